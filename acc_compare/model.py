@@ -1,0 +1,131 @@
+"""What the stages of a comparison hand to each other: aligned calls, measured pairs, verdicts.
+
+    load -> (Dump, Dump) -> align -> Alignment -> metrics -> Measured -> judge -> Finding -> report
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from dump.format.schema import CallRecord, Dump, Leaf
+
+Result: TypeAlias = Literal["pass", "warning", "error", "unmatched"]
+Reached: TypeAlias = Literal["Yes", "No", "Unmatched", "N/A"]
+Kind: TypeAlias = Literal["operator", "nan_inf", "optimizer", "input", "random", "structure", "dtype"]
+VerdictName: TypeAlias = Literal["same", "different", "incomplete"]
+
+
+@dataclass(frozen=True, slots=True)
+class PairedArgument:
+    """One argument of a matched call on both sides; a side is None where the call has no such argument.
+    `name` is the NPU side's (`input.0`), or the bench's where the NPU has none."""
+
+    name: str
+    npu: Leaf
+    bench: Leaf
+    bench_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PairedCall:
+    """A call on one side with the call that answers to it on the other; None where nothing answers."""
+
+    npu: CallRecord | None
+    bench: CallRecord | None
+    arguments: tuple[PairedArgument, ...]
+    reason: str = ""
+    """Why a call has no partner, in words for the user; empty for a matched pair."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """All calls of both sides, in the NPU side's order of execution; bench-only calls stand where they ran."""
+
+    npu: Dump
+    bench: Dump
+    pairs: tuple[PairedCall, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the workbook: one argument of one pair of calls, measured and judged.
+
+    `metrics` maps a column of results.md to its cell; a column that does not apply is absent.
+    `expected` and `excess` are those of the localisation; `origin` is the role of the row's call there:
+    "introduced", "propagated", "absorbed", "input", "random", "agrees", or "" where it could not be judged.
+    """
+
+    npu_name: str
+    bench_name: str
+    npu: Leaf
+    bench: Leaf
+    metrics: Mapping[str, float | int | str | None]
+    result: Result
+    reached: Reached | None = None
+    err_message: str = ""
+    stack: str = ""
+    data_name: str = ""
+    expected: float | None = None
+    excess: float | None = None
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """One origin of error, ready for the advisor.
+
+    `rel_l2` is the relative L2 error of `tensor` (None where only equality is known), `expected` what arithmetic
+    and inherited error explain, `excess` their ratio.  `calls` counts the calls of the same operator that
+    introduce error alike.  `evidence`, `shape_of_error`, `spread`, `advice` are plain sentences; `stack` the
+    user's source lines, innermost first.
+    """
+
+    name: str
+    kind: Kind
+    step: int | None
+    rank: int | None
+    module: str
+    tensor: str
+    rel_l2: float | None
+    expected: float | None
+    excess: float | None
+    calls: int
+    message: str
+    evidence: tuple[str, ...] = ()
+    shape_of_error: str = ""
+    spread: str = ""
+    advice: tuple[str, ...] = ()
+    stack: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of both sides was compared.  `reasons` pairs an unmatched call with why."""
+
+    calls: int
+    tensors: int
+    unmatched_npu: int
+    unmatched_bench: int
+    reasons: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a comparison came to.  `notes` are sentences about what was not compared, and about settings."""
+
+    verdict: VerdictName
+    summary: str
+    suspects: tuple[Suspect, ...]
+    coverage: Coverage
+    notes: tuple[str, ...] = ()
+    mode: str = "statistics"
+    rows: tuple[Row, ...] = field(default=(), repr=False)
+    npu_path: str = ""
+    bench_path: str = ""
+    npu_device: str = ""
+    bench_device: str = ""
+    step: int | None = None
+    rank: int | None = None

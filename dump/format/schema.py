@@ -1,0 +1,134 @@
+"""What a dump holds once it is read: plain, frozen, and free of torch.
+
+The writer never builds these (it encodes straight to bytes); the reader does, and everything that compares
+takes them.  Shapes are tuples of int, dtypes are torch's own names ("torch.float32").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+SKETCH_BUCKETS = 16
+
+Number: TypeAlias = "int | float"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRecord:
+    """One tensor as a call saw it.
+
+    `max`, `min`, `mean`, `norm` are None where nothing was measured (an empty tensor, MD5 mode).  They follow
+    torch: a NaN anywhere makes all four NaN.  `sketch` holds 16 little-endian float32 (`record.sketch`).
+    `value` is equal for two records of one step exactly when they name the same bytes at the same version;
+    `storage` is equal for two records that share memory.  `grad_fn` names the autograd node of a tensor that
+    no recorded call made.  `unrecorded` says why a tensor could not be measured.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    max: Number | None = None
+    min: Number | None = None
+    mean: Number | None = None
+    norm: Number | None = None
+    requires_grad: bool | None = None
+    nan: int | None = None
+    inf: int | None = None
+    sketch: bytes | None = None
+    value: int | None = None
+    storage: int | None = None
+    data_name: str | None = None
+    md5: str | None = None
+    grad_fn: str | None = None
+    unrecorded: str | None = None
+
+    @property
+    def numel(self) -> int:
+        count = 1
+        for extent in self.shape:
+            count *= extent
+        return count
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarRecord:
+    """An argument that is not a tensor: `type` is Python's name for it, `value` what JSON could hold of it."""
+
+    type: str
+    value: object
+
+
+Leaf: TypeAlias = "TensorRecord | ScalarRecord | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One leaf of a call's arguments.  `name` is relative to the call: `input.0`, `input.1.2`, `output.0`,
+    `input.weight`, `parameters.bias`, `written.input.3`."""
+
+    name: str
+    leaf: Leaf
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One call, in order of execution.  For a backward call `inputs` are the gradients of its outputs and
+    `outputs` the gradients of its inputs; a `parameters_grad` record has outputs only."""
+
+    name: str
+    index: int
+    inputs: tuple[Argument, ...] = ()
+    outputs: tuple[Argument, ...] = ()
+    parameters: tuple[Argument, ...] = ()
+    written: tuple[Argument, ...] = ()
+    is_recompute: bool = False
+
+    def tensors(self) -> Iterator[tuple[str, TensorRecord]]:
+        """(argument name, tensor) of everything read, then of everything written."""
+        for group in (self.inputs, self.parameters, self.outputs, self.written):
+            for argument in group:
+                if isinstance(argument.leaf, TensorRecord):
+                    yield argument.name, argument.leaf
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What is said about the whole dump.  Every field that is ours is None in a dump written by msprobe."""
+
+    task: str
+    level: str
+    framework: str = "pytorch"
+    dump_data_dir: str | None = None
+    format_version: int | None = None
+    device: str | None = None
+    device_name: str | None = None
+    torch_version: str | None = None
+    summary_mode: str | None = None
+    hash: str | None = None
+    sketch: int | None = None
+    world_size: int | None = None
+    complete: bool | None = None
+    coverage: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """One `dump.json` with its neighbours.  `incomplete` says why, where the file had no proper end."""
+
+    path: Path
+    header: Header
+    calls: tuple[CallRecord, ...]
+    owners: Mapping[str, str | None] = field(default_factory=dict)
+    stacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    incomplete: str | None = None
+
+    @property
+    def mode(self) -> str:
+        """`statistics`, `md5` or `tensor`: what there is to compare."""
+        if self.header.task == "tensor":
+            return "tensor"
+        if self.header.summary_mode == "md5":
+            return "md5"
+        return "statistics"
