@@ -1,0 +1,352 @@
+"""The one table of the columns of a comparison: what each is called, where it is read, how it is shown.
+
+The workbook, the csv, the parquet file and the DataFrame all take their columns from here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+
+from acc_compare.model import Finding, Row
+from dump.format.errors import ConfigError
+from dump.format.schema import Leaf, ScalarRecord, TensorRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Cell: TypeAlias = "str | int | float | bool"
+NumberStyle: TypeAlias = Literal["text", "flag", "value", "error", "percent", "cosine", "share", "factor"]
+
+ABSENT = "N/A"
+"""What stands in a cell that does not apply; a cell is never a floating NaN or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.  `read` gives its cell in a row (None where it does not apply), `style` how a number in it
+    is shown, `width` its width in characters, `ours` whether it belongs to the localisation."""
+
+    name: str
+    read: Callable[[Row], object]
+    style: NumberStyle
+    width: float
+    explanation: str
+    ours: bool = False
+
+
+def as_cell(value: object) -> Cell:
+    """`value` as a cell: None is 'N/A', a non-finite number is the text 'nan', 'inf' or '-inf', a scalar of
+    numpy is Python's, anything else that is not a number or text is its `str`."""
+    if value is None:
+        return ABSENT
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, (str, int)):
+        return value
+    return str(value)
+
+
+def columns_of(finding: Finding) -> tuple[Column, ...]:
+    """The columns of `finding`, in order: those of its mode; `NPU_Stack_Info` only where a row has a stack.
+
+    Raises:
+        ConfigError: the finding's mode has no columns.
+    """
+    try:
+        columns = COLUMNS[finding.mode]
+    except KeyError:
+        known = ", ".join(COLUMNS)
+        raise ConfigError(f"no columns for mode {finding.mode!r}; known modes: {known}") from None
+    if any(row.stack for row in finding.rows):
+        return columns
+    return tuple(column for column in columns if column.name != STACK_COLUMN)
+
+
+def cells(rows: Iterable[Row], columns: tuple[Column, ...]) -> Iterator[list[Cell]]:
+    """The cells of each row, in the order of `columns`."""
+    readers = [column.read for column in columns]
+    for row in rows:
+        yield [as_cell(read(row)) for read in readers]
+
+
+def frame(finding: Finding) -> pd.DataFrame:
+    """All rows of `finding` as a DataFrame, one column for each of `columns_of(finding)`.
+
+    Cells that do not apply hold 'N/A', non-finite numbers their name as text, so no cell is missing.
+
+    Raises:
+        ConfigError: the finding's mode has no columns.
+    """
+    import pandas as pd  # half a second, and needed by callers from Python only
+
+    columns = columns_of(finding)
+    table = list(cells(finding.rows, columns))
+    result: pd.DataFrame = pd.DataFrame(
+        {column.name: [line[i] for line in table] for i, column in enumerate(columns)}
+    )
+    return result
+
+
+def _metric(name: str) -> Callable[[Row], object]:
+    return lambda row: row.metrics.get(name)
+
+
+def _dtype(leaf: Leaf) -> object:
+    if isinstance(leaf, TensorRecord):
+        return leaf.dtype
+    return leaf.type if isinstance(leaf, ScalarRecord) else None
+
+
+def _shape(leaf: Leaf) -> object:
+    return str(list(leaf.shape)) if isinstance(leaf, TensorRecord) else None
+
+
+def _requires_grad(leaf: Leaf) -> object:
+    return leaf.requires_grad if isinstance(leaf, TensorRecord) else None
+
+
+def _md5(leaf: Leaf) -> object:
+    return leaf.md5 if isinstance(leaf, TensorRecord) else None
+
+
+def _statistic(field: Literal["max", "min", "mean", "norm"]) -> Callable[[Leaf], object]:
+    def read(leaf: Leaf) -> object:
+        # An argument that is no tensor shows its value in all four, as users know it.
+        return getattr(leaf, field) if isinstance(leaf, TensorRecord) else getattr(leaf, "value", None)
+
+    return read
+
+
+def _same_requires_grad(row: Row) -> object:
+    npu, bench = _requires_grad(row.npu), _requires_grad(row.bench)
+    return None if npu is None or bench is None else npu == bench
+
+
+def _both(
+    suffix: str, read: Callable[[Leaf], object], explanation: str, *, style: NumberStyle, width: float
+) -> tuple[Column, Column]:
+    """The same reading on either side; `{side}` in the explanation is the side's name."""
+    return (
+        Column(f"NPU {suffix}", lambda row: read(row.npu), style, width, explanation.format(side="NPU")),
+        Column(
+            f"Bench {suffix}", lambda row: read(row.bench), style, width, explanation.format(side="bench")
+        ),
+    )
+
+
+def _measured(name: str, style: NumberStyle, explanation: str, *, ours: bool = False) -> Column:
+    return Column(name, _metric(name), style, 13, explanation, ours)
+
+
+STACK_COLUMN = "NPU_Stack_Info"
+
+_COMMON = (
+    Column(
+        "NPU Name",
+        lambda row: row.npu_name or None,
+        "text",
+        44,
+        "The argument on the NPU side: its call, then input, output or parameter. N/A: the bench only.",
+    ),
+    Column(
+        "Bench Name",
+        lambda row: row.bench_name or None,
+        "text",
+        44,
+        "The argument on the bench side that it was compared with. N/A: the NPU side only.",
+    ),
+    *_both("Dtype", _dtype, "Type of the elements on the {side} side.", style="text", width=15),
+    *_both("Tensor Shape", _shape, "Shape on the {side} side.", style="text", width=17),
+    *_both(
+        "Requires_grad",
+        _requires_grad,
+        "Whether autograd tracks it on the {side} side.",
+        style="flag",
+        width=14,
+    ),
+)
+
+_SIDE_VALUES = tuple(
+    pair[side]
+    for side in (0, 1)
+    for pair in (
+        _both(
+            "max",
+            _statistic("max"),
+            "Largest element on the {side} side; nan or inf if any is.",
+            style="value",
+            width=13,
+        ),
+        _both(
+            "min",
+            _statistic("min"),
+            "Smallest element on the {side} side; nan or -inf if any is.",
+            style="value",
+            width=13,
+        ),
+        _both(
+            "mean", _statistic("mean"), "Mean of the elements on the {side} side.", style="value", width=13
+        ),
+        _both(
+            "l2norm",
+            _statistic("norm"),
+            "Root of the sum of squares on the {side} side.",
+            style="value",
+            width=13,
+        ),
+    )
+)
+
+_REAL_DATA = (
+    _measured(
+        "Cosine",
+        "cosine",
+        "Cosine of the angle between both tensors, N·B / (|N| |B|). 1 is the same direction.",
+    ),
+    _measured("EucDist", "error", "Euclidean distance |N - B|."),
+    _measured("MaxAbsErr", "error", "Largest absolute difference of two elements, max |N - B|."),
+    _measured("MaxRelativeErr", "error", "Largest relative difference of two elements, max |N - B| / |B|."),
+    _measured(
+        "One Thousandth Err Ratio", "share", "Share of the elements whose relative difference is below 0.001."
+    ),
+    _measured(
+        "Five Thousandths Err Ratio",
+        "share",
+        "Share of the elements whose relative difference is below 0.005.",
+    ),
+)
+
+_STATISTICS = (
+    *(
+        _measured(f"{name} diff", "error", f"{what} on the NPU side minus {what.lower()} on the bench side.")
+        for name, what in (("Max", "Maximum"), ("Min", "Minimum"), ("Mean", "Mean"), ("L2norm", "L2 norm"))
+    ),
+    *(
+        _measured(f"{name}RelativeErr", "percent", f"|{name} diff| in percent of the bench's {what}.")
+        for name, what in (("Max", "maximum"), ("Min", "minimum"), ("Mean", "mean"))
+    ),
+    _measured("NormRelativeErr", "percent", "|L2norm diff| in percent of the bench's L2 norm."),
+)
+
+_MD5 = (
+    Column("NPU MD5", lambda row: _md5(row.npu), "text", 35, "Digest of the bytes on the NPU side."),
+    Column("BENCH MD5", lambda row: _md5(row.bench), "text", 35, "Digest of the bytes on the bench side."),
+)
+
+_GRAD_CONSISTENT = Column(
+    "Requires_grad Consistent",
+    _same_requires_grad,
+    "flag",
+    14,
+    "Whether requires_grad is the same on both sides.",
+)
+_RESULT = Column(
+    "Result",
+    lambda row: row.result,
+    "text",
+    12,
+    "The classic rules: pass, warning, error, or unmatched (no counterpart on the other side). "
+    "They hold each row against constants; the verdict that counts is on the Summary sheet.",
+)
+_REACHED = Column(
+    "Accuracy Reached or Not",
+    lambda row: row.reached,
+    "text",
+    13,
+    "No: cosine < 0.99 and MaxAbsErr > 0.001, or cosine < 0.9, or MaxAbsErr > 1, or NaN/Inf on the NPU side "
+    "only. Unmatched: the shapes differ. N/A: nothing to compare.",
+)
+_MESSAGE = Column(
+    "Err_Message", lambda row: row.err_message, "text", 70, "Why the row has its colour, in words."
+)
+_STACK = Column(
+    STACK_COLUMN, lambda row: row.stack or None, "text", 60, "The lines of code that made the call."
+)
+_DATA_NAME = Column(
+    "Data_Name", lambda row: row.data_name or None, "text", 44, "The file of the dump that holds the tensor."
+)
+
+_SKETCHED = (
+    _measured(
+        "Est. Cosine",
+        "cosine",
+        "Cosine of both tensors, estimated from their sketches; a few percent off.",
+        ours=True,
+    ),
+    _measured(
+        "Est. RelL2",
+        "error",
+        "|N - B| / |B|, estimated from the sketches. Sees what max and norm miss.",
+        ours=True,
+    ),
+)
+_EXACT = (
+    _measured(
+        "RelL2", "error", "|N - B| / |B|: length of the difference over length of the bench.", ours=True
+    ),
+)
+_LOCALISED = (
+    Column(
+        "Expected",
+        lambda row: row.expected,
+        "error",
+        13,
+        "The relative error that the inputs and rounding explain.",
+        True,
+    ),
+    Column(
+        "Excess",
+        lambda row: row.excess,
+        "factor",
+        13,
+        "Measured over expected. Far above 1 is unexplained.",
+        True,
+    ),
+    Column(
+        "Origin",
+        lambda row: row.origin or None,
+        "text",
+        13,
+        "introduced: the error begins here. propagated: it came in with the inputs. absorbed: the call made "
+        "it smaller. input: it was there before any operator ran. random: a random operator drew other "
+        "numbers. agrees: no more than rounding.",
+        True,
+    ),
+)
+
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "tensor": (
+        *_COMMON,
+        *_REAL_DATA,
+        *_SIDE_VALUES,
+        _GRAD_CONSISTENT,
+        _RESULT,
+        _REACHED,
+        _MESSAGE,
+        _STACK,
+        _DATA_NAME,
+        *_EXACT,
+        *_LOCALISED,
+    ),
+    "statistics": (
+        *_COMMON,
+        *_STATISTICS,
+        *_SIDE_VALUES,
+        _GRAD_CONSISTENT,
+        _RESULT,
+        _MESSAGE,
+        _STACK,
+        *_SKETCHED,
+        *_LOCALISED,
+    ),
+    "md5": (*_COMMON, *_MD5, _GRAD_CONSISTENT, _RESULT, _MESSAGE, _STACK, *_LOCALISED),
+}
+"""The columns of each mode, in order.  `MaxRelativeErr` is elementwise in mode tensor and that of the maxima
+in mode statistics, as users know it; a mode has only one of the two."""

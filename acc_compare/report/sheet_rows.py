@@ -1,0 +1,125 @@
+"""The rows of the table as SpreadsheetML (ECMA-376 part 1, section 18.3.1), and their way into a workbook.
+
+openpyxl spends 13 microseconds on a styled cell, two seconds for 4,000 rows; text made directly takes a tenth
+of that.  openpyxl still makes everything else: it writes a workbook whose table has its header only, and
+`insert_rows` copies that file with the rows put in.
+"""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import IO
+from xml.sax.saxutils import escape
+
+from openpyxl.utils import get_column_letter
+
+from acc_compare.model import Row
+from acc_compare.report.columns import ABSENT, Cell, Column, as_cell
+from acc_compare.report.safe_text import cell_text, looks_like_formula
+from acc_compare.report.styles import (
+    ABSENT_FLAG,
+    ABSENT_NUMBER,
+    ABSENT_TEXT,
+    FLAG,
+    PLAIN,
+    QUOTED,
+    RESULT,
+    WORD,
+    CellStyles,
+    Mark,
+    Tint,
+    number_face,
+)
+
+_END_OF_ROWS = b"</sheetData>"
+_MAX_EXACT = 10**15
+"""Excel keeps 15 digits of a number; a longer integer is written as text."""
+
+_ABSENT_FACES = {"text": ABSENT_TEXT, "flag": ABSENT_FLAG}
+
+
+def row_xml(
+    rows: Iterable[Row],
+    columns: tuple[Column, ...],
+    *,
+    styles: CellStyles,
+    mark: Callable[[Row], Mark],
+    first: int,
+) -> Iterator[str]:
+    """Each row as one `<row>` element, numbered from `first` (1 is the top of the sheet)."""
+    plan = [(get_column_letter(i), column, column.read) for i, column in enumerate(columns, 1)]
+    for number, row in enumerate(rows, first):
+        tint: Tint = row.result
+        marked = mark(row)
+        parts = [f'<row r="{number}">']
+        for letter, column, read in plan:
+            cell = as_cell(read(row))
+            style = styles.number(tint, marked, _face(cell, column))
+            parts.append(f'<c r="{letter}{number}" s="{style}"{_content(cell)}')
+        parts.append("</row>")
+        yield "".join(parts)
+
+
+def insert_rows(book: IO[bytes], sheet: str, rows: IO[bytes], target: Path) -> None:
+    """Copy the workbook `book` to `target`, with `rows` after the rows that its part `sheet` has already.
+
+    Raises:
+        ValueError: the part has no place for rows.
+        OSError: `target` cannot be written.
+    """
+    with (
+        zipfile.ZipFile(book) as source,
+        zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=4) as copy,
+    ):
+        for entry in source.infolist():
+            content = source.read(entry)
+            if entry.filename != sheet:
+                copy.writestr(entry.filename, content)
+                continue
+            head, end, tail = content.partition(_END_OF_ROWS)
+            if not end:
+                raise ValueError(f"{sheet} has no {_END_OF_ROWS.decode()}")
+            with copy.open(entry.filename, "w", force_zip64=True) as part:
+                part.write(head)
+                shutil.copyfileobj(rows, part, 1 << 20)
+                part.write(end + tail)
+
+
+def _face(cell: Cell, column: Column) -> str:
+    if column.name == "Result":
+        return RESULT
+    if isinstance(cell, str):
+        if cell != "-inf" and looks_like_formula(cell):
+            return QUOTED
+        if cell == ABSENT:
+            return _ABSENT_FACES.get(column.style, ABSENT_NUMBER)
+        return PLAIN if column.style == "text" else WORD
+    if isinstance(cell, bool):
+        return FLAG
+    if isinstance(cell, int) and abs(cell) > _MAX_EXACT:
+        return WORD
+    return number_face(column.style, cell)
+
+
+def _content(cell: Cell) -> str:
+    """The end of the `<c` tag and what follows it."""
+    if isinstance(cell, str):
+        return _text(cell)
+    if isinstance(cell, bool):
+        return f' t="b"><v>{int(cell)}</v></c>'
+    if isinstance(cell, int) and abs(cell) > _MAX_EXACT:
+        return _text(str(cell))
+    return f"><v>{cell!r}</v></c>"
+
+
+@lru_cache(maxsize=4096)
+def _text(text: str) -> str:
+    shown = escape(cell_text(text))
+    if not shown:
+        return "/>"
+    space = ' xml:space="preserve"' if shown != shown.strip() else ""
+    return f' t="inlineStr"><is><t{space}>{shown}</t></is></c>'

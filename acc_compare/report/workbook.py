@@ -1,0 +1,155 @@
+"""`write_workbook`: a finding as an Excel file with the sheets Summary, Suspects, Compare and Columns."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Literal
+
+from openpyxl import Workbook
+from openpyxl.utils import get_column_letter
+from openpyxl.worksheet.worksheet import Worksheet
+
+from acc_compare.model import Finding, Row, Suspect
+from acc_compare.report.columns import Column, as_cell, columns_of
+from acc_compare.report.placing import new_file
+from acc_compare.report.plain_tables import write_csv
+from acc_compare.report.sheet_rows import insert_rows, row_xml
+from acc_compare.report.styles import CellStyles, Mark
+from acc_compare.report.summary_sheet import fill_columns, fill_summary, fill_suspects, head_cell
+from dump.format.errors import ConfigError
+
+DEFAULT_LIMIT = 100_000
+"""Rows of the table on the sheet; Excel opens more, but slowly."""
+
+MAX_ROWS = 1_048_576 - 1
+"""Rows of a sheet (Microsoft, "Excel specifications and limits"), less the header."""
+
+_WIDEST_TEXT = 60.0
+_URGENCY = {"error": 1, "warning": 2, "unmatched": 3, "pass": 4}
+
+
+def write_workbook(finding: Finding, path: Path, *, limit: int = DEFAULT_LIMIT) -> tuple[Path, ...]:
+    """Write `finding` to `path` and return the files written: `path`, and a csv of all rows where there are
+    more than `limit`.  Then the sheet holds `limit` of them: the suspects' first, then errors, warnings,
+    unmatched and passes, each in order of execution.
+
+    Raises:
+        OutputError: `path` (or the csv) exists or cannot be written; nothing is left under its name.
+        ConfigError: `limit` is below 1, or the finding's mode is unknown.
+    """
+    if limit < 1:
+        raise ConfigError(f"the limit of rows on a sheet must be at least 1, not {limit}")
+    limit = min(limit, MAX_ROWS)
+    columns = columns_of(finding)
+    mark = marker(finding)
+    rows, notes = finding.rows, finding.notes
+    written: tuple[Path, ...] = (path,)
+    with new_file(path) as draft:
+        if len(rows) > limit:
+            full = path.with_suffix(".csv")
+            write_csv(finding, full)
+            rows = _most_urgent(rows, mark, limit)
+            notes = (*notes, _left_out(len(rows), len(finding.rows), full.name))
+            written = (path, full)
+        _write(finding, draft, rows=rows, notes=notes, columns=columns, mark=mark)
+    return written
+
+
+def marker(finding: Finding) -> Callable[[Row], Mark]:
+    """A function that says whether a row belongs to a suspect of `finding`, and is the tensor accused."""
+    suspects = [s for s in finding.suspects if _here(s, finding)]
+    names = {name for s in suspects for name in (s.name, *s.others)}
+    prefixes = tuple(f"{name}." for name in names)
+    accused = {f"{s.name}.{s.tensor}" for s in suspects if s.tensor}
+
+    def mark(row: Row) -> Mark:
+        name = row.npu_name or row.bench_name
+        if name in accused:
+            return "accused"
+        return "call" if name in names or name.startswith(prefixes) else "plain"
+
+    return mark if names else lambda row: "plain"
+
+
+def _here(suspect: Suspect, finding: Finding) -> bool:
+    pairs = ((suspect.step, finding.step), (suspect.rank, finding.rank))
+    return all(theirs is None or ours is None or theirs == ours for theirs, ours in pairs)
+
+
+def _most_urgent(rows: tuple[Row, ...], mark: Callable[[Row], Mark], limit: int) -> tuple[Row, ...]:
+    ordered = sorted(rows, key=lambda row: _URGENCY[row.result] if mark(row) == "plain" else 0)
+    return tuple(ordered[:limit])
+
+
+def _left_out(shown: int, total: int, name: str) -> str:
+    return (
+        f"The Compare sheet shows {shown:,} of {total:,} rows: the suspects' first, then errors, warnings, "
+        f"unmatched and passes. All rows in order of execution are in {name}."
+    )
+
+
+def _write(
+    finding: Finding,
+    draft: Path,
+    *,
+    rows: tuple[Row, ...],
+    notes: tuple[str, ...],
+    columns: tuple[Column, ...],
+    mark: Callable[[Row], Mark],
+) -> None:
+    book = Workbook()
+    book.properties.creator = "acc compare"
+    summary = book.active
+    summary.title = "Summary"
+    fill_summary(summary, finding, notes=notes)
+    if finding.suspects:
+        fill_suspects(book.create_sheet("Suspects"), finding.suspects)
+    table = book.create_sheet("Compare")
+    _prepare_table(table, columns, rows)
+    fill_columns(book.create_sheet("Columns"), columns)
+    with tempfile.SpooledTemporaryFile(max_size=64 << 20) as body:
+        lines = row_xml(rows, columns, styles=CellStyles(table), mark=mark, first=2)
+        body.writelines(line.encode("utf-8") for line in lines)
+        body.seek(0)
+        shell = io.BytesIO()
+        book.save(shell)
+        insert_rows(shell, table.path.removeprefix("/"), body, draft)
+
+
+def _prepare_table(sheet: Worksheet, columns: tuple[Column, ...], rows: tuple[Row, ...]) -> None:
+    for i, column in enumerate(columns, 1):
+        letter = get_column_letter(i)
+        head_cell(sheet, f"{letter}1", column.name, ours=column.ours, align=_head_alignment(column))
+        sheet.column_dimensions[letter].width = _width(column, rows)
+    sheet.row_dimensions[1].height = 32
+    sheet.freeze_panes = "B2"
+    sheet.auto_filter.ref = f"A1:{get_column_letter(len(columns))}{len(rows) + 1}"
+    sheet.print_title_rows = "1:1"
+    sheet.print_title_cols = "A:A"
+    sheet.page_setup.orientation = "landscape"
+    sheet.page_setup.paperSize = sheet.PAPERSIZE_A3
+    sheet.sheet_properties.pageSetUpPr.fitToPage = True
+    sheet.page_setup.fitToWidth = 2
+    sheet.page_setup.fitToHeight = 0
+    sheet.page_margins.left = sheet.page_margins.right = 0.3
+    sheet.page_margins.top = sheet.page_margins.bottom = 0.6
+    sheet.oddFooter.center.text = "&A, page &P of &N"
+
+
+def _head_alignment(column: Column) -> Literal["left", "center", "right"]:
+    if column.style == "flag" or column.name == "Result":
+        return "center"
+    return "left" if column.style == "text" else "right"
+
+
+def _width(column: Column, rows: Iterable[Row]) -> float:
+    """Wide enough for the heading's longest word beside the filter's button; as wide as the longest text of a
+    text column needs, within reason; numbers have a fixed width."""
+    heading = max(len(word) for word in column.name.split()) + 5.0
+    if column.style != "text":
+        return max(heading, column.width)
+    longest = max((len(str(as_cell(column.read(row)))) for row in rows), default=0)
+    return max(heading, 12.0, min(longest + 3.0, max(column.width, _WIDEST_TEXT)))

@@ -1,0 +1,37 @@
+"""Record what every operator of a PyTorch run saw and produced.
+
+    from dump import PrecisionDebugger
+
+    debugger = PrecisionDebugger(config_path="config.json")
+    debugger.start(model)
+    ...one training step...
+    debugger.stop()
+    debugger.step()
+
+The public names are handed out lazily (PEP 562): `import dump` imports no torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .seeding import seed_all
+    from .session import PrecisionDebugger, module_dump, module_dump_end
+
+__all__ = ["PrecisionDebugger", "module_dump", "module_dump_end", "seed_all"]
+
+_HOMES = {
+    "PrecisionDebugger": "session",
+    "module_dump": "session",
+    "module_dump_end": "session",
+    "seed_all": "seeding",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -1,0 +1,225 @@
+"""config.json and flags to one frozen, validated object.
+
+    {"task": "statistics", "dump_path": "./dump_path", "rank": [], "step": [0, "4-6"], "level": "L1",
+     "statistics": {"scope": [], "list": [], "data_mode": ["all"], "summary_mode": "statistics"},
+     "tensor": {"scope": [], "list": [], "data_mode": ["all"]}}
+
+Settings that belong to a task stand under its name; those of the task in force count.  The keys of msprobe's
+config.json keep their meaning and defaults.  One that asks for something that recording here does not do is
+either named in `DumpConfig.ignored` with a sentence, or refused where leaving it out would change the run or
+record what the user wanted left out; none is dropped silently, and an unknown one is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from dump.format.errors import ConfigError
+from dump.settings import (
+    FOREIGN_SECTIONS,
+    SECTION,
+    TASKS,
+    TOP,
+    Setting,
+    any_of,
+    kind_of,
+    nearest,
+    parse_ranges,
+    quoted,
+    wrong,
+)
+
+__all__ = ["DumpConfig", "load_config", "merge", "parse_ranges"]
+
+Task: TypeAlias = Literal["statistics", "tensor"]
+Level: TypeAlias = Literal["L0", "L1", "mix"]
+SummaryMode: TypeAlias = Literal["statistics", "md5"]
+
+_TOP_LEVEL = ""  # the key of the settings outside any section, in `DumpConfig.sections`
+
+
+@dataclass(frozen=True, slots=True)
+class DumpConfig:
+    """What to record, and where to.
+
+    `rank` and `step` are empty for all; `scope` is empty or (first, last) name; `api_list` and `tensor_list`
+    hold parts of call names, or `name-regex(...)`; `ignored` holds one sentence for each setting made in the
+    file that has no effect here.  `sections` keeps the settings of both tasks, so that changing the task by a
+    flag finds its own (`merge`).
+    """
+
+    task: Task = "statistics"
+    dump_path: Path = Path("./dump_path")
+    rank: frozenset[int] = frozenset()
+    step: frozenset[int] = frozenset()
+    level: Level = "L1"
+    async_dump: bool = False
+    extra_info: bool = True
+    precision: Literal["high", "low"] = "low"
+    scope: tuple[str, ...] = ()
+    api_list: tuple[str, ...] = ()
+    tensor_list: tuple[str, ...] = ()
+    data_mode: tuple[str, ...] = ("all",)
+    summary_mode: SummaryMode = "statistics"
+    file_format: Literal["safetensors", "npy", "pt"] = "safetensors"
+    hash: Literal["md5", "crc32"] = "md5"
+    ignored: tuple[str, ...] = ()
+    sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False, compare=False)
+
+
+def load_config(path: Path | str) -> DumpConfig:
+    """The settings of a config.json.
+
+    Raises ConfigError, one line with the file, the key, what was expected and found, and the nearest key.
+    """
+    source = Path(path)
+    content = _parse_json(_read_text(source), source)
+    if not isinstance(content, dict):
+        raise ConfigError(f"{source}: expected a JSON object, found {kind_of(content)}.")
+    top: dict[str, Any] = {}
+    ignored: list[str] = []
+    sections: dict[str, Mapping[str, Any]] = {}
+    for key, value in content.items():
+        where = f"{source}: {quoted(key)}"
+        if key in TASKS:
+            sections[key] = _section(key, value, source)
+        elif key in FOREIGN_SECTIONS:
+            if value is not None and not isinstance(value, dict):
+                raise wrong(where, "an object", value)
+        else:
+            _take(key, value, where=where, known=TOP, into=top, ignored=ignored)
+    sections[_TOP_LEVEL] = top
+    config = replace(DumpConfig(), **top, ignored=tuple(ignored), sections=sections)
+    return _with_section(config, config.task)
+
+
+def merge(config: DumpConfig, **flags: object) -> DumpConfig:
+    """`config` with the flags that are not None in place of its own settings.
+
+    Flags bear the names of `DumpConfig`'s fields and hold what config.json could (`step="0,2-4"`).  A flag
+    that changes the task brings the settings of that task's section with it.  Raises ConfigError.
+    """
+    by_field = {setting.field: setting for setting in (*TOP.values(), *SECTION.values()) if setting.field}
+    given: dict[str, Any] = {}
+    ignored: list[str] = []
+    for name, value in flags.items():
+        setting = by_field.get("api_list" if name == "list" else name)
+        if setting is None:
+            raise ConfigError(f"flag '{name}' is unknown.{nearest(name, by_field)}")
+        if value is None:
+            continue
+        plain = list(value) if isinstance(value, (tuple, set, frozenset)) else value
+        given[setting.field] = setting.read(_as_text(plain), f"flag '{name}'", ignored)
+    if given.get("task", config.task) != config.task:
+        config = _with_section(_without_section(config), given["task"])
+    return replace(config, **given, ignored=(*config.ignored, *ignored))
+
+
+def _section(task: str, value: Any, source: Path) -> Mapping[str, Any]:
+    """The fields that a task's section sets, with its own `ignored`."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise wrong(f"{source}: '{task}'", "an object", value)
+    found: dict[str, Any] = {}
+    ignored: list[str] = []
+    for key, item in value.items():
+        _take(
+            key,
+            item,
+            where=f"{source}: {quoted(f'{task}.{key}')}",
+            known=SECTION,
+            into=found,
+            ignored=ignored,
+        )
+    return {**found, "ignored": tuple(ignored)}
+
+
+def _take(
+    key: str,
+    value: Any,
+    *,
+    where: str,
+    known: Mapping[str, Setting],
+    into: dict[str, Any],
+    ignored: list[str],
+) -> None:
+    """Read one key into `into`.  null and "" leave the default, as they do in msprobe."""
+    setting = known.get(key)
+    if setting is None:
+        if known is TOP and key in SECTION:
+            raise ConfigError(f"{where} belongs inside the task's section, {any_of(TASKS)}.")
+        if known is SECTION and key in TOP:
+            raise ConfigError(f"{where} belongs at the top level of the file.")
+        raise ConfigError(f"{where} is unknown.{nearest(key, (*known, *(TASKS if known is TOP else ())))}")
+    if value is None or value == "":
+        return
+    read = setting.read(value, where, ignored)
+    if setting.field:
+        into[setting.field] = read
+
+
+def _without_section(config: DumpConfig) -> DumpConfig:
+    """`config` as if the file had no section for its task."""
+    section = config.sections.get(config.task, {})
+    top = config.sections.get(_TOP_LEVEL, {})
+    defaults = {each.name: getattr(DumpConfig(), each.name) for each in fields(config)}
+    taken_back = {name: top.get(name, defaults[name]) for name in section if name != "ignored"}
+    said = section.get("ignored", ())
+    return replace(config, **taken_back, ignored=tuple(each for each in config.ignored if each not in said))
+
+
+def _with_section(config: DumpConfig, task: str) -> DumpConfig:
+    """`config` with the settings of a task's section laid over it."""
+    section = config.sections.get(task, {})
+    over = {name: value for name, value in section.items() if name != "ignored"}
+    return replace(config, **over, ignored=(*config.ignored, *section.get("ignored", ())))
+
+
+def _as_text(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value
+
+
+def _read_text(source: Path) -> str:
+    try:
+        raw = source.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
+        raise ConfigError(f"{source}: cannot be read ({error}). Give the path of a config.json.") from error
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{source}: expected a JSON file in UTF-8, found other bytes.") from error
+    if "\0" in text:
+        raise ConfigError(f"{source}: expected a JSON file in UTF-8, found a binary file.")
+    if not text.strip():
+        raise ConfigError(f'{source}: the file is empty. The least it must hold is {{"task": "statistics"}}.')
+    return text
+
+
+def _parse_json(text: str, source: Path) -> object:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise ConfigError(f"{source}: {quoted(key)} is given twice. Remove one.")
+            found[key] = value
+        return found
+
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        at = f"line {error.lineno}, column {error.colno}"
+        if text[error.pos :].lstrip().startswith(("//", "/*", "#")):
+            raise ConfigError(f"{source}: {at}: JSON has no comments. Remove this one.") from error
+        if re.search(r",\s*\Z", text[: error.pos]) and text[error.pos : error.pos + 1] in ("}", "]"):
+            raise ConfigError(f"{source}: {at}: JSON has no comma before '{text[error.pos]}'.") from error
+        raise ConfigError(f"{source}: {at}: not valid JSON: {error.msg}.") from error
+    except RecursionError:
+        raise ConfigError(f"{source}: nests too deep for a configuration.") from None
+    except ValueError as error:  # an integer of more than 4,300 digits
+        raise ConfigError(f"{source}: not valid JSON: {error}.") from error

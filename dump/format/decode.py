@@ -1,0 +1,324 @@
+"""One record of dump.json, as JSON gave it, to a `CallRecord`.
+
+Everything here is untrusted: whatever has the wrong type, size or depth raises DumpCorrupt with the names of
+the call and of the field, and nothing else is ever raised.  Names of arguments:
+
+    input_args[i], input[i] -> input.{i}        output[i] -> output.{i}     a list in a list -> .{j}
+    input_kwargs[k]         -> input.{k}        parameters[p] -> parameters.{p}    a mapping -> .{key}
+    written["input.3"]      -> written.input.3  parameters_grad {p: [t]} -> parameters_grad.{p} (an output)
+"""
+
+from __future__ import annotations
+
+import binascii
+import math
+from sys import intern
+from typing import Any
+
+from dump.format.encode import DEEPEST
+from dump.format.errors import DumpCorrupt
+from dump.format.names import PARAMETERS_GRAD, parse
+from dump.format.schema import SKETCH_BUCKETS, Argument, CallRecord, Leaf, Number, ScalarRecord, TensorRecord
+
+_SKETCH_BYTES = SKETCH_BUCKETS * 4
+_MOST_DIMENSIONS = 64
+_MOST_ELEMENTS = 2**63 - 1
+_MOST_INT_BITS = 64
+_MOST_FLOAT_BITS = 1023
+_LONGEST_NAME = (
+    1024  # of an argument that holds others; without a bound, one long key times its items is memory
+)
+_SHOWN = 40
+_NON_FINITE = {
+    "nan": math.nan,
+    "inf": math.inf,
+    "+inf": math.inf,
+    "infinity": math.inf,
+    "-inf": -math.inf,
+    "-infinity": -math.inf,
+}
+_STATISTICS = ("Max", "Min", "Mean", "Norm")
+_PLAIN_SCALARS = (bool, int, float, str)
+
+
+class RecordDecoder:
+    """Decodes the records of one dump; it shares equal shapes and names between them to save memory.
+
+    `hash_digits` is the length of the first `md5` seen (32: MD5, 8: CRC-32), None where none was.
+    """
+
+    __slots__ = ("_call", "_names", "_shapes", "hash_digits", "source")
+
+    def __init__(self, source: object) -> None:
+        self.source = source
+        self.hash_digits: int | None = None
+        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self._names: dict[tuple[str, int], str] = {}
+        self._call = ""
+
+    def call(self, name: str, index: int, body: object) -> CallRecord:
+        """The record of call `name`, the `index`-th of its dump.  Raises DumpCorrupt."""
+        self._call = name
+        if type(body) is not dict:
+            raise self._wrong("record", "an object", body)
+        if parse(name).direction == PARAMETERS_GRAD:
+            return CallRecord(name, index, outputs=tuple(self._gradients(body)))
+        inputs: list[Argument] = []
+        outputs: list[Argument] = []
+        self._positional("input", body.get("input_args"), inputs)
+        self._positional("input", body.get("input"), inputs)
+        self._mapping("input", "input_kwargs", body.get("input_kwargs"), inputs)
+        self._positional("output", body.get("output"), outputs)
+        parameters: list[Argument] = []
+        written: list[Argument] = []
+        self._mapping("parameters", "parameters", body.get("parameters"), parameters)
+        self._mapping("written", "written", body.get("written"), written)
+        recompute = body.get("is_recompute")
+        if recompute is not None and type(recompute) is not bool:
+            raise self._wrong("is_recompute", "true or false", recompute)
+        return CallRecord(
+            name, index, tuple(inputs), tuple(outputs), tuple(parameters), tuple(written), recompute or False
+        )
+
+    def _gradients(self, body: dict[str, Any]) -> list[Argument]:
+        found: list[Argument] = []
+        for parameter, value in body.items():
+            alone = type(value) is list and len(value) == 1
+            self._walk(intern(f"{PARAMETERS_GRAD}.{parameter}"), value[0] if alone else value, found, depth=1)
+        return found
+
+    def _positional(self, group: str, value: object, into: list[Argument]) -> None:
+        if value is None:
+            return
+        if type(value) is not list:
+            self._walk(self._item_name(group, 0), value, into, depth=1)
+            return
+        for position, item in enumerate(value):
+            self._walk(self._item_name(group, position), item, into, depth=1)
+
+    def _mapping(self, group: str, key: str, value: object, into: list[Argument]) -> None:
+        if value is None:
+            return
+        if type(value) is not dict:
+            raise self._wrong(key, "an object", value)
+        for name, item in value.items():
+            self._walk(intern(f"{group}.{name}"), item, into, depth=1)
+
+    def _walk(self, name: str, value: object, into: list[Argument], *, depth: int) -> None:
+        """Append the leaves below `value`."""
+        kind = type(value)
+        if value is None:
+            into.append(Argument(name, None))
+        elif kind is dict and isinstance(value, dict):
+            leaf = self._leaf(name, value)
+            if leaf is not None:
+                into.append(Argument(name, leaf))
+                return
+            self._check_nesting(name, depth)
+            for key, item in value.items():
+                self._walk(f"{name}.{key}", item, into, depth=depth + 1)
+        elif kind is list and isinstance(value, list):
+            self._check_nesting(name, depth)
+            for position, item in enumerate(value):
+                self._walk(self._item_name(name, position), item, into, depth=depth + 1)
+        elif kind in _PLAIN_SCALARS:
+            into.append(Argument(name, ScalarRecord(kind.__name__, value)))
+        else:
+            raise self._wrong(name, "a value that JSON has", value)
+
+    def _leaf(self, name: str, value: dict[str, Any]) -> Leaf:
+        """The tensor or scalar that `value` describes; None where it is a mapping of further arguments."""
+        kind = value.get("type")
+        if type(kind) is not str:
+            return None
+        if ("dtype" in value and "shape" in value) or kind == "torch.Tensor":
+            return self._tensor(name, value)
+        if "value" in value:
+            content = value["value"]
+            if type(content) is list or type(content) is dict:
+                self._check_depth(name, content)
+            elif kind == "float":
+                content = _float_again(content)
+            return ScalarRecord(intern(kind), content)
+        rest = {key: item for key, item in value.items() if key != "type"}
+        self._check_depth(name, rest)
+        return ScalarRecord(intern(kind), rest or None)
+
+    def _tensor(self, name: str, value: dict[str, Any]) -> TensorRecord:
+        get = value.get
+        dtype = get("dtype")
+        if type(dtype) is not str:
+            raise self._wrong(f"{name}.dtype", "a string", dtype)
+        nan = self._count(name, "nan", get("nan"))
+        inf = self._count(name, "inf", get("inf"))
+        if nan or inf:
+            value = _with_nan_again(value)
+            get = value.get
+        requires_grad = get("requires_grad")
+        if requires_grad is not None and type(requires_grad) is not bool:
+            raise self._wrong(f"{name}.requires_grad", "true or false", requires_grad)
+        digest = self._text(name, "md5", get("md5"))
+        if digest and self.hash_digits is None:
+            self.hash_digits = len(digest)
+        grad_fn = self._text(name, "grad_fn", get("grad_fn"))
+        high, low, mean, norm = get("Max"), get("Min"), get("Mean"), get("Norm")
+        return TensorRecord(
+            intern(dtype),
+            self._shape(name, get("shape")),
+            high if type(high) is float or high is None else self._number(name, "Max", high),
+            low if type(low) is float or low is None else self._number(name, "Min", low),
+            mean if type(mean) is float or mean is None else self._number(name, "Mean", mean),
+            norm if type(norm) is float or norm is None else self._number(name, "Norm", norm),
+            requires_grad,
+            nan,
+            inf,
+            self._sketch(name, get("sketch")),
+            self._identity(name, "value", get("value")),
+            self._identity(name, "storage", get("storage")),
+            self._text(name, "data_name", get("data_name")),
+            digest,
+            intern(grad_fn) if grad_fn is not None else None,
+            self._text(name, "unrecorded", get("unrecorded")),
+        )
+
+    def _shape(self, name: str, value: object) -> tuple[int, ...]:
+        if type(value) is not list:
+            raise self._wrong(f"{name}.shape", "a list of sizes", value)
+        count = 1
+        for extent in value:
+            if type(extent) is not int or extent < 0:
+                raise self._wrong(f"{name}.shape", "sizes of 0 or more", extent)
+            count *= max(extent, 1)
+            if count > _MOST_ELEMENTS:
+                raise self._wrong(f"{name}.shape", f"at most {_MOST_ELEMENTS} elements", value)
+        if len(value) > _MOST_DIMENSIONS:
+            raise self._wrong(f"{name}.shape", f"at most {_MOST_DIMENSIONS} dimensions", value)
+        shape = tuple(value)
+        return self._shapes.setdefault(shape, shape)
+
+    def _number(self, name: str, key: str, value: object) -> Number | None:
+        if isinstance(value, bool):
+            return int(value)
+        if isinstance(value, int):
+            if value.bit_length() <= _MOST_INT_BITS:
+                return value
+            if value.bit_length() <= _MOST_FLOAT_BITS:
+                return float(value)
+        if isinstance(value, str) and value.lower() in _NON_FINITE:
+            return _NON_FINITE[value.lower()]
+        raise self._wrong(f"{name}.{key}", "a number", value)
+
+    def _count(self, name: str, key: str, value: object) -> int | None:
+        if value is None or (type(value) is int and 0 <= value <= _MOST_ELEMENTS):
+            return value
+        raise self._wrong(f"{name}.{key}", "a count", value)
+
+    def _identity(self, name: str, key: str, value: object) -> int | None:
+        if value is None or (type(value) is int and value.bit_length() <= _MOST_INT_BITS):
+            return value
+        raise self._wrong(f"{name}.{key}", "an integer", value)
+
+    def _text(self, name: str, key: str, value: object) -> str | None:
+        if value is None or type(value) is str:
+            return value
+        raise self._wrong(f"{name}.{key}", "a string", value)
+
+    def _sketch(self, name: str, value: object) -> bytes | None:
+        if value is None:
+            return None
+        try:
+            raw = binascii.a2b_base64(value) if type(value) is str else b""
+        except ValueError:  # binascii.Error, and characters that are not ASCII
+            raw = b""
+        if len(raw) != _SKETCH_BYTES:
+            raise self._wrong(f"{name}.sketch", f"base64 of {_SKETCH_BYTES} bytes", value)
+        return raw
+
+    def _check_nesting(self, name: str, depth: int) -> None:
+        if depth >= DEEPEST:
+            raise self._too_deep(name)
+        if len(name) > _LONGEST_NAME:
+            raise self._wrong(name, f"a name of at most {_LONGEST_NAME} characters", name)
+
+    def _check_depth(self, name: str, value: object) -> None:
+        if nests_too_deep(value):
+            raise self._too_deep(name)
+
+    def _item_name(self, group: str, position: int) -> str:
+        """`{group}.{position}`, one string object for all calls."""
+        key = (group, position)
+        name = self._names.get(key)
+        if name is None:
+            name = self._names[key] = f"{group}.{position}"
+        return name
+
+    def _too_deep(self, name: str) -> DumpCorrupt:
+        return DumpCorrupt(
+            f"{self.source}: {brief(self._call)}: {brief(name)} nests deeper than {DEEPEST} levels. "
+            "Record this run again."
+        )
+
+    def _wrong(self, field: str, expected: str, found: object) -> DumpCorrupt:
+        return wrong_value(self.source, f"{brief(self._call)}: {brief(field)}", expected, found)
+
+
+def nests_too_deep(value: object) -> bool:
+    """Whether JSON's lists and objects stand inside each other more than 64 deep in `value`."""
+    level: list[object] = [value]
+    for _ in range(DEEPEST):
+        level = [item for each in level for item in _items(each)]
+        if not level:
+            return False
+    return True
+
+
+def wrong_value(source: object, where: str, expected: str, found: object) -> DumpCorrupt:
+    """The error for a value of the wrong kind; what was found is shown cut to one short line."""
+    found_text = shown(found)
+    return DumpCorrupt(f"{source}: {where}: expected {expected}, found {found_text}. Record this run again.")
+
+
+def shown(value: object) -> str:
+    """A few characters that say what an untrusted value is, whatever its size or depth."""
+    if type(value) is list:
+        return f"a list of {len(value)}"
+    if type(value) is dict:
+        return f"an object of {len(value)} keys"
+    if isinstance(value, int) and value.bit_length() > _MOST_FLOAT_BITS:
+        return f"an integer of {value.bit_length()} bits"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value[: _SHOWN + 1] if isinstance(value, str) else value)[:_SHOWN]
+
+
+def brief(text: str) -> str:
+    """A name from the file, safe to print on one line."""
+    line = text if text.isprintable() else ascii(text)
+    most = 4 * _SHOWN
+    return line if len(line) <= most else line[: most - 3] + "..."
+
+
+def _items(value: object) -> list[object]:
+    if type(value) is list:
+        return [item for item in value if type(item) is list or type(item) is dict]
+    if type(value) is dict:
+        return [item for item in value.values() if type(item) is list or type(item) is dict]
+    return []
+
+
+def _with_nan_again(value: dict[str, Any]) -> dict[str, Any]:
+    """A tensor with non-finite elements, whose statistics that JSON holds as null are NaN (see encode)."""
+    restored = dict(value)
+    for key in _STATISTICS:
+        if key in value and value[key] is None:
+            restored[key] = math.nan
+    return restored
+
+
+def _float_again(value: object) -> object:
+    """A scalar float: null stands for NaN (see encode), a string for what JSON has no number for."""
+    if value is None:
+        return math.nan
+    if isinstance(value, str):
+        return _NON_FINITE.get(value.lower(), value)
+    return value

@@ -1,0 +1,382 @@
+"""Bytes to a `Dump`, whatever state the file was left in.
+
+    read_dump -> whole file split into raw records (_split)      -> records decoded one at a time (decode)
+                 if cut while recording: line by line (_by_lines)    stack.json, construct.json beside it
+
+The files are untrusted: the only errors raised are DumpNotFound and DumpCorrupt.  Splitting before decoding
+keeps one record at a time as Python objects, and lets one odd record be read the slow way.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from sys import intern
+from typing import Any
+
+import msgspec
+
+from dump.format import FORMAT_VERSION
+from dump.format.decode import RecordDecoder, brief, nests_too_deep, shown, wrong_value
+from dump.format.encode import DEEPEST, read_journal
+from dump.format.errors import DumpCorrupt, DumpNotFound
+from dump.format.layout import CONSTRUCT_FILE, DUMP_FILE, STACK_FILE, STACK_JOURNAL
+from dump.format.schema import CallRecord, Dump, Header
+
+_split_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_any = msgspec.json.Decoder().decode
+_BAD_JSON = (msgspec.MsgspecError, ValueError, OverflowError)
+_BOM = b"\xef\xbb\xbf"
+_OUR_OPENING_END = b'"data": {\n'
+_LONGEST_OPENING = 1 << 20
+_TEXT_FIELDS = (
+    "framework",
+    "dump_data_dir",
+    "device",
+    "device_name",
+    "torch_version",
+    "summary_mode",
+    "hash",
+)
+_INT_FIELDS = ("format_version", "sketch", "world_size")
+_HASH_BY_DIGITS = {8: "crc32", 32: "md5"}
+_TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*)"|[\[{]|[\]}]', re.DOTALL)
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """A file taken apart: its header's values, its records (`Raw` or decoded), why it is not whole."""
+
+    header: Mapping[str, object]
+    records: Mapping[str, object]
+    incomplete: str | None = None
+
+
+def read_dump(folder: Path) -> Dump:
+    """The dump in `folder` (or in the JSON file of another name that `folder` is), with its neighbours.
+
+    Reads what msprobe writes and what `encode` writes, closed or cut short; of a file of ours that was cut, a
+    last partial line is dropped and `Dump.incomplete` says so.  A dump of msprobe's does not say that it
+    holds checksums: where its records do, `summary_mode` is "md5" and `hash` follows from their length.
+    Raises DumpNotFound where there is no file, DumpCorrupt where its bytes are no dump.
+    """
+    path = Path(folder)
+    source = path / DUMP_FILE if path.is_dir() else path
+    data = _read_bytes(source)
+    parts = _split(data, source)
+    del data
+    header = _header(parts.header, source)
+    decoder = RecordDecoder(source)
+    with _without_collecting():
+        calls = tuple(_calls(parts.records, decoder))
+    if header.summary_mode is None and decoder.hash_digits is not None:
+        header = _with_digest(header, decoder.hash_digits)
+    incomplete = parts.incomplete
+    if incomplete is None and header.format_version is not None and header.complete is not True:
+        incomplete = f"{source} was closed before its step ended; {len(calls)} calls were read."
+    return Dump(
+        path=source.parent,
+        header=header,
+        calls=calls,
+        owners=read_owners(source.parent),
+        stacks=read_stacks(source.parent),
+        incomplete=incomplete,
+    )
+
+
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """The garbage collector off: records form no cycles, and looking for some takes longer than reading."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def read_owners(folder: Path) -> Mapping[str, str | None]:
+    """`construct.json`: call -> the module call that it ran in; empty where there is none.
+
+    One entry stands on each line, so a file that was cut is read up to its last whole line.
+    Raises DumpCorrupt.
+    """
+    source = folder / CONSTRUCT_FILE
+    if not source.is_file():
+        return {}
+    data = _read_bytes(source, empty=True)
+    try:
+        found = _decode_any(data) if data.strip() else {}
+    except RecursionError:
+        raise _too_deep(source, None) from None
+    except _BAD_JSON:
+        found = _lines_of_owners(data, source)
+    if type(found) is not dict:
+        raise wrong_value(source, "file", "an object", found)
+    for call, owner in found.items():
+        if owner is not None and type(owner) is not str:
+            raise wrong_value(source, brief(call), "the name of a module's call, or null", owner)
+    return {call: intern(owner) if owner is not None else None for call, owner in found.items()}
+
+
+def read_stacks(folder: Path) -> Mapping[str, tuple[str, ...]]:
+    """`stack.json`: call -> its frames, innermost first; from the journal where a recording was cut.
+
+    Reads {"0": [[calls], [frames]]} and the older {call: [frames]}.  Raises DumpCorrupt.
+    """
+    source = folder / STACK_FILE
+    journal = folder / STACK_JOURNAL
+    stacks: dict[str, tuple[str, ...]] = {}
+    if not source.is_file():
+        if journal.is_file():
+            try:
+                entries = read_journal(journal)
+            except OSError as error:
+                raise DumpCorrupt(f"{journal}: cannot be read ({error}).") from error
+            for calls, frames in entries:
+                stacks.update(dict.fromkeys(calls, tuple(frames)))
+        return stacks
+    found = _decode_whole(_read_bytes(source, empty=True) or b"{}", source)
+    if type(found) is not dict:
+        raise wrong_value(source, "file", "an object", found)
+    for key, entry in found.items():
+        if _is_texts(entry):
+            stacks[key] = tuple(entry)
+        elif type(entry) is list and len(entry) == 2 and _is_texts(entry[0]) and _is_texts(entry[1]):
+            stacks.update(dict.fromkeys(entry[0], tuple(entry[1])))
+        else:
+            raise wrong_value(source, brief(key), "[[call names], [frames]]", entry)
+    return stacks
+
+
+def _read_bytes(source: Path, *, empty: bool = False) -> bytes:
+    """The file's bytes without a byte order mark; text for sure as far as a glance can tell."""
+    try:
+        if not source.is_file():
+            raise DumpNotFound(f"{source}: no such file. Give a folder that holds a {DUMP_FILE}.")
+        data = source.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
+        raise DumpNotFound(f"{source}: cannot be read ({error}). Check its permissions.") from error
+    data = data.removeprefix(_BOM)
+    if not empty and (not data or data.isspace()):
+        raise DumpCorrupt(f"{source}: the file is empty; its recording wrote nothing. Record this run again.")
+    if data.lstrip()[:1] not in (b"{", b""):
+        raise DumpCorrupt(
+            f"{source}: expected a JSON object, found bytes of another kind. Give a {DUMP_FILE}."
+        )
+    return data
+
+
+def _split(data: bytes, source: Path) -> _Parts:
+    """The file's header and raw records; falls back to slower ways where the fast one cannot read it."""
+    try:
+        return _whole(_split_object(data), source)
+    except RecursionError:
+        raise _too_deep(source, _deep_call(data)) from None
+    except msgspec.ValidationError:
+        raise DumpCorrupt(f"{source}: expected an object with the key 'data'. Give a {DUMP_FILE}.") from None
+    except _BAD_JSON as error:
+        opening_end = data.find(b"\n", 0, _LONGEST_OPENING) + 1
+        if data[:opening_end].endswith(_OUR_OPENING_END):
+            return _by_lines(data, opening_end, source)
+        failure = error
+    if b"NaN" not in data and b"Infinity" not in data and b"\\ud" not in data.lower():
+        raise _not_json(source, data, failure) from failure
+    try:
+        return _whole(_split_object(_quoted(data)), source)
+    except (*_BAD_JSON, RecursionError):
+        found = _decode_whole(data, source)
+    if type(found) is not dict or type(found.get("data")) is not dict:
+        raise DumpCorrupt(f"{source}: expected an object with the key 'data'. Give a {DUMP_FILE}.")
+    return _Parts({key: value for key, value in found.items() if key != "data"}, found["data"])
+
+
+def _whole(top: Mapping[str, msgspec.Raw], source: Path) -> _Parts:
+    if "data" not in top:
+        raise DumpCorrupt(f"{source}: lacks the key 'data', so it is no dump. Give a {DUMP_FILE}.")
+    header = {key: _decode_any(value) for key, value in top.items() if key != "data"}
+    return _Parts(header, _split_object(top["data"]))
+
+
+def _by_lines(data: bytes, start: int, source: Path) -> _Parts:
+    """A file of ours that was not closed: every whole line counts, a torn last one does not."""
+    try:
+        header = {key: value for key, value in _decode_any(data[:start] + b"}}").items() if key != "data"}
+    except (*_BAD_JSON, RecursionError) as error:
+        raise _not_json(source, data, error) from error
+    records: dict[str, object] = {}
+    lines = io.BytesIO(data)
+    lines.seek(start)
+    for number, line in enumerate(lines, start=2):
+        try:
+            records.update(_split_object(b"{" + line.removeprefix(b",") + b"}"))
+        except (*_BAD_JSON, RecursionError) as error:
+            if not data[lines.tell() :].strip(b"\0\r\n "):
+                break
+            raise DumpCorrupt(
+                f"{source}: line {number} is not a record, though more follow it: the file was changed after "
+                "it was written. Record this run again."
+            ) from error
+    return _Parts(
+        header,
+        records,
+        f"{source} has no end: its recording was killed or still runs. {len(records)} calls were read.",
+    )
+
+
+def _calls(records: Mapping[str, object], decoder: RecordDecoder) -> Iterator[CallRecord]:
+    for index, (name, body) in enumerate(records.items()):
+        if isinstance(body, msgspec.Raw):
+            body = _decode_record(body, name, decoder.source)
+        yield decoder.call(name, index, body)
+
+
+def _decode_record(raw: msgspec.Raw, name: str, source: object) -> object:
+    try:
+        return _decode_any(raw)
+    except RecursionError:
+        raise _too_deep(source, name) from None
+    except _BAD_JSON:
+        pass
+    try:
+        # A number beyond float64 is an infinity here, and an error above.
+        return json.loads(_without_lone_surrogates(bytes(raw)))
+    except RecursionError:
+        raise _too_deep(source, name) from None
+    except ValueError as error:
+        raise DumpCorrupt(
+            f"{source}: {brief(name)}: not valid JSON ({error}). Record this run again."
+        ) from error
+
+
+def _decode_whole(data: bytes, source: Path) -> Any:
+    """Any JSON, also with the words NaN and Infinity that Python writes."""
+    try:
+        return _decode_any(data)
+    except RecursionError:
+        raise _too_deep(source, _deep_call(data)) from None
+    except _BAD_JSON as error:
+        failure = error
+    try:
+        return json.loads(_without_lone_surrogates(data))
+    except RecursionError:
+        raise _too_deep(source, _deep_call(data)) from None
+    except ValueError as error:
+        raise _not_json(source, data, failure) from error
+
+
+def _quoted(data: bytes) -> bytes:
+    """`data` with the words for non-finite numbers as strings, which `decode` takes for the numbers.
+
+    Where such a word stands inside a string already, the added quotes end that string early and the result is
+    no JSON any more, so that nothing is ever misread.
+    """
+    data = data.replace(b"-Infinity", b'"-inf"').replace(b"Infinity", b'"inf"').replace(b"NaN", b'"nan"')
+    return _without_lone_surrogates(data)
+
+
+def _without_lone_surrogates(data: bytes) -> bytes:
+    r"""`data` with each \ud800 that has no partner as \ufffd: no output file could hold such a text."""
+    if b"\\ud" not in data and b"\\uD" not in data:
+        return data
+    return _ESCAPE.sub(lambda match: rb"\ufffd" if match[1] else match[0], data)
+
+
+def _header(values: Mapping[str, object], source: Path) -> Header:
+    """The header, each field checked.  Raises DumpCorrupt where it is of the wrong type or too new."""
+    fields: dict[str, Any] = {}
+    for key in ("task", "level"):
+        if type(values.get(key)) is not str:
+            raise wrong_value(source, key, "a string", values.get(key))
+        fields[key] = values[key]
+    kinds = [
+        *((key, str, "a string") for key in _TEXT_FIELDS),
+        *((key, int, "an integer") for key in _INT_FIELDS),
+    ]
+    kinds += [("complete", bool, "true or false"), ("coverage", dict, "an object")]
+    for key, kind, words in kinds:
+        value = values.get(key)
+        if value is None:
+            continue
+        if type(value) is not kind:
+            raise wrong_value(source, key, words, value)
+        fields[key] = value
+    if nests_too_deep(fields.get("coverage")):
+        raise _too_deep(source, "coverage")
+    header = Header(**fields)
+    if header.format_version is not None and header.format_version > FORMAT_VERSION:
+        raise DumpCorrupt(
+            f"{source}: written in format {shown(header.format_version)}, this version reads up to "
+            f"{FORMAT_VERSION}. Upgrade this package."
+        )
+    return header
+
+
+def _with_digest(header: Header, digits: int) -> Header:
+    return replace(header, summary_mode="md5", hash=header.hash or _HASH_BY_DIGITS.get(digits))
+
+
+def _lines_of_owners(data: bytes, source: Path) -> dict[str, Any]:
+    """The whole lines of a `construct.json` that was cut; the comma stands before or after an entry."""
+    found: dict[str, Any] = {}
+    lines = io.BytesIO(data)
+    if lines.readline().strip() != b"{":
+        raise DumpCorrupt(f"{source}: not valid JSON. Move it away to compare without it.")
+    for line in lines:
+        try:
+            found.update(_decode_any(b"{" + line.strip().strip(b",") + b"}"))
+        except (*_BAD_JSON, RecursionError) as error:
+            if not data[lines.tell() :].strip(b"\0\r\n }"):
+                break
+            raise DumpCorrupt(f"{source}: not valid JSON. Move it away to compare without it.") from error
+    return found
+
+
+def _is_texts(value: object) -> bool:
+    return type(value) is list and all(type(item) is str for item in value)
+
+
+def _deep_call(data: bytes) -> str | None:
+    """The name two levels above where `data` first nests deeper than any record may: the call's."""
+    depth, name = 0, None
+    for match in _TOKEN.finditer(data):
+        token = match[0]
+        if token in b"[{":
+            depth += 1
+        elif token in b"]}":
+            depth -= 1
+        elif depth == 2:  # a string in `data`: a call's name, as records are objects
+            name = match[1]
+        if depth > 2 * DEEPEST:
+            break
+    return name.decode("utf-8", "replace") if name is not None else None
+
+
+def _too_deep(source: object, call: str | None) -> DumpCorrupt:
+    where = f"{source}: {brief(call)}" if call is not None else f"{source}"
+    return DumpCorrupt(f"{where}: nests deeper than {DEEPEST} levels, which no recording does.")
+
+
+def _cut(source: object, size: int) -> DumpCorrupt:
+    return DumpCorrupt(
+        f"{source}: ends at byte {size} in the middle of a value: its recording was killed while it wrote. "
+        "Record this run again."
+    )
+
+
+def _not_json(source: object, data: bytes, error: BaseException) -> DumpCorrupt:
+    if "truncated" in str(error) and isinstance(error, msgspec.MsgspecError):
+        return _cut(source, len(data))
+    detail = " ".join(str(error).split())
+    return DumpCorrupt(f"{source}: not valid JSON ({brief(detail)}). Record this run again.")

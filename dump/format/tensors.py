@@ -1,0 +1,388 @@
+"""Tensor files: one tensor a file, mapped into memory, not read, and written so that none is ever short.
+
+    .safetensors   ours, by default: every dtype, no pickle
+    .npy           for other people's tools; bfloat16 and float8 have no place in it and are widened
+    .pt            what msprobe writes (`torch_archive`)
+
+Another format is one reader (or writer) and one registration.  Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import itertools
+import json
+import mmap
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+import numpy as np
+
+from dump.format.errors import ConfigError, OutputError, TensorFileError
+from dump.format.torch_archive import (
+    LARGEST_EXTENT,
+    MOST_DIMENSIONS,
+    NUMPY_DTYPES,
+    AnyArray,
+    read_archive,
+    refuse,
+)
+
+__all__ = [
+    "NUMPY_DTYPES",
+    "AnyArray",
+    "read_tensor",
+    "readers",
+    "register_reader",
+    "register_writer",
+    "write_npy",
+    "write_tensor",
+    "writers",
+]
+
+Reader: TypeAlias = "Callable[[mmap.mmap, Path], AnyArray]"
+
+
+class Writer(Protocol):
+    """Writes one tensor; returns the bytes that the file takes."""
+
+    def __call__(
+        self, path: Path, /, *, data: memoryview | bytes, dtype: str, shape: tuple[int, ...]
+    ) -> int: ...
+
+
+_Registered = TypeVar("_Registered")
+
+_READERS: dict[str, Reader] = {}
+_WRITERS: dict[str, Writer] = {}
+readers: Mapping[str, Reader] = MappingProxyType(_READERS)
+writers: Mapping[str, Writer] = MappingProxyType(_WRITERS)
+
+LARGEST_HEADER = 1 << 14
+"""Bytes of a safetensors or npy header: one tensor needs about a hundred."""
+
+_SAFETENSORS_NAMES = {
+    "torch.float64": "F64",
+    "torch.float32": "F32",
+    "torch.float16": "F16",
+    "torch.bfloat16": "BF16",
+    "torch.float8_e4m3fn": "F8_E4M3",
+    "torch.float8_e4m3fnuz": "F8_E4M3FNUZ",
+    "torch.float8_e5m2": "F8_E5M2",
+    "torch.float8_e5m2fnuz": "F8_E5M2FNUZ",
+    "torch.float8_e8m0fnu": "F8_E8M0",
+    "torch.int64": "I64",
+    "torch.int32": "I32",
+    "torch.int16": "I16",
+    "torch.int8": "I8",
+    "torch.uint64": "U64",
+    "torch.uint32": "U32",
+    "torch.uint16": "U16",
+    "torch.uint8": "U8",
+    "torch.bool": "BOOL",
+    "torch.complex64": "C64",
+}
+_TORCH_NAMES = {name: dtype for dtype, name in _SAFETENSORS_NAMES.items()}
+
+_STORED_AS_PAIRS = {"torch.complex128": "torch.float64", "torch.complex32": "torch.float16"}
+"""Dtypes safetensors lacks: stored as (real, imaginary) along one more dimension of extent 2, and named in
+the header's metadata under "view".  numpy has no complex32 either: it is read as complex64."""
+
+
+def read_tensor(folder: Path, data_name: str) -> AnyArray:
+    """The tensor in `folder/data_name`: read-only, in its shape and dtype, mapped where no byte must change.
+
+    `data_name` comes from a dump and is not trusted: it must be the bare name of a regular file which, links
+    followed, lies in `folder`.  Raises TensorFileError when it is not, when its suffix is unknown, or when
+    the file is missing, short, damaged, or asks for more than data.
+    """
+    path = _inside(folder, data_name)
+    suffix = Path(data_name).suffix
+    if suffix not in _READERS:
+        known = ", ".join(sorted(_READERS))
+        refuse(path, f"expected a tensor file ({known}), found the suffix {suffix!r}; convert it")
+    return _READERS[suffix](_mapped(path), path)
+
+
+def register_reader(suffix: str) -> Callable[[Reader], Reader]:
+    """Decorator: read files ending in `suffix` this way.  ValueError where the suffix is taken."""
+    return _registration(_READERS, suffix)
+
+
+def register_writer(suffix: str) -> Callable[[Writer], Writer]:
+    """Decorator: write files ending in `suffix` this way.  ValueError where the suffix is taken."""
+    return _registration(_WRITERS, suffix)
+
+
+def _registration(table: dict[str, _Registered], suffix: str) -> Callable[[_Registered], _Registered]:
+    def register(function: _Registered) -> _Registered:
+        if suffix in table:
+            raise ValueError(f"{suffix!r} is registered already, by {table[suffix]!r}")
+        table[suffix] = function
+        return function
+
+    return register
+
+
+def _inside(folder: Path, data_name: str) -> Path:
+    if data_name in {"", ".", ".."} or not data_name.isprintable() or {"/", "\\"} & set(data_name):
+        raise TensorFileError(
+            f"{folder}: expected the bare name of a tensor file, found {data_name!r}; record again"
+        )
+    try:
+        home = folder.resolve(strict=True)
+        path = (folder / data_name).resolve(strict=True)
+    except FileNotFoundError:
+        raise TensorFileError(
+            f"{folder / data_name}: expected a tensor file, found none; copy the whole dump, or record again"
+        ) from None
+    except (OSError, RuntimeError) as error:
+        refuse(
+            folder / data_name,
+            f"expected a tensor file, found a path that leads nowhere ({error}); record again",
+        )
+    if not path.is_relative_to(home):
+        refuse(
+            folder / data_name,
+            f"expected a file in its own folder, found a link to {path}; copy the file there",
+        )
+    if not path.is_file():
+        refuse(path, "expected a tensor file, found no regular file; record again")
+    return path
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                refuse(path, "expected a tensor, found an empty file; record again")
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        refuse(path, f"expected a readable file, found {error.strerror or error}; check its permissions")
+
+
+register_reader(".pt")(read_archive)
+
+
+@register_reader(".safetensors")
+def _read_safetensors(content: mmap.mmap, path: Path) -> AnyArray:
+    """https://huggingface.co/docs/safetensors: 8 bytes of little-endian length, a JSON header, the bytes."""
+    length = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or length > min(len(content) - 8, LARGEST_HEADER):
+        refuse(
+            path,
+            f"expected a safetensors header, found {length} bytes of it in {len(content)}; record again",
+        )
+    name, shape, size, view = _safetensors_header(content[8 : 8 + length], path)
+    dtype = NUMPY_DTYPES[name]
+    if len(content) - 8 - length != size:
+        refuse(path, f"expected {size} bytes of tensor, found {len(content) - 8 - length}; record again")
+    array = _view(content, path, dtype=dtype, shape=shape, offset=8 + length)
+    if view is None:
+        return array
+    if _STORED_AS_PAIRS.get(view) != name or shape[-1:] != (2,):
+        refuse(path, f"expected pairs of numbers, found {view!r} in {name} of shape {shape}; record again")
+    if view == "torch.complex32":
+        return array.astype(np.float32).view(np.complex64)[..., 0]
+    return array.view(NUMPY_DTYPES[view])[..., 0]
+
+
+def _safetensors_header(header: bytes, path: Path) -> tuple[str, tuple[int, ...], int, str | None]:
+    """(torch dtype, shape, bytes, what it stands for) of the one tensor that a header describes."""
+    try:
+        fields = json.loads(header, object_pairs_hook=_without_repeats)
+    except (ValueError, RecursionError) as error:
+        refuse(path, f"expected a header in JSON, found {type(error).__name__}: {error}; record again")
+    metadata = fields.pop("__metadata__", {}) if isinstance(fields, dict) else None
+    if not isinstance(metadata, dict) or len(fields) != 1:
+        refuse(path, "expected a header that describes one tensor, found another; keep one tensor a file")
+    match next(iter(fields.values())):
+        case {"dtype": str(kind), "shape": [*extents], "data_offsets": [0, int(size)]} if (
+            kind in _TORCH_NAMES
+        ):
+            pass
+        case found:
+            refuse(path, f"expected dtype, shape and data_offsets from 0, found {found!r:.200}; record again")
+    name = _TORCH_NAMES[kind]
+    shape = _shape(extents, path)
+    if size != _count(shape) * NUMPY_DTYPES[name].itemsize:
+        refuse(path, f"expected the bytes of {kind} in shape {shape}, found {size}; record again")
+    view = metadata.get("view")
+    return name, shape, size, view if isinstance(view, str) else None
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a key stands twice")
+    return fields
+
+
+@register_reader(".npy")
+def _read_npy(content: mmap.mmap, path: Path) -> AnyArray:
+    """numpy.lib.format, versions 1 to 3; object arrays (pickles) and structures are refused."""
+    width = {1: 2, 2: 4, 3: 4}.get(content[6] if len(content) > 10 else 0)
+    if content[:6] != b"\x93NUMPY" or width is None:
+        refuse(path, f"expected a .npy file, found {content[:8]!r}; record again")
+    offset = 8 + width + int.from_bytes(content[8 : 8 + width], "little")
+    if offset > min(len(content), LARGEST_HEADER):
+        refuse(
+            path, f"expected a .npy header, found a length of {offset} in {len(content)} bytes; record again"
+        )
+    try:
+        header = ast.literal_eval(content[8 + width : offset].decode("utf-8").strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        refuse(path, f"expected a .npy header, found {type(error).__name__}; record again")
+    match header:
+        case {"descr": str(descr), "fortran_order": bool(fortran), "shape": tuple(extents)} if (
+            descr in _NPY_DTYPES
+        ):
+            pass
+        case {"descr": descr}:
+            refuse(
+                path, f"expected numbers, found the dtype {descr!r:.80}; save it as numbers, not as objects"
+            )
+        case _:
+            refuse(path, "expected descr, fortran_order and shape, found another header; record again")
+    dtype, shape = _NPY_DTYPES[descr], _shape(extents, path)
+    size = _count(shape) * dtype.itemsize
+    if len(content) - offset != size:
+        refuse(path, f"expected {size} bytes for shape {shape}, found {len(content) - offset}; record again")
+    return _view(content, path, dtype=dtype, shape=shape, offset=offset, order="F" if fortran else "C")
+
+
+_NPY_DTYPES = {
+    ordered.str: ordered
+    for dtype in NUMPY_DTYPES.values()
+    if dtype.isbuiltin == 1
+    for ordered in (dtype, dtype.newbyteorder(">"))
+}
+"""What numpy writes for torch's dtypes, and the same from a big-endian machine."""
+
+
+def _view(
+    content: mmap.mmap,
+    path: Path,
+    *,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    offset: int,
+    order: str = "C",
+) -> AnyArray:
+    try:
+        if not _count(shape):
+            return np.zeros(shape, dtype)
+        array: AnyArray = np.ndarray(
+            shape, dtype, buffer=content, offset=offset, order="F" if order == "F" else "C"
+        )
+        return array
+    except (ValueError, OverflowError, MemoryError) as error:
+        refuse(path, f"expected a shape that numpy can hold, found {shape} ({error}); record again")
+
+
+def _shape(extents: Sequence[object], path: Path) -> tuple[int, ...]:
+    shape = tuple(n for n in extents if type(n) is int and 0 <= n <= LARGEST_EXTENT)
+    if len(shape) != len(extents) or len(shape) > MOST_DIMENSIONS:
+        refuse(path, f"expected up to {MOST_DIMENSIONS} extents from 0 on, found another shape; record again")
+    return shape
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    elements = 1
+    for extent in shape:
+        elements *= extent
+    return elements
+
+
+@register_writer(".safetensors")
+def write_tensor(path: Path, /, *, data: memoryview | bytes, dtype: str, shape: tuple[int, ...]) -> int:
+    """Write one tensor, named "tensor", as safetensors; returns the bytes written.
+
+    `data` holds the contiguous (C order) little-endian elements, `dtype` is torch's own name.  The file
+    appears under its name complete or not at all.  Raises ConfigError for a dtype that cannot be stored,
+    OutputError where the disk refuses, ValueError where `data` is not as long as `shape` says.
+    """
+    stored = _STORED_AS_PAIRS.get(dtype, dtype)
+    if stored not in _SAFETENSORS_NAMES:
+        raise ConfigError(
+            f"{path.name}: a tensor of {dtype} has no place in safetensors; leave it out of the scope"
+        )
+    extents = (*shape, 2) if stored != dtype else shape
+    raw = _bytes_of(data, _count(extents) * NUMPY_DTYPES[stored].itemsize)
+    header: dict[str, object] = {
+        "tensor": {"dtype": _SAFETENSORS_NAMES[stored], "shape": extents, "data_offsets": (0, len(raw))}
+    }
+    if stored != dtype:
+        header["__metadata__"] = {"view": dtype}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    # Spaces up to a multiple of 8, as the format asks: the elements are then aligned in the mapping.
+    text += b" " * (-len(text) % 8)
+    return _write_whole(path, (len(text).to_bytes(8, "little"), text, raw))
+
+
+@register_writer(".npy")
+def write_npy(path: Path, /, *, data: memoryview | bytes, dtype: str, shape: tuple[int, ...]) -> int:
+    """Write one tensor as .npy; arguments, result and errors are those of `write_tensor`.
+
+    npy cannot name bfloat16, float8 and complex32: they are widened to float32 and complex64, which changes
+    no value and doubles (or more) the file; the dump's record keeps the true dtype.
+    """
+    element = NUMPY_DTYPES.get("torch.float16" if dtype == "torch.complex32" else dtype)
+    if element is None:
+        raise ConfigError(f"{path.name}: a tensor of {dtype} has no place in .npy; leave it out of the scope")
+    elements = _count(shape) * (2 if dtype == "torch.complex32" else 1)
+    raw = _bytes_of(data, elements * element.itemsize)
+    widened = element.isbuiltin != 1 or dtype == "torch.complex32"
+    described = np.dtype(np.complex64 if dtype == "torch.complex32" else np.float32 if widened else element)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": described.str, "fortran_order": False, "shape": shape}
+    )
+    body = _widened(raw, element) if widened else (raw,)
+    return _write_whole(path, itertools.chain((header.getvalue(),), body))
+
+
+def _widened(raw: memoryview, element: np.dtype[Any]) -> Iterator[memoryview]:
+    """The elements as float32, a mebibyte at a time, so that a large tensor is never held twice."""
+    for start in range(0, len(raw), 1 << 20):
+        part = np.frombuffer(raw[start : start + (1 << 20)], element).astype(np.float32)
+        yield part.data.cast("B")
+
+
+def _bytes_of(data: memoryview | bytes, expected: int) -> memoryview:
+    view = memoryview(data)
+    # A view with a zero in its shape cannot be cast.
+    raw = view.cast("B") if view.nbytes else memoryview(b"")
+    if len(raw) != expected:
+        raise ValueError(f"expected {expected} bytes of data, found {len(raw)}")
+    return raw
+
+
+def _write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> int:
+    """Write under a name that nobody looks for, then rename: a killed process leaves no short file behind.
+    (Not synced: after a power cut the file may be short, and reading says so.)"""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+    written = 0
+    try:
+        try:
+            with unfinished.open("wb", buffering=0) as file:
+                for part in parts:
+                    left = memoryview(part)
+                    while left:
+                        done = file.write(left)
+                        written += done
+                        left = left[done:]
+            os.replace(unfinished, path)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OutputError(
+            f"{path}: expected to write a tensor, found {error.strerror or error}; make room there"
+        ) from error
+    return written

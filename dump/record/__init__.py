@@ -1,0 +1,11 @@
+"""What a call looked like: from live tensors to what the writer puts on disk.
+
+`identity`    which tensors hold the same bytes at the same version
+`sketch`      the fixed signs of the linear sketch
+`statistics`  max, min, mean, norm, sketch, counts of a host tensor, in one pass over memory
+`deferred`    the same on a device, without waiting for it
+`contents`    the bytes themselves, for tensor and MD5 mode
+`tree`        nested arguments to nested records
+`stack`       the caller's source lines
+`recorder`    one step's recording: the above, called by the interceptors
+"""

@@ -1,0 +1,83 @@
+"""A simulated NPU for machines without one: demos, tests, and faults that one can plant and look for.
+
+    import dump.sim
+
+    with dump.sim.npu(faults=["aten::gelu=bf16"]):
+        model.to("npu")(x.to("npu"))
+
+`enable` registers the device `npu`: genuine tensors with `device.type == "npu"`, autograd, optimizers, autocast,
+saving and loading, computed by the CPU's kernels, and so equal to the CPU to the bit.  `torch.npu.is_simulated`
+tells the device from a real one.
+
+It adds some microseconds to every operator, knows one device, and rests on private parts of torch, from 2.9 on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch.utils import backend_registration
+
+from dump.format.errors import ConfigError
+from dump.sim import faults
+from dump.sim.faults import Fault, clear, inject
+
+__all__ = ["Fault", "clear", "enable", "faults", "inject", "is_enabled", "npu", "op_counts", "register_hccl"]
+
+_SUPPORTED = hasattr(backend_registration, "_setup_privateuseone_for_python_backend")
+
+if _SUPPORTED:  # these take names from torch on import that older releases do not have
+    from dump.sim import kernels, registration
+
+
+def enable() -> None:
+    """Register the simulated device `npu` in this process; a second call does nothing.
+
+    It cannot be unregistered.  Raises ConfigError where torch is older than 2.9, or where something else has its
+    PrivateUse1 device (torch_npu).
+    """
+    if not _SUPPORTED:
+        raise ConfigError(f"The simulated NPU needs torch 2.9 or newer, found {torch.__version__}.")
+    registration.register()
+
+
+def is_enabled() -> bool:
+    """Whether this process has the simulated device."""
+    return _SUPPORTED and registration.is_registered()
+
+
+@contextlib.contextmanager
+def npu(*, faults: Iterable[Fault | str] = ()) -> Iterator[None]:
+    """Enable the device and put faults in force; on leaving, those in force before are restored.
+
+    The device itself stays: torch has no way to unregister one.  Raises ConfigError as `enable` and `inject` do.
+    """
+    enable()
+    before = _faults.snapshot()
+    try:
+        for fault in faults:
+            inject(fault)
+        yield
+    finally:
+        _faults.restore(before)
+
+
+_faults = faults
+
+
+def op_counts() -> dict[str, int]:
+    """Calls the device answered so far in this process, by operator (`aten::addmm`); views are not counted."""
+    return kernels.op_counts() if _SUPPORTED else {}
+
+
+def register_hccl() -> None:
+    """Let `torch.distributed.init_process_group("hccl")` work for npu tensors, over gloo.
+
+    Enables the device.  Raises ConfigError where gloo is missing or another backend is called hccl.
+    """
+    enable()
+    from dump.sim import hccl  # pulls in torch.distributed, which most runs never need
+
+    hccl.register_hccl()

@@ -1,0 +1,175 @@
+"""Running an operator called on npu tensors with its CPU kernel, over the same memory.
+
+A kernel lowers its npu arguments to CPU tensors (no copy), redispatches to the CPU, and labels the results npu
+(no copy).  This is the simulator's inner loop: what the schema says was read beforehand (`operators.Plan`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+
+from dump.sim import faults
+from dump.sim.operators import Plan, is_composed, plan_of
+from dump.sim.storage import (
+    HOST,
+    HOST_KEYS,
+    Tensor,
+    as_host,
+    as_npu,
+    rebind,
+    same_memory,
+    without_overrides,
+)
+
+Kernel: TypeAlias = Callable[..., Any]
+
+_below_autograd: Any = torch._C._AutoDispatchBelowAutograd  # type: ignore[attr-defined]
+_calls: dict[str, list[int]] = {}
+_kernels: dict[Any, Kernel] = {}
+
+
+def op_counts() -> dict[str, int]:
+    """Calls the device answered so far in this process, by base name (`aten::addmm`); views are not counted."""
+    return {name: tally[0] for name, tally in _calls.items() if tally[0]}
+
+
+def tally_of(name: str) -> list[int]:
+    """The one-element counter behind `op_counts` for a base name."""
+    return _calls.setdefault(name, [0])
+
+
+def lower(value: Any) -> Any:
+    """What the CPU kernel gets for an argument: npu tensors as CPU tensors, also inside lists; the npu device as
+    the CPU; everything else as it is."""
+    if isinstance(value, Tensor):
+        return value if value.is_cpu else as_host(value)
+    if isinstance(value, (list, tuple)):
+        return [lower(item) for item in value]
+    if isinstance(value, torch.device):
+        return HOST
+    return value
+
+
+def label(value: Any) -> Any:
+    """A kernel's fresh results as npu tensors, also inside tuples and lists."""
+    if isinstance(value, Tensor):
+        return as_npu(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)([label(item) for item in value])
+    return value
+
+
+def host_kernel(operator: Any) -> Kernel:
+    """The CPU kernel of an operator, as a function of CPU tensors that skips autograd and autocast."""
+    redispatch: Kernel = operator._handle.redispatch_boxed
+    if not is_composed(operator.name()):
+        return lambda *args, **kwargs: redispatch(HOST_KEYS, *args, **kwargs)
+
+    def composed(*args: Any, **kwargs: Any) -> Any:
+        with _below_autograd():
+            return redispatch(HOST_KEYS, *args, **kwargs)
+
+    return composed
+
+
+def kernel_for(operator: Any) -> Kernel:
+    """The npu kernel of an operator that computes; made once for each overload."""
+    kernel = _kernels.get(operator)
+    if kernel is None:
+        plan = plan_of(operator)
+        make = _writing_kernel if plan.writes else _pure_kernel
+        kernel = _kernels[operator] = make(plan, host_kernel(operator))
+    return kernel
+
+
+def view_kernel(operator: Any) -> Kernel:
+    """The npu kernel of an operator that only re-describes memory: the CPU's, on the npu tensors themselves."""
+    redispatch: Kernel = operator._handle.redispatch_boxed
+
+    def kernel(*args: Any, **kwargs: Any) -> Any:
+        return redispatch(HOST_KEYS, *args, **kwargs)
+
+    return kernel
+
+
+def fallback(operator: Any, *args: Any, **kwargs: Any) -> Any:
+    """Answers every operator without a kernel of its own on the device, such as a user's custom operator."""
+    return kernel_for(operator)(*args, **kwargs)
+
+
+def _pure_kernel(plan: Plan, host: Kernel) -> Kernel:
+    name, single, lists, tally = plan.name, plan.single, plan.lists, tally_of(plan.name)
+    active = faults.ACTIVE
+
+    def kernel(*args: Any, **kwargs: Any) -> Any:
+        with without_overrides():
+            tally[0] += 1
+            lowered = list(args)
+            count = len(lowered)
+            for i in single:
+                if i < count:
+                    x = lowered[i]
+                    if x is not None and not x.is_cpu:
+                        lowered[i] = as_host(x)
+            for i in lists:
+                if i < count:
+                    lowered[i] = lower(lowered[i])
+            if kwargs:
+                kwargs = {key: lower(value) for key, value in kwargs.items()}
+            if name in active:
+                out = faults.launch(plan, host, lowered, kwargs)
+            else:
+                out = host(*lowered, **kwargs)
+            return as_npu(out) if isinstance(out, Tensor) else label(out)
+
+    return kernel
+
+
+def _writing_kernel(plan: Plan, host: Kernel) -> Kernel:
+    name, tally, active = plan.name, tally_of(plan.name), faults.ACTIVE
+    alone = plan.returned[0] if len(plan.returned) == 1 else None
+
+    def kernel(*args: Any, **kwargs: Any) -> Any:
+        with without_overrides():
+            tally[0] += 1
+            lowered = [lower(x) for x in args]
+            keywords = {key: lower(value) for key, value in kwargs.items()} if kwargs else kwargs
+            if name in active:
+                out = faults.launch(plan, host, lowered, keywords)
+            else:
+                out = host(*lowered, **keywords)
+            if plan.resizes:
+                _follow(plan, args, kwargs, lowered, keywords)
+            if alone is not None:
+                return kwargs[alone] if isinstance(alone, str) else args[alone]
+            return _results(plan, args, kwargs, out)
+
+    return kernel
+
+
+def _follow(plan: Plan, args: Any, kwargs: Any, lowered: Any, keywords: Any) -> None:
+    """Re-describe the written npu tensors that the CPU kernel has given another shape or other memory."""
+    pairs = [(args[i], lowered[i]) for i in plan.written if i < len(args)]
+    pairs += [(kwargs[key], keywords[key]) for key in plan.written_names if key in kwargs]
+    for npu, host in pairs:
+        several = isinstance(npu, (list, tuple))
+        for label_side, host_side in zip(npu, host, strict=True) if several else ((npu, host),):
+            if label_side is not None and label_side is not host_side and not same_memory(label_side, host_side):
+                rebind(label_side, host_side)
+
+
+def _results(plan: Plan, args: Any, kwargs: Any, out: Any) -> Any:
+    """Each result as the written argument that it is, or labelled where it is a new tensor."""
+    if not plan.returned:
+        return None
+    values = out if len(plan.returned) > 1 else (out,)
+    found = []
+    for owner, value in zip(plan.returned, values, strict=True):
+        if owner is None:
+            found.append(label(value))
+        else:
+            found.append(kwargs[owner] if isinstance(owner, str) else args[owner])
+    return tuple(found) if len(found) > 1 else found[0]
