@@ -15,7 +15,7 @@ import torch
 
 from . import device
 from .config import DumpConfig, load_config, merge
-from .format import FORMAT_VERSION
+from .format import FORMAT_VERSION, sketch
 from .format.errors import AccError, ConfigError
 from .format.layout import TENSOR_FOLDER, rank_folder
 from .intercept import apis
@@ -23,7 +23,7 @@ from .intercept.modules import ModuleCalls, ModuleTree
 from .intercept.optimizer import LiveOptimizers, OptimizerSteps
 from .intercept.patching import Patches
 from .intercept.watch import Watch
-from .record import contents, sketch, tree
+from .record import contents, tree
 from .record.recorder import Emission, Measured, StepRecorder
 from .writer import StepWriter, Written
 
@@ -108,6 +108,7 @@ class Session:
         if self.config.level in ("L1", "mix"):
             apis.install(self._watch, self._patches)
         if self._finds_steps:
+            self._watch.setting_up = True
             self._follow_constructors()
 
     def remove(self) -> None:
@@ -274,6 +275,7 @@ class Session:
             self._next_step()
 
     def _outermost(self, module: torch.nn.Module) -> None:
+        self._watch.setting_up = False
         if self._root is None:
             self._root = module
             return

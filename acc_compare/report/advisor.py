@@ -36,7 +36,7 @@ _GROUPS = 6
 _LANGUAGES = ("en",)
 _COMMAND = re.compile(
     r"(?:\$ )?(?:[A-Z_]+=\S+ )*"
-    r"(?:acc (?:dump|compare|report|monitor)\b|(?:python3?|torchrun) \S*[-./]|export \w+=)"
+    r"(?:acc (?:dump|compare|report|monitor)\b|(?:python3?|torchrun) (?:-|\S+\.py\b)|export \w+=)"
 )
 _LED_IN = re.compile(
     rf"^(?P<lead>.*?:)\s+`?(?P<command>{_COMMAND.pattern}[^`]*|[a-z_]\w*(?:\.\w+)*\([^`]*\))`?\.?$"
@@ -132,11 +132,10 @@ def _briefly(suspects: tuple[Suspect, ...]) -> Iterator[str]:
         if suspect.rel_l2 is not None:
             parts.append(f"differs by {quantity(suspect.rel_l2)}")
         detail = ", ".join(part for part in parts if part)
-        yield textwrap.shorten(
-            f"{number}. {one_line(suspect.name)}   ({detail})", WIDTH - 2, placeholder=" ..."
-        )
+        line = f"{number}. {one_line(suspect.name)} ({detail})"
+        yield "  " + textwrap.shorten(line, WIDTH - 2, placeholder=" ...")
     if len(suspects) > _LISTED:
-        yield f"  and {count(len(suspects) - _LISTED, 'more')}"
+        yield f"  and {count(len(suspects) - _LISTED, 'more suspect')}, in the JSON beside this file"
 
 
 def _compared(finding: Finding) -> Iterator[str]:

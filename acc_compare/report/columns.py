@@ -44,6 +44,8 @@ def as_cell(value: object) -> Cell:
     numpy is Python's, anything else that is not a number or text is its `str`."""
     if value is None:
         return ABSENT
+    if type(value) is str:  # nearly all cells are text or float, and a table has millions
+        return value
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
@@ -225,7 +227,7 @@ _REAL_DATA = (
 
 _STATISTICS = (
     *(
-        _measured(f"{name} diff", "error", f"{what} on the NPU side minus {what.lower()} on the bench side.")
+        _measured(f"{name} diff", "error", f"{what} on the NPU side minus that on the bench side.")
         for name, what in (("Max", "Maximum"), ("Min", "Minimum"), ("Mean", "Mean"), ("L2norm", "L2 norm"))
     ),
     *(

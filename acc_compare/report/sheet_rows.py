@@ -25,6 +25,7 @@ from acc_compare.report.styles import (
     ABSENT_NUMBER,
     ABSENT_TEXT,
     FLAG,
+    LINES,
     PLAIN,
     QUOTED,
     RESULT,
@@ -34,6 +35,9 @@ from acc_compare.report.styles import (
     Tint,
     number_face,
 )
+
+ROW_HEIGHT = 14
+"""In points.  Given for every row: a spreadsheet would make those with a stack ten lines high."""
 
 _END_OF_ROWS = b"</sheetData>"
 _MAX_EXACT = 10**15
@@ -55,7 +59,7 @@ def row_xml(
     for number, row in enumerate(rows, first):
         tint: Tint = row.result
         marked = mark(row)
-        parts = [f'<row r="{number}">']
+        parts = [f'<row r="{number}" ht="{ROW_HEIGHT}" customHeight="1">']
         for letter, column, read in plan:
             cell = as_cell(read(row))
             style = styles.number(tint, marked, _face(cell, column))
@@ -97,7 +101,9 @@ def _face(cell: Cell, column: Column) -> str:
             return QUOTED
         if cell == ABSENT:
             return _ABSENT_FACES.get(column.style, ABSENT_NUMBER)
-        return PLAIN if column.style == "text" else WORD
+        if column.style != "text":
+            return WORD
+        return LINES if "\n" in cell else PLAIN
     if isinstance(cell, bool):
         return FLAG
     if isinstance(cell, int) and abs(cell) > _MAX_EXACT:

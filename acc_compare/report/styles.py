@@ -34,14 +34,15 @@ HEADER_OURS = "1F6F78"
 INK, FAINT, ACCUSED = "202020", "8A8F94", "A30000"
 FONT = "Calibri"
 
-PLAIN, QUOTED, FLAG, WORD, RESULT = "@text", "@quoted", "@flag", "@word", "@result"
+PLAIN, LINES, QUOTED, FLAG, WORD, RESULT = "@text", "@lines", "@quoted", "@flag", "@word", "@result"
 ABSENT_TEXT, ABSENT_FLAG, ABSENT_NUMBER = "@absent text", "@absent flag", "@absent number"
-"""Faces of cells without a number format: text, text that a spreadsheet might compute, true or false, a word
-where a number would stand ('nan'), the result; and 'N/A' in the three kinds of columns.  The face of a number
-is its number format."""
+"""Faces of cells without a number format: text, text of several lines, text that a spreadsheet might compute,
+true or false, a word where a number would stand ('nan'), the result; and 'N/A' in the three kinds of columns.
+The face of a number is its number format."""
 
 _ALIGNMENTS = {
     PLAIN: "left",
+    LINES: "left",
     QUOTED: "left",
     ABSENT_TEXT: "left",
     FLAG: "center",
@@ -120,7 +121,13 @@ class CellStyles:
         ink = FAINT if faint else ACCUSED if mark == "accused" else INK
         cell.font = Font(name=FONT, size=10, bold=mark != "plain" or face == RESULT, color="FF" + ink)
         side = _ALIGNMENTS.get(face, "right")
-        cell.alignment = Alignment(horizontal=side, vertical="center", indent=0 if side == "center" else 1)
+        # The first of several lines shows, the others once the row is made higher.
+        cell.alignment = Alignment(
+            horizontal=side,
+            vertical="top" if face == LINES else "center",
+            wrap_text=face == LINES,
+            indent=0 if side == "center" else 1,
+        )
         if face == QUOTED:
             # Without it Excel would compute the text once someone edits the cell and presses Enter.
             cell.quotePrefix = True

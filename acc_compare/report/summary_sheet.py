@@ -36,7 +36,7 @@ _LAST = get_column_letter(len(_WIDTHS))
 _TEXT_WIDTH = sum(_WIDTHS[1:])
 _LINE_HEIGHT = 15.0
 _PAGE_WIDTH = 110
-_SHOWN_SUSPECTS = 10
+_SHOWN_SUSPECTS, _TOLD_SUSPECTS = 10, 200
 _VERDICT_TINTS: dict[str, Tint] = {"same": "pass", "different": "error", "incomplete": "warning"}
 _RESULTS: tuple[tuple[Result, str], ...] = (
     ("error", "breaks a classic rule (constants, see the Columns sheet); Err_Message says which"),
@@ -86,7 +86,7 @@ def fill_suspects(sheet: Worksheet, suspects: tuple[Suspect, ...]) -> None:
     sheet.column_dimensions["A"].width, sheet.column_dimensions["B"].width = 18, _PAGE_WIDTH
     sheet.sheet_view.showGridLines = False
     row = 1
-    for number, suspect in enumerate(suspects, 1):
+    for number, suspect in enumerate(suspects[:_TOLD_SUSPECTS], 1):
         _header(sheet, row, ((f"Suspect {number}", None), (suspect.name, None)))
         for label, texts in facts(suspect):
             row += 1
@@ -95,6 +95,8 @@ def fill_suspects(sheet: Worksheet, suspects: tuple[Suspect, ...]) -> None:
             put(sheet, f"B{row}", text)
             sheet.row_dimensions[row].height = _LINE_HEIGHT * _lines(text, _PAGE_WIDTH)
         row += 2
+    if len(suspects) > _TOLD_SUSPECTS:
+        put(sheet, f"B{row}", f"and {len(suspects) - _TOLD_SUSPECTS:,} more in the advisor's JSON")
     _page(sheet)
 
 
@@ -115,12 +117,12 @@ def _verdict(sheet: Worksheet, finding: Finding) -> int:
     sheet.merge_cells(f"A2:{_LAST}2")
     title = put(sheet, "A2", finding.verdict.upper(), bold=True, size=24)
     title.fill = fill(STRONG_TINTS[_VERDICT_TINTS[finding.verdict]])
-    title.alignment = Alignment(vertical="center", indent=1)
+    title.alignment = Alignment(horizontal="left", vertical="center", indent=1)
     sheet.row_dimensions[2].height = 40
     sheet.merge_cells(f"A3:{_LAST}3")
     text = put(sheet, "A3", summary_of(finding), bold=True, size=12)
     text.fill = fill(TINTS[_VERDICT_TINTS[finding.verdict]])
-    text.alignment = Alignment(vertical="center", wrap_text=True, indent=1)
+    text.alignment = Alignment(horizontal="left", vertical="center", wrap_text=True, indent=1)
     sheet.row_dimensions[3].height = 8 + 16 * _lines(text.value, int((_TEXT_WIDTH + _WIDTHS[0]) * 0.8))
     return 4
 
@@ -172,7 +174,7 @@ def _suspects(sheet: Worksheet, finding: Finding, row: int) -> int:
         )
         for i, (value, name) in enumerate(zip(values, _SUSPECT_HEADS, strict=True), 1):
             cell = put(sheet, f"{get_column_letter(i)}{row}", value, bold=i == 2)
-            cell.border = _RULE
+            sheet.cell(row + 1, i).border = _RULE
             _format(cell, name)
         sheet.row_dimensions[row].height = _LINE_HEIGHT * max(
             _lines(suspect.name, _WIDTHS[1]),
@@ -197,8 +199,9 @@ def _legend(sheet: Worksheet, row: int, *, accused: bool) -> int:
     put(sheet, f"A{row}", "How to read", bold=True)
     lines = [
         "The Compare sheet has one row for each argument of each call, in the colours above.",
-        "RelL2 is the length of the difference over the length of the bench's tensor; Expected is what the "
-        "inputs' own difference and rounding explain of it; Excess is how many times more was measured.",
+        "RelL2: the length of the difference over the length of the bench's tensor. "
+        "Expected: what of it the inputs' own difference and rounding explain.",
+        "Excess: how many times more than expected was measured.",
         "The verdict above, the suspects and the last columns come from following the error from call to "
         "call. Where they and the colours disagree, trust them.",
     ]
@@ -231,7 +234,9 @@ def _span(sheet: Worksheet, row: int, text: str) -> int:
 def _header(sheet: Worksheet, row: int, names: Sequence[tuple[str, float | None]]) -> None:
     for i, (name, width) in enumerate(names, 1):
         letter = get_column_letter(i)
-        head_cell(sheet, f"{letter}{row}", name, align="right" if name in _NUMBERS else "left")
+        head_cell(sheet, f"{letter}{row}", name)
+        if name in _NUMBERS:
+            sheet[f"{letter}{row}"].alignment = Alignment(horizontal="right", vertical="center")
         if width is not None:
             sheet.column_dimensions[letter].width = width
     sheet.row_dimensions[row].height = 20
@@ -257,14 +262,14 @@ def _format(cell: SheetCell, column: str) -> None:
         cell.number_format = number_face("factor" if column == "Excess" else "error", cell.value)
     if cell.value == ABSENT:
         cell.font = Font(name=FONT, size=10, color="FF" + FAINT)
-    side = "right" if column in _NUMBERS else "left"
-    cell.alignment = Alignment(horizontal=side, vertical="top", wrap_text=True, indent=1)
+    if column in _NUMBERS:
+        cell.alignment = Alignment(horizontal="right", vertical="top")
 
 
 def _lines(text: object, width: float) -> int:
     """How many lines `text` takes in a column `width` digits of the default font wide; the letters of our
     smaller font are narrower than those by more than is lost where words break."""
-    usable = max(width * 1.05, 1)
+    usable = max(width * 1.1, 1)
     return sum(max(1, math.ceil(len(part) / usable)) for part in str(text).split("\n"))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -62,16 +62,22 @@ def marker(finding: Finding) -> Callable[[Row], Mark]:
     """A function that says whether a row belongs to a suspect of `finding`, and is the tensor accused."""
     suspects = [s for s in finding.suspects if _here(s, finding)]
     names = {name for s in suspects for name in (s.name, *s.others)}
-    prefixes = tuple(f"{name}." for name in names)
     accused = {f"{s.name}.{s.tensor}" for s in suspects if s.tensor}
 
     def mark(row: Row) -> Mark:
         name = row.npu_name or row.bench_name
         if name in accused:
             return "accused"
-        return "call" if name in names or name.startswith(prefixes) else "plain"
+        return "call" if any(call in names for call in _calls(name)) else "plain"
 
     return mark if names else lambda row: "plain"
+
+
+def _calls(name: str) -> Iterator[str]:
+    """`name` and all it begins with, cut at each dot from the right: one of them is the name of its call."""
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
 
 
 def _here(suspect: Suspect, finding: Finding) -> bool:
@@ -135,7 +141,7 @@ def _prepare_table(sheet: Worksheet, columns: tuple[Column, ...], rows: tuple[Ro
     sheet.page_setup.fitToWidth = 2
     sheet.page_setup.fitToHeight = 0
     sheet.page_margins.left = sheet.page_margins.right = 0.3
-    sheet.page_margins.top = sheet.page_margins.bottom = 0.6
+    sheet.page_margins.top, sheet.page_margins.bottom, sheet.page_margins.footer = 0.5, 0.7, 0.3
     sheet.oddFooter.center.text = "&A, page &P of &N"
 
 
@@ -146,10 +152,10 @@ def _head_alignment(column: Column) -> Literal["left", "center", "right"]:
 
 
 def _width(column: Column, rows: Iterable[Row]) -> float:
-    """Wide enough for the heading's longest word beside the filter's button; as wide as the longest text of a
+    """Wide enough for the heading in two lines beside the filter's button; as wide as the longest line of a
     text column needs, within reason; numbers have a fixed width."""
-    heading = max(len(word) for word in column.name.split()) + 5.0
+    heading = max(*(len(word) for word in column.name.split()), len(column.name) // 2) + 5.0
     if column.style != "text":
         return max(heading, column.width)
-    longest = max((len(str(as_cell(column.read(row)))) for row in rows), default=0)
+    longest = max((len(str(as_cell(column.read(row))).partition("\n")[0]) for row in rows), default=0)
     return max(heading, 12.0, min(longest + 3.0, max(column.width, _WIDEST_TEXT)))

@@ -6,6 +6,7 @@
 `encode`   records to the bytes of dump.json, line by line
 `reader`   bytes to records, whatever state the file was left in
 `tensors`  one tensor to and from a file
+`sketch`   the fixed signs of the linear sketch
 
 Nothing here imports torch: a dump is read where no torch is installed.
 

@@ -47,7 +47,7 @@ def wrap(original: Callable[..., Any], key: str, watch: Watch, calls: ApiCalls) 
     """A stand-in for `original` that records its calls under `key` (`Torch.matmul`) while someone listens."""
 
     def recorded(*args: Any, **kwargs: Any) -> Any:
-        if not watch.listening():
+        if not watch.listening() and not (watch.setting_up and watch.leaves_setup(args)):
             return original(*args, **kwargs)
         return calls.call(key, original, args, kwargs)
 

@@ -8,7 +8,7 @@ since the order of their calls is chance.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ class Watch:
         self.busy = False
         self.muted = False
         self.gated = False
+        self.setting_up = False
         self.modules: list[str | None] = []
         self.backward_wanted = True
         self.failures: dict[str, int] = {}
@@ -37,13 +38,24 @@ class Watch:
     def listening(self) -> bool:
         """Should a call that begins now be recorded?
 
-        `muted` while an optimizer steps, `gated` outside a module that alone was asked for.
+        `muted` while an optimizer steps, `gated` outside a module that alone was asked for, `setting_up` until an
+        unmodified script first uses its model.
         """
-        if self.recorder is None or self.busy or self.muted or self.gated:
+        if self.recorder is None or self.busy or self.muted or self.gated or self.setting_up:
             return False
         if threading.get_ident() != self._thread and _graph_task() == -1:
             return False
         return not torch.compiler.is_compiling()
+
+    def leaves_setup(self, tensors: Iterable[Any]) -> bool:
+        """A script's set-up (building the model, drawing its weights) ends with the first outermost module call, or
+        with the first call that builds a graph.  Is this such a call?"""
+        if self.busy or not torch.is_grad_enabled():
+            return False
+        if any(isinstance(tensor, torch.Tensor) and tensor.requires_grad for tensor in tensors):
+            self.setting_up = False
+            return self.listening()
+        return False
 
     def begin_step(self, recorder: StepRecorder) -> None:
         self._thread = threading.get_ident()

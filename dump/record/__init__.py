@@ -1,7 +1,6 @@
 """What a call looked like: from live tensors to what the writer puts on disk.
 
 `identity`    which tensors hold the same bytes at the same version
-`sketch`      the fixed signs of the linear sketch
 `statistics`  max, min, mean, norm, sketch, counts of a host tensor, in one pass over memory
 `deferred`    the same on a device, without waiting for it
 `contents`    the bytes themselves, for tensor and MD5 mode

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from . import sketch
+from ..format import sketch
 from .statistics import EMPTY, Statistics
 
 _SCALARS = 6  # max, min, mean, norm, nan, non-finite: then 16 sketch buckets

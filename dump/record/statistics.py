@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from . import sketch
+from ..format import sketch
 
 _BLOCK = 1 << 16  # elements: 256 KB of float32
 

@@ -5,11 +5,12 @@
     with dump.sim.npu(faults=["aten::gelu=bf16"]):
         model.to("npu")(x.to("npu"))
 
-`enable` registers the device `npu`: genuine tensors with `device.type == "npu"`, autograd, optimizers, autocast,
-saving and loading, computed by the CPU's kernels, and so equal to the CPU to the bit.  `torch.npu.is_simulated`
-tells the device from a real one.
+`enable` registers the device `npu`: genuine tensors with `device.type == "npu"`, autograd, optimizers,
+autocast, saving and loading, computed by the CPU's kernels, and so equal to the CPU to the bit.
+`torch.npu.is_simulated` tells the device from a real one.
 
-It adds some microseconds to every operator, knows one device, and rests on private parts of torch, from 2.9 on.
+It adds some microseconds to every operator, knows one device, has no generator apart from the CPU's, does not
+mind CPU tensors among npu tensors, and rests on private parts of torch, from 2.9 on.
 """
 
 from __future__ import annotations
@@ -21,10 +22,9 @@ import torch
 from torch.utils import backend_registration
 
 from dump.format.errors import ConfigError
-from dump.sim import faults
-from dump.sim.faults import Fault, clear, inject
+from dump.sim.faults import Fault, clear, inject, restore, snapshot
 
-__all__ = ["Fault", "clear", "enable", "faults", "inject", "is_enabled", "npu", "op_counts", "register_hccl"]
+__all__ = ["Fault", "clear", "enable", "inject", "is_enabled", "npu", "op_counts", "register_hccl"]
 
 _SUPPORTED = hasattr(backend_registration, "_setup_privateuseone_for_python_backend")
 
@@ -35,8 +35,8 @@ if _SUPPORTED:  # these take names from torch on import that older releases do n
 def enable() -> None:
     """Register the simulated device `npu` in this process; a second call does nothing.
 
-    It cannot be unregistered.  Raises ConfigError where torch is older than 2.9, or where something else has its
-    PrivateUse1 device (torch_npu).
+    It cannot be unregistered.  Raises ConfigError where torch is older than 2.9, or where something else has
+    its PrivateUse1 device (torch_npu).
     """
     if not _SUPPORTED:
         raise ConfigError(f"The simulated NPU needs torch 2.9 or newer, found {torch.__version__}.")
@@ -52,23 +52,23 @@ def is_enabled() -> bool:
 def npu(*, faults: Iterable[Fault | str] = ()) -> Iterator[None]:
     """Enable the device and put faults in force; on leaving, those in force before are restored.
 
-    The device itself stays: torch has no way to unregister one.  Raises ConfigError as `enable` and `inject` do.
+    The device itself stays: torch has no way to unregister one.  Raises ConfigError as `enable` and `inject`
+    do.
     """
     enable()
-    before = _faults.snapshot()
+    before = snapshot()
     try:
         for fault in faults:
             inject(fault)
         yield
     finally:
-        _faults.restore(before)
-
-
-_faults = faults
+        restore(before)
 
 
 def op_counts() -> dict[str, int]:
-    """Calls the device answered so far in this process, by operator (`aten::addmm`); views are not counted."""
+    """Calls the device answered so far in this process, by operator (`aten::addmm`); views are not
+    counted.
+    """
     return kernels.op_counts() if _SUPPORTED else {}
 
 

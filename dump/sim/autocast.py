@@ -1,7 +1,8 @@
 """`torch.autocast("npu")`: which operators run in the low dtype, which in float32, which in the widest given.
 
 The three lists are those that torch documents for CUDA autocasting, which Ascend's follows
-(https://docs.pytorch.org/docs/stable/amp.html, "Autocast Op Reference").
+(https://docs.pytorch.org/docs/stable/amp.html, "Autocast Op Reference").  Cast weights are not cached, so a
+weight used twice is cast twice.
 """
 
 from __future__ import annotations
@@ -20,27 +21,32 @@ _KEY = "AutocastPrivateUse1"
 _KEYS = _C.DispatchKeySet(_C.DispatchKey.AutocastPrivateUse1)
 _without_autocast = _C._ExcludeDispatchKeyGuard
 
-LOW = """
-    addbmm addmm addmv addr baddbmm bmm chain_matmul conv1d conv2d conv3d conv_tbc conv_transpose1d
-    conv_transpose2d.input conv_transpose3d.input convolution einsum gru_cell linalg_multi_dot linalg_vecdot
-    linear lstm_cell matmul mm mv prelu rnn_relu_cell rnn_tanh_cell scaled_dot_product_attention
-    _thnn_fused_gru_cell _thnn_fused_lstm_cell
-""".split()
-FLOAT32 = """
-    acos asin binary_cross_entropy_with_logits cdist cosh cosine_embedding_loss cosine_similarity
-    cross_entropy_loss cumprod cumsum dist erfinv exp expm1 group_norm hinge_embedding_loss huber_loss kl_div
-    l1_loss layer_norm linalg_vector_norm linalg_matrix_norm log log10 log1p log2 log_softmax.int logsumexp
-    margin_ranking_loss mse_loss multi_margin_loss multilabel_margin_loss native_layer_norm nll_loss nll_loss2d
-    norm.Scalar norm.ScalarOpt_dim norm.ScalarOpt_dim_dtype norm.ScalarOpt_dtype pdist poisson_nll_loss
-    pow.Scalar pow.Tensor_Scalar pow.Tensor_Tensor prod prod.dim_int reciprocal renorm rsqrt sinh smooth_l1_loss
-    soft_margin_loss softmax.int softplus sum sum.dim_IntList tan triplet_margin_loss
-""".split()
-WIDEST = """
-    addcdiv addcmul atan2 bilinear cat cross dot grid_sampler index_put scatter_add stack tensordot
-""".split()
+LOW = (
+    "addbmm", "addmm", "addmv", "addr", "baddbmm", "bmm", "chain_matmul", "conv1d", "conv2d", "conv3d",
+    "conv_tbc", "conv_transpose1d", "conv_transpose2d.input", "conv_transpose3d.input", "convolution",
+    "einsum", "gru_cell", "linalg_multi_dot", "linalg_vecdot", "linear", "lstm_cell", "matmul", "mm",
+    "mv", "prelu", "rnn_relu_cell", "rnn_tanh_cell", "scaled_dot_product_attention",
+    "_thnn_fused_gru_cell", "_thnn_fused_lstm_cell",
+)  # fmt: skip
+FLOAT32 = (
+    "acos", "asin", "binary_cross_entropy_with_logits", "cdist", "cosh", "cosine_embedding_loss",
+    "cosine_similarity", "cross_entropy_loss", "cumprod", "cumsum", "dist", "erfinv", "exp", "expm1",
+    "group_norm", "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss", "layer_norm",
+    "linalg_vector_norm", "linalg_matrix_norm", "log", "log10", "log1p", "log2", "log_softmax.int",
+    "logsumexp", "margin_ranking_loss", "mse_loss", "multi_margin_loss", "multilabel_margin_loss",
+    "native_layer_norm", "nll_loss", "nll_loss2d", "norm.Scalar", "norm.ScalarOpt_dim",
+    "norm.ScalarOpt_dim_dtype", "norm.ScalarOpt_dtype", "pdist", "poisson_nll_loss", "pow.Scalar",
+    "pow.Tensor_Scalar", "pow.Tensor_Tensor", "prod", "prod.dim_int", "reciprocal", "renorm", "rsqrt",
+    "sinh", "smooth_l1_loss", "soft_margin_loss", "softmax.int", "softplus", "sum", "sum.dim_IntList",
+    "tan", "triplet_margin_loss",
+)  # fmt: skip
+WIDEST = (
+    "addcdiv", "addcmul", "atan2", "bilinear", "cat", "cross", "dot", "grid_sampler", "index_put",
+    "scatter_add", "stack", "tensordot",
+)  # fmt: skip
 
 
-def register(fallthrough: torch.library.Library, aten: torch.library.Library) -> None:
+def register(fallthrough: Any, aten: Any) -> None:
     """Register the casting kernels, and a fallthrough for every operator that is in none of the lists."""
     fallthrough.fallback(torch.library.fallthrough_kernel, _KEY)
     for names, choose in ((LOW, _low), (FLOAT32, _float32), (WIDEST, _widest)):

@@ -20,7 +20,7 @@ from dump.sim.storage import without_overrides
 
 _aten: Any = torch.ops.aten
 Tensors: TypeAlias = "tuple[torch.Tensor, ...]"
-Optional: TypeAlias = "torch.Tensor | None"
+MaybeTensor: TypeAlias = "torch.Tensor | None"
 
 # Sigmoid, tanh and sums through torch.ops: a patched torch.sigmoid would record the simulator's own calls.
 _sigmoid: Any = _aten.sigmoid.default
@@ -60,7 +60,7 @@ def attention() -> Kernel:
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
-        attn_mask: Optional = None,
+        attn_mask: MaybeTensor = None,
         dropout_p: float = 0.0,
         is_causal: bool = False,
         *,
@@ -82,7 +82,7 @@ def attention() -> Kernel:
     return kernel
 
 
-def _additive(mask: Optional, dtype: torch.dtype) -> Optional:
+def _additive(mask: MaybeTensor, dtype: torch.dtype) -> MaybeTensor:
     """A boolean mask as what is added to the scores: 0 where attention is allowed, -inf where not."""
     if mask is None or mask.dtype is not torch.bool:
         return mask
@@ -106,7 +106,7 @@ def composed_kernel(operator: Any, body: Callable[..., Any]) -> Kernel:
     return kernel
 
 
-def _plus(x: torch.Tensor, bias: Optional) -> torch.Tensor:
+def _plus(x: torch.Tensor, bias: MaybeTensor) -> torch.Tensor:
     total: torch.Tensor = x if bias is None else _add(x, bias)
     return total
 
@@ -115,14 +115,14 @@ def lstm_cell(
     input_gates: torch.Tensor,
     hidden_gates: torch.Tensor,
     cx: torch.Tensor,
-    input_bias: Optional = None,
-    hidden_bias: Optional = None,
+    input_bias: MaybeTensor = None,
+    hidden_bias: MaybeTensor = None,
 ) -> Tensors:
     """`_thnn_fused_lstm_cell`: gates (batch, 4 * hidden) in the order i, f, g, o, and cx (batch, hidden), to
     hy, cy (batch, hidden) and the activated gates, kept for backward.
 
-    i, f, o = sigmoid, g = tanh; cy = f cx + i g; hy = o tanh(cy): the formulas of torch.nn.LSTM.  The CPU adds
-    the biases inside its matrix product, so results agree with it to rounding, not to the bit.
+    i, f, o = sigmoid, g = tanh; cy = f cx + i g; hy = o tanh(cy): the formulas of torch.nn.LSTM.  The CPU
+    adds the biases inside its matrix product, so results agree with it to rounding, not to the bit.
     """
     gates = _add(_plus(input_gates, input_bias), _plus(hidden_gates, hidden_bias))
     i, f, g, o = _chunk(gates, 4, 1)
@@ -132,14 +132,16 @@ def lstm_cell(
 
 
 def lstm_cell_backward(
-    grad_hy: Optional,
-    grad_cy: Optional,
+    grad_hy: MaybeTensor,
+    grad_cy: MaybeTensor,
     cx: torch.Tensor,
     cy: torch.Tensor,
     workspace: torch.Tensor,
     has_bias: bool,
-) -> tuple[Optional, Optional, Optional]:
-    """`_thnn_fused_lstm_cell_backward_impl`: gradients of the gates, of cx and of the bias (None without one)."""
+) -> tuple[MaybeTensor, MaybeTensor, MaybeTensor]:
+    """`_thnn_fused_lstm_cell_backward_impl`: gradients of the gates, of cx and of the bias (None without
+    one).
+    """
     if grad_hy is None and grad_cy is None:
         return None, None, None
     i, f, g, o = _chunk(workspace, 4, 1)
@@ -167,11 +169,11 @@ def gru_cell(
     input_gates: torch.Tensor,
     hidden_gates: torch.Tensor,
     hx: torch.Tensor,
-    input_bias: Optional = None,
-    hidden_bias: Optional = None,
+    input_bias: MaybeTensor = None,
+    hidden_bias: MaybeTensor = None,
 ) -> Tensors:
-    """`_thnn_fused_gru_cell`: gates (batch, 3 * hidden) in the order r, z, n, and hx (batch, hidden), to hy and
-    what backward needs.
+    """`_thnn_fused_gru_cell`: gates (batch, 3 * hidden) in the order r, z, n, and hx (batch, hidden), to hy
+    and what backward needs.
 
     r, z = sigmoid; n = tanh(i_n + r h_n); hy = n + z (hx - n): the formulas of torch.nn.GRU, to rounding.
     """
@@ -185,7 +187,7 @@ def gru_cell(
 
 def gru_cell_backward(
     grad_hy: torch.Tensor, workspace: torch.Tensor, has_bias: bool
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Optional, Optional]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, MaybeTensor, MaybeTensor]:
     """`_thnn_fused_gru_cell_backward`: gradients of input gates, hidden gates, hx and both biases."""
     r, z, n, hx, h_n = _chunk(workspace, 5, 1)
     before_n = _mul(_mul(grad_hy, _rsub(z, 1)), _rsub(_mul(n, n), 1))

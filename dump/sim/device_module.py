@@ -1,14 +1,13 @@
 """The module `torch.npu` of the simulated device: what scripts ask of a device besides tensors.
 
-There is one device, it computes when it is told to, and it shares memory and random numbers with the CPU: waiting
-is a no-op, nothing is allocated, and seeding it seeds `torch.default_generator`.
+There is one device, it computes when it is told to, and it shares memory and random numbers with the CPU:
+waiting is a no-op, nothing is allocated, and seeding it seeds `torch.default_generator`.
 """
 
 from __future__ import annotations
 
 import time
 import types
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -42,7 +41,9 @@ class DeviceProperties:
 class Event:
     """A moment on the device's time line, which is the host's: work is done when the call returns."""
 
-    def __init__(self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False) -> None:  # noqa: FBT001, FBT002
+    def __init__(
+        self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False
+    ) -> None:
         self._timed = enable_timing
         self._at: float | None = None
 
@@ -59,7 +60,9 @@ class Event:
         """Nothing is ever pending."""
 
     def elapsed_time(self, end_event: Event) -> float:
-        """Milliseconds from this event to the other.  Raises RuntimeError where one was not recorded or not timed."""
+        """Milliseconds from this event to the other.  Raises RuntimeError where one was not recorded or not
+        timed.
+        """
         if not (self._timed and end_event._timed):
             raise RuntimeError("elapsed_time needs two events made with enable_timing=True")
         if self._at is None or end_event._at is None:
@@ -119,14 +122,13 @@ class SimulatedNpu(types.ModuleType):
     """`torch.npu`.  `is_simulated` tells it from the real one."""
 
     is_simulated = True
-    Event = Event
-    Stream = Stream
-    device = OnDevice
 
     def __init__(self) -> None:
         super().__init__("torch.npu", __doc__)
+        self.Event, self.Stream, self.device = Event, Stream, OnDevice
         self.default_generators = (torch.default_generator,)
         self.amp = types.SimpleNamespace(autocast=_autocast, GradScaler=_grad_scaler)
+        self.config = types.SimpleNamespace(allow_internal_format=False)
         self._stream = Stream()
         for name in _ALLOCATOR_FIGURES:
             setattr(self, name, _no_bytes)
@@ -172,6 +174,9 @@ class SimulatedNpu(types.ModuleType):
     def mem_get_info(self, device: DeviceLike = None) -> tuple[int, int]:
         """Free and total bytes, both made up."""
         return (DeviceProperties().total_memory, DeviceProperties().total_memory)
+
+    def set_compile_mode(self, jit_compile: bool = False) -> None:
+        """Nothing is compiled."""
 
     def memory_stats(self, device: DeviceLike = None) -> dict[str, int]:
         return {}
@@ -239,10 +244,10 @@ def _nothing(device: DeviceLike = None) -> None:
     """The device keeps no cache and no peaks."""
 
 
-def _autocast(**options: Any) -> torch.autocast:
-    return torch.autocast("npu", **options)
+def _autocast(enabled: bool = True, dtype: torch.dtype | None = None, cache_enabled: bool = True) -> Any:
+    """`torch.npu.amp.autocast`; positional as there."""
+    return torch.autocast("npu", dtype=dtype, enabled=enabled, cache_enabled=cache_enabled)
 
 
-def _grad_scaler(**options: Any) -> Any:
-    scaler: Callable[..., Any] = torch.amp.GradScaler
-    return scaler("npu", **options)
+def _grad_scaler(**options: Any) -> torch.amp.GradScaler:
+    return torch.amp.GradScaler("npu", **options)

@@ -7,8 +7,8 @@ A fault names an operator, a kind and, where the kind takes one, a value:
     aten::gelu_backward=scale:1.01
     aten::addmm=nan:0           the first element of the result is NaN
 
-The operator is named without its overload; `aten::` may be left out.  Backward and in-place operators have names of
-their own (`aten::gelu_backward`, `aten::add_`).  A new kind is one function under `@fault_kind`.
+The operator is named without its overload; `aten::` may be left out.  Backward and in-place operators have
+names of their own (`aten::gelu_backward`, `aten::add_`).  A new kind is one function under `@fault_kind`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ Takes: TypeAlias = Literal["nothing", "number", "index", "count"]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One planted fault.  `call` is the 0-based call of the operator, counted from the injection, that is hit; None
-    hits every call.
+    """One planted fault.  `call` is the 0-based call of the operator, counted from the injection, that is
+    hit; None hits every call.
 
     Raises ConfigError where the kind is unknown, or its value is missing, superfluous or not of its sort.
     """
@@ -49,6 +49,8 @@ class Fault:
         kind = _kind(self.kind)
         if "::" not in self.op:
             object.__setattr__(self, "op", f"aten::{self.op}")
+        if self.value is not None:
+            object.__setattr__(self, "value", float(self.value))
         kind.check(self.value)
         if self.call is not None and self.call < 0:
             raise ConfigError(f"A fault's call is counted from 0, found {self.call}.")
@@ -62,7 +64,7 @@ class Fault:
                 f"A fault is written operator=kind[:value][@call], such as aten::gelu=bf16@3; found {spec!r}."
             )
         kind = match["kind"].strip()
-        _kind(kind)
+        _kind(kind)  # before the value, whose mistakes are the smaller ones
         value = None if match["value"] is None else _number(match["value"], f"the value of {spec!r}")
         call = None if match["call"] is None else _number(match["call"], f"the call of {spec!r}")
         if call is not None and not call.is_integer():
@@ -70,7 +72,7 @@ class Fault:
         return cls(match["op"].strip(), kind, value=value, call=None if call is None else int(call))
 
     def __str__(self) -> str:
-        value = "" if self.value is None else f":{self.value:g}"
+        value = "" if self.value is None else f":{int(self.value) if self.value.is_integer() else self.value}"
         call = "" if self.call is None else f"@{self.call}"
         return f"{self.op}={self.kind}{value}{call}"
 
@@ -123,7 +125,9 @@ class FaultKind:
             return
         least = 1 if self.takes == "count" else 0
         if not (math.isfinite(value) and value.is_integer() and value >= least):
-            raise ConfigError(f"The fault kind {self.name!r} needs a whole number from {least}, found {value:g}.")
+            raise ConfigError(
+                f"The fault kind {self.name!r} needs a whole number from {least}, found {value:g}."
+            )
 
 
 _KINDS: dict[str, FaultKind] = {}
@@ -318,8 +322,10 @@ def _transpose_free(launched: Launch, value: float) -> Any:
 
 
 def _run_in(launched: Launch, dtype: torch.dtype) -> Any:
-    """Compute with every floating argument in `dtype` and widen the results again, as a device does that lowers
-    precision behind the user's back.  An operator without a CPU kernel for `dtype` raises torch's RuntimeError."""
+    """Compute with every floating argument in `dtype` and widen the results again, as a device does that
+    lowers precision behind the user's back.  An operator without a CPU kernel for `dtype` raises torch's
+    RuntimeError.
+    """
     narrowed: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
     wide: list[torch.dtype] = []
 

@@ -1,7 +1,7 @@
 """A process group named `hccl` for the simulated device, carried by gloo.
 
-Ranks are processes on one machine or several, as with gloo; the collectives run on the host memory behind the npu
-tensors, so nothing is copied.
+Ranks are processes on one machine or several, as with gloo; the collectives run on the host memory behind the
+npu tensors, so nothing is copied.
 """
 
 from __future__ import annotations
@@ -10,24 +10,26 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-import torch
 import torch.distributed as dist
+from torch.distributed import distributed_c10d
 
 from dump.format.errors import ConfigError
 from dump.sim.kernels import lower
 from dump.sim.storage import without_overrides
 
-_no_grad = torch.autograd.grad_mode.set_grad_enabled
+_c10d: Any = distributed_c10d
+
 COLLECTIVES = (
-    "_allgather_base", "_reduce_scatter_base", "allgather", "allgather_into_tensor_coalesced", "allreduce",
-    "allreduce_coalesced", "alltoall", "alltoall_base", "barrier", "broadcast", "gather", "recv", "recv_anysource",
-    "reduce", "reduce_scatter", "reduce_scatter_tensor_coalesced", "scatter", "send",
+    "_allgather_base", "_reduce_scatter_base", "allgather", "allgather_into_tensor_coalesced",
+    "allreduce", "allreduce_coalesced", "alltoall", "alltoall_base", "barrier", "broadcast", "gather",
+    "recv", "recv_anysource", "reduce", "reduce_scatter", "reduce_scatter_tensor_coalesced", "scatter",
+    "send",
 )  # fmt: skip
 
 
 def _carried(name: str) -> Callable[..., Any]:
     def collective(self: SimulatedHccl, *args: Any, **kwargs: Any) -> Any:
-        with without_overrides(), torch._C._DisableAutocast(), _no_grad(False):  # type: ignore[attr-defined]
+        with without_overrides():
             lowered = [lower(x) for x in args]
             return getattr(self.gloo, name)(*lowered, **{key: lower(x) for key, x in kwargs.items()})
 
@@ -38,9 +40,9 @@ def _carried(name: str) -> Callable[..., Any]:
 class SimulatedHccl(dist.ProcessGroup):
     """One rank's end of the group.  Every collective of `COLLECTIVES` is gloo's, on host memory."""
 
-    def __init__(self, store: dist.Store, rank: int, size: int, timeout: timedelta) -> None:
-        super().__init__(rank, size)
-        self.gloo = dist.ProcessGroupGloo(dist.PrefixStore("simulated_hccl", store), rank, size, timeout)
+    def __init__(self, store: Any, rank: int, size: int, timeout: timedelta) -> None:
+        super().__init__(rank, size)  # type: ignore[call-arg]
+        self.gloo = _c10d.ProcessGroupGloo(_c10d.PrefixStore("simulated_hccl", store), rank, size, timeout)
 
     def getBackendName(self) -> str:  # noqa: N802 - torch's name
         return "hccl"

@@ -1,11 +1,12 @@
 """Running an operator called on npu tensors with its CPU kernel, over the same memory.
 
-A kernel lowers its npu arguments to CPU tensors (no copy), redispatches to the CPU, and labels the results npu
-(no copy).  This is the simulator's inner loop: what the schema says was read beforehand (`operators.Plan`).
+A kernel lowers its npu arguments to CPU tensors (no copy), redispatches to the CPU, and labels the results
+npu (no copy).  It is the inner loop, so what the schema says was read beforehand (`operators.Plan`).
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -26,13 +27,13 @@ from dump.sim.storage import (
 
 Kernel: TypeAlias = Callable[..., Any]
 
-_below_autograd: Any = torch._C._AutoDispatchBelowAutograd  # type: ignore[attr-defined]
+_below_autograd: Any = torch._C._AutoDispatchBelowAutograd
 _calls: dict[str, list[int]] = {}
-_kernels: dict[Any, Kernel] = {}
+_kernels: dict[str, Kernel] = {}
 
 
 def op_counts() -> dict[str, int]:
-    """Calls the device answered so far in this process, by base name (`aten::addmm`); views are not counted."""
+    """Calls answered so far in this process, by base name (`aten::addmm`); views are not counted."""
     return {name: tally[0] for name, tally in _calls.items() if tally[0]}
 
 
@@ -42,8 +43,9 @@ def tally_of(name: str) -> list[int]:
 
 
 def lower(value: Any) -> Any:
-    """What the CPU kernel gets for an argument: npu tensors as CPU tensors, also inside lists; the npu device as
-    the CPU; everything else as it is."""
+    """What the CPU kernel gets for an argument: npu tensors as CPU tensors, also inside lists; the npu device
+    as the CPU; everything else as it is.
+    """
     if isinstance(value, Tensor):
         return value if value.is_cpu else as_host(value)
     if isinstance(value, (list, tuple)):
@@ -66,7 +68,7 @@ def host_kernel(operator: Any) -> Kernel:
     """The CPU kernel of an operator, as a function of CPU tensors that skips autograd and autocast."""
     redispatch: Kernel = operator._handle.redispatch_boxed
     if not is_composed(operator.name()):
-        return lambda *args, **kwargs: redispatch(HOST_KEYS, *args, **kwargs)
+        return functools.partial(redispatch, HOST_KEYS)
 
     def composed(*args: Any, **kwargs: Any) -> Any:
         with _below_autograd():
@@ -75,24 +77,31 @@ def host_kernel(operator: Any) -> Kernel:
     return composed
 
 
+def _loose_kernel(operator: Any) -> Kernel:
+    """As `host_kernel`, and takes Python numbers for tensors (`x * 2`), which redispatching does not."""
+    call: Kernel = operator._op
+
+    def loose(*args: Any, **kwargs: Any) -> Any:
+        with _below_autograd():
+            return call(*args, **kwargs)
+
+    return loose
+
+
 def kernel_for(operator: Any) -> Kernel:
     """The npu kernel of an operator that computes; made once for each overload."""
-    kernel = _kernels.get(operator)
+    name = operator.name()
+    kernel = _kernels.get(name)
     if kernel is None:
         plan = plan_of(operator)
         make = _writing_kernel if plan.writes else _pure_kernel
-        kernel = _kernels[operator] = make(plan, host_kernel(operator))
+        kernel = _kernels[name] = make(plan, host_kernel(operator), _loose_kernel(operator))
     return kernel
 
 
 def view_kernel(operator: Any) -> Kernel:
-    """The npu kernel of an operator that only re-describes memory: the CPU's, on the npu tensors themselves."""
-    redispatch: Kernel = operator._handle.redispatch_boxed
-
-    def kernel(*args: Any, **kwargs: Any) -> Any:
-        return redispatch(HOST_KEYS, *args, **kwargs)
-
-    return kernel
+    """The npu kernel of an operator that only re-describes memory: the CPU's, on npu tensors."""
+    return functools.partial(operator._handle.redispatch_boxed, HOST_KEYS)
 
 
 def fallback(operator: Any, *args: Any, **kwargs: Any) -> Any:
@@ -100,7 +109,8 @@ def fallback(operator: Any, *args: Any, **kwargs: Any) -> Any:
     return kernel_for(operator)(*args, **kwargs)
 
 
-def _pure_kernel(plan: Plan, host: Kernel) -> Kernel:
+def _pure_kernel(plan: Plan, host: Kernel, loose: Kernel) -> Kernel:
+    """For operators that only make new tensors.  Both makers spell the loop out: it runs on every call."""
     name, single, lists, tally = plan.name, plan.single, plan.lists, tally_of(plan.name)
     active = faults.ACTIVE
 
@@ -109,43 +119,56 @@ def _pure_kernel(plan: Plan, host: Kernel) -> Kernel:
             tally[0] += 1
             lowered = list(args)
             count = len(lowered)
+            run = host
             for i in single:
                 if i < count:
                     x = lowered[i]
-                    if x is not None and not x.is_cpu:
-                        lowered[i] = as_host(x)
+                    if isinstance(x, Tensor):
+                        if not x.is_cpu:
+                            lowered[i] = as_host(x)
+                    elif x is not None:
+                        run = loose
             for i in lists:
                 if i < count:
                     lowered[i] = lower(lowered[i])
             if kwargs:
                 kwargs = {key: lower(value) for key, value in kwargs.items()}
-            if name in active:
-                out = faults.launch(plan, host, lowered, kwargs)
-            else:
-                out = host(*lowered, **kwargs)
+            out = faults.launch(plan, run, lowered, kwargs) if name in active else run(*lowered, **kwargs)
             return as_npu(out) if isinstance(out, Tensor) else label(out)
 
     return kernel
 
 
-def _writing_kernel(plan: Plan, host: Kernel) -> Kernel:
-    name, tally, active = plan.name, tally_of(plan.name), faults.ACTIVE
+def _writing_kernel(plan: Plan, host: Kernel, loose: Kernel) -> Kernel:
+    """For operators that write into arguments (`add_`, `add.out`), and return those."""
+    name, single, lists, tally = plan.name, plan.single, plan.lists, tally_of(plan.name)
+    active, resizes = faults.ACTIVE, plan.resizes
     alone = plan.returned[0] if len(plan.returned) == 1 else None
 
     def kernel(*args: Any, **kwargs: Any) -> Any:
         with without_overrides():
             tally[0] += 1
-            lowered = [lower(x) for x in args]
+            lowered = list(args)
+            count = len(lowered)
+            run = host
+            for i in single:
+                if i < count:
+                    x = lowered[i]
+                    if isinstance(x, Tensor):
+                        if not x.is_cpu:
+                            lowered[i] = as_host(x)
+                    elif x is not None:
+                        run = loose
+            for i in lists:
+                if i < count:
+                    lowered[i] = lower(lowered[i])
             keywords = {key: lower(value) for key, value in kwargs.items()} if kwargs else kwargs
-            if name in active:
-                out = faults.launch(plan, host, lowered, keywords)
-            else:
-                out = host(*lowered, **keywords)
-            if plan.resizes:
+            out = faults.launch(plan, run, lowered, keywords) if name in active else run(*lowered, **keywords)
+            if resizes:
                 _follow(plan, args, kwargs, lowered, keywords)
-            if alone is not None:
-                return kwargs[alone] if isinstance(alone, str) else args[alone]
-            return _results(plan, args, kwargs, out)
+            if alone is None:
+                return _results(plan, args, kwargs, out)
+            return kwargs[alone] if isinstance(alone, str) else args[alone]
 
     return kernel
 
@@ -156,9 +179,9 @@ def _follow(plan: Plan, args: Any, kwargs: Any, lowered: Any, keywords: Any) -> 
     pairs += [(kwargs[key], keywords[key]) for key in plan.written_names if key in kwargs]
     for npu, host in pairs:
         several = isinstance(npu, (list, tuple))
-        for label_side, host_side in zip(npu, host, strict=True) if several else ((npu, host),):
-            if label_side is not None and label_side is not host_side and not same_memory(label_side, host_side):
-                rebind(label_side, host_side)
+        for x, lowered_x in zip(npu, host, strict=True) if several else ((npu, host),):
+            if x is not None and x is not lowered_x and not same_memory(x, lowered_x):
+                rebind(x, lowered_x)
 
 
 def _results(plan: Plan, args: Any, kwargs: Any, out: Any) -> Any:

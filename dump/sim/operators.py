@@ -25,12 +25,21 @@ VIEWS = frozenset(
         "aten::view_as_complex", "aten::view_as_real",
     }
 )  # fmt: skip
-"""They change the description of a tensor and touch no bytes: the CPU kernel runs on the npu tensor itself."""
+"""They only re-describe memory: the CPU's kernel runs on the npu tensor itself."""
 _REBOUND = frozenset({"aten::set_.source_Storage", "aten::set_.source_Storage_storage_offset"})
 VIEW_KERNELS = VIEWS | _REBOUND
 
-# Composed on the CPU as well, but one kernel on any accelerator: keep them whole, as one call to fault and count.
-_KEPT_WHOLE = frozenset({"aten::convolution", "aten::convolution_backward", "aten::clone"})
+# Composed on the CPU as well, but kept whole here: one crossing instead of two.
+_KEPT_WHOLE = frozenset({"aten::clone"})
+# Answered by kernels written out in `registration` and `composites`.  Convolutions are not pinned under their
+# own name, since torch.jit.trace would lose them: torch brings them here by its `_overrideable` names.
+_OWN_KERNELS = frozenset(
+    {
+        "aten::_thnn_fused_gru_cell", "aten::_thnn_fused_gru_cell_backward", "aten::_thnn_fused_lstm_cell",
+        "aten::_thnn_fused_lstm_cell_backward_impl", "aten::_to_copy", "aten::convolution",
+        "aten::convolution_backward",
+    }
+)  # fmt: skip
 _SKIPPED_PREFIXES = ("aten::set_", "aten::empty", "aten::_empty", "aten::is_pinned", "aten::_pin_memory")
 
 # native_batch_norm writes into its running statistics without saying so in its schema.
@@ -64,7 +73,11 @@ class Plan:
 def plan_of(operator: Any) -> Plan:
     """Read the schema of an OpOverload once."""
     schema = operator._schema
-    single, lists, written, names, undeclared = [], [], [], [], []
+    single: list[int] = []
+    lists: list[int] = []
+    written: list[int] = []
+    undeclared: list[int] = []
+    names: list[str] = []
     owners: dict[str, int | str] = {}
     for position, argument in enumerate(schema.arguments):
         kind = str(argument.type)
@@ -112,11 +125,13 @@ def pinned() -> tuple[str, ...]:
     """Full names of the aten overloads that get a kernel under their own name, sorted.
 
     These are all overloads with a CPU kernel.  Without the pin, torch would prefer its compositions
-    (`gelu` -> `empty`, `gelu.out`) to the device's fallback, and a call would cost two crossings.  Added are the
-    `_foreach_` family, which would fall apart into one call a tensor, and the few of `_KEPT_WHOLE`.
+    (`gelu` -> `empty`, `gelu.out`) to the device's fallback, and a call would cost two crossings.  Added are
+    the `_foreach_` family, which would fall apart into one call a tensor, and the few of `_KEPT_WHOLE`.
     """
     names = {name for name in _registrations("CPU") if name.startswith("aten::")}
-    names |= {name for name in _registrations("CompositeExplicitAutograd") if name.startswith("aten::_foreach_")}
+    names |= {
+        name for name in _registrations("CompositeExplicitAutograd") if name.startswith("aten::_foreach_")
+    }
     names |= _KEPT_WHOLE
     names -= FACTORIES | VIEW_KERNELS
     return tuple(sorted(n for n in names if not n.startswith(_SKIPPED_PREFIXES) and overload(n) is not None))
@@ -130,7 +145,7 @@ def is_composed(name: str) -> bool:
 @functools.cache
 def reachable() -> frozenset[str]:
     """Base names (`aten::add`) of the aten operators that reach the device and compute something."""
-    return frozenset(name.partition(".")[0] for name in pinned()) | {"aten::_to_copy"}
+    return frozenset(name.partition(".")[0] for name in pinned()) | _OWN_KERNELS
 
 
 def why_unreachable(name: str) -> str | None:

@@ -6,9 +6,7 @@ import sys
 from typing import Any
 
 import torch
-from torch.utils.backend_registration import (
-    _setup_privateuseone_for_python_backend,  # type: ignore[attr-defined]
-)
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 from dump.format.errors import ConfigError
 from dump.sim import autocast, composites, faults
@@ -29,7 +27,9 @@ _C: Any = torch._C
 _empty_host = _C._VariableFunctions.empty
 _empty_strided_host = _C._VariableFunctions.empty_strided
 _copy_host = host_kernel(_aten.copy_.default)
-_libraries: list[torch.library.Library] = []
+_clone_host = host_kernel(_aten.clone.default)
+_library: Any = torch.library.Library
+_libraries: list[Any] = []
 
 
 def register() -> None:
@@ -44,9 +44,9 @@ def register() -> None:
     _setup_privateuseone_for_python_backend("npu", backend_module=module)
     sys.modules["torch.npu"] = module
     open_device()
-    everything = torch.library.Library("_", "IMPL")
+    everything = _library("_", "IMPL")
     everything.fallback(fallback, "PrivateUse1")
-    aten = torch.library.Library("aten", "IMPL")
+    aten = _library("aten", "IMPL")
     _libraries.extend((everything, aten))
     _register_kernels(aten)
     autocast.register(everything, aten)
@@ -72,7 +72,7 @@ def _check_free() -> None:
         )
 
 
-def _register_kernels(aten: torch.library.Library) -> None:
+def _register_kernels(aten: Any) -> None:
     special = {
         "empty.memory_format": _empty,
         "empty_strided": _empty_strided,
@@ -90,6 +90,8 @@ def _register_kernels(aten: torch.library.Library) -> None:
     for name, body in composites.RECURRENT_CELLS.items():
         operator = overload(f"aten::{name}")
         aten.impl(operator, composites.composed_kernel(operator, body), "PrivateUse1")
+    # Host memory is all there is, so every CPU tensor is as good as pinned (DataLoader(pin_memory=True)).
+    aten.impl("_pin_memory", lambda x, device=None: _clone_host(x), "CPU")
     attention = composites.attention()
     for key in ("PrivateUse1", "AutogradPrivateUse1"):
         aten.impl("scaled_dot_product_attention", attention, key)
@@ -138,19 +140,22 @@ _casts = tally_of("aten::_to_copy")
 
 
 def _to_copy(x: torch.Tensor, **options: Any) -> torch.Tensor:
-    """`x.to(...)` of an npu tensor that does copy: to another dtype, layout, or to the CPU."""
+    """`x.to(...)` where it does copy: to another dtype or layout on npu, to npu, or away from it.
+
+    Faults hit what the device computes, casts; never what crosses its border, which is somebody's evidence.
+    """
     with without_overrides():
         _casts[0] += 1
         device = options.get("device")
-        stays = device is None or device.type != "cpu"
         if device is not None and device.type not in ("cpu", "npu"):
-            return _aten._to_copy.default(lower(x), **options)
+            elsewhere: torch.Tensor = _aten._to_copy.default(lower(x), **options)
+            return elsewhere
         options["device"] = HOST
         arguments = [lower(x)]
-        if _cast_plan.name in faults.ACTIVE:
-            cast = faults.launch(_cast_plan, _cast_host, arguments, options)
-        else:
-            cast = _cast_host(*arguments, **options)
+        stays = device is None or device.type == "npu"
+        if stays and not x.is_cpu and _cast_plan.name in faults.ACTIVE:
+            return as_npu(faults.launch(_cast_plan, _cast_host, arguments, options))
+        cast: torch.Tensor = _cast_host(*arguments, **options)
         return as_npu(cast) if stays else cast
 
 
@@ -158,8 +163,9 @@ _new_host_storage: Any = torch.UntypedStorage.__new__
 
 
 def _new_storage(cls: Any, *args: Any, device: Any = None, **options: Any) -> Any:
-    """`torch.UntypedStorage(n, device="npu")`, which deepcopy and torch.load ask for: a backend in Python cannot
-    give torch an allocator."""
+    """`torch.UntypedStorage(n, device="npu")`, which deepcopy and torch.load ask for: a backend in Python
+    cannot give torch an allocator.
+    """
     if device is None:
         return _new_host_storage(cls, *args, **options)
     if torch.device(device).type != "npu":

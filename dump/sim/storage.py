@@ -4,9 +4,9 @@ An npu tensor here is a genuine `torch.Tensor`: a TensorImpl with device `npu:0`
 pointer leads into memory that a CPU tensor owns.  That CPU tensor hangs on the Python object of the npu
 storage, which torch keeps alive as long as the storage, so nothing is copied and nothing can dangle.
 
-Everything called here is taken from `torch._C` and `torch.ops` when the module is imported: a recorder patches
-names of `torch` and `torch.Tensor`, and must not see the simulator's own calls.  Callers have switched
-`__torch_function__` off (`without_overrides`), so that modes do not see them either.
+Everything called here is taken from `torch._C` and `torch.ops` when the module is imported: a recorder
+patches names of `torch` and `torch.Tensor`, and must not see the simulator's own calls.  Callers have
+switched `__torch_function__` off (`without_overrides`), so that modes do not see them either.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ _storage_over = _C._construct_storage_from_data_pointer
 _empty_host = _C._VariableFunctions.empty
 _set_any: Any = torch.ops.aten.set_.source_Storage_storage_offset._handle.redispatch_boxed
 
+# Only complex numbers, and views of their parts, carry conjugation and negation as a flag beside the memory.
+_COMPLEX = frozenset({torch.complex32, torch.complex64, torch.complex128})
 _blank_host: dict[torch.dtype, torch.Tensor] = {}
 _npu: list[torch.device] = []
 
@@ -75,9 +77,7 @@ def storage_over_bytes(memory: Any) -> Any:
 def as_npu(host: torch.Tensor) -> torch.Tensor:
     """An npu tensor over the same memory as a CPU tensor that nobody else will reshape."""
     blank = _blank_npu((0,), host.dtype)
-    npu: torch.Tensor = _set_any(
-        HOST_KEYS, blank, storage_for(host), offset(host), size(host), stride(host)
-    )
+    npu: torch.Tensor = _set_any(HOST_KEYS, blank, storage_for(host), offset(host), size(host), stride(host))
     return npu
 
 
@@ -88,19 +88,35 @@ def rebind(npu: torch.Tensor, host: torch.Tensor) -> None:
 
 def as_host(npu: torch.Tensor) -> torch.Tensor:
     """A CPU tensor over the same memory.  Mostly the owner itself, so the caller must not change its geometry
-    without calling `rebind` afterwards.
-
-    A torch.Tensor that is neither on npu nor on the CPU (meta, sparse) has no such memory: AttributeError.
+    without calling `rebind` afterwards.  Raises RuntimeError for a tensor on a third device.
     """
-    owner: torch.Tensor = untyped_storage(npu)._host
-    if _is_conj(npu) or _is_neg(npu):
-        return _flagged(npu, owner)
-    if owner.dtype is npu.dtype:
+    storage = untyped_storage(npu)
+    try:
+        owner: torch.Tensor = storage._host
+    except AttributeError:
+        owner = _adopt(storage)
+    dtype = npu.dtype
+    if owner.dtype is dtype and dtype not in _COMPLEX:
         if size(owner) == size(npu) and stride(owner) == stride(npu) and offset(owner) == offset(npu):
             return owner
         view: torch.Tensor = _as_strided_host(owner, size(npu), stride(npu), offset(npu))
         return view
-    return _described(npu, owner)
+    host = _described(npu, owner)
+    if _is_conj(npu):
+        host = _conj(host)
+    return _neg(host) if _is_neg(npu) else host
+
+
+def _adopt(storage: Any) -> torch.Tensor:
+    """The owner for an npu storage that C++ has laid over one of our pointers, as pickling does: bytes that
+    live as long as whoever lent them, which is as long as the storage itself.
+    """
+    if storage.device.type != "npu":
+        raise RuntimeError(f"expected tensors on npu or cpu, found one on {storage.device}")
+    memory = _storage_over(storage_pointer(storage), HOST, storage_bytes(storage))
+    owner: torch.Tensor = _set_host(_empty_host((0,), dtype=torch.uint8), memory)
+    storage._host = owner
+    return owner
 
 
 def _described(npu: torch.Tensor, owner: torch.Tensor) -> torch.Tensor:
@@ -113,17 +129,9 @@ def _described(npu: torch.Tensor, owner: torch.Tensor) -> torch.Tensor:
     return host
 
 
-def _flagged(npu: torch.Tensor, owner: torch.Tensor) -> torch.Tensor:
-    """As `_described`, with the lazy conjugation and negation that only the tensor knows, not its memory."""
-    host = _described(npu, owner)
-    if _is_conj(npu):
-        host = _conj(host)
-    return _neg(host) if _is_neg(npu) else host
-
-
 def same_memory(npu: torch.Tensor, host: torch.Tensor) -> bool:
     """Whether both still describe the same elements at the same addresses."""
-    return (
+    return bool(
         size(npu) == size(host)
         and stride(npu) == stride(host)
         and storage_pointer(untyped_storage(npu)) == storage_pointer(untyped_storage(host))

@@ -54,7 +54,7 @@ def suspect(**fields: object) -> Suspect:
         "expected": 3e-7,
         "excess": 5300.0,
         "calls": 1,
-        "message": "Inputs agree to 3e-7, output.0 differs by 1.6e-3, 5,300 times what float32 explains.",
+        "message": "Inputs agree to 3e-7, output.0 differs by 1.6e-3, 5,300 times what is normal.",
     }
     return Suspect(**{**values, **fields})  # type: ignore[arg-type]
 

@@ -18,7 +18,10 @@ def _put(*paths: Path) -> None:
 def root(tmp_path: Path) -> Path:
     for step, leaf in ((10, "rank0"), (2, "rank10"), (2, "rank9"), (2, "proc77"), (2, "rank")):
         _put(tmp_path / "out" / f"step{step}" / leaf / "dump.json")
-    _put(tmp_path / "out" / "step3" / "rank0" / "other.json", tmp_path / "out" / "stepping" / "rank0" / "dump.json")
+    _put(
+        tmp_path / "out" / "step3" / "rank0" / "other.json",
+        tmp_path / "out" / "stepping" / "rank0" / "dump.json",
+    )
     return tmp_path / "out"
 
 

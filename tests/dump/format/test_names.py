@@ -70,7 +70,20 @@ def test_names_are_frozen_and_shared() -> None:
 
 
 _PIECES = st.sampled_from(
-    ["Module", "Functional", "Unknown", "", "fc", "Linear", "forward", "backward", "parameters_grad", "0", "12", "01"]
+    [
+        "Module",
+        "Functional",
+        "Unknown",
+        "",
+        "fc",
+        "Linear",
+        "forward",
+        "backward",
+        "parameters_grad",
+        "0",
+        "12",
+        "01",
+    ]
 )
 
 

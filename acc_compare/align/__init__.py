@@ -1,0 +1,5 @@
+"""Which call answers to which, and which argument to which.
+
+`calls`      pairs of calls: by name where names agree, else as sequences
+`arguments`  pairs of arguments within a pair of calls
+"""

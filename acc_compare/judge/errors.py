@@ -1,0 +1,127 @@
+"""How far apart one pair of tensors is: the best answer that what was recorded allows.
+
+    tensor files      exact: relative L2 error over live elements
+    sketches          an estimate, within about 35 % for one tensor (16 buckets)
+    statistics alone  a proven lower bound
+    digests           equal or not
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from dump.format.schema import TensorRecord
+from dump.format.sketch import has_sentinel
+
+from ..metrics.distance import TensorDistance
+from ..metrics.sketches import estimate_distance
+from ..metrics.statistics import distance_lower_bound
+
+Source: TypeAlias = Literal["exact", "sketch", "bound", "digest"]
+
+# What each way of measuring cannot see: sums of a sketch round in float32 in another order on another device; norms
+# and means of a foreign dump are float32 sums themselves.
+RESOLUTION: dict[Source, float] = {"exact": 0.0, "sketch": 2e-7, "bound": 2e-6, "digest": 0.0}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorError:
+    """`distance` is |N - B| in L2, `scale` the norm of the live elements it is measured against, `relative` their
+    ratio: 0 where both are 0, inf where non-finite values stand on one side only.  `bad_npu` and `bad_bench` count
+    non-finite elements; `nan` says that there are NaN among the NPU side's."""
+
+    distance: float
+    scale: float
+    relative: float
+    source: Source
+    bad_npu: int = 0
+    bad_bench: int = 0
+    nan: bool = False
+
+    @property
+    def is_nonfinite(self) -> bool:
+        """Non-finite values where the bench has fewer or none."""
+        return self.bad_npu > self.bad_bench
+
+
+def tensor_error(npu: TensorRecord, bench: TensorRecord, exact: TensorDistance | None = None) -> TensorError | None:
+    """The error of a pair; None where shapes differ or neither side recorded anything comparable.
+
+    `exact` is the elementwise comparison where both sides have tensor files.
+    """
+    if npu.shape != bench.shape:
+        return None
+    if npu.md5 is not None and bench.md5 is not None and len(npu.md5) == len(bench.md5):
+        same = npu.md5 == bench.md5
+        return TensorError(0.0 if same else math.nan, math.nan, 0.0 if same else math.inf, "digest")
+    if npu.numel == 0:
+        return TensorError(0.0, 0.0, 0.0, "exact")
+    bad_npu, bad_bench = _bad(npu), _bad(bench)
+    nan = bool(npu.nan) or _is_nan(npu.max)
+    if exact is not None:
+        return _exact(exact)
+    if bad_npu != bad_bench:
+        return TensorError(math.inf, math.nan, math.inf, "sketch", bad_npu, bad_bench, nan)
+    if npu.sketch is not None and bench.sketch is not None:
+        return _from_sketches(npu, bench, npu.sketch, bench.sketch, bad_npu, bad_bench)
+    bound = distance_lower_bound(npu, bench)
+    if bound is None or bad_npu:
+        return None
+    return _ratio(bound, float(bench.norm or 0.0), float(npu.norm or 0.0), "bound", 0, 0)
+
+
+def _exact(measured: TensorDistance) -> TensorError:
+    counts = measured.nonfinite
+    bad_npu, bad_bench = counts.npu_nan + counts.npu_inf, counts.bench_nan + counts.bench_inf
+    if counts.disagreeing:
+        return TensorError(math.inf, math.nan, math.inf, "exact", bad_npu, bad_bench, counts.npu_nan > 0)
+    live = measured.live
+    if live is None:
+        return TensorError(0.0, 0.0, 0.0, "exact", bad_npu, bad_bench)
+    return _ratio(live.euc_dist, live.norm_bench, live.norm_npu, "exact", bad_npu, bad_bench)
+
+
+def _from_sketches(
+    npu: TensorRecord, bench: TensorRecord, ours: bytes, theirs: bytes, bad_npu: int, bad_bench: int
+) -> TensorError:
+    distance = estimate_distance(ours, theirs)
+    masked = bad_npu or _masks(npu) or _masks(bench)
+    if masked:
+        # Norm and extremes are ruled by the mask; the sketch leaves it out, and its length is the live norm.
+        return _ratio(distance, _length(theirs), _length(ours), "sketch", bad_npu, bad_bench)
+    # An extreme element's own difference bounds the distance from below, exactly, and sharpens the estimate.
+    for high, low in ((npu.max, bench.max), (npu.min, bench.min)):
+        if high is not None and low is not None:
+            distance = max(distance, abs(float(high) - float(low)))
+    return _ratio(distance, float(bench.norm or 0.0), float(npu.norm or 0.0), "sketch", 0, 0)
+
+
+def _ratio(distance: float, bench: float, npu: float, source: Source, bad_npu: int, bad_bench: int) -> TensorError:
+    scale = bench if bench > 0 else npu
+    relative = 0.0 if distance == 0 else distance / scale if scale > 0 else math.inf
+    return TensorError(distance, scale, relative, source, bad_npu, bad_bench)
+
+
+def _length(raw: bytes) -> float:
+    return float(np.linalg.norm(np.frombuffer(raw, dtype="<f4").astype(np.float64)))
+
+
+def _masks(record: TensorRecord) -> bool:
+    low, high = record.min, record.max
+    return low is not None and high is not None and has_sentinel(float(low), float(high))
+
+
+def _bad(record: TensorRecord) -> int:
+    """Non-finite elements; of a foreign dump, which does not count them, whether there are any."""
+    if record.nan is not None or record.inf is not None:
+        return (record.nan or 0) + (record.inf or 0)
+    values = [value for value in (record.max, record.min) if value is not None]
+    return int(any(not math.isfinite(value) for value in values))
+
+
+def _is_nan(value: float | int | None) -> bool:
+    return value is not None and math.isnan(value)

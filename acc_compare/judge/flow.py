@@ -1,0 +1,73 @@
+"""Who produced what a call reads: the dataflow graph of one side.
+
+Our dumps say which tensors are the same value.  A foreign dump does not, so there two tensors are taken for the same
+value when shape, dtype and statistics agree to the last digit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from dump.format.names import parse
+from dump.format.schema import Dump, TensorRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Producer:
+    """The call that wrote a value, and its argument's name there."""
+
+    call: str
+    argument: str
+    index: int
+
+
+class Flow:
+    """Producers and consumers of the values of one dump.  `exact` says that values come from the recorder."""
+
+    def __init__(self, dump: Dump) -> None:
+        self.exact = any(tensor.value is not None for call in dump.calls for _, tensor in call.tensors())
+        self._producers: dict[Hashable, list[Producer]] = {}
+        self._writers: dict[int, list[Producer]] = {}
+        self._first_read: dict[Hashable, int] = {}
+        self._parameters: dict[Hashable, str] = {}
+        for call in dump.calls:
+            name = parse(call.name)
+            for argument in call.parameters:
+                if isinstance(argument.leaf, TensorRecord):
+                    label = f"{name.path}.{argument.name.removeprefix('parameters.')}"
+                    self._parameters.setdefault(self.key(argument.leaf), label)
+            if name.is_module:
+                continue
+            for argument in call.inputs:
+                if isinstance(argument.leaf, TensorRecord):
+                    self._first_read.setdefault(self.key(argument.leaf), call.index)
+                    if argument.name.startswith("input.param."):
+                        label = argument.name.removeprefix("input.param.")
+                        self._parameters.setdefault(self.key(argument.leaf), label)
+            for argument in (*call.outputs, *call.written):
+                if isinstance(argument.leaf, TensorRecord):
+                    producer = Producer(call.name, argument.name, call.index)
+                    self._producers.setdefault(self.key(argument.leaf), []).append(producer)
+                    if argument.leaf.storage is not None:
+                        self._writers.setdefault(argument.leaf.storage, []).append(producer)
+
+    def key(self, tensor: TensorRecord) -> Hashable:
+        if tensor.value is not None:
+            return tensor.value
+        return (tensor.dtype, tensor.shape, tensor.max, tensor.min, tensor.mean, tensor.norm, tensor.md5)
+
+    def producer(self, tensor: TensorRecord, before: int) -> Producer | None:
+        """The last call before the call number `before` that wrote this value."""
+        found = [p for p in self._producers.get(self.key(tensor), ()) if p.index < before]
+        return found[0] if found else None
+
+    def writers(self, tensor: TensorRecord, before: int) -> list[Producer]:
+        """Calls before `before` that wrote to the memory of this tensor, latest first."""
+        if tensor.storage is None:
+            return []
+        return [p for p in reversed(self._writers.get(tensor.storage, [])) if p.index < before]
+
+    def parameter(self, tensor: TensorRecord) -> str | None:
+        """The name of the parameter that this value is, where modules or an optimizer recorded it."""
+        return self._parameters.get(self.key(tensor))

@@ -1,0 +1,55 @@
+"""What an error looks like, from what was recorded: a constant factor, a sign, a rounding."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dump.format.schema import TensorRecord
+
+from .arithmetic import TENSOR_FLOAT_ROUNDOFF, UNIT_ROUNDOFF
+from .calls import MeasuredArgument
+
+_EXPLAINED = 0.05
+_ROUNDINGS = (
+    ("bfloat16", UNIT_ROUNDOFF["torch.bfloat16"]),
+    ("float16, TF32 or HF32", TENSOR_FLOAT_ROUNDOFF),
+)
+
+
+def shape_of_error(argument: MeasuredArgument) -> str:
+    """A phrase for the advisor; empty where nothing fits."""
+    factor = constant_factor(argument.npu, argument.bench)
+    if factor is not None:
+        return "the sign of every element is flipped" if abs(factor + 1) < 1e-3 else f"a constant factor of {factor:.6g}"
+    if argument.error is None or argument.npu.dtype != argument.bench.dtype:
+        return ""
+    own = UNIT_ROUNDOFF.get(argument.npu.dtype)
+    for name, unit in _ROUNDINGS:
+        if own is not None and own < unit / 16 and _rounding_size(argument.error.relative, unit):
+            return f"the size of rounding to {name} (about {unit / 2:.0e} of each element)"
+    return ""
+
+
+def _rounding_size(relative: float, unit: float) -> bool:
+    """Rounding to unit roundoff u leaves a relative L2 error near 0.42 u (uniform error over a binade; Higham 2002,
+    2.1); one on inputs of a product, about twice as much."""
+    return 0.2 * unit <= relative <= 1.1 * unit
+
+
+def constant_factor(npu: TensorRecord, bench: TensorRecord) -> float | None:
+    """r where N = r B within 5 % of their difference: sketches are linear, so sketch(N) = r sketch(B) then.
+
+    None where there is no sketch, or no such factor.
+    """
+    if npu.sketch is None or bench.sketch is None:
+        return None
+    ours = np.frombuffer(npu.sketch, dtype="<f4").astype(np.float64)
+    theirs = np.frombuffer(bench.sketch, dtype="<f4").astype(np.float64)
+    length = float(theirs @ theirs)
+    apart = float(np.linalg.norm(ours - theirs))
+    if length == 0 or apart == 0 or npu.numel < 4:
+        return None
+    factor = float(ours @ theirs) / length
+    left = float(np.linalg.norm(ours - factor * theirs))
+    resolution = 1e-6 * float(np.sqrt(length))
+    return factor if left <= max(_EXPLAINED * apart, resolution) and apart > 4 * resolution else None

@@ -1,0 +1,243 @@
+"""Two arrays, element by element, in one pass.
+
+N is the NPU side, B the bench.  The formulas are those users know (results.md):
+
+    cosine          N.B / (|N| |B|)           euc_dist   |N - B|
+    max_abs_err     max |N - B|               RE         |N - B| / |B|, element by element
+    ratios          the shares of elements with RE below 0.001 and 0.005
+    rel_l2          |N - B| / |B|, over live elements
+
+What counts as what, decided here once:
+
+*Types.*  Elements are compared in float64, which is exact for every float, for bool (0 and 1) and for
+integers up to 32 bits; 64-bit integers are subtracted as integers; complex ones by the modulus of their
+difference, N.B being the real part of the inner product.  The two sides may differ in dtype.  Sums are in
+float64; where squares of float64 over- or underflow, they are summed again in another scale.
+
+*NaN and Inf.*  A position is finite where both sides are.  The others are left out of all sums and maxima,
+and counted: NaN against NaN and an infinity against the same infinity agree, as elements with RE 0 do;
+everything else disagrees, and is in neither ratio.  Complex infinities agree where their moduli do.
+
+*Zeros.*  RE is 0 where both sides are 0 and Inf where only the bench is; rel_l2 likewise.  The cosine is 1
+where the sides are equal (also where both are 0), and 0 where one of them alone is 0.
+
+*Nothing to measure.*  Without a single element every number is None; without a finite position, those that
+are about finite positions.  A 0-d array is one element.  An index is None where the maximum is 0.
+
+*Sentinels.*  Scores masked with -1e9 or the least float rule every norm and hide the rest (localisation.md).
+An element is a candidate where both sides hold the same value of modulus 5000 or more, or each holds its own
+dtype's largest (or smallest) finite value; only in float16, bfloat16 and longer floats, for float8 saturates
+in good health.  Candidates are sentinels when the smallest of them is at least a thousand times the RMS of
+everything else: judged for those below 1e8 first, then for those above.  Sentinels stay in the columns users
+know and are left out of `Live`.  This hides no error: candidates are equal, but for the two ends of a range.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from acc_compare.metrics.blocks import BLOCK, AnyArray, Floats, paired_blocks
+from acc_compare.metrics.nonfinite import NonFinite, without_nonfinite
+from acc_compare.metrics.registry import MetricTable
+from acc_compare.metrics.sums import SplitSums, Squares, as_real, dtype_edges
+
+RATIO_LIMITS = (0.001, 0.005)
+
+_SCALE = 2.0**600
+_HUGE, _TINY = 1e290, 1e-290
+_LONG = frozenset(map(np.dtype, (np.float64, np.complex128)))
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The distance over live elements: finite on both sides, and no sentinel.  `rel_l2` is relative to
+    `norm_bench`; `sentinels` counts what was left out."""
+
+    count: int
+    sentinels: int
+    rel_l2: float
+    cosine: float
+    euc_dist: float
+    norm_npu: float
+    norm_bench: float
+
+
+@dataclass(frozen=True, slots=True)
+class TensorDistance:
+    """What `measure` finds; the module's docstring defines every number.  Indices are flat, in C order
+    (`numpy.unravel_index` gives the position).  Relative errors are shares, not percent."""
+
+    numel: int
+    finite: int
+    nonfinite: NonFinite
+    cosine: float | None = None
+    euc_dist: float | None = None
+    max_abs_err: float | None = None
+    max_abs_index: int | None = None
+    max_relative_err: float | None = None
+    max_relative_index: int | None = None
+    one_thousandth_ratio: float | None = None
+    five_thousandths_ratio: float | None = None
+    norm_npu: float | None = None
+    norm_bench: float | None = None
+    live: Live | None = None
+
+    @property
+    def rel_l2(self) -> float | None:
+        return None if self.live is None else self.live.rel_l2
+
+    @property
+    def sentinels(self) -> int:
+        return 0 if self.live is None else self.live.sentinels
+
+
+def measure(npu: AnyArray, bench: AnyArray, *, block: int = BLOCK) -> TensorDistance:
+    """The distance of two arrays of one shape and any torch dtype, see the module's docstring.
+
+    One pass in blocks of `block` elements (some 36 bytes of memory for each), whatever the size and layout;
+    a second one for float64 whose squares leave the range.  Raises ValueError where the shapes differ.
+    """
+    totals = _totals(npu, bench, block=block)
+    scale = _rescale(totals.sums, npu.dtype, bench.dtype)
+    sums = totals if scale == 1.0 else _totals(npu, bench, block=block, scale=scale)
+    return _distance(totals, sums.sums, size=npu.size, scale=scale)
+
+
+@dataclass(slots=True)
+class _Totals:
+    """What one pass gathers.  `within` counts elements under each limit of RE, positions that are not finite
+    included."""
+
+    sums: SplitSums = field(default_factory=SplitSums)
+    nonfinite: NonFinite = field(default_factory=NonFinite)
+    max_abs: float = 0.0
+    max_abs_index: int | None = None
+    max_relative: float = 0.0
+    max_relative_index: int | None = None
+    within: list[int] = field(default_factory=lambda: [0] * len(RATIO_LIMITS))
+
+
+def _totals(npu: AnyArray, bench: AnyArray, *, block: int, scale: float = 1.0) -> _Totals:
+    totals = _Totals()
+    edges = dtype_edges(npu.dtype, bench.dtype)
+    apart_buffer, share_buffer = np.empty((2, min(block, npu.size)))
+    start = 0
+    # Overflow, 0/0 and x/0 are all expected, and looked at where they happen.
+    with np.errstate(all="ignore"):
+        for n, b in paired_blocks(npu, bench, block=block):
+            length, left_out = n.shape[0], totals.nonfinite.positions
+            apart, share = apart_buffer[:length], share_buffer[:length]
+            squares = Squares.of(n, b)
+            if not squares.finite:
+                n, b, totals.nonfinite = without_nonfinite(n, b, start=start, seen=totals.nonfinite)
+                squares = Squares.of(n, b)
+            _absolute_difference(n, b, out=apart)
+            _modulus(b, out=share)
+            _add_extremes(totals, apart, share, start=start)
+            if scale != 1.0:
+                n, b = n * scale, b * scale
+                _absolute_difference(n, b, out=apart)
+                squares = Squares.of(n, b)
+            count = length - (totals.nonfinite.positions - left_out)
+            totals.sums.add_block(
+                as_real(n), as_real(b), apart, count=count, squares=squares, edges=edges, scale=scale
+            )
+            start += length
+    return totals
+
+
+def _absolute_difference(n: AnyArray, b: AnyArray, *, out: Floats) -> None:
+    if n.dtype.kind in "iu":
+        # Larger minus smaller, modulo 2**64, is exact however far apart they are.
+        out[...] = (np.maximum(n, b) - np.minimum(n, b)).view(np.uint64)
+    elif n.dtype.kind == "c":
+        np.abs(n - b, out=out)
+    else:
+        np.subtract(n, b, out=out)
+        np.abs(out, out=out)
+
+
+def _modulus(values: AnyArray, *, out: Floats) -> None:
+    # The modulus of the least int64 is no int64: to float64 first.
+    np.abs(values if values.dtype.kind == "c" else as_real(values), out=out)
+
+
+def _add_extremes(totals: _Totals, apart: Floats, share: Floats, *, start: int) -> None:
+    """Largest absolute and relative error with their indices, and the counts for the ratios.
+
+    `share` comes as the modulus of the bench, and leaves as the relative error.
+    """
+    where = int(apart.argmax())
+    if apart[where] > totals.max_abs:
+        totals.max_abs, totals.max_abs_index = float(apart[where]), start + where
+    np.divide(apart, share, out=share)
+    where = int(share.argmax())
+    if math.isnan(share[where]):  # argmax stops at a NaN, which here can only be 0/0
+        np.fmax(share, 0.0, out=share)
+        where = int(share.argmax())
+    if share[where] > totals.max_relative:
+        totals.max_relative, totals.max_relative_index = float(share[where]), start + where
+    for position, limit in enumerate(RATIO_LIMITS):
+        totals.within[position] += int(np.count_nonzero(share < limit))
+
+
+def _rescale(sums: SplitSums, npu: np.dtype[Any], bench: np.dtype[Any]) -> float:
+    """A power of two that brings squares of float64 into range; 1 where they are, as in shorter dtypes."""
+    if _LONG.isdisjoint((npu, bench)):
+        return 1.0
+    whole = sums.whole()
+    largest = max(whole.npu, whole.bench, whole.apart)
+    if not largest < _HUGE:
+        return 1.0 / _SCALE
+    return _SCALE if largest < _TINY else 1.0
+
+
+def _distance(totals: _Totals, sums: SplitSums, *, size: int, scale: float) -> TensorDistance:
+    nonfinite = totals.nonfinite
+    finite = size - nonfinite.positions
+    if not size:
+        return TensorDistance(size, finite, nonfinite)
+    shares = [(count - nonfinite.disagreeing) / size for count in totals.within]
+    counted = TensorDistance(
+        size, finite, nonfinite, one_thousandth_ratio=shares[0], five_thousandths_ratio=shares[1]
+    )
+    if not finite:
+        return counted
+    whole = sums.whole()
+    live, sentinels = sums.decided()
+    return replace(
+        counted,
+        cosine=whole.cosine(),
+        euc_dist=math.sqrt(whole.apart) / scale,
+        max_abs_err=totals.max_abs,
+        max_abs_index=totals.max_abs_index,
+        max_relative_err=totals.max_relative,
+        max_relative_index=totals.max_relative_index,
+        norm_npu=math.sqrt(whole.npu) / scale,
+        norm_bench=math.sqrt(whole.bench) / scale,
+        live=Live(
+            count=live.count,
+            sentinels=sentinels,
+            rel_l2=live.rel_l2(),
+            cosine=live.cosine(),
+            euc_dist=math.sqrt(live.apart) / scale,
+            norm_npu=math.sqrt(live.npu) / scale,
+            norm_bench=math.sqrt(live.bench) / scale,
+        ),
+    )
+
+
+REAL_DATA: MetricTable[TensorDistance] = MetricTable()
+"""The columns of real data."""
+
+REAL_DATA.register("Cosine")(lambda distance: distance.cosine)
+REAL_DATA.register("EucDist")(lambda distance: distance.euc_dist)
+REAL_DATA.register("MaxAbsErr")(lambda distance: distance.max_abs_err)
+REAL_DATA.register("MaxRelativeErr")(lambda distance: distance.max_relative_err)
+REAL_DATA.register("One Thousandth Err Ratio")(lambda distance: distance.one_thousandth_ratio)
+REAL_DATA.register("Five Thousandths Err Ratio")(lambda distance: distance.five_thousandths_ratio)
+REAL_DATA.register("RelL2")(lambda distance: distance.rel_l2)

@@ -1,0 +1,10 @@
+"""`python -m dump` is `acc dump`, so that launchers which take a module work: `torchrun -m dump train.py`."""
+
+from __future__ import annotations
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
