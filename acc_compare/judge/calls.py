@@ -58,13 +58,15 @@ class MeasuredArgument:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredCall:
-    """A matched pair of calls.  `order` is its place in the NPU side's order of execution."""
+    """A matched pair of calls.  `order` is its place in the NPU side's order of execution, `owner` the module call
+    that it ran in there."""
 
     pair: PairedCall
     name: CallName
     order: int
     read: tuple[MeasuredArgument, ...]
     wrote: tuple[MeasuredArgument, ...]
+    owner: str | None = None
 
     @property
     def full_name(self) -> str:

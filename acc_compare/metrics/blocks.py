@@ -11,9 +11,9 @@ import numpy.typing as npt
 AnyArray: TypeAlias = npt.NDArray[Any]
 Floats: TypeAlias = npt.NDArray[np.float64]
 
-BLOCK = 1 << 16
-"""Elements of a block.  A block and its temporaries (2 MiB of float64) stay in the second level cache; larger
-ones are no faster where the third level is private, and slower where several processes share it."""
+BLOCK = 1 << 17
+"""Elements of a block.  A block and its temporaries take 4 MiB, which stay in the caches; from a quarter of it
+to twice as much the speed is the same within a fifth."""
 
 _INTEGERS = "biu"
 

@@ -35,15 +35,15 @@ know and are left out of `Live`.  This hides no error: candidates are equal, but
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
 from acc_compare.metrics.blocks import BLOCK, AnyArray, Floats, paired_blocks
 from acc_compare.metrics.nonfinite import NonFinite, without_nonfinite
 from acc_compare.metrics.registry import MetricTable
-from acc_compare.metrics.sums import SplitSums, Squares, as_real, dtype_edges
+from acc_compare.metrics.sums import SplitSums, Squares, Sums, as_real, dtype_edges
 
 RATIO_LIMITS = (0.001, 0.005)
 
@@ -102,9 +102,30 @@ def measure(npu: AnyArray, bench: AnyArray, *, block: int = BLOCK) -> TensorDist
     a second one for float64 whose squares leave the range.  Raises ValueError where the shapes differ.
     """
     totals = _totals(npu, bench, block=block)
-    scale = _rescale(totals.sums, npu.dtype, bench.dtype)
-    sums = totals if scale == 1.0 else _totals(npu, bench, block=block, scale=scale)
-    return _distance(totals, sums.sums, size=npu.size, scale=scale)
+    nonfinite = totals.nonfinite
+    finite = npu.size - nonfinite.positions
+    if not npu.size:
+        return TensorDistance(npu.size, finite, nonfinite)
+    shares = [(count - nonfinite.disagreeing) / npu.size for count in totals.within]
+    counted = TensorDistance(
+        npu.size, finite, nonfinite, one_thousandth_ratio=shares[0], five_thousandths_ratio=shares[1]
+    )
+    if not finite:
+        return counted
+    passes = _Passes(npu, bench, block, {1.0: totals.sums})
+    whole, scale = passes.in_range(SplitSums.whole)
+    return replace(
+        counted,
+        cosine=whole.cosine(),
+        euc_dist=math.sqrt(whole.apart) / scale,
+        max_abs_err=totals.max_abs,
+        max_abs_index=totals.max_abs_index,
+        max_relative_err=totals.max_relative,
+        max_relative_index=totals.max_relative_index,
+        norm_npu=math.sqrt(whole.npu) / scale,
+        norm_bench=math.sqrt(whole.bench) / scale,
+        live=_live(*passes.in_range(SplitSums.unruled), finite=finite),
+    )
 
 
 @dataclass(slots=True)
@@ -185,49 +206,40 @@ def _add_extremes(totals: _Totals, apart: Floats, share: Floats, *, start: int) 
         totals.within[position] += int(np.count_nonzero(share < limit))
 
 
-def _rescale(sums: SplitSums, npu: np.dtype[Any], bench: np.dtype[Any]) -> float:
-    """A power of two that brings squares of float64 into range; 1 where they are, as in shorter dtypes."""
-    if _LONG.isdisjoint((npu, bench)):
-        return 1.0
-    whole = sums.whole()
-    largest = max(whole.npu, whole.bench, whole.apart)
-    if not largest < _HUGE:
-        return 1.0 / _SCALE
-    return _SCALE if largest < _TINY else 1.0
+@dataclass(frozen=True, slots=True)
+class _Passes:
+    """The sums of two arrays in each scale that was asked for; an unscaled pass is there from the start."""
+
+    npu: AnyArray
+    bench: AnyArray
+    block: int
+    by_scale: dict[float, SplitSums]
+
+    def in_range(self, pick: Callable[[SplitSums], Sums]) -> tuple[Sums, float]:
+        """What `pick` takes from the sums, in a scale in which it neither over- nor underflows."""
+        scale = self._scale_for(pick(self.by_scale[1.0]))
+        if scale not in self.by_scale:
+            self.by_scale[scale] = _totals(self.npu, self.bench, block=self.block, scale=scale).sums
+        return pick(self.by_scale[scale]), scale
+
+    def _scale_for(self, sums: Sums) -> float:
+        if _LONG.isdisjoint((self.npu.dtype, self.bench.dtype)):
+            return 1.0  # no shorter dtype holds a value whose square leaves the range
+        largest = max(sums.npu, sums.bench, sums.apart)
+        if not math.isfinite(sums.npu + sums.bench + sums.apart) or largest > _HUGE:
+            return 1.0 / _SCALE
+        return _SCALE if largest < _TINY else 1.0
 
 
-def _distance(totals: _Totals, sums: SplitSums, *, size: int, scale: float) -> TensorDistance:
-    nonfinite = totals.nonfinite
-    finite = size - nonfinite.positions
-    if not size:
-        return TensorDistance(size, finite, nonfinite)
-    shares = [(count - nonfinite.disagreeing) / size for count in totals.within]
-    counted = TensorDistance(
-        size, finite, nonfinite, one_thousandth_ratio=shares[0], five_thousandths_ratio=shares[1]
-    )
-    if not finite:
-        return counted
-    whole = sums.whole()
-    live, sentinels = sums.decided()
-    return replace(
-        counted,
-        cosine=whole.cosine(),
-        euc_dist=math.sqrt(whole.apart) / scale,
-        max_abs_err=totals.max_abs,
-        max_abs_index=totals.max_abs_index,
-        max_relative_err=totals.max_relative,
-        max_relative_index=totals.max_relative_index,
-        norm_npu=math.sqrt(whole.npu) / scale,
-        norm_bench=math.sqrt(whole.bench) / scale,
-        live=Live(
-            count=live.count,
-            sentinels=sentinels,
-            rel_l2=live.rel_l2(),
-            cosine=live.cosine(),
-            euc_dist=math.sqrt(live.apart) / scale,
-            norm_npu=math.sqrt(live.npu) / scale,
-            norm_bench=math.sqrt(live.bench) / scale,
-        ),
+def _live(sums: Sums, scale: float, *, finite: int) -> Live:
+    return Live(
+        count=sums.count,
+        sentinels=finite - sums.count,
+        rel_l2=sums.rel_l2(),
+        cosine=sums.cosine(),
+        euc_dist=math.sqrt(sums.apart) / scale,
+        norm_npu=math.sqrt(sums.npu) / scale,
+        norm_bench=math.sqrt(sums.bench) / scale,
     )
 
 

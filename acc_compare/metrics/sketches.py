@@ -1,10 +1,11 @@
 """Two tensors from the sketches that were recorded of them.
 
-A sketch is a linear map S of the tensor to 16 numbers, each a sum of elements under fixed pseudo-random signs
-(`dump.format.sketch`), so S(N) - S(B) = S(N - B).  Its squared length is an unbiased estimate of |N - B|^2 with
-a relative standard deviation of about sqrt(2 / 16) = 35 %, and exact for up to 16 elements: N. Alon, Y. Matias,
-M. Szegedy, "The space complexity of approximating the frequency moments", STOC 1996; the spreading over buckets
-from M. Charikar, K. Chen, M. Farach-Colton, "Finding frequent items in data streams", ICALP 2002.
+A sketch is a linear map S of the tensor to 16 numbers, each a sum of elements under fixed pseudo-random
+signs (`dump.format.sketch`), so S(N) - S(B) = S(N - B).  Its squared length is an unbiased estimate of
+|N - B|^2 with a relative standard deviation of about sqrt(2 / 16) = 35 %, and exact for up to 16 elements:
+N. Alon, Y. Matias, M. Szegedy, "The space complexity of approximating the frequency moments", STOC 1996; the
+spreading over buckets from M. Charikar, K. Chen, M. Farach-Colton, "Finding frequent items in data streams",
+ICALP 2002.
 
 Buckets are float32: differences under some 1e-7 of |B| drown in their rounding.
 """

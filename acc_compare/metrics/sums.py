@@ -33,6 +33,8 @@ _MASKABLE = {
 }
 """Dtypes that scores are masked in, with their least and greatest finite values."""
 
+_SPAN = 1 << 13
+
 Edges: TypeAlias = "tuple[tuple[float, float], ...]"
 """Pairs (NPU, bench) of values that mean the same: the smallest and the largest of either dtype."""
 
@@ -52,6 +54,21 @@ def as_real(values: AnyArray) -> AnyArray:
     return values.astype(np.float64, copy=False)
 
 
+def dot(a: Floats, b: Floats) -> float:
+    """The inner product of two 1-d arrays of float64.
+
+    In spans that BLAS does not spread over threads (OpenBLAS does beyond 10,000 elements): waking them costs
+    more than such a product, and several processes compare at once.
+    """
+    spans = a.shape[0] // _SPAN
+    cut = spans * _SPAN
+    total = float(np.dot(a[cut:], b[cut:]))
+    if spans:
+        rows, columns = a[:cut].reshape(spans, 1, _SPAN), b[:cut].reshape(spans, _SPAN, 1)
+        total += float(np.matmul(rows, columns).sum())
+    return total
+
+
 class Squares(NamedTuple):
     """|N|^2 and |B|^2 of a block: needed anyway, and finite only where every element is."""
 
@@ -61,7 +78,7 @@ class Squares(NamedTuple):
     @classmethod
     def of(cls, n: AnyArray, b: AnyArray) -> Squares:
         n, b = as_real(n), as_real(b)
-        return cls(float(np.dot(n, n)), float(np.dot(b, b)))
+        return cls(dot(n, n), dot(b, b))
 
     @property
     def finite(self) -> bool:
@@ -92,8 +109,8 @@ class Sums:
         self.count += count
         self.npu += squares.npu
         self.bench += squares.bench
-        self.product += float(np.dot(n, b))
-        self.apart += float(np.dot(apart, apart))
+        self.product += dot(n, b)
+        self.apart += dot(apart, apart)
 
     def rms(self) -> float:
         return math.sqrt(max(self.npu, self.bench) / self.count) if self.count else 0.0
@@ -154,16 +171,14 @@ class SplitSums:
             total.add(part)
         return total
 
-    def decided(self) -> tuple[Sums, int]:
-        """The sums over what is no sentinel, and the number of sentinels."""
-        rest, sentinels = Sums(), 0
+    def unruled(self) -> Sums:
+        """Over every element that is no sentinel."""
+        rest = Sums()
         rest.add(self.live)
         for held in self.held:
-            if held.least >= SENTINEL_RATIO * rest.rms():
-                sentinels += held.count
-            else:
+            if held.least < SENTINEL_RATIO * rest.rms():
                 rest.add(held)
-        return rest, sentinels
+        return rest
 
 
 def _hold(held: Sums, n: Floats, b: Floats, apart: Floats, *, mask: npt.NDArray[np.bool_]) -> None:

@@ -1,7 +1,8 @@
 """A process group named `hccl` for the simulated device, carried by gloo.
 
 Ranks are processes on one machine or several, as with gloo; the collectives run on the host memory behind the
-npu tensors, so nothing is copied.
+npu tensors, so nothing is copied.  Made for DistributedDataParallel and plain collectives: a device mesh, and
+so FSDP, asks for more of a group than a Python one can give.
 """
 
 from __future__ import annotations
@@ -15,41 +16,49 @@ from torch.distributed import distributed_c10d
 
 from dump.format.errors import ConfigError
 from dump.sim.kernels import lower
-from dump.sim.storage import without_overrides
+from dump.sim.storage import HOST, without_overrides
 
 _c10d: Any = distributed_c10d
 
 COLLECTIVES = (
-    "_allgather_base", "_reduce_scatter_base", "allgather", "allgather_into_tensor_coalesced",
-    "allreduce", "allreduce_coalesced", "alltoall", "alltoall_base", "barrier", "broadcast", "gather",
-    "recv", "recv_anysource", "reduce", "reduce_scatter", "reduce_scatter_tensor_coalesced", "scatter",
-    "send",
+    "_allgather_base", "_reduce_scatter_base", "all_gather_single", "all_gather_single_coalesced",
+    "all_to_all_single", "allgather", "allgather_coalesced", "allgather_into_tensor_coalesced", "allreduce",
+    "allreduce_coalesced", "alltoall", "alltoall_base", "barrier", "broadcast", "gather", "recv",
+    "recv_anysource", "reduce", "reduce_scatter", "reduce_scatter_single", "reduce_scatter_single_coalesced",
+    "reduce_scatter_tensor_coalesced", "scatter", "send",
 )  # fmt: skip
+"""Methods by which torch.distributed asks a group to communicate, by the names of several releases."""
 
 
 def _carried(name: str) -> Callable[..., Any]:
     def collective(self: SimulatedHccl, *args: Any, **kwargs: Any) -> Any:
         with without_overrides():
             lowered = [lower(x) for x in args]
-            return getattr(self.gloo, name)(*lowered, **{key: lower(x) for key, x in kwargs.items()})
+            return getattr(self.on_host, name)(*lowered, **{key: lower(x) for key, x in kwargs.items()})
 
     collective.__name__ = name
     return collective
 
 
 class SimulatedHccl(dist.ProcessGroup):
-    """One rank's end of the group.  Every collective of `COLLECTIVES` is gloo's, on host memory."""
+    """One rank's end of the group.  Every collective is done by `on_host`, a gloo group of the same ranks."""
 
     def __init__(self, store: Any, rank: int, size: int, timeout: timedelta) -> None:
         super().__init__(rank, size)  # type: ignore[call-arg]
-        self.gloo = _c10d.ProcessGroupGloo(_c10d.PrefixStore("simulated_hccl", store), rank, size, timeout)
+        prefixed = _c10d.PrefixStore("simulated_hccl", store)
+        gloo = dist.ProcessGroup.BackendType.GLOO
+        self.on_host: Any = dist.ProcessGroup(prefixed, rank, size)
+        self.on_host._set_default_backend(gloo)
+        carrier = _c10d.ProcessGroupGloo(prefixed, rank, size, timeout)
+        self.on_host._register_backend(HOST, gloo, carrier)
 
     def getBackendName(self) -> str:  # noqa: N802 - torch's name
         return "hccl"
 
 
 for _name in COLLECTIVES:
-    setattr(SimulatedHccl, _name, _carried(_name))
+    if hasattr(dist.ProcessGroup, _name):
+        setattr(SimulatedHccl, _name, _carried(_name))
 
 
 def register_hccl() -> None:

@@ -57,9 +57,20 @@ def allgather(group, rank):
     return torch.cat(parts)
 
 
+def allgather_into_one(group, rank):
+    whole = torch.empty(4, device="npu")
+    group._allgather_base(whole, mine(rank)).wait()
+    return whole
+
+
 @pytest.mark.parametrize(
     ("work", "expected"),
-    [(allreduce, [10.0, 12.0]), (broadcast, [0.0, 1.0]), (allgather, [0.0, 1.0, 10.0, 11.0])],
+    [
+        (allgather_into_one, [0.0, 1.0, 10.0, 11.0]),
+        (allreduce, [10.0, 12.0]),
+        (broadcast, [0.0, 1.0]),
+        (allgather, [0.0, 1.0, 10.0, 11.0]),
+    ],
 )
 def test_a_collective_joins_both_ranks(work, expected):
     for found in on_two_ranks(work):

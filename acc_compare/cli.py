@@ -1,0 +1,140 @@
+"""The root `acc` command, and `acc compare`: arguments to one call to one exit code.
+
+Nothing here imports torch, pandas or openpyxl before a command needs it, so that `acc --help` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dump import cli as dump_cli
+
+if TYPE_CHECKING:
+    from .compare import Comparison, Progress
+    from .report.outputs import ReportPaths
+
+
+class Exit(IntEnum):
+    """What the exit code says."""
+
+    nothing_suspect = 0
+    suspect = 1
+    not_compared = 2
+
+
+ROOT_HELP = """Record PyTorch runs on NPU, GPU or CPU, compare two records, and name the operator at fault.
+
+\b
+  acc dump --task statistics -s train.py        on each machine
+  acc compare npu_dump gpu_dump                 anywhere
+"""
+
+COMPARE_HELP = """Compare an NPU dump with a bench dump and name the operator at fault.
+
+Each argument is a dump folder, a step, a rank folder or a dump.json. Dumps that msprobe wrote are read too. Written to
+OUT/accuracy_compare: compare_result_<time>.xlsx, advisor_<time>.txt, advisor_<time>.json.
+
+Exit code: 0 nothing suspect, 1 something suspect, 2 the comparison could not be made.
+
+\b
+Examples:
+  acc compare npu_dump gpu_dump
+  acc compare npu_dump/step0 gpu_dump/step0 -o results
+  acc compare npu_dump gpu_dump --floor gpu_dump_again     a second bench run shows what is normal
+  acc compare npu_dump gpu_dump --format xlsx,csv
+"""
+
+
+def compare(
+    npu: Annotated[Path, typer.Argument(metavar="NPU_DIR", help="The dump to judge.", show_default=False)],
+    bench: Annotated[Path, typer.Argument(metavar="BENCH_DIR", help="The dump to trust.", show_default=False)],
+    out: Annotated[Path, typer.Option("-o", "--output", help="Where the reports go.")] = Path("./compare_result"),
+    floor: Annotated[
+        Path | None,
+        typer.Option(metavar="BENCH2", help="A second bench run: its distance from the first is normal."),
+    ] = None,
+    formats: Annotated[str, typer.Option("--format", help="Tables to write: xlsx, csv, parquet.")] = "xlsx",
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print the verdict's line only.")] = False,
+) -> None:
+    from .compare import compare as compare_dumps
+    from .report.advisor import advisor_text
+
+    chosen = tuple(part.strip() for part in formats.split(",") if part.strip())
+    with _progress() as progress:
+        comparison = compare_dumps(npu, bench, floor=floor, progress=progress)
+    _refuse_empty(comparison)
+    paths = comparison.write(out, formats=chosen)
+    if quiet:
+        print(comparison.overall.summary)
+    else:
+        print(advisor_text(comparison.overall))
+        _tell_files(paths)
+    raise typer.Exit(Exit.suspect if comparison.suspects else Exit.nothing_suspect)
+
+
+def _refuse_empty(comparison: Comparison) -> None:
+    from dump.format.errors import IncomparableError
+
+    if comparison.overall.coverage.calls == 0:
+        raise IncomparableError(
+            "no call of one side answers to a call of the other, so nothing can be compared. Check that both dumps are"
+            " of the same model and level."
+        )
+
+
+def _tell_files(paths: ReportPaths) -> None:
+    print("Written:")
+    for path in (*paths.tables, paths.advisor_text, paths.advisor_json):
+        print(f"  {path}")
+
+
+class _progress:
+    """A bar on stderr for work that takes longer than a moment; nothing where stderr is no terminal."""
+
+    def __enter__(self) -> Progress | None:
+        self._bar = None
+        if not sys.stderr.isatty():
+            return None
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True
+        )
+        self._bar.start()
+        tasks: dict[str, int] = {}
+
+        def told(what: str, done: int, total: int) -> None:
+            assert self._bar is not None
+            if what not in tasks:
+                tasks[what] = self._bar.add_task(what, total=total)
+            self._bar.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
+
+        return told
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def make_app() -> typer.Typer:
+    """The `acc` command with its subcommands."""
+    app = typer.Typer(
+        help=ROOT_HELP,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.command("dump", help=dump_cli.HELP, context_settings=dump_cli.CONTEXT)(dump_cli.dump)
+    app.command("compare", help=COMPARE_HELP)(compare)
+    return app
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The console script `acc`."""
+    return dump_cli.guarded(make_app(), arguments)

@@ -1,0 +1,221 @@
+"""Measured pairs to one Finding: rows by the classic rules, suspects by the localisation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dump.format.schema import Dump, TensorRecord
+
+from ..measure import MeasuredPair
+from ..model import Alignment, Coverage, Finding, Row, Suspect, VerdictName
+from ..report.wording import count
+from .calls import MeasuredCall
+from .classic import CallCells, judge_rows
+from .flow import Flow
+from .optimizer import OptimizerFault, is_optimizer, judge_optimizer
+from .origins import Context, Judged, Origin, Walk, judged_calls, walk
+from .suspects import Place, stack_of, suspects_of
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the judging must know beside the two dumps."""
+
+    step: int | None = None
+    rank: int | None = None
+    previous: Literal["none", "judged", "unjudged"] = "none"
+    floor: Mapping[tuple[str, str], float] = field(default_factory=dict)
+
+
+def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: str, setting: Setting) -> Finding:
+    """The finding of one pair of dumps."""
+    npu, bench = alignment.npu, alignment.bench
+    calls = [part.call for part in measured if part.call is not None]
+    by_module = not judged_calls(calls, by_module=False)
+    chosen = judged_calls(calls, by_module=by_module)
+    partner = {
+        pair.npu.name: pair.bench.name for pair in alignment.pairs if pair.npu is not None and pair.bench is not None
+    }
+    context = Context(
+        npu=Flow(npu),
+        bench=Flow(bench),
+        step=setting.step,
+        previous=setting.previous,
+        partner=partner,
+        answered=frozenset(partner.values()),
+        floor=setting.floor,
+    )
+    found = walk(chosen, context)
+    if by_module:
+        found.origins = _innermost(found)
+    faults = [
+        fault for call in calls if is_optimizer(call) and (fault := judge_optimizer(call)) is not None
+    ]
+    place = Place(npu, setting.step, setting.rank, mode)
+    suspects = suspects_of(found.origins, faults, chosen, place)
+    rows = tuple(row for part in measured for row in _rows(part, mode, npu, found))
+    coverage = _coverage(alignment, measured)
+    verdict, summary = _verdict(suspects, coverage, npu, bench)
+    return Finding(
+        verdict=verdict,
+        summary=summary,
+        suspects=suspects,
+        coverage=coverage,
+        notes=_notes(npu, bench, calls, chosen, faults),
+        mode=mode,
+        rows=rows,
+        npu_path=str(npu.path),
+        bench_path=str(bench.path),
+        npu_device=device_of(npu),
+        bench_device=device_of(bench),
+        step=setting.step,
+        rank=setting.rank,
+    )
+
+
+def _innermost(found: Walk) -> list[Origin]:
+    """Of modules that introduce error, those that hold no other such module."""
+    paths = [origin.call.name.path for origin in found.origins]
+    return [
+        origin
+        for origin in found.origins
+        if not any(path != origin.call.name.path and path.startswith(f"{origin.call.name.path}.") for path in paths)
+    ]
+
+
+def device_of(dump: Dump) -> str:
+    """What the dump says of its device: "npu (SimulatedNPU)", "cpu", or "" for a foreign dump."""
+    kind, name = dump.header.device or "", dump.header.device_name or ""
+    return f"{kind} ({name})" if name and name != kind else kind
+
+
+def _rows(part: MeasuredPair, mode: str, npu: Dump, found: Walk) -> list[Row]:
+    pair = part.pair
+    operator = part.call.operator if part.call is not None else ""
+    classic = judge_rows(CallCells(operator, mode, pair.arguments, part.cells))
+    stack = ""
+    if part.call is not None and npu.stacks:
+        stack = "\n".join(stack_of(part.call, npu))
+    rows = []
+    for argument, cells, judged in zip(pair.arguments, part.cells, classic, strict=True):
+        located = found.judged.get((pair.npu.name, argument.name)) if pair.npu is not None else None
+        messages = [*judged.messages]
+        if pair.reason:
+            messages = [pair.reason]
+        messages += _disagreement(judged.result, located)
+        expected = located.expected if located is not None else None
+        rows.append(
+            Row(
+                npu_name=f"{pair.npu.name}.{argument.name}" if pair.npu is not None and argument.name else "",
+                bench_name=_bench_name(part, argument.name, argument.bench_name),
+                npu=argument.npu,
+                bench=argument.bench,
+                metrics={**cells, **_relative(located, mode)},
+                result=judged.result,
+                reached=judged.reached,
+                err_message="; ".join(messages),
+                stack=stack,
+                data_name=(argument.npu.data_name or "") if isinstance(argument.npu, TensorRecord) else "",
+                expected=expected.relative if expected is not None else None,
+                excess=located.excess if located is not None else None,
+                origin=located.role if located is not None else "",
+            )
+        )
+    return rows
+
+
+def _bench_name(part: MeasuredPair, name: str, bench_name: str) -> str:
+    bench = part.pair.bench
+    if bench is None or not bench_name:
+        return ""
+    return f"{bench.name}.{bench_name}"
+
+
+def _relative(located: Judged | None, mode: str) -> dict[str, float]:
+    if located is None or located.argument.error is None or mode != "tensor":
+        return {}
+    return {"RelL2": located.argument.error.relative}
+
+
+def _disagreement(result: str, located: Judged | None) -> list[str]:
+    """Where the constant rules and the localisation part, the row says so."""
+    if located is None:
+        return []
+    if located.role == "introduced" and result == "pass":
+        return ["the constant rules pass this row; localisation: error begins here"]
+    if located.role in ("propagated", "absorbed") and result in ("error", "warning"):
+        return [f"localisation: {located.role}, what the call read explains it"]
+    return []
+
+
+def _coverage(alignment: Alignment, measured: Sequence[MeasuredPair]) -> Coverage:
+    matched = [part for part in measured if part.call is not None]
+    tensors = sum(len(part.call.read) + len(part.call.wrote) for part in matched if part.call is not None)
+    lone_npu = [p for p in alignment.pairs if p.npu is not None and p.bench is None]
+    lone_bench = [p for p in alignment.pairs if p.bench is not None and p.npu is None]
+    reasons = [(pair.npu.name, pair.reason) for pair in lone_npu if pair.npu is not None]
+    reasons += [(pair.bench.name, pair.reason) for pair in lone_bench if pair.bench is not None]
+    return Coverage(len(matched), tensors, len(lone_npu), len(lone_bench), tuple(reasons))
+
+
+def _verdict(
+    suspects: Sequence[Suspect], coverage: Coverage, npu: Dump, bench: Dump
+) -> tuple[VerdictName, str]:
+    if suspects:
+        first = suspects[0]
+        rest = f", and {count(len(suspects) - 1, 'more suspect')}" if len(suspects) > 1 else ""
+        return "different", f"The runs differ. First suspect: {first.name}{rest}."
+    if coverage.calls == 0 or coverage.tensors == 0:
+        return "incomplete", "No call of one side answers to a call of the other, so nothing was compared."
+    cut = [text for text in (npu.incomplete, bench.incomplete) if text]
+    if cut:
+        return "incomplete", f"Nothing suspect in {count(coverage.calls, 'call')}, but a dump was cut short: {cut[0]}"
+    return "same", f"{count(coverage.calls, 'call')} compared, none differs by more than rounding explains."
+
+
+def _notes(
+    npu: Dump,
+    bench: Dump,
+    calls: Sequence[MeasuredCall],
+    chosen: Sequence[MeasuredCall],
+    faults: Sequence[OptimizerFault],
+) -> tuple[str, ...]:
+    del faults
+    notes = [text for text in (npu.incomplete, bench.incomplete) if text]
+    for side, dump in (("NPU", npu), ("bench", bench)):
+        if "simulated" in (dump.header.device_name or "").lower():
+            notes.append(f"The {side} side ran on a simulated NPU: CPU kernels, no hardware.")
+        notes += _missed(side, dump)
+    narrowed: dict[tuple[str, str], int] = {}
+    for call in calls:
+        for argument in call.wrote:
+            pair = (argument.npu.dtype, argument.bench.dtype)
+            if pair[0] != pair[1]:
+                narrowed[pair] = narrowed.get(pair, 0) + 1
+    for (ours, theirs), number in sorted(narrowed.items()):
+        notes.append(
+            f"{count(number, 'result')} are {ours.removeprefix('torch.')} on the NPU side and"
+            f" {theirs.removeprefix('torch.')} on the bench side; rounding to the narrower type is taken as normal."
+        )
+    if npu.header.torch_version and bench.header.torch_version:
+        if npu.header.torch_version != bench.header.torch_version:
+            notes.append(f"torch {npu.header.torch_version} on the NPU side, {bench.header.torch_version} on the bench.")
+    if chosen and all(call.name.is_module for call in chosen):
+        notes.append("Level L0: modules only. Record at L1 or mix to have the operator named.")
+    without = sum(1 for dump in (npu, bench) if dump.header.sketch is None)
+    if without and npu.mode == "statistics":
+        notes.append("A dump without sketches: small differences that leave max, min, mean and norm alone stay unseen.")
+    return tuple(notes)
+
+
+def _missed(side: str, dump: Dump) -> list[str]:
+    coverage = dump.header.coverage or {}
+    found = []
+    for key, label in (("not_recordable", "not recordable"), ("failed", "failed while recording")):
+        counts = coverage.get(key)
+        if isinstance(counts, Mapping) and counts:
+            text = "; ".join(f"{reason} ({number})" for reason, number in list(counts.items())[:5])
+            found.append(f"The {side} side has tensors or calls {label}: {text}.")
+    return found

@@ -1,0 +1,98 @@
+"""Open both sides and pair their steps and ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dump.format.errors import IncomparableError
+from dump.format.layout import DumpLocation, find_dumps
+from dump.format.schema import Dump
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedPair:
+    """Two dumps of the same step and rank."""
+
+    npu: DumpLocation
+    bench: DumpLocation
+
+    @property
+    def step(self) -> int | None:
+        return self.npu.step
+
+    @property
+    def rank(self) -> int | None:
+        return self.npu.rank
+
+
+def pair_locations(npu: Path, bench: Path) -> tuple[tuple[PlacedPair, ...], tuple[str, ...]]:
+    """The pairs below two paths, and sentences about what has no partner.
+
+    A single dump is compared with a single dump whatever their steps.  Raises DumpNotFound, and IncomparableError
+    where no step or rank is on both sides or the numbers of ranks differ.
+    """
+    ours, theirs = find_dumps(npu), find_dumps(bench)
+    if len(ours) == 1 and len(theirs) == 1:
+        return (PlacedPair(ours[0], theirs[0]),), ()
+    by_place = {_place(location, theirs): location for location in theirs}
+    pairs, notes = [], []
+    for location in ours:
+        partner = by_place.pop(_place(location, ours), None)
+        if partner is None:
+            notes.append(f"{_label(location)} is on the NPU side only")
+        else:
+            pairs.append(PlacedPair(location, partner))
+    notes += [f"{_label(location)} is on the bench side only" for location in by_place.values()]
+    ranks = [len({_place(location, side)[1] for location in side}) for side in (ours, theirs)]
+    if ranks[0] != ranks[1]:
+        raise IncomparableError(
+            f"{npu} holds {ranks[0]} ranks, {bench} holds {ranks[1]}. Compare one rank with one rank by giving their"
+            " folders, or record both sides with the same number of ranks."
+        )
+    if not pairs:
+        raise IncomparableError(
+            f"{npu} and {bench} have no step in common ({_steps(ours)} against {_steps(theirs)}). Give one dump folder"
+            " of each side to compare them all the same."
+        )
+    return tuple(pairs), tuple(notes)
+
+
+def _place(location: DumpLocation, side: Sequence[DumpLocation]) -> tuple[int | None, int]:
+    """(step, rank); processes that know no rank are numbered in the order of their ids within their step."""
+    if location.rank is not None:
+        return (location.step, location.rank)
+    same = sorted(
+        other.pid or 0 for other in side if other.step == location.step and other.rank is None
+    )
+    return (location.step, same.index(location.pid or 0))
+
+
+def _label(location: DumpLocation) -> str:
+    rank = f", rank {location.rank}" if location.rank is not None else ""
+    return f"step {location.step}{rank}"
+
+
+def _steps(side: Sequence[DumpLocation]) -> str:
+    steps = sorted({location.step for location in side if location.step is not None})
+    return f"steps {steps[0]} to {steps[-1]}" if len(steps) > 1 else f"step {steps[0]}" if steps else "no step"
+
+
+def mode_of(npu: Dump, bench: Dump) -> str:
+    """The one mode of both dumps.  Raises IncomparableError where they differ, or their digests do."""
+    if npu.mode != bench.mode:
+        raise IncomparableError(
+            f"{npu.path} was recorded as {_words(npu)}, {bench.path} as {_words(bench)}. Record both sides with the same"
+            " task and summary mode."
+        )
+    if npu.mode == "md5" and npu.header.hash != bench.header.hash:
+        raise IncomparableError(
+            f"{npu.path} holds {npu.header.hash} digests, {bench.path} holds {bench.header.hash}: they cannot be"
+            ' compared. Record one side again with "hash" set to the other\'s in config.json.'
+        )
+    return npu.mode
+
+
+def _words(dump: Dump) -> str:
+    return {"tensor": "task tensor", "md5": "MD5", "statistics": "statistics"}[dump.mode]

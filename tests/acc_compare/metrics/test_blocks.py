@@ -1,0 +1,83 @@
+"""Blocks: every layout is walked in C order, in the dtype that keeps its elements."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from acc_compare.metrics.blocks import paired_blocks, wide_dtype
+
+BASE = np.arange(24.0).reshape(4, 6)
+LAYOUTS = {
+    "contiguous": BASE,
+    "transposed": BASE.T,
+    "sliced": BASE[1:, ::2],
+    "reversed": BASE[::-1, ::-1],
+    "expanded": np.broadcast_to(np.float32(2.0), (3, 5)),
+    "0-d": np.array(3.0),
+    "40 dimensions": np.arange(3.0).reshape((1,) * 30 + (3,)),
+    "bfloat16": BASE.T.astype(ml_dtypes.bfloat16),
+    "float8": BASE.astype(ml_dtypes.float8_e5m2),
+    "big-endian": BASE.astype(">f4"),
+    "complex": (BASE + 1j * BASE).astype(np.complex64).T,
+    "bool": BASE > 3,
+    "strided float64": np.arange(20.0)[::2],
+    "strided complex128": (np.arange(20.0) + 1j)[::2],
+}
+
+
+@pytest.mark.parametrize("block", [1, 5, 1 << 10])
+@pytest.mark.parametrize("array", LAYOUTS.values(), ids=LAYOUTS)
+def test_blocks_join_to_the_array_in_c_order(array: np.ndarray, block: int) -> None:
+    assert all(n.flags.contiguous and b.flags.contiguous for n, b in paired_blocks(array, array, block=block))
+    parts = [(n.copy(), b.copy()) for n, b in paired_blocks(array, array.copy(), block=block)]
+    wide = wide_dtype(array.dtype, array.dtype)
+    for side in (0, 1):
+        joined = np.concatenate([part[side].reshape(-1) for part in parts])
+        assert joined.dtype == wide
+        assert np.array_equal(joined, array.astype(wide).reshape(-1))
+    assert max(len(n) for n, _ in parts) <= block
+
+
+def test_an_empty_array_has_no_blocks() -> None:
+    assert list(paired_blocks(np.empty((0, 3)), np.empty((0, 3)))) == []
+
+
+def test_another_shape_raises() -> None:
+    with pytest.raises(ValueError, match=r"found \(2,\) and \(1, 2\)"):
+        next(paired_blocks(np.zeros(2), np.zeros((1, 2))))
+
+
+@pytest.mark.parametrize(
+    ("npu", "bench", "wide"),
+    [
+        ("f4", "f2", "f8"),
+        ("i4", "u4", "i8"),
+        ("u1", "?", "f8"),
+        ("i4", "i4", "f8"),
+        ("i8", "i4", "i8"),
+        ("i8", "?", "i8"),
+        ("u8", "u8", "u8"),
+        ("u8", "i8", "f8"),
+        ("i8", "f4", "f8"),
+        ("c8", "i8", "c16"),
+    ],
+)
+def test_wide_dtype(npu: str, bench: str, wide: str) -> None:
+    assert wide_dtype(np.dtype(npu), np.dtype(bench)) == np.dtype(wide)
+    assert wide_dtype(np.dtype(bench), np.dtype(npu)) == np.dtype(wide)
+
+
+def test_memory_is_bounded_by_the_block(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((1000, 1000), np.float32))
+    array = np.load(tmp_path / "a.npy", mmap_mode="r")
+    tracemalloc.start()
+    for _ in paired_blocks(array.T, array, block=1 << 12):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 * (1 << 12)
