@@ -65,7 +65,7 @@ def compare(
     from .report.advisor import advisor_text
 
     chosen = tuple(part.strip() for part in formats.split(",") if part.strip())
-    with _progress() as progress:
+    with _Bars() as progress:
         comparison = compare_dumps(npu, bench, floor=floor, progress=progress)
     _refuse_empty(comparison)
     paths = comparison.write(out, formats=chosen)
@@ -93,7 +93,7 @@ def _tell_files(paths: ReportPaths) -> None:
         print(f"  {path}")
 
 
-class _progress:
+class _Bars:
     """A bar on stderr for work that takes longer than a moment; nothing where stderr is no terminal."""
 
     def __enter__(self) -> Progress | None:
@@ -103,7 +103,11 @@ class _progress:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            transient=True,
         )
         self._bar.start()
         tasks: dict[str, int] = {}

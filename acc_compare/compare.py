@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from dump.format.reader import read_dump
 from dump.format.schema import Dump
 
 from .align.calls import align
+from .judge.origins import Previous
+from .judge.suspects import merge_alike
 from .judge.verdict import Setting, judge
 from .load import PlacedPair, mode_of, pair_locations
 from .measure import measure_pairs
@@ -73,14 +75,11 @@ def compare(
     pairs, notes = pair_locations(Path(npu), Path(bench))
     floors = _floor_locations(Path(bench), Path(floor)) if floor is not None else {}
     findings: list[Finding] = []
-    previous: Finding | None = None
     for number, pair in enumerate(pairs):
         if progress is not None:
             progress("steps", number, len(pairs))
-        setting = Setting(step=pair.step, rank=pair.rank, previous=_previous(previous, pair))
-        found = _compare_pair(pair, setting, floors, progress)
-        findings.append(found)
-        previous = found
+        setting = Setting(step=pair.step, rank=pair.rank, previous=_previous(findings, pair))
+        findings.append(_compare_pair(pair, setting, floors, progress))
     overall = findings[0] if len(findings) == 1 else _over_all(findings, notes, Path(npu), Path(bench))
     if notes and len(findings) == 1:
         overall = replace(overall, notes=(*overall.notes, *notes))
@@ -93,9 +92,15 @@ def _floor_locations(bench: Path, floor: Path) -> dict[Path, PlacedPair]:
     return {pair.npu.path: pair for pair in pairs}
 
 
-def _previous(finding: Finding | None, pair: PlacedPair) -> Literal["none", "judged", "unjudged"]:
-    """Was the step before this one compared on the same rank, and its optimizer with it?"""
-    if finding is None or pair.step is None or finding.rank != pair.rank or finding.step != pair.step - 1:
+def _previous(findings: Sequence[Finding], pair: PlacedPair) -> Previous:
+    """What is known of the steps before this one on the same rank."""
+    earlier = [finding for finding in findings if finding.rank == pair.rank and finding.step != pair.step]
+    if any(suspect.kind == "nan_inf" for finding in earlier for suspect in finding.suspects):
+        return "poisoned"
+    if any(finding.suspects for finding in earlier):
+        return "suspect"
+    finding = earlier[-1] if earlier else None
+    if finding is None or finding.step is None or pair.step is None or finding.step != pair.step - 1:
         return "none"
     judged = any(row.npu_name.startswith("Optimizer.") for row in finding.rows)
     return "judged" if judged else "unjudged"
@@ -121,16 +126,12 @@ def _compare_pair(
     measured = measure_pairs(alignment, mode, one_more)
     floor_pair = floors.get(pair.bench.path)
     if floor_pair is not None:
-        bench_to_npu = {
-            p.bench.name: p.npu.name for p in alignment.pairs if p.npu is not None and p.bench is not None
-        }
+        bench_to_npu = {p.bench.name: p.npu.name for p in alignment.pairs if p.npu is not None and p.bench is not None}
         setting = replace(setting, floor=_measured_floor(theirs, read_dump(floor_pair.bench.path), bench_to_npu))
     return judge(alignment, measured, mode, setting)
 
 
-def _measured_floor(
-    bench: Dump, second: Dump, names: Mapping[str, str]
-) -> dict[tuple[str, str], float]:
+def _measured_floor(bench: Dump, second: Dump, names: Mapping[str, str]) -> dict[tuple[str, str], float]:
     """The distance of two bench runs at each tensor, under the NPU side's call names."""
     mode = mode_of(bench, second)
     floor: dict[tuple[str, str], float] = {}
@@ -145,7 +146,7 @@ def _measured_floor(
 
 def _over_all(findings: Sequence[Finding], notes: Sequence[str], npu: Path, bench: Path) -> Finding:
     """One finding over many: the earliest step's suspects first, the worst verdict."""
-    suspects = tuple(suspect for finding in findings for suspect in finding.suspects)
+    suspects = merge_alike([suspect for finding in findings for suspect in finding.suspects])
     verdicts = [finding.verdict for finding in findings]
     verdict: VerdictName = (
         "different" if "different" in verdicts else "incomplete" if "incomplete" in verdicts else "same"

@@ -63,9 +63,7 @@ def _place(location: DumpLocation, side: Sequence[DumpLocation]) -> tuple[int | 
     """(step, rank); processes that know no rank are numbered in the order of their ids within their step."""
     if location.rank is not None:
         return (location.step, location.rank)
-    same = sorted(
-        other.pid or 0 for other in side if other.step == location.step and other.rank is None
-    )
+    same = sorted(other.pid or 0 for other in side if other.step == location.step and other.rank is None)
     return (location.step, same.index(location.pid or 0))
 
 
@@ -83,8 +81,8 @@ def mode_of(npu: Dump, bench: Dump) -> str:
     """The one mode of both dumps.  Raises IncomparableError where they differ, or their digests do."""
     if npu.mode != bench.mode:
         raise IncomparableError(
-            f"{npu.path} was recorded as {_words(npu)}, {bench.path} as {_words(bench)}. Record both sides with the same"
-            " task and summary mode."
+            f"{npu.path} was recorded as {_words(npu)}, {bench.path} as {_words(bench)}. Record both sides"
+            " with the same task and summary mode."
         )
     if npu.mode == "md5" and npu.header.hash != bench.header.hash:
         raise IncomparableError(

@@ -97,4 +97,3 @@ def _cells(npu: TensorRecord, bench: TensorRecord, exact: TensorDistance | None)
         return REAL_DATA.cells(exact)
     pair = RecordPair(npu, bench)
     return {**STATISTICS.cells(pair), **SKETCHED.cells(pair)}
-

@@ -1,6 +1,6 @@
 """What the stages of a comparison hand to each other: aligned calls, measured pairs, verdicts.
 
-    load -> (Dump, Dump) -> align -> Alignment -> metrics -> Measured -> judge -> Finding -> report
+load -> (Dump, Dump) -> align -> Alignment -> metrics -> Measured -> judge -> Finding -> report
 """
 
 from __future__ import annotations

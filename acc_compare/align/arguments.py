@@ -73,4 +73,3 @@ def _by_shape(npu: Sequence[Argument], bench: Sequence[Argument]) -> list[Paired
         return None
     pairs += [PairedArgument("", None, argument.leaf, argument.name) for argument in left]
     return pairs
-

@@ -125,7 +125,10 @@ def _worst(rows: Sequence[Cells], column: str, *, largest: bool) -> float | None
 def _real_data(call: CallCells, cells: Cells) -> list[tuple[Result, str]]:
     found: list[tuple[Result, str]] = []
     inputs = call.inputs()
-    before, after = _worst(inputs, "One Thousandth Err Ratio", largest=False), cells.get("One Thousandth Err Ratio")
+    before, after = (
+        _worst(inputs, "One Thousandth Err Ratio", largest=False),
+        cells.get("One Thousandth Err Ratio"),
+    )
     if before is not None and isinstance(after, (int, float)) and before > 0.9 and after < 0.6:
         found.append(("error", f"inputs have a one thousandth ratio of {before:.3f}, this output of {after:.3f}"))
     cosine_before, cosine = _worst(inputs, "Cosine", largest=False), cells.get("Cosine")

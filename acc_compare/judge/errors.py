@@ -1,9 +1,9 @@
 """How far apart one pair of tensors is: the best answer that what was recorded allows.
 
-    tensor files      exact: relative L2 error over live elements
-    sketches          an estimate, within about 35 % for one tensor (16 buckets)
-    statistics alone  a proven lower bound
-    digests           equal or not
+tensor files      exact: relative L2 error over live elements
+sketches          an estimate, within about 35 % for one tensor (16 buckets)
+statistics alone  a proven lower bound
+digests           equal or not
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def tensor_error(npu: TensorRecord, bench: TensorRecord, exact: TensorDistance |
         return TensorError(math.inf, math.nan, math.inf, "sketch", bad_npu, bad_bench, nan)
     if npu.sketch is not None and bench.sketch is not None:
         return _from_sketches(npu, bench, npu.sketch, bench.sketch, bad_npu, bad_bench)
-    bound = distance_lower_bound(npu, bench)
+    bound = distance_lower_bound(npu, bench, rounding=1e-6)
     if bound is None or bad_npu:
         return None
     return _ratio(bound, float(bench.norm or 0.0), float(npu.norm or 0.0), "bound", 0, 0)

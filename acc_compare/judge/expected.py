@@ -73,8 +73,9 @@ def expected_error(
     distance of two bench runs at this tensor where one was measured.  Infinite where nothing can be said."""
     if call.reads_other_integers() or (forward is not None and forward.reads_other_integers()):
         return Expected(math.inf, "its indices or masks differ")
-    if any(a.error is not None and math.isinf(a.error.relative) for a in call.read):
-        return Expected(math.inf, "its inputs hold non-finite values")
+    read = call.read if forward is None else (*call.read, *forward.read, *forward.wrote)
+    if any(a.error is not None and math.isinf(a.error.relative) for a in read):
+        return Expected(math.inf, "its inputs differ by nobody knows how much")
     records = [record for a in (*call.floating_inputs(), out) for record in (a.npu, a.bench)]
     unit = arithmetic.roundoff(record.dtype for record in records)
     case = _Case(call, forward, out, unit)
@@ -182,20 +183,26 @@ def _normalisation(case: _Case) -> float:
     return (6.0 * gain * largest.relative + 16.0 * case.unit * gain) * case.scale + others
 
 
-def _logit_error(argument: MeasuredArgument) -> float:
+def _reach(argument: MeasuredArgument, deviations: float) -> float:
+    """The modulus of a large live logit: so many times the root mean square, and no more than the largest."""
+    return max(1.0, min(argument.largest, deviations * argument.norm / math.sqrt(argument.count)))
+
+
+def _logit_error(argument: MeasuredArgument, deviations: float = 8.0) -> float:
     """The absolute error of a live logit."""
-    reach = min(argument.largest, max(1.0, 8.0 * argument.norm / math.sqrt(argument.count)))
-    return argument.relative * max(1.0, reach)
+    return argument.relative * _reach(argument, deviations)
 
 
 def _exponential(case: _Case) -> float:
     if not case.inputs:
         return 0.0
     largest = max(case.inputs, key=lambda a: a.count)
-    reach = min(largest.largest, max(1.0, 8.0 * largest.norm / math.sqrt(largest.count)))
-    error = 4.0 * _logit_error(largest) + case.unit * (16.0 + 2.0 * reach)
     if any(part in case.call.operator for part in _LOGARITHMIC):
-        return error * max(math.sqrt(case.out.count), case.scale)
+        # A mean over many rows: their errors average, and the outermost logit does not rule it.
+        deviations = 2.0 if case.out.count == 1 else 8.0
+        error = 2.0 * _logit_error(largest, deviations) + case.unit * (8.0 + _reach(largest, deviations))
+        return error * max(math.sqrt(case.out.count), case.unit * case.scale)
+    error = 4.0 * _logit_error(largest) + case.unit * (16.0 + 2.0 * _reach(largest, 8.0))
     return error * case.scale
 
 
@@ -290,7 +297,7 @@ def _exponential_backward(case: _Case) -> float:
         source = max(case.forward.floating_inputs(), key=lambda a: a.count, default=None)
         result = max(case.forward.wrote, key=lambda a: a.count, default=None)
         error = 4.0 * _logit_error(source) if source is not None else 0.0
-        if result is not None and result.count == gradient.count:
+        if result is not None and result.count == gradient.count > 1:
             size = max(size, gradient.norm * result.norm / math.sqrt(result.count))
     return (10.0 * gradient.relative + 2.0 * error + 4.0 * case.forward_error() + 24.0 * case.unit) * size
 

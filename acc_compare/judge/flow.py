@@ -29,7 +29,6 @@ class Flow:
         self.exact = any(tensor.value is not None for call in dump.calls for _, tensor in call.tensors())
         self._producers: dict[Hashable, list[Producer]] = {}
         self._writers: dict[int, list[Producer]] = {}
-        self._first_read: dict[Hashable, int] = {}
         self._parameters: dict[Hashable, str] = {}
         for call in dump.calls:
             name = parse(call.name)
@@ -37,14 +36,10 @@ class Flow:
                 if isinstance(argument.leaf, TensorRecord):
                     label = f"{name.path}.{argument.name.removeprefix('parameters.')}"
                     self._parameters.setdefault(self.key(argument.leaf), label)
-            if name.is_module:
-                continue
             for argument in call.inputs:
-                if isinstance(argument.leaf, TensorRecord):
-                    self._first_read.setdefault(self.key(argument.leaf), call.index)
-                    if argument.name.startswith("input.param."):
-                        label = argument.name.removeprefix("input.param.")
-                        self._parameters.setdefault(self.key(argument.leaf), label)
+                if isinstance(argument.leaf, TensorRecord) and argument.name.startswith("input.param."):
+                    label = argument.name.removeprefix("input.param.")
+                    self._parameters.setdefault(self.key(argument.leaf), label)
             for argument in (*call.outputs, *call.written):
                 if isinstance(argument.leaf, TensorRecord):
                     producer = Producer(call.name, argument.name, call.index)

@@ -10,11 +10,10 @@ and the share of such elements is about that error.
 from __future__ import annotations
 
 import math
-
 from dataclasses import dataclass
 
 import numpy as np
-
+import numpy.typing as npt
 
 from dump.format.schema import ScalarRecord, TensorRecord
 
@@ -22,6 +21,7 @@ from .arithmetic import UNIT_ROUNDOFF
 from .calls import MeasuredArgument, MeasuredCall
 
 SUSPICIOUS = 10.0
+Sums = npt.NDArray[np.float64]
 _LINEAR = ("SGD",)
 _UNCERTAIN = 0.1
 _AGREE = 0.05
@@ -107,17 +107,18 @@ def _update(
     return Update(parameter, new, relative, inherited + rounding + 1e-7, error, _factor(ours, theirs, apart))
 
 
-def _change(old: TensorRecord, new: TensorRecord) -> np.ndarray | None:
+def _change(old: TensorRecord, new: TensorRecord) -> Sums | None:
     if old.sketch is None or new.sketch is None:
         return None
-    return _buckets(new.sketch) - _buckets(old.sketch)
+    change: Sums = _buckets(new.sketch) - _buckets(old.sketch)
+    return change
 
 
-def _buckets(raw: bytes) -> np.ndarray:
+def _buckets(raw: bytes) -> Sums:
     return np.frombuffer(raw, dtype="<f4").astype(np.float64)
 
 
-def _factor(ours: np.ndarray, theirs: np.ndarray, apart: float) -> float | None:
+def _factor(ours: Sums, theirs: Sums, apart: float) -> float | None:
     factor = float(ours @ theirs) / float(theirs @ theirs)
     left = float(np.linalg.norm(ours - factor * theirs))
     return factor if left < _AGREE * apart else None
@@ -134,5 +135,3 @@ def _differing_settings(call: MeasuredCall) -> tuple[str, ...]:
             label = pair.name.split(".", 3)[-1]
             found.append(f"{label} {npu.value} against {bench.value}")
     return tuple(dict.fromkeys(found))
-
-

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from dump.format.names import BACKWARD, FORWARD, parse
 
@@ -23,6 +23,10 @@ from .flow import Flow, Producer
 SUSPICIOUS = 10.0
 """An output this many times over what is expected is an origin.  The bounds are lenient already; a factor of ten more
 keeps healthy runs silent."""
+
+Previous: TypeAlias = Literal["none", "judged", "unjudged", "suspect", "poisoned"]
+"""The step before this one: not compared; compared with its optimizer; compared without it; found different, so that
+whatever this step starts from may differ; or full of NaN or Inf, so that nothing in this step can begin anew."""
 
 _INPUT_NOISE = 1e-6
 _DRIFT = 1e-3
@@ -79,10 +83,11 @@ class Context:
     npu: Flow
     bench: Flow
     step: int | None = None
-    previous: Literal["none", "judged", "unjudged"] = "none"
+    previous: Previous = "none"
     partner: Mapping[str, str] = field(default_factory=dict)
     answered: frozenset[str] = frozenset()
     floor: Mapping[tuple[str, str], float] = field(default_factory=dict)
+
 
 def ratio(measured: float, expected: float) -> float:
     """measured / expected; 0 where nothing was measured, inf where anything is too much."""
@@ -107,6 +112,10 @@ def judged_calls(calls: Sequence[MeasuredCall], *, by_module: bool) -> list[Meas
 def walk(calls: Sequence[MeasuredCall], context: Context) -> Walk:
     """Judge every call in order; `calls` are matched pairs, the optimizer's left out."""
     found = Walk()
+    poisoned = (
+        context.previous == "poisoned"
+    )  # once NaN or Inf have appeared, they reach where no dataflow shows them (indices, masks)
+    inside = _Inside()
     by_name = {call.full_name: call for call in calls}
     worst = 0.0  # the largest error of anything seen so far
     last_agreeing = ""
@@ -115,28 +124,45 @@ def walk(calls: Sequence[MeasuredCall], context: Context) -> Walk:
         inherited = _largest(call.read)
         for argument in call.read:
             origin = _judge_input(call, argument, context, found, worst, last_agreeing)
-            if origin is not None:
+            if origin is not None and not poisoned:
                 found.origins.append(origin)
-        worst = max(worst, _finite(inherited))
+        worst = max(worst, inherited)
         best: Origin | None = None
         for argument in call.wrote:
-            origin = _judge_output(call, argument, forward, context, found, inherited)
+            origin = _judge_output(call, argument, forward, context, found, max(inherited, inside.worst(call)))
             if origin is not None and (best is None or _stronger(origin, best)):
                 best = origin
-        if best is not None:
+        if best is not None and not poisoned:
             found.origins.append(best)
-        worst = max(worst, _finite(_largest(call.wrote)))
+        poisoned = poisoned or (best is not None and best.kind == "nan_inf")
+        worst = max(worst, _largest(call.wrote))
+        inside.note(call)
         if best is None and _largest(call.wrote) <= _INPUT_NOISE:
             last_agreeing = call.full_name
     return found
 
 
+class _Inside:
+    """The largest error that calls inside a module showed: at module level, what a container's result inherits."""
+
+    def __init__(self) -> None:
+        self._worst: dict[tuple[str, str], float] = {}
+
+    def note(self, call: MeasuredCall) -> None:
+        if not call.name.is_module:
+            return
+        error = max(_largest(call.read), _largest(call.wrote))
+        parts = call.name.path.split(".")
+        for depth in range(len(parts)):
+            key = (".".join(parts[:depth]), call.name.direction)
+            self._worst[key] = max(self._worst.get(key, 0.0), error)
+
+    def worst(self, call: MeasuredCall) -> float:
+        return self._worst.get((call.name.path, call.name.direction), 0.0) if call.name.is_module else 0.0
+
+
 def _largest(arguments: Sequence[MeasuredArgument]) -> float:
     return max((argument.relative for argument in arguments), default=0.0)
-
-
-def _finite(value: float) -> float:
-    return value if math.isfinite(value) else 1.0
 
 
 def _stronger(one: Origin, other: Origin) -> bool:
@@ -185,9 +211,7 @@ def _judge_input(
             found.judged[key] = Judged(argument, "propagated", Expected(worst, "what was seen before it"))
             return None
         kind: Kind = "nan_inf" if error.is_nonfinite else "operator"
-        return Origin(
-            kind, call, judged, worst, True, last_agreeing, (argument.npu.grad_fn or "").removesuffix("0")
-        )
+        return Origin(kind, call, judged, worst, True, last_agreeing, (argument.npu.grad_fn or "").removesuffix("0"))
     writers = context.npu.writers(argument.npu, order)
     overwritten = _overwritten(argument, context, order)
     if overwritten is not None and worst <= _INPUT_NOISE:
@@ -218,6 +242,8 @@ def _judge_input(
 def _is_drift(argument: MeasuredArgument, context: Context) -> bool:
     """After the first step parameters and buffers part by the noise of the steps before; where the optimizer of the
     step before was judged, its verdict stands for the parameters."""
+    if context.previous == "suspect":
+        return True
     if not context.step:
         return False
     if argument.npu.requires_grad and context.previous == "judged":
@@ -225,9 +251,7 @@ def _is_drift(argument: MeasuredArgument, context: Context) -> bool:
     return argument.is_floating and argument.relative <= (_DRIFT if argument.npu.requires_grad else _BUFFER_DRIFT)
 
 
-def _lone_producer(
-    call: MeasuredCall, argument: MeasuredArgument, producer: Producer | None, context: Context
-) -> str:
+def _lone_producer(call: MeasuredCall, argument: MeasuredArgument, producer: Producer | None, context: Context) -> str:
     """A call that made this input on one side and has no partner on the other; "" where there is none."""
     if producer is not None and producer.call not in context.partner:
         return producer.call
@@ -262,8 +286,11 @@ def _judge_output(
         return None
     floor = context.floor.get(key)
     expected = expected_error(call, argument, forward, floor)
+    if call.name.is_module and _UNSEEN * inherited > expected.relative and inherited > _largest(call.read):
+        expected = Expected(_UNSEEN * inherited, "what the modules inside it showed")
     excess = ratio(argument.relative, expected.relative)
-    if error.is_nonfinite and not any(a.error is not None and a.error.is_nonfinite for a in call.read):
+    read = call.read if forward is None else (*call.read, *forward.read, *forward.wrote)
+    if error.is_nonfinite and not any(a.error is not None and a.error.is_nonfinite for a in read):
         judged = Judged(argument, "introduced", Expected(0.0, "inputs are finite"))
         found.judged[key] = judged
         return Origin("nan_inf", call, judged, inherited)
@@ -273,7 +300,12 @@ def _judge_output(
             role = "absorbed"
         found.judged[key] = Judged(argument, role, expected)
         return None
-    if arithmetic.draws(call.operator) and not call.is_backward and argument.relative > _OTHER_DRAW and _draws_here(call):
+    if (
+        arithmetic.draws(call.operator)
+        and not call.is_backward
+        and argument.relative > _OTHER_DRAW
+        and _draws_here(call)
+    ):
         found.judged[key] = judged = Judged(argument, "random", expected)
         if arithmetic.is_random_source(call.operator) and call.owner is None:
             return Origin("input", call, judged, inherited)

@@ -20,7 +20,9 @@ def shape_of_error(argument: MeasuredArgument) -> str:
     """A phrase for the advisor; empty where nothing fits."""
     factor = constant_factor(argument.npu, argument.bench)
     if factor is not None:
-        return "the sign of every element is flipped" if abs(factor + 1) < 1e-3 else f"a constant factor of {factor:.6g}"
+        return (
+            "the sign of every element is flipped" if abs(factor + 1) < 1e-3 else f"a constant factor of {factor:.6g}"
+        )
     if argument.error is None or argument.npu.dtype != argument.bench.dtype:
         return ""
     own = UNIT_ROUNDOFF.get(argument.npu.dtype)

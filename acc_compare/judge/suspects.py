@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -55,6 +56,28 @@ def suspects_of(
     return tuple(suspect for _, suspect in found)
 
 
+def merge_alike(suspects: Sequence[Suspect]) -> tuple[Suspect, ...]:
+    """One suspect for each operator over all steps and ranks: the earliest, which counts the calls of the others."""
+    merged: dict[tuple[str, str, str], Suspect] = {}
+    for suspect in suspects:
+        name = parse(suspect.name)
+        key = (suspect.kind, arithmetic.plain_api(name.api), name.direction)
+        first = merged.get(key)
+        if first is None:
+            merged[key] = suspect
+            continue
+        where = ", ".join(
+            f"{label} {value}"
+            for label, value, old in (("step", suspect.step, first.step), ("rank", suspect.rank, first.rank))
+            if value is not None and value != old
+        )
+        label = f"{suspect.name} ({where})" if where else suspect.name
+        merged[key] = replace(
+            first, calls=first.calls + suspect.calls, others=(*first.others, label, *suspect.others)[:_LISTED]
+        )
+    return tuple(merged.values())
+
+
 def _group(origin: Origin) -> tuple[str, ...]:
     if origin.kind in ("input", "optimizer"):
         return (origin.kind, "", "")
@@ -63,9 +86,7 @@ def _group(origin: Origin) -> tuple[str, ...]:
     return (origin.kind, operator, origin.call.name.direction, seen)
 
 
-def _lower_precision(
-    groups: dict[tuple[str, ...], list[Origin]], calls: Sequence[MeasuredCall]
-) -> set[str]:
+def _lower_precision(groups: dict[tuple[str, ...], list[Origin]], calls: Sequence[MeasuredCall]) -> set[str]:
     """Operators of products and sums that are all off by the size of one rounding: two or more operators, most of the
     calls that could show it.  That is a precision switch (TF32, HF32, autocast), not a wrong kernel."""
     rounded: dict[str, int] = {}
@@ -210,16 +231,17 @@ def _evidence(first: Origin, members: Sequence[Origin]) -> tuple[str, ...]:
 def _spread(first: Origin, calls: Sequence[MeasuredCall]) -> str:
     """How far the error reaches: the share of later calls that carry it, and the last scalar, which is the loss."""
     later = [call for call in calls if call.order > first.call.order]
-    touched = [
-        call for call in later if any(a.relative > 1e-6 for a in call.wrote if a.error is not None)
-    ]
+    touched = [call for call in later if any(a.relative > 1e-6 for a in call.wrote if a.error is not None)]
     losses = [
         (call, argument)
         for call in calls
         if not call.is_backward and call.order >= first.call.order
         for argument in call.wrote
-        if argument.is_floating and argument.npu.numel == 1 and argument.name == "output.0"
-        and argument.error is not None and argument.npu.requires_grad
+        if argument.is_floating
+        and argument.npu.numel == 1
+        and argument.name == "output.0"
+        and argument.error is not None
+        and argument.npu.requires_grad
     ]
     if not later:
         return ""
@@ -227,7 +249,9 @@ def _spread(first: Origin, calls: Sequence[MeasuredCall]) -> str:
     if losses:
         call, argument = losses[-1]
         assert argument.error is not None
-        if argument.relative > 0:
+        if math.isinf(argument.relative):
+            text += f"; it reaches {call.full_name} (the loss)"
+        elif argument.relative > 0:
             text += f"; it reaches {call.full_name} (the loss) as {quantity(argument.error.relative)}"
         else:
             text += "; the loss does not show it"
@@ -248,7 +272,10 @@ def _advice(suspect: Suspect, origin: Origin, place: Place) -> tuple[str, ...]:
             "generators of two devices differ even then: compare with p=0, or seed_all(rm_dropout=True)",
         )
     if suspect.kind == "optimizer":
-        return ("compare learning rate, betas, eps and weight decay of both scripts", _record_more("Optimizer"))
+        return (
+            "compare learning rate, betas, eps and weight decay of both scripts",
+            _record_more("Optimizer"),
+        )
     if suspect.kind == "structure":
         return ("find out why this call is made on one side only (a fused operator, a branch, a version)",)
     if origin.unseen:

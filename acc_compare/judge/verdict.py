@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from dump.format.schema import Dump, TensorRecord
 
@@ -15,7 +14,7 @@ from .calls import MeasuredCall
 from .classic import CallCells, judge_rows
 from .flow import Flow
 from .optimizer import OptimizerFault, is_optimizer, judge_optimizer
-from .origins import Context, Judged, Origin, Walk, judged_calls, walk
+from .origins import Context, Judged, Origin, Previous, Walk, judged_calls, walk
 from .suspects import Place, stack_of, suspects_of
 
 
@@ -25,7 +24,7 @@ class Setting:
 
     step: int | None = None
     rank: int | None = None
-    previous: Literal["none", "judged", "unjudged"] = "none"
+    previous: Previous = "none"
     floor: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
@@ -50,9 +49,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: str, set
     found = walk(chosen, context)
     if by_module:
         found.origins = _innermost(found)
-    faults = [
-        fault for call in calls if is_optimizer(call) and (fault := judge_optimizer(call)) is not None
-    ]
+    faults = [fault for call in calls if is_optimizer(call) and (fault := judge_optimizer(call)) is not None]
     place = Place(npu, setting.step, setting.rank, mode)
     suspects = suspects_of(found.origins, faults, chosen, place)
     rows = tuple(row for part in measured for row in _rows(part, mode, npu, found))
@@ -160,9 +157,7 @@ def _coverage(alignment: Alignment, measured: Sequence[MeasuredPair]) -> Coverag
     return Coverage(len(matched), tensors, len(lone_npu), len(lone_bench), tuple(reasons))
 
 
-def _verdict(
-    suspects: Sequence[Suspect], coverage: Coverage, npu: Dump, bench: Dump
-) -> tuple[VerdictName, str]:
+def _verdict(suspects: Sequence[Suspect], coverage: Coverage, npu: Dump, bench: Dump) -> tuple[VerdictName, str]:
     if suspects:
         first = suspects[0]
         rest = f", and {count(len(suspects) - 1, 'more suspect')}" if len(suspects) > 1 else ""
@@ -171,7 +166,10 @@ def _verdict(
         return "incomplete", "No call of one side answers to a call of the other, so nothing was compared."
     cut = [text for text in (npu.incomplete, bench.incomplete) if text]
     if cut:
-        return "incomplete", f"Nothing suspect in {count(coverage.calls, 'call')}, but a dump was cut short: {cut[0]}"
+        return (
+            "incomplete",
+            f"Nothing suspect in {count(coverage.calls, 'call')}, but a dump was cut short: {cut[0]}",
+        )
     return "same", f"{count(coverage.calls, 'call')} compared, none differs by more than rounding explains."
 
 
@@ -199,9 +197,9 @@ def _notes(
             f"{count(number, 'result')} are {ours.removeprefix('torch.')} on the NPU side and"
             f" {theirs.removeprefix('torch.')} on the bench side; rounding to the narrower type is taken as normal."
         )
-    if npu.header.torch_version and bench.header.torch_version:
-        if npu.header.torch_version != bench.header.torch_version:
-            notes.append(f"torch {npu.header.torch_version} on the NPU side, {bench.header.torch_version} on the bench.")
+    versions = (npu.header.torch_version, bench.header.torch_version)
+    if all(versions) and versions[0] != versions[1]:
+        notes.append(f"torch {npu.header.torch_version} on the NPU side, {bench.header.torch_version} on the bench.")
     if chosen and all(call.name.is_module for call in chosen):
         notes.append("Level L0: modules only. Record at L1 or mix to have the operator named.")
     without = sum(1 for dump in (npu, bench) if dump.header.sketch is None)

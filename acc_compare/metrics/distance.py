@@ -164,9 +164,7 @@ def _totals(npu: AnyArray, bench: AnyArray, *, block: int, scale: float = 1.0) -
                 _absolute_difference(n, b, out=apart)
                 squares = Squares.of(n, b)
             count = length - (totals.nonfinite.positions - left_out)
-            totals.sums.add_block(
-                as_real(n), as_real(b), apart, count=count, squares=squares, edges=edges, scale=scale
-            )
+            totals.sums.add_block(as_real(n), as_real(b), apart, count=count, squares=squares, edges=edges, scale=scale)
             start += length
     return totals
 

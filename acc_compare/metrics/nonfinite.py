@@ -34,9 +34,7 @@ class NonFinite:
         return self.npu_only + self.bench_only + self.conflicting
 
 
-def without_nonfinite(
-    n: AnyArray, b: AnyArray, *, start: int, seen: NonFinite
-) -> tuple[AnyArray, AnyArray, NonFinite]:
+def without_nonfinite(n: AnyArray, b: AnyArray, *, start: int, seen: NonFinite) -> tuple[AnyArray, AnyArray, NonFinite]:
     """The block with 0 against 0 wherever a side is not finite, and `seen` with those places counted in.
 
     `n` and `b` are 1-d, float64 or complex128; `start` is the flat index of their first element.

@@ -38,9 +38,7 @@ _COMMAND = re.compile(
     r"(?:\$ )?(?:[A-Z_]+=\S+ )*"
     r"(?:acc (?:dump|compare|report|monitor)\b|(?:python3?|torchrun) (?:-|\S+\.py\b)|export \w+=)"
 )
-_LED_IN = re.compile(
-    rf"^(?P<lead>.*?:)\s+`?(?P<command>{_COMMAND.pattern}[^`]*|[a-z_]\w*(?:\.\w+)*\([^`]*\))`?\.?$"
-)
+_LED_IN = re.compile(rf"^(?P<lead>.*?:)\s+`?(?P<command>{_COMMAND.pattern}[^`]*|[a-z_]\w*(?:\.\w+)*\([^`]*\))`?\.?$")
 
 
 def advisor_text(finding: Finding, *, lang: str = "en") -> str:

@@ -90,9 +90,7 @@ def frame(finding: Finding) -> pd.DataFrame:
 
     columns = columns_of(finding)
     table = list(cells(finding.rows, columns))
-    result: pd.DataFrame = pd.DataFrame(
-        {column.name: [line[i] for line in table] for i, column in enumerate(columns)}
-    )
+    result: pd.DataFrame = pd.DataFrame({column.name: [line[i] for line in table] for i, column in enumerate(columns)})
     return result
 
 
@@ -137,9 +135,7 @@ def _both(
     """The same reading on either side; `{side}` in the explanation is the side's name."""
     return (
         Column(f"NPU {suffix}", lambda row: read(row.npu), style, width, explanation.format(side="NPU")),
-        Column(
-            f"Bench {suffix}", lambda row: read(row.bench), style, width, explanation.format(side="bench")
-        ),
+        Column(f"Bench {suffix}", lambda row: read(row.bench), style, width, explanation.format(side="bench")),
     )
 
 
@@ -193,9 +189,7 @@ _SIDE_VALUES = tuple(
             style="value",
             width=13,
         ),
-        _both(
-            "mean", _statistic("mean"), "Mean of the elements on the {side} side.", style="value", width=13
-        ),
+        _both("mean", _statistic("mean"), "Mean of the elements on the {side} side.", style="value", width=13),
         _both(
             "l2norm",
             _statistic("norm"),
@@ -215,9 +209,7 @@ _REAL_DATA = (
     _measured("EucDist", "error", "Euclidean distance |N - B|."),
     _measured("MaxAbsErr", "error", "Largest absolute difference of two elements, max |N - B|."),
     _measured("MaxRelativeErr", "error", "Largest relative difference of two elements, max |N - B| / |B|."),
-    _measured(
-        "One Thousandth Err Ratio", "share", "Share of the elements whose relative difference is below 0.001."
-    ),
+    _measured("One Thousandth Err Ratio", "share", "Share of the elements whose relative difference is below 0.001."),
     _measured(
         "Five Thousandths Err Ratio",
         "share",
@@ -265,12 +257,8 @@ _REACHED = Column(
     "No: cosine < 0.99 and MaxAbsErr > 0.001, or cosine < 0.9, or MaxAbsErr > 1, or NaN/Inf on the NPU side "
     "only. Unmatched: the shapes differ. N/A: nothing to compare.",
 )
-_MESSAGE = Column(
-    "Err_Message", lambda row: row.err_message, "text", 70, "Why the row has its colour, in words."
-)
-_STACK = Column(
-    STACK_COLUMN, lambda row: row.stack or None, "text", 60, "The lines of code that made the call."
-)
+_MESSAGE = Column("Err_Message", lambda row: row.err_message, "text", 70, "Why the row has its colour, in words.")
+_STACK = Column(STACK_COLUMN, lambda row: row.stack or None, "text", 60, "The lines of code that made the call.")
 _DATA_NAME = Column(
     "Data_Name", lambda row: row.data_name or None, "text", 44, "The file of the dump that holds the tensor."
 )
@@ -289,11 +277,7 @@ _SKETCHED = (
         ours=True,
     ),
 )
-_EXACT = (
-    _measured(
-        "RelL2", "error", "|N - B| / |B|: length of the difference over length of the bench.", ours=True
-    ),
-)
+_EXACT = (_measured("RelL2", "error", "|N - B| / |B|: length of the difference over length of the bench.", ours=True),)
 _LOCALISED = (
     Column(
         "Expected",

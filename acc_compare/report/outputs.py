@@ -73,9 +73,7 @@ def write_reports(
         ConfigError: an unknown format, or one that needs a package that is not installed.
         OutputError: the folder cannot be written.
     """
-    return _write(
-        [(stem, finding)], finding, out_dir, timestamp=timestamp, formats=formats, advisor_stem=stem
-    )
+    return _write([(stem, finding)], finding, out_dir, timestamp=timestamp, formats=formats, advisor_stem=stem)
 
 
 def write_many_reports(

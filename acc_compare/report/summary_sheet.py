@@ -47,9 +47,7 @@ _RESULTS: tuple[tuple[Result, str], ...] = (
 _RULE = Border(bottom=Side(style="thin", color="C8CCD0"))
 
 
-def put(
-    sheet: Worksheet, at: str, value: object, *, bold: bool = False, size: int = 10, ink: str = INK
-) -> SheetCell:
+def put(sheet: Worksheet, at: str, value: object, *, bold: bool = False, size: int = 10, ink: str = INK) -> SheetCell:
     """Write one cell of a sheet for reading; text stays text, whatever it begins with."""
     cell: SheetCell = sheet[at]
     shown = as_cell(value)
@@ -206,9 +204,7 @@ def _legend(sheet: Worksheet, row: int, *, accused: bool) -> int:
         "call. Where they and the colours disagree, trust them.",
     ]
     if accused:
-        lines.insert(
-            1, "Rows in bold are those of a suspected call; red between red lines: the tensor in question."
-        )
+        lines.insert(1, "Rows in bold are those of a suspected call; red between red lines: the tensor in question.")
     for line in lines:
         row = _span(sheet, row, line)
     return row

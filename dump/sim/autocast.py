@@ -80,10 +80,7 @@ def _flat(values: Any) -> list[Any]:
 def _is_cast(x: Any) -> bool:
     """Autocast leaves double precision, integers and tensors of other devices alone."""
     return (
-        isinstance(x, Tensor)
-        and x.dtype.is_floating_point
-        and x.dtype is not torch.float64
-        and x.device.type == "npu"
+        isinstance(x, Tensor) and x.dtype.is_floating_point and x.dtype is not torch.float64 and x.device.type == "npu"
     )
 
 

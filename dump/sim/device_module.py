@@ -41,9 +41,7 @@ class DeviceProperties:
 class Event:
     """A moment on the device's time line, which is the host's: work is done when the call returns."""
 
-    def __init__(
-        self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False
-    ) -> None:
+    def __init__(self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False) -> None:
         self._timed = enable_timing
         self._at: float | None = None
 

@@ -125,9 +125,7 @@ class FaultKind:
             return
         least = 1 if self.takes == "count" else 0
         if not (math.isfinite(value) and value.is_integer() and value >= least):
-            raise ConfigError(
-                f"The fault kind {self.name!r} needs a whole number from {least}, found {value:g}."
-            )
+            raise ConfigError(f"The fault kind {self.name!r} needs a whole number from {least}, found {value:g}.")
 
 
 _KINDS: dict[str, FaultKind] = {}
@@ -154,9 +152,7 @@ def _kind(name: str) -> FaultKind:
     kind = _KINDS.get(name)
     if kind is None:
         nearest = difflib.get_close_matches(name, _KINDS, n=1, cutoff=0.0)[0]
-        raise ConfigError(
-            f"Unknown fault kind {name!r}; did you mean {nearest!r}?  Known: {', '.join(_KINDS)}."
-        )
+        raise ConfigError(f"Unknown fault kind {name!r}; did you mean {nearest!r}?  Known: {', '.join(_KINDS)}.")
     return kind
 
 

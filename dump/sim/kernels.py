@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
+from torch.autograd.graph import increment_version
 
 from dump.sim import faults
 from dump.sim.operators import Plan, is_composed, plan_of
@@ -143,6 +144,7 @@ def _writing_kernel(plan: Plan, host: Kernel, loose: Kernel) -> Kernel:
     """For operators that write into arguments (`add_`, `add.out`), and return those."""
     name, single, lists, tally = plan.name, plan.single, plan.lists, tally_of(plan.name)
     active, resizes = faults.ACTIVE, plan.resizes
+    counts_versions = any(i in plan.lists for i in plan.written)
     alone = plan.returned[0] if len(plan.returned) == 1 else None
 
     def kernel(*args: Any, **kwargs: Any) -> Any:
@@ -166,11 +168,21 @@ def _writing_kernel(plan: Plan, host: Kernel, loose: Kernel) -> Kernel:
             out = faults.launch(plan, run, lowered, keywords) if name in active else run(*lowered, **keywords)
             if resizes:
                 _follow(plan, args, kwargs, lowered, keywords)
+            if counts_versions:
+                _count_versions(plan, args)
             if alone is None:
                 return _results(plan, args, kwargs, out)
             return kwargs[alone] if isinstance(alone, str) else args[alone]
 
     return kernel
+
+
+def _count_versions(plan: Plan, args: Any) -> None:
+    """Move the version counters of written lists (`_foreach_add_`), as the kernels of other devices do themselves;
+    for single arguments the dispatcher has done it."""
+    for i in plan.written:
+        if i in plan.lists and i < len(args):
+            increment_version([x for x in args[i] if not x.is_inference()])
 
 
 def _follow(plan: Plan, args: Any, kwargs: Any, lowered: Any, keywords: Any) -> None:

@@ -129,9 +129,7 @@ def pinned() -> tuple[str, ...]:
     the `_foreach_` family, which would fall apart into one call a tensor, and the few of `_KEPT_WHOLE`.
     """
     names = {name for name in _registrations("CPU") if name.startswith("aten::")}
-    names |= {
-        name for name in _registrations("CompositeExplicitAutograd") if name.startswith("aten::_foreach_")
-    }
+    names |= {name for name in _registrations("CompositeExplicitAutograd") if name.startswith("aten::_foreach_")}
     names |= _KEPT_WHOLE
     names -= FACTORIES | VIEW_KERNELS
     return tuple(sorted(n for n in names if not n.startswith(_SKIPPED_PREFIXES) and overload(n) is not None))

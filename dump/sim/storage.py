@@ -123,9 +123,7 @@ def _described(npu: torch.Tensor, owner: torch.Tensor) -> torch.Tensor:
     blank = _blank_host.get(npu.dtype)
     if blank is None:
         blank = _blank_host[npu.dtype] = _empty_host((0,), dtype=npu.dtype)
-    host: torch.Tensor = _set_host(
-        _new_like(blank), untyped_storage(owner), offset(npu), size(npu), stride(npu)
-    )
+    host: torch.Tensor = _set_host(_new_like(blank), untyped_storage(owner), offset(npu), size(npu), stride(npu))
     return host
 
 

@@ -245,9 +245,7 @@ def test_nonfinite_elements_of_complex_tensors() -> None:
 
 @given(FLOAT_PAIRS, st.data())
 @settings(deadline=None, max_examples=60)
-def test_nonfinite_positions_change_nothing_else(
-    pair: tuple[np.ndarray, np.ndarray], data: st.DataObject
-) -> None:
+def test_nonfinite_positions_change_nothing_else(pair: tuple[np.ndarray, np.ndarray], data: st.DataObject) -> None:
     npu, bench = pair[0].reshape(-1), pair[1].reshape(-1)
     holes = data.draw(hnp.arrays(bool, npu.shape))
     broken = np.where(holes, data.draw(st.sampled_from([NAN, INF, -INF])), npu)

@@ -89,9 +89,7 @@ def table(mode: str, size: int, *, stacks: bool = False, seed: int = 1) -> tuple
     return tuple(rows)
 
 
-def _table_row(
-    mode: str, call: str, argument: str, *, faulty: bool, stacks: bool, chance: random.Random
-) -> Row:
+def _table_row(mode: str, call: str, argument: str, *, faulty: bool, stacks: bool, chance: random.Random) -> Row:
     name = f"{call}.{argument}"
     stack = "\n".join(STACK) if stacks else ""
     if argument == "input.is_causal":
@@ -224,9 +222,7 @@ def gelu(mode: str = "statistics", size: int = 80, *, stacks: bool = False, **fi
                 ),
             ),
         ),
-        "notes": (
-            "No --floor was given: what is normal was taken from rounding and from calls of the same kind.",
-        ),
+        "notes": ("No --floor was given: what is normal was taken from rounding and from calls of the same kind.",),
         "rows": table(mode, size, stacks=stacks),
     }
     return _finding(mode, **{**values, **fields})
@@ -279,9 +275,7 @@ def seed() -> Finding:
                 expected=0.0,
                 excess=math.inf,
                 message="input.0 (int64, the tokens) differs in 511 of 512 elements; no call made it.",
-                advice=(
-                    "Feed both runs the same batch: fix the data loader's seed and its number of workers.",
-                ),
+                advice=("Feed both runs the same batch: fix the data loader's seed and its number of workers.",),
             ),
             suspect(
                 name="Functional.dropout.0.forward",
@@ -292,9 +286,7 @@ def seed() -> Finding:
                 excess=5.5e6,
                 calls=12,
                 message="It drops other elements on either side: 6,512 of 131,072 zeros are shared.",
-                advice=(
-                    "Fix the seed on both sides before the first step: dump.seed_all(seed=1234, mode=True)",
-                ),
+                advice=("Fix the seed on both sides before the first step: dump.seed_all(seed=1234, mode=True)",),
             ),
         ),
     )

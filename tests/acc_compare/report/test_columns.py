@@ -108,9 +108,9 @@ def test_requires_grad_is_compared_where_both_sides_know_it(build):
 
 
 def test_an_argument_that_is_no_tensor_shows_its_type_and_value(build):
-    line = frame(
-        build.finding(rows=(build.row(npu=ScalarRecord("int", 3), bench=ScalarRecord("str", "same")),))
-    ).iloc[0]
+    line = frame(build.finding(rows=(build.row(npu=ScalarRecord("int", 3), bench=ScalarRecord("str", "same")),))).iloc[
+        0
+    ]
     assert (line["NPU Dtype"], line["NPU Tensor Shape"], line["NPU max"]) == ("int", "N/A", 3)
     assert (line["Bench Dtype"], line["Bench l2norm"]) == ("str", "same")
 
@@ -143,9 +143,7 @@ def test_as_cell(value, cell):
 
 
 def test_cells_follow_the_columns(build):
-    finding = build.finding(
-        "md5", rows=(build.row(npu=build.tensor(md5="ab"), bench=build.tensor(md5="cd")),)
-    )
+    finding = build.finding("md5", rows=(build.row(npu=build.tensor(md5="ab"), bench=build.tensor(md5="cd")),))
     columns = columns_of(finding)
     line = dict(zip([column.name for column in columns], next(cells(finding.rows, columns)), strict=True))
     assert (line["NPU MD5"], line["BENCH MD5"]) == ("ab", "cd")

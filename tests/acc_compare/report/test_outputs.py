@@ -46,9 +46,7 @@ def test_all_files_of_a_run_get_the_same_number(build, tmp_path):
 
 
 def test_formats_are_written_once_each_in_their_order(build, tmp_path):
-    paths = write_reports(
-        build.same(), tmp_path, timestamp=STAMP, formats=("csv", "xlsx", "csv"), stem="step0"
-    )
+    paths = write_reports(build.same(), tmp_path, timestamp=STAMP, formats=("csv", "xlsx", "csv"), stem="step0")
     assert [path.name for path in paths.tables] == [
         f"compare_result_step0_{STAMP}.xlsx",
         f"compare_result_step0_{STAMP}.csv",
@@ -101,9 +99,7 @@ def test_two_findings_of_one_rank_are_refused(build, tmp_path):
         write_many_reports([build.same(), build.same()], build.same(), tmp_path, timestamp=STAMP)
 
 
-@pytest.mark.parametrize(
-    ("step", "rank", "stem"), [(0, 1, "step0_rank1"), (None, 2, "rank2"), (None, None, "")]
-)
+@pytest.mark.parametrize(("step", "rank", "stem"), [(0, 1, "step0_rank1"), (None, 2, "rank2"), (None, None, "")])
 def test_stem(build, step, rank, stem):
     assert stem_of(build.finding(step=step, rank=rank)) == stem
 

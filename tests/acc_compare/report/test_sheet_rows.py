@@ -16,9 +16,7 @@ def read_back(build, tmp_path, value, style="text"):
     book = Workbook()
     book.active["A1"] = "head"
     column = Column("X", lambda row: value, style, 10, "")
-    xml = "".join(
-        row_xml([build.row()], (column,), styles=CellStyles(book.active), mark=lambda row: "plain", first=2)
-    )
+    xml = "".join(row_xml([build.row()], (column,), styles=CellStyles(book.active), mark=lambda row: "plain", first=2))
     shell = io.BytesIO()
     book.save(shell)
     insert_rows(shell, "xl/worksheets/sheet1.xml", io.BytesIO(xml.encode()), tmp_path / "x.xlsx")

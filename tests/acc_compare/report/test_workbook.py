@@ -140,20 +140,12 @@ def test_a_full_disk_leaves_nothing_behind(build, tmp_path):
 
 def test_hostile_text_everywhere_is_only_text(build, tmp_path):
     evil = "=cmd|' /C calc'!A0"
-    suspect = build.suspect(
-        name=evil, module="+1", message="@x", stack=(evil,), advice=(evil,), rel_l2=math.nan
-    )
+    suspect = build.suspect(name=evil, module="+1", message="@x", stack=(evil,), advice=(evil,), rel_l2=math.nan)
     rows = (build.row(evil, err_message="-1\x1b[2J", stack=evil),)
     finding = build.finding(suspects=(suspect,), rows=rows, notes=(evil,), npu_path=evil, npu_device="")
     write_workbook(finding, tmp_path / "a.xlsx")
     book = load_workbook(tmp_path / "a.xlsx")
-    kinds = {
-        cell.data_type
-        for sheet in book
-        for line in sheet.iter_rows()
-        for cell in line
-        if cell.value is not None
-    }
+    kinds = {cell.data_type for sheet in book for line in sheet.iter_rows() for cell in line if cell.value is not None}
     assert kinds <= {"s", "n", "b"}
     heads = [cell.value for cell in book["Compare"][1]]
     assert book["Compare"].cell(2, heads.index("Err_Message") + 1).value == "-1␛[2J"

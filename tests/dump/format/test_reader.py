@@ -29,11 +29,7 @@ def _tensor(**fields: Any) -> dict[str, Any]:
 def _ours(records: dict[str, Any], *, trailer: dict[str, Any] | None = None, **header: Any) -> bytes:
     head = {"task": "statistics", "level": "mix", "framework": "pytorch", "format_version": 1, **header}
     lines = [encode.record(name, body, first=not index) for index, (name, body) in enumerate(records.items())]
-    return (
-        encode.opening(head)
-        + b"".join(lines)
-        + encode.closing({"complete": True} if trailer is None else trailer)
-    )
+    return encode.opening(head) + b"".join(lines) + encode.closing({"complete": True} if trailer is None else trailer)
 
 
 def _msprobe(records: dict[str, Any], **header: Any) -> bytes:
@@ -80,9 +76,7 @@ def test_every_part_of_a_record_finds_its_name(tmp_path: Path, write: Any) -> No
         "input.opts.a.0",
         "input.opts.a.1",
     ]
-    assert forward.inputs[0].leaf == TensorRecord(
-        "torch.float32", (2, 3), 3.0, -1, 0.5, 4.0, True, 0, 0, _SKETCH, 1, 9
-    )
+    assert forward.inputs[0].leaf == TensorRecord("torch.float32", (2, 3), 3.0, -1, 0.5, 4.0, True, 0, 0, _SKETCH, 1, 9)
     assert forward.inputs[1].leaf is None
     assert forward.inputs[3].leaf == ScalarRecord("int", 3)
     assert [each.name for each in forward.outputs] == ["output.0"]
@@ -153,9 +147,7 @@ def test_msprobes_words_for_non_finite_numbers(tmp_path: Path, text: str) -> Non
 
 
 @pytest.mark.parametrize(("digest", "algorithm"), [("0a1b2c3d", "crc32"), ("0" * 32, "md5")])
-def test_a_dump_of_msprobes_with_checksums_is_known_by_them(
-    tmp_path: Path, digest: str, algorithm: str
-) -> None:
+def test_a_dump_of_msprobes_with_checksums_is_known_by_them(tmp_path: Path, digest: str, algorithm: str) -> None:
     dump = _read(tmp_path, _msprobe({"Torch.f.0.forward": {"output": [_tensor(md5=digest)]}}))
     assert (dump.mode, dump.header.hash) == ("md5", algorithm)
 
@@ -187,9 +179,7 @@ def test_a_tail_of_zero_bytes_is_a_cut(tmp_path: Path) -> None:
 
 
 def test_a_dump_closed_early_is_incomplete_and_msprobes_is_not(tmp_path: Path) -> None:
-    assert "before its step ended" in str(
-        _read(tmp_path, _ours(RECORDS, trailer={"complete": False})).incomplete
-    )
+    assert "before its step ended" in str(_read(tmp_path, _ours(RECORDS, trailer={"complete": False})).incomplete)
     assert "before its step ended" in str(_read(tmp_path, _ours(RECORDS, trailer={})).incomplete)
     assert _read(tmp_path, _msprobe(RECORDS)).incomplete is None
 
@@ -277,9 +267,7 @@ _BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("fields", "message"), _BAD_FIELDS, ids=range(len(_BAD_FIELDS)))
-def test_a_wrong_field_of_a_tensor_is_named_with_its_call(
-    tmp_path: Path, fields: dict[str, Any], message: str
-) -> None:
+def test_a_wrong_field_of_a_tensor_is_named_with_its_call(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
     with pytest.raises(DumpCorrupt, match=rf"Torch\.f\.0\.forward: output\.0\.{message}"):
         _read(tmp_path, _ours({"Torch.f.0.forward": {"output": [_tensor(**fields)]}}))
 
@@ -305,12 +293,8 @@ def test_a_wrong_record_is_named_with_its_call(tmp_path: Path, body: Any, messag
 
 @pytest.mark.parametrize("depth", [65, 300, 10_000, 100_000])
 @pytest.mark.parametrize("inside", ['{"input_args":[%s]}', '{"output":[{"type":"int","value":%s}]}', "%s"])
-@pytest.mark.parametrize(
-    "header", [b'{"task":"s","level":"L1","data": {\n', b'{"task":"s","level":"L1","data":{\r']
-)
-def test_deep_nesting_is_refused_with_the_calls_name(
-    tmp_path: Path, depth: int, inside: str, header: bytes
-) -> None:
+@pytest.mark.parametrize("header", [b'{"task":"s","level":"L1","data": {\n', b'{"task":"s","level":"L1","data":{\r'])
+def test_deep_nesting_is_refused_with_the_calls_name(tmp_path: Path, depth: int, inside: str, header: bytes) -> None:
     body = (inside % ("[" * depth + "]" * depth)).encode()
     with pytest.raises(DumpCorrupt, match=r"Torch\.f\.0\.forward"):
         _read(tmp_path, header + b'"Torch.f.0.forward":' + body + b"\n}}\n")
@@ -387,9 +371,7 @@ def test_reading_leaves_the_garbage_collector_as_it_was(tmp_path: Path) -> None:
     assert gc.isenabled()
 
 
-_anything = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+_anything = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: (
@@ -434,9 +416,7 @@ def test_random_records_give_a_dump_or_a_dump_error(tmp_path: Path, body: Any, k
         st.sampled_from([b"NaN", b"-", b"[", b"}", b'"', b"null", b"\\ud800", b"1e999"]),
     ),
 )
-def test_mutated_dumps_give_a_dump_or_a_dump_error(
-    tmp_path: Path, ours: bool, at: float, cut: int, put: bytes
-) -> None:
+def test_mutated_dumps_give_a_dump_or_a_dump_error(tmp_path: Path, ours: bool, at: float, cut: int, put: bytes) -> None:
     whole = _ours(RECORDS) if ours else _msprobe(RECORDS)
     start = int(at * len(whole))
     _read_or_refuse(tmp_path, whole[:start] + put + whole[start + cut :])

@@ -359,9 +359,7 @@ def test_foreign_bytes_are_refused(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["t.safetensors", "t.npy", "t.pt"])
 @given(data=st.data())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_flipped_byte_gives_an_array_or_one_clear_error(
-    name: str, data: st.DataObject, tmp_path: Path
-) -> None:
+def test_a_flipped_byte_gives_an_array_or_one_clear_error(name: str, data: st.DataObject, tmp_path: Path) -> None:
     content = bytearray(good(name, tmp_path))
     for _ in range(data.draw(st.integers(1, 3))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
@@ -413,9 +411,7 @@ def test_safetensors_headers_that_lie(header: object, body: bytes, tmp_path: Pat
 
 
 def test_the_safetensors_header_without_a_lie(tmp_path: Path) -> None:
-    (tmp_path / "t.safetensors").write_bytes(
-        safetensors_bytes({"a": F32, "__metadata__": {"view": 1}}, bytes(8))
-    )
+    (tmp_path / "t.safetensors").write_bytes(safetensors_bytes({"a": F32, "__metadata__": {"view": 1}}, bytes(8)))
     assert read_tensor(tmp_path, "t.safetensors").tolist() == [0, 0]
 
 

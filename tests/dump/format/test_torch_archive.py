@@ -96,13 +96,9 @@ def pickled(
     def value(item: object) -> bytes:
         return pickle.dumps(item, 2)[2:-1]
 
-    storage = (
-        b"(" + value("storage") + f"ctorch\n{kind}\n".encode() + value(key) + value("cpu") + value(length)
-    )
+    storage = b"(" + value("storage") + f"ctorch\n{kind}\n".encode() + value(key) + value("cpu") + value(length)
     rest = b"".join(value(item) for item in (offset, shape, strides, False, {}))
-    return (
-        b"\x80\x02" + f"c{function}\n".encode() + b"(" + storage + b"tQ" + rest + extra + b"tR" + after + b"."
-    )
+    return b"\x80\x02" + f"c{function}\n".encode() + b"(" + storage + b"tQ" + rest + extra + b"tR" + after + b"."
 
 
 def test_the_handmade_archive_without_a_lie(tmp_path: Path) -> None:

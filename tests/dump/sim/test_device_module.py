@@ -42,9 +42,7 @@ def test_torch_knows_the_device():
     assert torch.accelerator.current_accelerator().type == "npu"
 
 
-@pytest.mark.parametrize(
-    "use", [torch.npu.set_device, torch.npu.device, lambda d: torch.npu.Stream(device=d)]
-)
+@pytest.mark.parametrize("use", [torch.npu.set_device, torch.npu.device, lambda d: torch.npu.Stream(device=d)])
 def test_there_is_no_second_device(use):
     with pytest.raises(RuntimeError, match="one device"):
         use("npu:1")

@@ -87,9 +87,7 @@ def test_a_training_run_is_bit_equal_to_the_cpu(make, shape, optimizer):
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
 def test_recurrent_layers_agree_with_the_cpu_to_rounding(kind, options):
     x = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(1))
-    on_cpu, on_npu = (
-        train(lambda: Recurrent(kind, **options), sgd, x, device=device) for device in ("cpu", "npu")
-    )
+    on_cpu, on_npu = (train(lambda: Recurrent(kind, **options), sgd, x, device=device) for device in ("cpu", "npu"))
     for name, expected in on_cpu.items():
         torch.testing.assert_close(on_npu[name], expected, rtol=1e-5, atol=1e-6)
 

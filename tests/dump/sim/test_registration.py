@@ -36,9 +36,7 @@ def test_a_device_that_is_taken_is_an_error_of_the_user():
             print(error)
         assert not dump.sim.is_enabled()
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
     assert "taken by 'other'" in done.stdout
 
 
