@@ -133,7 +133,7 @@ def _suspect(members: Sequence[Origin], calls: Sequence[MeasuredCall], place: Pl
     error = judged.argument.error
     relative = None if error is None or error.source == "digest" else error.relative
     excess = judged.excess
-    others = tuple(dict.fromkeys(origin.call.full_name for origin in members[1:]))
+    others = () if first.kind == "input" else _others(members)
     base = Suspect(
         name=first.producer if first.kind == "structure" else first.call.full_name,
         kind=first.kind,
@@ -223,9 +223,26 @@ def _evidence(first: Origin, members: Sequence[Origin]) -> tuple[str, ...]:
     count = len({origin.call.full_name for origin in members})
     if count > 1 and first.kind == "operator":
         found.append(f"{count} calls of {first.call.operator} introduce error alike")
-    if count > 1 and first.kind == "input":
-        found.append(f"{count} calls read values that differ from the start")
+    if len(members) > 1 and first.kind == "input":
+        found.append("what differs from the start: " + _named([_input_name(origin) for origin in members]))
     return tuple(found)
+
+
+def _others(members: Sequence[Origin]) -> tuple[str, ...]:
+    names = dict.fromkeys(origin.call.full_name for origin in members)
+    names.pop(members[0].call.full_name)
+    return tuple(names)
+
+
+def _input_name(origin: Origin) -> str:
+    return origin.parameter or f"{origin.judged.argument.name} of {origin.call.full_name}"
+
+
+def _named(names: Sequence[str]) -> str:
+    """The first three, and how many more."""
+    distinct = list(dict.fromkeys(names))
+    more = f" and {len(distinct) - 3} more" if len(distinct) > 3 else ""
+    return ", ".join(distinct[:3]) + more
 
 
 def _spread(first: Origin, calls: Sequence[MeasuredCall]) -> str:
