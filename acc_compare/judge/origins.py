@@ -29,6 +29,7 @@ Previous: TypeAlias = Literal["none", "judged", "unjudged", "suspect", "poisoned
 whatever this step starts from may differ; or full of NaN or Inf, so that nothing in this step can begin anew."""
 
 _INPUT_NOISE = 1e-6
+_BOUND_TRUSTED = 1e-3
 _DRIFT = 1e-3
 _BUFFER_DRIFT = 0.05
 _OTHER_DRAW = 0.02
@@ -132,7 +133,7 @@ def walk(calls: Sequence[MeasuredCall], context: Context) -> Walk:
             origin = _judge_output(call, argument, forward, context, found, max(inherited, inside.worst(call)))
             if origin is not None and (best is None or _stronger(origin, best)):
                 best = origin
-        if best is not None and not poisoned:
+        if best is not None and not poisoned and not (_by_bound(best) and worst > _BOUND_TRUSTED):
             found.origins.append(best)
         poisoned = poisoned or (best is not None and best.kind == "nan_inf")
         worst = max(worst, _largest(call.wrote))
@@ -140,6 +141,13 @@ def walk(calls: Sequence[MeasuredCall], context: Context) -> Walk:
         if best is None and _largest(call.wrote) <= _INPUT_NOISE:
             last_agreeing = call.full_name
     return found
+
+
+def _by_bound(origin: Origin) -> bool:
+    """Was it judged by statistics alone?  They may agree by chance where tensors do not, so once anything differed
+    they no longer show who began."""
+    error = origin.judged.argument.error
+    return error is not None and error.source == "bound" and not origin.unseen
 
 
 class _Inside:

@@ -144,7 +144,7 @@ def _suspect(members: Sequence[Origin], calls: Sequence[MeasuredCall], place: Pl
         rel_l2=relative,
         expected=expected,
         excess=excess if place.mode != "md5" else None,
-        calls=len({origin.call.full_name for origin in members}),
+        calls=1 if first.kind == "input" else len({origin.call.full_name for origin in members}),
         message=_message(first, place),
         evidence=_evidence(first, members),
         shape_of_error=shape_of_error(judged.argument) if first.kind == "operator" else "",
