@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib
 import importlib.util
+import io
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 
-NpuState = Literal["ok", "simulated", "no-device", "broken", "absent"]
+NpuState: TypeAlias = Literal["ok", "simulated", "no-device", "broken", "absent"]
+
 _AUTOLOAD = "TORCH_DEVICE_BACKEND_AUTOLOAD"
+_UNCLAIMED = "privateuseone"  # torch's name for its slot for a foreign device while nobody has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,45 @@ class Detected:
 
     state: NpuState
     detail: str
+
+
+def detect_npu() -> Detected:
+    """Find out what `npu` is in this process, importing torch_npu where it is installed.
+
+    Leaves no trace where that fails: no environment variable, nothing printed, no half-imported package.
+    """
+    if "torch_npu" not in sys.modules:
+        owner = torch._C._get_privateuse1_backend_name()
+        if owner == "npu" and getattr(getattr(torch, "npu", None), "is_simulated", False):
+            return Detected("simulated", "dump.sim")
+        if owner not in (_UNCLAIMED, "npu"):
+            return Detected("absent", f"the private device slot belongs to {owner}")
+        failure = _import_torch_npu()
+        if failure is not None:
+            return failure
+    try:
+        npu = getattr(torch, "npu", None)
+        count = npu.device_count() if npu is not None and npu.is_available() else 0
+    except (RuntimeError, OSError, AttributeError) as error:  # a driver that is not in order
+        return Detected("broken", _first_line(error))
+    return Detected("ok", f"{count} devices") if count else Detected("no-device", "torch_npu finds no device")
+
+
+@functools.cache
+def _import_torch_npu() -> Detected | None:
+    """None where the import succeeds.  Tried once: a second try meets half-registered operators."""
+    if importlib.util.find_spec("torch_npu") is None:
+        return Detected("absent", "torch_npu is not installed")
+    try:
+        with _without_autoload(), contextlib.redirect_stdout(io.StringIO()):
+            importlib.import_module("torch_npu")
+    except Exception as error:
+        # The one guard at this edge: without CANN torch_npu raises ImportError, OSError, RuntimeError
+        # or a plain Exception, depending on what is missing.
+        for name in [n for n in sys.modules if n == "torch_npu" or n.startswith("torch_npu.")]:
+            del sys.modules[name]
+        return Detected("broken", _first_line(error))
+    return None
 
 
 @contextlib.contextmanager
@@ -38,28 +83,15 @@ def _without_autoload() -> Iterator[None]:
             os.environ[_AUTOLOAD] = before
 
 
-def detect_npu() -> Detected:
-    """Find out what `npu` is here without leaving a trace: no environment variable, no half-imported package."""
-    owner = torch._C._get_privateuse1_backend_name()
-    if "torch_npu" not in sys.modules:
-        if owner == "npu":
-            return Detected("simulated", "dump.sim")
-        if owner != "privateuseone":
-            return Detected("absent", f"the private device slot belongs to {owner}")
-        if importlib.util.find_spec("torch_npu") is None:
-            return Detected("absent", "torch_npu is not installed")
-        try:
-            with _without_autoload():
-                importlib.import_module("torch_npu")
-        except Exception as error:
-            # The one guard at this edge: without CANN torch_npu raises ImportError, OSError, RuntimeError
-            # or a plain Exception, depending on what is missing.
-            for name in [n for n in sys.modules if n == "torch_npu" or n.startswith("torch_npu.")]:
-                del sys.modules[name]
-            return Detected("broken", f"{type(error).__name__}: {error}".splitlines()[0])
-    npu = getattr(torch, "npu", None)
-    count = npu.device_count() if npu is not None and npu.is_available() else 0
-    return Detected("ok", f"{count} devices") if count else Detected("no-device", "torch_npu finds no device")
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def measuring() -> AbstractContextManager[None]:
+    """Around the recorder's own work on a device: faults planted in a simulated NPU are meant for the run, and must
+    not change how it is measured."""
+    faults = sys.modules.get("dump.sim.faults")
+    return faults.suspended() if faults is not None else contextlib.nullcontext()
 
 
 def best_device() -> str:
@@ -73,23 +105,28 @@ def device_name(kind: str) -> str:
     """What the device calls itself, for the header: "NVIDIA H100", "Ascend910B", "SimulatedNPU", "cpu"."""
     module = getattr(torch, kind, None)
     if kind in ("cuda", "npu") and module is not None and module.is_available():
-        return str(module.get_device_name(0))
+        return str(module.get_device_name(module.current_device()))
     return kind
 
 
 def current_rank() -> int | None:
-    """This process's rank, where it knows one: from the process group, else from the launcher's environment."""
+    """This process's rank: from the process group, else from the launcher's environment, else None."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return int(torch.distributed.get_rank())
     for variable in ("RANK", "RANK_ID"):
-        text = os.environ.get(variable, "")
-        if text.isdigit():
-            return int(text)
+        number = _number_in(variable)
+        if number is not None:
+            return number
     return None
 
 
 def world_size() -> int:
+    """How many processes run together; 1 where nothing says so."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return int(torch.distributed.get_world_size())
-    text = os.environ.get("WORLD_SIZE", "")
-    return int(text) if text.isdigit() else 1
+    return _number_in("WORLD_SIZE") or 1
+
+
+def _number_in(variable: str) -> int | None:
+    text = os.environ.get(variable, "")
+    return int(text) if text.isascii() and text.isdigit() else None

@@ -6,12 +6,23 @@ import functools
 import os
 import random
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-_DROPOUTS = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout")
+# Each function that drops elements, with the place and the name of its probability.
+_DROPOUTS = {
+    "dropout": (1, "p"),
+    "dropout1d": (1, "p"),
+    "dropout2d": (1, "p"),
+    "dropout3d": (1, "p"),
+    "alpha_dropout": (1, "p"),
+    "feature_alpha_dropout": (1, "p"),
+    "scaled_dot_product_attention": (4, "dropout_p"),
+}
+_MARK = "keeps_all_elements"
 
 
 def seed_all(seed: int = 1234, mode: bool = False, rm_dropout: bool = False) -> None:
@@ -24,9 +35,9 @@ def seed_all(seed: int = 1234, mode: bool = False, rm_dropout: bool = False) -> 
     """
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed: expected an integer in [0, 2**32), found {seed}")
-    os.environ["PYTHONHASHSEED"] = str(seed)
+    os.environ["PYTHONHASHSEED"] = str(seed)  # for processes that this one starts
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - scripts under test draw from the legacy generator
+    np.random.seed(seed)  # the legacy generator: scripts draw from it
     torch.manual_seed(seed)
     if mode:
         deterministic()
@@ -35,21 +46,27 @@ def seed_all(seed: int = 1234, mode: bool = False, rm_dropout: bool = False) -> 
 
 
 def remove_dropout() -> None:
-    """Let every functional dropout keep all elements (p = 0), which layers of torch.nn call too."""
-    for name in _DROPOUTS:
+    """Let every dropout of torch.nn.functional keep all elements, and with it the layers that call them.
+
+    That of recurrent layers (`nn.LSTM(dropout=...)`) runs inside one operator and stays.
+    """
+    for name, (place, keyword) in _DROPOUTS.items():
         original = getattr(F, name)
-        if not hasattr(original, "__wrapped__"):
-            setattr(F, name, _keeping_all(original))
+        if not getattr(original, _MARK, False):
+            setattr(F, name, _keeping_all(original, place, keyword=keyword))
 
 
-def _keeping_all(original: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+def _keeping_all(original: Callable[..., torch.Tensor], place: int, *, keyword: str) -> Callable[..., torch.Tensor]:
+    """`original` with its probability set to 0, whether it comes by place or by keyword."""
+
     @functools.wraps(original)
-    def dropout(
-        input: torch.Tensor, p: float = 0.0, training: bool = True, inplace: bool = False
-    ) -> torch.Tensor:
-        return original(input, 0.0, training, inplace)
+    def keeping_all(*args: Any, **kwargs: Any) -> torch.Tensor:
+        if len(args) > place:
+            return original(*args[:place], 0.0, *args[place + 1 :], **kwargs)
+        return original(*args, **{**kwargs, keyword: 0.0})
 
-    return dropout
+    setattr(keeping_all, _MARK, True)
+    return keeping_all
 
 
 def deterministic() -> None:

@@ -1,8 +1,9 @@
 """To disk, behind the run's back: one thread takes finished records from a bounded queue and appends them.
 
-Nothing written is ever rewritten, so a process killed at any moment loses at worst what was still queued and the last
-partial line.  Tensor contents are held to a budget in bytes; a recorder that is ahead of the disk waits.  A failure
-(disk full, permission) is kept and told once, by `close`; recording stops and the training goes on.
+Nothing written is ever rewritten, so a process killed at any moment loses at worst what was still queued and
+the last partial line.  Tensor contents are held to a budget in bytes; a recorder that is ahead of the disk
+waits.  A failure (disk full, permission) is kept and told once, by `close`; recording stops and the training
+goes on.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import os
 import queue
 import threading
 from collections.abc import Mapping
@@ -20,14 +22,14 @@ from typing import IO, Any, TypeAlias
 import torch
 
 from .format import encode, tensors
-from .format.errors import AccError, OutputError
-from .format.layout import CONSTRUCT_FILE, DUMP_FILE, STACK_JOURNAL, TENSOR_FOLDER
+from .format.errors import AccError, ConfigError, OutputError
+from .format.layout import CONSTRUCT_FILE, DUMP_FILE, STACK_FILE, STACK_JOURNAL, TENSOR_FOLDER
 from .record import contents, stack, tree
 from .record.recorder import Emission, Entry, Measured
 
 _QUEUED_RECORDS = 4096
 _BUDGET_BYTES = 1 << 30
-_LONGEST_NAME = 200
+_LONGEST_STEM = 150  # characters: with our suffixes, and the name while it is written, within the usual 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,32 +57,44 @@ class Written:
 class StepWriter:
     """Writes one step of one process into `folder`.  A recorder's sink.
 
-    Raises OutputError when the folder holds a dump already or cannot be made.
+    At most `budget` bytes of tensor contents wait to be written, but for a single tensor that is larger.  In
+    a process forked from this one it does nothing: the files and the thread are the parent's.  Raises
+    OutputError when the folder holds a dump already or cannot be made.
     """
 
-    def __init__(self, folder: Path, header: Mapping[str, object], *, file_format: str, hash_name: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        header: Mapping[str, object],
+        *,
+        file_format: str,
+        hash_name: str,
+        budget: int = _BUDGET_BYTES,
+    ) -> None:
         self.folder = folder
-        self._file_format = file_format
-        self._hash = hash_name
-        self._owners: dict[str, str | None] = {}
-        self._stacks: dict[stack.RawStack, int] = {}
-        self._calls = self._tensors = self._nbytes = 0
-        self._queue: queue.Queue[_Item] = queue.Queue(_QUEUED_RECORDS)
-        self._budget = threading.Condition()
-        self._in_flight = 0
         self.failure: AccError | None = None
+        self._format = file_format
+        self._hash = hash_name
+        self._process = os.getpid()
+        self._calls = self._tensors = self._nbytes = 0
+        self._stacks: dict[stack.RawStack, int] = {}
+        self._texts: dict[tuple[str, ...], int] = {}
+        self._names: set[str] = set()
+        self._queue: queue.Queue[_Item] = queue.Queue(_QUEUED_RECORDS)
+        self._budget = budget
+        self._in_flight = 0
+        self._room = threading.Condition()
         self._open(header)
         self._thread = threading.Thread(target=self._run, name="dump-writer", daemon=True)
         self._thread.start()
 
     def _open(self, header: Mapping[str, object]) -> None:
-        if (self.folder / DUMP_FILE).exists():
-            raise OutputError(f"{self.folder}: holds a dump already. Give another dump_path, or move it away.")
         try:
+            _refuse_used(self.folder)
             (self.folder / TENSOR_FOLDER).mkdir(parents=True, exist_ok=True)
-            self._records = self._append(DUMP_FILE, encode.opening(header))
-            self._construct = self._append(CONSTRUCT_FILE, encode.CONSTRUCT_OPENING)
             self._journal: IO[bytes] | None = None
+            self._construct = self._append(CONSTRUCT_FILE, encode.CONSTRUCT_OPENING)
+            self._records = self._append(DUMP_FILE, encode.opening(header))
         except OSError as error:
             raise _unwritable(self.folder, error) from error
 
@@ -100,41 +114,49 @@ class StepWriter:
     # ---- the training thread's side
 
     def record(self, emission: Emission) -> None:
-        if self.failure is None:
+        """Queue a record."""
+        if self._takes():
             self._queue.put(emission)
 
     def store(self, measured: Measured, place: str | None, payload: contents.Contents) -> None:
-        """Queue contents; waits while a gigabyte is on its way already."""
-        if self.failure is not None:
+        """Queue contents for a file named after `place`, or to be digested without one; waits for room."""
+        if not self._takes():
             return
-        with self._budget:
-            while self._in_flight and self._in_flight + payload.nbytes > _BUDGET_BYTES and self.failure is None:
-                self._budget.wait(1.0)
+        with self._room:
+            while self._in_flight and self._in_flight + payload.nbytes > self._budget:
+                self._room.wait()
             self._in_flight += payload.nbytes
         self._queue.put(_Store(measured, place, payload))
 
+    def _takes(self) -> bool:
+        return self.failure is None and os.getpid() == self._process
+
     def close(self, trailer: Mapping[str, object]) -> Written:
         """Write what is queued, end the files properly, and raise the failure if there was one."""
-        self._queue.put(None)
-        self._thread.join()
+        if os.getpid() == self._process:
+            self._queue.put(None)
+            self._thread.join()
+            try:
+                self._finish(trailer)
+            except OSError as error:
+                self.failure = self.failure or _unwritable(self.folder, error)
+            if self.failure is not None:
+                raise self.failure
+        return Written(self.folder, self._calls, self._tensors, self._nbytes)
+
+    def _finish(self, trailer: Mapping[str, object]) -> None:
         try:
             if self.failure is None:
                 self._write(self._records, encode.closing(trailer))
                 self._write(self._construct, encode.CONSTRUCT_CLOSING)
-                if self._journal is not None:
-                    self._journal.close()
-                    encode.finish_stacks(self.folder)
-        except OSError as error:
-            self.failure = _unwritable(self.folder, error)
         finally:
             for handle in (self._records, self._construct, self._journal):
                 if handle is not None:
                     handle.close()
+        if self.failure is None:
+            encode.finish_stacks(self.folder)
         if not any((self.folder / TENSOR_FOLDER).iterdir()):
             (self.folder / TENSOR_FOLDER).rmdir()
-        if self.failure is not None:
-            raise self.failure
-        return Written(self.folder, self._calls, self._tensors, self._nbytes)
 
     # ---- the writer's thread
 
@@ -151,49 +173,65 @@ class StepWriter:
                 self.failure = OutputError(f"{self.folder}: a record could not be written ({error!r})")
             finally:
                 if isinstance(item, _Store):
-                    with self._budget:
+                    with self._room:
                         self._in_flight -= item.payload.nbytes
-                        self._budget.notify_all()
+                        self._room.notify_all()
 
     def _take(self, item: Emission | _Store) -> None:
         if isinstance(item, _Store):
-            self._store(item)
+            self._keep(item)
             return
-        body = {
-            key: value if key == "is_recompute" else self._plain(value) for key, value in item.body.items()
-        }
-        self._write(self._records, encode.record(item.name, body, first=self._calls == 0))
+        body = {key: value if key == "is_recompute" else self._plain(value) for key, value in item.body.items()}
+        first = self._calls == 0
+        self._write(self._records, encode.record(item.name, body, first=first))
+        self._write(self._construct, encode.record(item.name, item.owner, first=first))
         self._calls += 1
-        self._own(item.name, item.owner)
         if item.stack is not None:
             self._note_stack(item.name, item.stack)
 
-    def _own(self, name: str, owner: str | None) -> None:
-        self._write(self._construct, encode.record(name, owner, first=not self._owners))
-        self._owners[name] = owner
-
     def _note_stack(self, name: str, raw: stack.RawStack) -> None:
         if self._journal is None:
-            self._journal = (self.folder / STACK_JOURNAL).open("xb", buffering=0)
+            self._journal = self._append(STACK_JOURNAL, b"")
         number = self._stacks.get(raw)
         if number is None:
-            number = self._stacks[raw] = len(self._stacks)
-            self._write(self._journal, encode.stack_line(number, stack.render(raw)))
+            text = tuple(stack.render(raw))
+            number = self._texts.get(text)
+            if number is None:
+                number = self._texts[text] = len(self._texts)
+                self._write(self._journal, encode.stack_line(number, text))
+            self._stacks[raw] = number
         self._write(self._journal, encode.stack_use_line(name, number))
 
-    def _store(self, item: _Store) -> None:
+    def _keep(self, item: _Store) -> None:
+        """Digest contents, or write them to a file of their own."""
+        payload = item.payload
         if item.place is None:
-            item.measured.md5 = contents.digest(item.payload, self._hash)
+            item.measured.md5 = contents.digest(payload, self._hash)
             return
-        name = f"{file_stem(item.place)}.{self._file_format}"
-        write = _WRITERS[self._file_format]
-        self._nbytes += write(
-            self.folder / TENSOR_FOLDER / name,
-            data=item.payload.data,
-            dtype=item.payload.dtype,
-            shape=item.payload.shape,
-        )
+        name = self._free_name(item.place)
+        try:
+            self._nbytes += _WRITERS[f".{self._format}"](
+                self.folder / TENSOR_FOLDER / name,
+                data=payload.data,
+                dtype=payload.dtype,
+                shape=payload.shape,
+            )
+        except ConfigError as error:  # no place for this dtype in such a file: the other tensors have one
+            item.measured.failure = str(error)
+            return
         item.measured.data_name = name
+
+    def _free_name(self, place: str) -> str:
+        """A file name that no other tensor of this step has, on file systems that ignore case either:
+        gradients that a step accumulates come under one place.
+        """
+        stem = name = file_stem(place)
+        number = 1
+        while name.casefold() in self._names:
+            number += 1
+            name = f"{stem}~{number}"
+        self._names.add(name.casefold())
+        return f"{name}.{self._format}"
 
     def _plain(self, captured: Any) -> Any:
         """A captured argument as JSON's own types, laid out as msprobe lays it out."""
@@ -214,46 +252,50 @@ class StepWriter:
 def _write_pt(path: Path, /, *, data: memoryview | bytes, dtype: str, shape: tuple[int, ...]) -> int:
     """As msprobe stores tensors: torch.save of one tensor.  Slower to write and to read than the others."""
     kind = getattr(torch, dtype.removeprefix("torch."))
-    flat = torch.frombuffer(bytearray(data), dtype=kind) if len(data) else torch.empty(0, dtype=kind)
-    torch.save(flat.view(shape), path)
+    flat = torch.frombuffer(data, dtype=kind) if len(data) else torch.empty(0, dtype=kind, device="cpu")
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        with unfinished.open("wb") as file:
+            torch.save(flat.view(shape), file)
+        os.replace(unfinished, path)
+    except RuntimeError as error:  # torch's word for a write that failed
+        raise OutputError(f"{path}: torch.save could not write it ({_first_line(error)}); make room there") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
     return path.stat().st_size
 
 
-_WRITERS = {"safetensors": tensors.write_tensor, "npy": tensors.write_npy, "pt": _write_pt}
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+_WRITERS: dict[str, tensors.Writer] = {**tensors.writers, ".pt": _write_pt}
 
 
 def _tensor_record(entry: Entry) -> dict[str, object]:
+    """A tensor's record; its keys stand in the order of format.md, and one that says nothing is left out."""
+    measured, identity = entry.measured, entry.identity
+    found = measured.statistics if measured is not None else None
     record: dict[str, object] = {
         "type": "torch.Tensor",
         "dtype": str(entry.dtype),
         "shape": list(entry.shape),
     }
-    measured = entry.measured
-    if measured is not None and measured.statistics is not None:
-        found = measured.statistics
+    if found is not None:
         record["Max"], record["Min"] = _number(found.max), _number(found.min)
         record["Mean"], record["Norm"] = _number(found.mean), _number(found.norm)
     record["requires_grad"] = entry.requires_grad
+    rest: dict[str, object] = {"grad_fn": entry.grad_fn, "unrecorded": entry.unrecorded}
     if measured is not None:
-        if measured.md5 is not None:
-            record["md5"] = measured.md5
-        if measured.data_name is not None:
-            record["data_name"] = measured.data_name
-        if measured.statistics is not None:
-            if measured.statistics.nan:
-                record["nan"] = measured.statistics.nan
-            if measured.statistics.inf:
-                record["inf"] = measured.statistics.inf
-            if measured.statistics.sketch is not None:
-                raw = measured.statistics.sketch.astype("<f4").tobytes()
-                record["sketch"] = base64.b64encode(raw).decode("ascii")
-    if entry.identity is not None:
-        record["value"] = entry.identity.value
-        record["storage"] = entry.identity.storage
-    if entry.grad_fn is not None:
-        record["grad_fn"] = entry.grad_fn
-    if entry.unrecorded is not None:
-        record["unrecorded"] = entry.unrecorded
+        rest["md5"], rest["data_name"] = measured.md5, measured.data_name
+        rest["unrecorded"] = entry.unrecorded or measured.failure
+    if found is not None:
+        rest["nan"], rest["inf"] = found.nan or None, found.inf or None
+        if found.sketch is not None:
+            rest["sketch"] = base64.b64encode(found.sketch.astype("<f4").tobytes()).decode("ascii")
+    if identity is not None:
+        rest["value"], rest["storage"] = identity.value, identity.storage
+    record.update((key, value) for key, value in rest.items() if value is not None)
     return record
 
 
@@ -262,11 +304,20 @@ def _number(value: float | int | None) -> object:
 
 
 def file_stem(place: str) -> str:
-    """A file name for `Functional.conv2d.0.forward.input.0`; long or unsafe ones end in a hash of the whole."""
-    safe = "".join(sign if sign.isalnum() or sign in "._-" else "_" for sign in place)
-    if safe == place and len(safe) <= _LONGEST_NAME:
+    """A file name for `Torch.add.0.forward.input.0`; a long or unsafe one ends in a hash of the whole."""
+    safe = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "._-") else "_" for sign in place)
+    if safe == place and len(safe) <= _LONGEST_STEM:
         return safe
-    return f"{safe[:_LONGEST_NAME]}-{hashlib.sha256(place.encode()).hexdigest()[:12]}"
+    return f"{safe[:_LONGEST_STEM]}-{hashlib.sha256(place.encode(errors='replace')).hexdigest()[:12]}"
+
+
+def _refuse_used(folder: Path) -> None:
+    """Raises OutputError where `folder` holds any part of a dump."""
+    held = [name for name in (DUMP_FILE, CONSTRUCT_FILE, STACK_FILE, STACK_JOURNAL) if (folder / name).exists()]
+    if not held and (folder / TENSOR_FOLDER).is_dir() and any((folder / TENSOR_FOLDER).iterdir()):
+        held = [TENSOR_FOLDER]
+    if held:
+        raise OutputError(f"{folder}: holds a dump already ({held[0]}). Give another dump_path, or move it away.")
 
 
 def _unwritable(folder: Path, error: OSError) -> OutputError:

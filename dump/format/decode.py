@@ -25,9 +25,7 @@ _MOST_DIMENSIONS = 64
 _MOST_ELEMENTS = 2**63 - 1
 _MOST_INT_BITS = 64
 _MOST_FLOAT_BITS = 1023
-_LONGEST_NAME = (
-    1024  # of an argument that holds others; without a bound, one long key times its items is memory
-)
+_LONGEST_NAME = 1024  # of an argument that holds others; without a bound, one long key times its items is memory
 _SHOWN = 40
 _NON_FINITE = {
     "nan": math.nan,

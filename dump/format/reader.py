@@ -172,9 +172,7 @@ def _read_bytes(source: Path, *, empty: bool = False) -> bytes:
     if not empty and (not data or data.isspace()):
         raise DumpCorrupt(f"{source}: the file is empty; its recording wrote nothing. Record this run again.")
     if data.lstrip()[:1] not in (b"{", b""):
-        raise DumpCorrupt(
-            f"{source}: expected a JSON object, found bytes of another kind. Give a {DUMP_FILE}."
-        )
+        raise DumpCorrupt(f"{source}: expected a JSON object, found bytes of another kind. Give a {DUMP_FILE}.")
     return data
 
 
@@ -255,9 +253,7 @@ def _decode_record(raw: msgspec.Raw, name: str, source: object) -> object:
     except RecursionError:
         raise _too_deep(source, name) from None
     except ValueError as error:
-        raise DumpCorrupt(
-            f"{source}: {brief(name)}: not valid JSON ({error}). Record this run again."
-        ) from error
+        raise DumpCorrupt(f"{source}: {brief(name)}: not valid JSON ({error}). Record this run again.") from error
 
 
 def _decode_whole(data: bytes, source: Path) -> Any:

@@ -51,9 +51,7 @@ Reader: TypeAlias = "Callable[[mmap.mmap, Path], AnyArray]"
 class Writer(Protocol):
     """Writes one tensor; returns the bytes that the file takes."""
 
-    def __call__(
-        self, path: Path, /, *, data: memoryview | bytes, dtype: str, shape: tuple[int, ...]
-    ) -> int: ...
+    def __call__(self, path: Path, /, *, data: memoryview | bytes, dtype: str, shape: tuple[int, ...]) -> int: ...
 
 
 _Registered = TypeVar("_Registered")
@@ -131,9 +129,7 @@ def _registration(table: dict[str, _Registered], suffix: str) -> Callable[[_Regi
 
 def _inside(folder: Path, data_name: str) -> Path:
     if data_name in {"", ".", ".."} or not data_name.isprintable() or {"/", "\\"} & set(data_name):
-        raise TensorFileError(
-            f"{folder}: expected the bare name of a tensor file, found {data_name!r}; record again"
-        )
+        raise TensorFileError(f"{folder}: expected the bare name of a tensor file, found {data_name!r}; record again")
     try:
         home = folder.resolve(strict=True)
         path = (folder / data_name).resolve(strict=True)
@@ -202,9 +198,7 @@ def _safetensors_header(header: bytes, path: Path) -> tuple[str, tuple[int, ...]
     if not isinstance(metadata, dict) or len(fields) != 1:
         refuse(path, "expected a header that describes one tensor, found another; keep one tensor a file")
     match next(iter(fields.values())):
-        case {"dtype": str(kind), "shape": [*extents], "data_offsets": [0, int(size)]} if (
-            kind in _TORCH_NAMES
-        ):
+        case {"dtype": str(kind), "shape": [*extents], "data_offsets": [0, int(size)]} if kind in _TORCH_NAMES:
             pass
         case found:
             refuse(path, f"expected dtype, shape and data_offsets from 0, found {found!r:.200}; record again")
@@ -231,22 +225,16 @@ def _read_npy(content: mmap.mmap, path: Path) -> AnyArray:
         refuse(path, f"expected a .npy file, found {content[:8]!r}; record again")
     offset = 8 + width + int.from_bytes(content[8 : 8 + width], "little")
     if offset > min(len(content), LARGEST_HEADER):
-        refuse(
-            path, f"expected a .npy header, found a length of {offset} in {len(content)} bytes; record again"
-        )
+        refuse(path, f"expected a .npy header, found a length of {offset} in {len(content)} bytes; record again")
     try:
         header = ast.literal_eval(content[8 + width : offset].decode("utf-8").strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
         refuse(path, f"expected a .npy header, found {type(error).__name__}; record again")
     match header:
-        case {"descr": str(descr), "fortran_order": bool(fortran), "shape": tuple(extents)} if (
-            descr in _NPY_DTYPES
-        ):
+        case {"descr": str(descr), "fortran_order": bool(fortran), "shape": tuple(extents)} if descr in _NPY_DTYPES:
             pass
         case {"descr": descr}:
-            refuse(
-                path, f"expected numbers, found the dtype {descr!r:.80}; save it as numbers, not as objects"
-            )
+            refuse(path, f"expected numbers, found the dtype {descr!r:.80}; save it as numbers, not as objects")
         case _:
             refuse(path, "expected descr, fortran_order and shape, found another header; record again")
     dtype, shape = _NPY_DTYPES[descr], _shape(extents, path)
@@ -277,9 +265,7 @@ def _view(
     try:
         if not _count(shape):
             return np.zeros(shape, dtype)
-        array: AnyArray = np.ndarray(
-            shape, dtype, buffer=content, offset=offset, order="F" if order == "F" else "C"
-        )
+        array: AnyArray = np.ndarray(shape, dtype, buffer=content, offset=offset, order="F" if order == "F" else "C")
         return array
     except (ValueError, OverflowError, MemoryError) as error:
         refuse(path, f"expected a shape that numpy can hold, found {shape} ({error}); record again")
@@ -309,9 +295,7 @@ def write_tensor(path: Path, /, *, data: memoryview | bytes, dtype: str, shape: 
     """
     stored = _STORED_AS_PAIRS.get(dtype, dtype)
     if stored not in _SAFETENSORS_NAMES:
-        raise ConfigError(
-            f"{path.name}: a tensor of {dtype} has no place in safetensors; leave it out of the scope"
-        )
+        raise ConfigError(f"{path.name}: a tensor of {dtype} has no place in safetensors; leave it out of the scope")
     extents = (*shape, 2) if stored != dtype else shape
     raw = _bytes_of(data, _count(extents) * NUMPY_DTYPES[stored].itemsize)
     header: dict[str, object] = {
@@ -340,9 +324,7 @@ def write_npy(path: Path, /, *, data: memoryview | bytes, dtype: str, shape: tup
     widened = element.isbuiltin != 1 or dtype == "torch.complex32"
     described = np.dtype(np.complex64 if dtype == "torch.complex32" else np.float32 if widened else element)
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        header, {"descr": described.str, "fortran_order": False, "shape": shape}
-    )
+    np.lib.format.write_array_header_1_0(header, {"descr": described.str, "fortran_order": False, "shape": shape})
     body = _widened(raw, element) if widened else (raw,)
     return _write_whole(path, itertools.chain((header.getvalue(),), body))
 

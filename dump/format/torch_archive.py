@@ -161,21 +161,15 @@ def read_archive(content: mmap.mmap, path: Path) -> AnyArray:
     """
     if not content[:4].startswith(b"PK"):
         found = "a pickle of torch's old format" if content[:1] == b"\x80" else "other bytes"
-        refuse(
-            path, f"expected a zip archive written by torch.save, found {found}; save it with torch >= 1.6"
-        )
+        refuse(path, f"expected a zip archive written by torch.save, found {found}; save it with torch >= 1.6")
     try:
         with zipfile.ZipFile(path) as archive:
             members = _Members(content, path, archive)
             described = _TensorUnpickler(members).load()
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, struct.error) as error:
-        refuse(
-            path, f"expected a zip archive written by torch.save, found a damaged one ({error}); record again"
-        )
+        refuse(path, f"expected a zip archive written by torch.save, found a damaged one ({error}); record again")
     except _UNPICKLING_ERRORS as error:
-        refuse(
-            path, f"expected the pickle of one tensor, found {type(error).__name__}: {error}; record again"
-        )
+        refuse(path, f"expected the pickle of one tensor, found {type(error).__name__}: {error}; record again")
     if not isinstance(described, _TensorView):
         refuse(path, f"expected one tensor, found a {type(described).__name__}; save the tensor by itself")
     return _cut_out(described, content, path)
@@ -196,16 +190,12 @@ class _Members:
         if f"{self.root}byteorder" in names:
             order = self.text("byteorder", limit=16)
             if order != b"little":
-                refuse(
-                    path, f"expected little-endian bytes, found {order!r}; save it on a little-endian machine"
-                )
+                refuse(path, f"expected little-endian bytes, found {order!r}; save it on a little-endian machine")
 
     def text(self, name: str, *, limit: int) -> bytes:
         info = self.archive.getinfo(self.root + name)
         if info.file_size > limit:
-            refuse(
-                self.path, f"expected at most {limit} bytes of {name}, found {info.file_size}; record again"
-            )
+            refuse(self.path, f"expected at most {limit} bytes of {name}, found {info.file_size}; record again")
         return self.archive.read(info)
 
     def locate(self, name: str) -> tuple[int, int]:
@@ -369,9 +359,7 @@ def _cut_out(view: _TensorView, content: mmap.mmap, path: Path) -> AnyArray:
             strides=tuple(step * itemsize for step in view.strides),
         )
     except (ValueError, OverflowError) as error:
-        refuse(
-            path, f"expected a tensor that fits in memory, found shape {view.shape} ({error}); record again"
-        )
+        refuse(path, f"expected a tensor that fits in memory, found shape {view.shape} ({error}); record again")
     if view.conjugated:
         array = np.conj(array)
     return np.negative(array) if view.negated else array

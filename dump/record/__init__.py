@@ -5,6 +5,7 @@
 `deferred`    the same on a device, without waiting for it
 `contents`    the bytes themselves, for tensor and MD5 mode
 `tree`        nested arguments to nested records
+`filters`     which names the user's lists pick
 `stack`       the caller's source lines
 `recorder`    one step's recording: the above, called by the interceptors
 """

@@ -7,6 +7,7 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 
@@ -28,10 +29,13 @@ def copy_contents(tensor: torch.Tensor) -> Contents:
     source = tensor.detach()
     if source.is_conj() or source.is_neg():
         source = source.resolve_conj().resolve_neg()
-    host = source.to("cpu") if source.device.type != "cpu" else source
-    flat = host.contiguous().view(-1)
-    raw = flat.view(torch.uint8).numpy() if flat.numel() else np.empty(0, dtype=np.uint8)
-    return Contents(memoryview(raw.copy()), str(tensor.dtype), tuple(tensor.shape))
+    flat = source.cpu().contiguous().view(-1)
+    raw: npt.NDArray[np.uint8] = np.empty(0, dtype=np.uint8)
+    if flat.numel():
+        raw = flat.view(torch.uint8).numpy()
+    if flat.data_ptr() == tensor.data_ptr():  # nothing on the way here has made a copy
+        raw = raw.copy()
+    return Contents(raw.data, str(tensor.dtype), tuple(tensor.shape))
 
 
 def digest(contents: Contents, algorithm: str) -> str:

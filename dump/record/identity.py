@@ -3,9 +3,11 @@
 A value is keyed by storage, offset, shape, stride, dtype and version counter.  Three things come of it: the
 dataflow graph, one measurement for each distinct value, and one file for each distinct value.
 
-An address alone will not do: an allocator hands the same address out again.  So the step holds a weak reference
-to each storage it has met, which keeps torch from reusing the storage object (not its memory) before the step
-ends.
+An address alone will not do: an allocator hands the same address out again.  So the step holds a weak
+reference to each storage it has met, which keeps torch from reusing the storage object (not its memory)
+before the step ends.  Nor will a version alone do: `tensor.data` counts its own writes, from 0, beside the
+tensor's.  A version that falls shows two counters over one memory, and from there on nothing known of that
+memory is believed.
 """
 
 from __future__ import annotations
@@ -16,12 +18,15 @@ from typing import Any
 import torch
 
 _UntypedStorage = torch.UntypedStorage
+_UNCOUNTED = -1  # the version of an inference tensor, whose writes nobody counts
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """`value` numbers a distinct value, `storage` the memory it lies in; `fresh` at the first sight of the value.
-    `content` equals that of every tensor whose flattened contents are the same bytes, whatever its shape."""
+    """`value` numbers a distinct value, `storage` the memory it lies in; `fresh` at the first sight of the
+    value. `content` equals that of every tensor whose flattened contents are the same bytes, whatever its
+    shape.
+    """
 
     value: int
     storage: int
@@ -29,53 +34,69 @@ class Identity:
     fresh: bool
 
 
+@dataclass(slots=True)
+class _Memory:
+    """A storage met in this step: its number, the last version seen, and how often its versions lost their
+    meaning.
+    """
+
+    number: int
+    version: int
+    epoch: int = 0
+
+
 class Identities:
     """The values met in one step.  Close it to let the storages go."""
 
     def __init__(self) -> None:
-        self._storages: dict[int, int] = {}
+        self._memories: dict[int, _Memory] = {}
         self._weak: list[int] = []
-        self._epochs: dict[int, int] = {}
         self._values: dict[tuple[Any, ...], int] = {}
 
     def identify(self, tensor: torch.Tensor) -> Identity | None:
         """None for a tensor without storage of its own: sparse, nested, a wrapper subclass."""
-        try:
-            storage = tensor.untyped_storage()
-        except (NotImplementedError, RuntimeError):
+        storage = _storage_of(tensor)
+        if storage is None:
             return None
-        cdata: int = storage._cdata
-        number = self._storages.get(cdata)
-        if number is None:
-            number = self._storages[cdata] = len(self._storages)
-            self._weak.append(storage._weak_ref())
-        version = -1 if tensor.is_inference() else tensor._version
-        bytes_of = (number, tensor.storage_offset(), tensor.dtype, version, self._epochs.get(number, 0))
+        version = _UNCOUNTED if tensor.is_inference() else tensor._version
+        memory = self._memories.get(storage._cdata)
+        if memory is None:
+            memory = self._memories[storage._cdata] = _Memory(len(self._memories), version)
+            self._weak.append(storage._weak_ref())  # type: ignore[arg-type]  # an address, says the code
+        elif version < memory.version:
+            memory.epoch += 1
+        memory.version = version
+        shape = tensor.shape
+        place = (memory.number, tensor.storage_offset(), tensor.dtype, version, memory.epoch)
         # A conjugated or negated view differs from its base by a lazy bit alone.
-        lazy = tensor.is_conj() or tensor.is_neg()
-        shape, stride = tensor.shape, tensor.stride()
-        key = (*bytes_of, shape, stride, lazy)
+        conjugated, negated = tensor.is_conj(), tensor.is_neg()
+        key = (place, shape, tensor.stride(), conjugated, negated)
         value = self._values.get(key)
         fresh = value is None
         if value is None:
             value = self._values[key] = len(self._values)
-        dense = tensor.is_contiguous() and not lazy
-        content = (*bytes_of, shape.numel()) if dense else key
-        return Identity(value, number, content, fresh)
+        dense = tensor.is_contiguous() and not (conjugated or negated)
+        return Identity(value, memory.number, (place, shape.numel()) if dense else key, fresh)
 
     def touch(self, tensor: torch.Tensor) -> None:
         """Declare the memory of `tensor` written by something that leaves the version counter alone: a
-        collective, an in-place call on an inference tensor or on `.data`."""
-        try:
-            number = self._storages.get(tensor.untyped_storage()._cdata)
-        except (NotImplementedError, RuntimeError):
-            return
-        if number is not None:
-            self._epochs[number] = self._epochs.get(number, 0) + 1
+        collective, an in-place call on an inference tensor or on `.data`.
+        """
+        storage = _storage_of(tensor)
+        memory = None if storage is None else self._memories.get(storage._cdata)
+        if memory is not None:
+            memory.epoch += 1
 
     def close(self) -> None:
         for reference in self._weak:
-            _UntypedStorage._free_weak_ref(reference)
+            _UntypedStorage._free_weak_ref(reference)  # type: ignore[no-untyped-call]
         self._weak.clear()
-        self._storages.clear()
+        self._memories.clear()
         self._values.clear()
+
+
+def _storage_of(tensor: torch.Tensor) -> torch.UntypedStorage | None:
+    try:
+        return tensor.untyped_storage()
+    except RuntimeError:  # NotImplementedError is one too
+        return None

@@ -1,4 +1,5 @@
-"""One step's recording: names the calls, measures each distinct value once, hands whole records to the writer.
+"""One step's recording: names the calls, measures each distinct value once, hands whole records to the
+writer.
 
 The interceptors call this on the training thread, so it only measures and stores; text is made by the writer.
 """
@@ -11,25 +12,38 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from torch.nn.parameter import is_lazy
 
+from .. import device
 from ..config import DumpConfig
-from . import contents, deferred, stack, statistics, tree
+from . import contents, deferred, filters, stack, statistics, tree
 from .identity import Identities, Identity
 
 _FETCH_AFTER = 2048
-_PLAIN_TYPES = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+_PLAIN_TYPES = (torch.Tensor, torch.nn.Parameter)
+_LONGEST_REASON = 200
+
+# What torch and numpy raise at a tensor that they cannot take; running out of memory for a copy is among
+# them.
+_UNMEASURABLE = (RuntimeError, TypeError, ValueError, ArithmeticError, MemoryError)
 
 
 class Measured:
-    """What is known of one distinct content; filled in late where a device or a digest takes its time."""
+    """What is known of one distinct content; filled in late where a device, a digest or a file takes its
+    time.
 
-    __slots__ = ("data_name", "launched", "md5", "statistics")
+    `failure` says why nothing is; `stored` is true once the contents are on their way to a file.
+    """
+
+    __slots__ = ("data_name", "failure", "launched", "md5", "statistics", "stored")
 
     def __init__(self) -> None:
         self.statistics: statistics.Statistics | None = None
         self.launched: deferred.Launched | None = None
         self.data_name: str | None = None
         self.md5: str | None = None
+        self.failure: str | None = None
+        self.stored = False
 
 
 @dataclass(slots=True)
@@ -71,11 +85,17 @@ class StepRecorder:
         self._identities = Identities()
         self._numbers: dict[str, int] = {}
         self._measured: dict[tuple[Any, ...], Measured] = {}
-        self._stored: dict[int, str] = {}
         self._pending: list[Measured] = []
         self._held: list[Emission] = []
         self._in_scope = not config.scope
-        self._stacks = config.extra_info
+        self._in_list = filters.picks(config.api_list) if config.api_list else None
+        self._in_tensor_list = filters.picks(config.tensor_list)
+        self._kept = _kept(config.data_mode)
+        self._real = config.task == "tensor"
+        self._digesting = config.summary_mode == "md5" and not self._real
+        # A file holds one shape, so where files are written what is known is kept for each value, else for
+        # each content.
+        self._by_value = self._real or bool(config.tensor_list)
         self.calls = 0
         self.skipped: dict[str, int] = {}
         self.devices: set[str] = set()
@@ -90,35 +110,30 @@ class StepRecorder:
 
     def wanted(self, name: str) -> bool:
         """Do `list` and `scope` ask for this call?  Called once for each call, in order of execution."""
-        config = self._config
-        if config.scope:
-            if name == config.scope[0]:
-                self._in_scope = True
-            inside = self._in_scope
-            if name == config.scope[-1]:
+        scope = self._config.scope
+        if scope:
+            inside = self._in_scope = self._in_scope or name == scope[0]
+            if name == scope[-1]:
                 self._in_scope = False
             if not inside:
                 return False
-        return not config.api_list or any(part in name for part in config.api_list)
+        return self._in_list is None or self._in_list(name)
 
     def keeps(self, direction: str, side: str) -> bool:
         """Does `data_mode` ask for this direction (forward, backward) and side (input, output)?"""
-        modes = self._config.data_mode
-        if not modes or "all" in modes:
-            return True
-        directions = [mode for mode in modes if mode in ("forward", "backward")]
-        sides = [mode for mode in modes if mode in ("input", "output")]
-        return (not directions or direction in directions) and (not sides or side in sides)
+        return (direction, side) in self._kept
 
     # ---- values
 
     def read(self, thing: Any, name: str) -> Any:
         """Capture arguments that a call reads; `name` prefixes the files of tensor mode."""
-        return self._capture(thing, name, produced=False)
+        with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch():
+            return tree.capture(thing, name, on_tensor=self._consumed)
 
     def wrote(self, thing: Any, name: str) -> Any:
         """Capture what a call returned or wrote."""
-        return self._capture(thing, name, produced=True)
+        with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch():
+            return tree.capture(thing, name, on_tensor=self._produced)
 
     def value_of(self, tensor: torch.Tensor) -> int | None:
         """The number of the tensor's present value, without measuring it."""
@@ -130,67 +145,61 @@ class StepRecorder:
         self._identities.touch(tensor)
 
     def take_stack(self) -> stack.RawStack | None:
-        return stack.take() if self._stacks else None
-
-    def _capture(self, thing: Any, name: str, *, produced: bool) -> Any:
-        entry_of = self._produced if produced else self._consumed
-        return tree.capture(thing, name, entry_of)
-
-    def _produced(self, tensor: torch.Tensor, place: str) -> Entry:
-        return self._entry(tensor, place)
+        """The caller's stack, where the configuration asks for stacks."""
+        return stack.take() if self._config.extra_info else None
 
     def _consumed(self, tensor: torch.Tensor, place: str) -> Entry:
-        entry = self._entry(tensor, place)
-        identity = entry.identity
-        if identity is not None and identity.fresh and tensor.grad_fn is not None:
-            entry.grad_fn = tensor.grad_fn.name()  # made by a call that nobody recorded
+        entry = self._produced(tensor, place)
+        if entry.identity is not None and entry.identity.fresh:
+            entry.grad_fn = _maker(tensor)
         return entry
 
-    def _entry(self, tensor: torch.Tensor, place: str) -> Entry:
+    def _produced(self, tensor: torch.Tensor, place: str) -> Entry:
         reason = _not_recordable(tensor)
         if reason is not None:
-            self.skipped[reason] = self.skipped.get(reason, 0) + 1
-            return Entry(tensor.dtype, tensor.shape, tensor.requires_grad, None, None, unrecorded=reason)
-        identity = self._identities.identify(tensor)
-        entry = Entry(tensor.dtype, tensor.shape, tensor.requires_grad, None, identity)
+            self._skip(reason)
+            return Entry(tensor.dtype, _shape(tensor), tensor.requires_grad, None, None, unrecorded=reason)
+        entry = Entry(tensor.dtype, tensor.shape, tensor.requires_grad, None, None)
         try:
-            entry.measured = self._measure(tensor, identity, place)
-        except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
-            entry.unrecorded = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-            self.skipped["measuring failed"] = self.skipped.get("measuring failed", 0) + 1
+            entry.identity = self._identities.identify(tensor)
+            entry.measured = self._measure(tensor, entry.identity, place)
+        except _UNMEASURABLE as error:
+            entry.unrecorded = _reason(error)
+            self._skip("measuring failed")
         return entry
 
+    def _skip(self, reason: str) -> None:
+        self.skipped[reason] = self.skipped.get(reason, 0) + 1
+
     def _measure(self, tensor: torch.Tensor, identity: Identity | None, place: str) -> Measured:
-        # In tensor mode a file holds one shape, so the memo is per value; else per content.
-        whole = self._config.task == "tensor"
-        key = None if identity is None else ((identity.value,) if whole else identity.content)
-        if key is not None:
-            found = self._measured.get(key)
-            if found is not None:
-                return found
-        measured = Measured()
-        digesting = self._config.summary_mode == "md5" and not whole
-        if not digesting:
-            self.devices.add(tensor.device.type)
-            if tensor.device.type == "cpu":
-                measured.statistics = statistics.measure(tensor)
-            else:
-                with _quiet():
-                    measured.launched = deferred.launch(tensor)
-                if measured.launched is None:
-                    measured.statistics = statistics.EMPTY
-                else:
-                    self._pending.append(measured)
-        if digesting or whole or self._stores(place):
-            with _quiet():
-                payload = contents.copy_contents(tensor)
-            self._sink.store(measured, None if digesting else place, payload)
-        if key is not None:
-            self._measured[key] = measured
+        key: tuple[Any, ...] | None = None
+        if identity is not None:
+            key = (identity.value,) if self._by_value else identity.content
+        measured = None if key is None else self._measured.get(key)
+        if measured is None:
+            measured = Measured()
+            self._look_at(tensor, measured)
+            if key is not None:
+                self._measured[key] = measured
+        if not measured.stored and (self._real or self._in_tensor_list(place)):
+            measured.stored = True
+            self._sink.store(measured, place, _copy(tensor))
         return measured
 
-    def _stores(self, place: str) -> bool:
-        return any(name in place for name in self._config.tensor_list)
+    def _look_at(self, tensor: torch.Tensor, measured: Measured) -> None:
+        """Measure or digest contents seen for the first time, now or behind the run's back."""
+        self.devices.add("cpu" if tensor.is_cpu else tensor.device.type)
+        if self._digesting:
+            self._sink.store(measured, None, _copy(tensor))
+        elif tensor.is_cpu:
+            measured.statistics = statistics.measure(tensor)
+        else:
+            with _quiet():
+                measured.launched = deferred.launch(tensor)
+            if measured.launched is None:
+                measured.statistics = statistics.EMPTY
+            else:
+                self._pending.append(measured)
 
     # ---- records
 
@@ -205,40 +214,103 @@ class StepRecorder:
             self.fetch()
 
     def fetch(self) -> None:
-        """Bring statistics back from the device and release the records that waited for them."""
-        results = deferred.fetch([measured.launched for measured in self._pending])
-        for measured, result in zip(self._pending, results, strict=True):
-            measured.statistics, measured.launched = result, None
-        self._pending.clear()
-        for emission in self._held:
+        """Bring statistics back from the device and release the records that waited for them.
+
+        Where the device fails, the records say so instead.
+        """
+        pending, self._pending = self._pending, []
+        held, self._held = self._held, []
+        try:
+            with _quiet():
+                results = deferred.fetch([measured.launched for measured in pending])
+            for measured, result in zip(pending, results, strict=True):
+                measured.statistics, measured.launched = result, None
+        except RuntimeError as error:
+            for measured in pending:
+                measured.failure, measured.launched = _reason(error), None
+                self._skip("measuring failed")
+        for emission in held:
             self._sink.record(emission)
-        self._held.clear()
 
     def close(self) -> None:
+        """Release what still waits, and the storages."""
         self.fetch()
         self._identities.close()
         self._measured.clear()
 
 
+def _kept(modes: tuple[str, ...]) -> frozenset[tuple[str, str]]:
+    """The (direction, side) pairs that `data_mode` asks for."""
+    directions = [mode for mode in ("forward", "backward") if mode in modes]
+    sides = [mode for mode in ("input", "output") if mode in modes]
+    if "all" in modes:
+        directions, sides = [], []
+    return frozenset(
+        (direction, side)
+        for direction in directions or ("forward", "backward")
+        for side in sides or ("input", "output")
+    )
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Our own torch calls leave no trace: no graph, no autocast, no `__torch_function__`."""
-    with torch.no_grad(), torch._C._DisableAutocast(), torch._C.DisableTorchFunction():
+    """Our own torch calls leave no trace: no graph, no autocast, no function or dispatch mode sees them."""
+    with (
+        device.measuring(),
+        torch._C.DisableTorchFunction(),  # before `no_grad`, which a function mode would see
+        torch._C._DisableTorchDispatch(),
+        torch._C._DisableAutocast(),
+        torch.no_grad(),
+    ):
         yield
+
+
+def _copy(tensor: torch.Tensor) -> contents.Contents:
+    with _quiet():
+        return contents.copy_contents(tensor)
+
+
+def _maker(tensor: torch.Tensor) -> str | None:
+    """The name of the autograd node that made a tensor which no recorded call made."""
+    try:
+        node = tensor.grad_fn
+    except RuntimeError:  # a view that the run may not write to, and has: its own error comes later
+        return None
+    return None if node is None else node.name()
 
 
 def _not_recordable(tensor: torch.Tensor) -> str | None:
     """Why a tensor has no contents that can be measured; None where it has."""
-    if tensor.device.type == "meta":
+    if type(tensor) not in _PLAIN_TYPES:
+        if is_lazy(tensor):
+            return "uninitialized"
+        if _dispatches_itself(type(tensor)):
+            return f"subclass {type(tensor).__name__}"
+    if tensor.is_meta:
         return "meta tensor"
-    if tensor.layout is not torch.strided:
-        return f"layout {str(tensor.layout).removeprefix('torch.')}"
     if tensor.is_quantized:
         return "quantized"
+    if tensor.layout is not torch.strided:
+        return f"layout {str(tensor.layout).removeprefix('torch.')}"
     if tensor.is_nested:
         return "nested"
-    if type(tensor) not in _PLAIN_TYPES and hasattr(type(tensor), "__tensor_flatten__"):
-        return f"subclass {type(tensor).__name__}"
     if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         return "inside a function transform"
     return None
+
+
+def _dispatches_itself(kind: type[torch.Tensor]) -> bool:
+    """Does a subclass answer for operators itself, so that its contents need not lie in memory of its own?"""
+    own = getattr(kind, "__torch_dispatch__", None)
+    return hasattr(kind, "__tensor_flatten__") or own is not torch.Tensor.__torch_dispatch__
+
+
+def _shape(tensor: torch.Tensor) -> torch.Size:
+    try:
+        return tensor.shape
+    except RuntimeError:  # nested and uninitialized tensors have none
+        return torch.Size()
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:_LONGEST_REASON]

@@ -1,33 +1,45 @@
 """Max, min, mean, norm, sketch and counts of a host tensor, in one pass over memory.
 
-numpy on the tensor's own memory rather than torch: it is invisible to autograd, autocast, dispatch modes and the
-generators, so measuring cannot change the run, and its calls cost a microsecond where torch's cost four.  Big
-tensors are read in blocks that stay in cache: 256 KB at a time through max, min, sum, dot and sketch runs at about
-6 GB/s on one core, where five passes by torch on two cores took half as long again.
+numpy on the tensor's own memory rather than torch: its calls cost half a microsecond where torch's cost two,
+and they are invisible to autograd and autocast, so measuring cannot change the run.  Big tensors are read in
+blocks that stay in cache; dtypes that numpy cannot sum are widened a block at a time.
+
+Sums run in float32.  Only where the sum of squares shows that this lost something (NaN, infinities, elements
+so large or small that their squares leave float32) is the tensor read again, twice, in float64.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from ..format import sketch
+from ..format.sketch import Floats
 
-_BLOCK = 1 << 16  # elements: 256 KB of float32
+# Elements summed at a time, multiples of every width of the sketch.  More would go to several threads, of
+# torch where it widens and of OpenBLAS where it sums float64, and on a busy machine those wait for each
+# other a hundred times as long as the work takes.
+_BLOCK = {torch.float32: 1 << 15, torch.float64: 1 << 13}
+
+# A lower mean square has lost digits to the dtype's least normal number, 1.2e-38 or 2.2e-308.
+_LEAST_MEAN_SQUARE = {torch.float32: 1e-30, torch.float64: 1e-300}
+# With a larger sum a bucket could leave float32.  Sums of float32 squares are smaller, or infinite.
+_LARGEST_SQUARES = 1e60
+_EXACT_IN_FLOAT64 = 1 << 53
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
     """What is recorded of a tensor's contents.  All None for an empty tensor.
 
-    `max`, `min` keep the type of the elements (int for integers and bool), `mean` and `norm` are floats, and a NaN
-    makes all four NaN, as in torch.  For complex tensors they are over real and imaginary parts alike, so that the
-    norm is the usual one.  `nan` and `inf` count elements.  `sketch` is float32 (16,) or None.
+    `max`, `min` keep the type of the elements (int for integers and bool), `mean` and `norm` are floats, and
+    a NaN makes all four NaN, as in torch.  For complex tensors they are over real and imaginary parts alike,
+    so that the norm is the usual one.  `nan` and `inf` count elements.  `sketch` is float32 (16,) or None.
     """
 
     max: float | int | None = None
@@ -42,118 +54,208 @@ class Statistics:
 EMPTY = Statistics()
 
 
-def host_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
-    """The flattened contents of a CPU tensor as numpy, without a copy where it is contiguous.
+@dataclass(slots=True)
+class _Sums:
+    """What one pass over all elements gives; `rows` are the row sums of the sketch."""
 
-    float32 for bfloat16, float16 and float8; float64 stays, complex becomes its real view, integers and bool stay.
-    """
-    flat = tensor.detach()
-    if flat.is_conj() or flat.is_neg():
-        flat = flat.resolve_conj().resolve_neg()
-    if not flat.is_contiguous():
-        flat = flat.contiguous()
-    flat = flat.view(-1)
-    dtype = flat.dtype
-    if dtype is torch.bfloat16:
-        bits = flat.view(torch.int16).numpy().astype(np.uint32)
-        bits <<= 16
-        return bits.view(np.float32)
-    if dtype.is_complex:
-        if dtype is torch.complex32:
-            return flat.view(torch.float16).numpy().astype(np.float32)
-        array = flat.numpy()
-        return array.view(np.float32 if array.dtype == np.complex64 else np.float64)
-    if dtype is torch.float16:
-        return flat.numpy().astype(np.float32)
-    if dtype.is_floating_point and dtype.itemsize == 1:
-        return flat.to(torch.float32).numpy()
-    return flat.numpy()
-
-
-def measure(tensor: torch.Tensor) -> Statistics:
-    """Statistics of a CPU tensor of any shape and of any dtype that `host_array` takes."""
-    return measure_array(host_array(tensor))
-
-
-def measure_array(flat: npt.NDArray[Any]) -> Statistics:
-    """Statistics of a flat array (n,): float32, float64, any integer, or bool."""
-    if flat.shape[0] == 0:
-        return EMPTY
-    with np.errstate(all="ignore"):
-        if flat.dtype.kind == "f":
-            return _measure_float(flat)
-        return _measure_integer(flat)
-
-
-def _measure_integer(flat: npt.NDArray[Any]) -> Statistics:
-    """Integers and bool: exact extremes; mean, norm and sketch in float64."""
-    high, low = int(flat.max()), int(flat.min())
-    wide = flat.astype(np.float64)
-    summed = _one_pass(wide)
-    return Statistics(high, low, summed.total / flat.shape[0], math.sqrt(summed.squares), 0, 0, summed.buckets)
-
-
-def _measure_float(flat: npt.NDArray[np.floating]) -> Statistics:
-    summed = _one_pass(flat)
-    count = flat.shape[0]
-    high, low = summed.high, summed.low
-    if math.isfinite(high) and math.isfinite(low):
-        buckets = summed.buckets
-        if sketch.has_sentinel(low, high):
-            buckets = _one_pass(np.where(flat <= low / 2, flat.dtype.type(0), flat)).buckets
-        squares = summed.squares
-        if not math.isfinite(squares) or squares == 0.0:  # float32 squares over- or underflow before their root
-            squares = float(np.dot(wide := flat.astype(np.float64), wide))
-        return Statistics(high, low, summed.total / count, math.sqrt(squares), 0, 0, buckets)
-    finite = np.isfinite(flat)
-    nan = int(np.isnan(flat).sum())
-    clean = np.where(finite, flat, flat.dtype.type(0))
-    live = _one_pass(clean)
-    if sketch.has_sentinel(live.low, live.high):
-        live = _one_pass(np.where(clean <= live.low / 2, flat.dtype.type(0), clean))
-    inf = count - int(finite.sum()) - nan
-    norm = math.nan if nan else math.inf
-    return Statistics(high, low, float(flat.mean(dtype=np.float64)), norm, nan, inf, live.buckets)
-
-
-@dataclass(frozen=True, slots=True)
-class _Summed:
     high: float
     low: float
     total: float
     squares: float
-    buckets: npt.NDArray[np.float32]
+    rows: Floats
 
 
-def _one_pass(flat: npt.NDArray[np.floating]) -> _Summed:
-    """Everything that one reading of memory gives; sums of blocks in the array's dtype, their totals in float64."""
+@dataclass(slots=True)
+class _Survey:
+    """Extremes and counts; the live ones are over the finite elements, with 0 in place of each other one."""
+
+    high: float = -math.inf
+    low: float = math.inf
+    live_high: float = -math.inf
+    live_low: float = math.inf
+    nan: int = 0
+    inf: int = 0
+
+
+@np.errstate(all="ignore")
+def measure(tensor: torch.Tensor) -> Statistics:
+    """Statistics of a CPU tensor of any shape.
+
+    Takes every dtype that torch converts to `working_dtype`; for others torch raises NotImplementedError.
+    """
+    source = real_contiguous(tensor)
+    count = source.numel()
+    if not count:
+        return EMPTY
+    working = working_dtype(source.dtype)
+    if count <= _BLOCK[working]:
+        # Without the loop over blocks, which would take longer than a small tensor's sums.
+        values = (source if source.dtype is working else source.to(working)).numpy().reshape(-1)
+        squares = float(values.dot(values))
+        if _is_clean(squares, count, working) or not (squares or values.any()):
+            high, low = float(values[values.argmax()]), float(values[values.argmin()])
+            rows = sketch.row_sums(values, sketch.width(count))
+            return _statistics(source, _Sums(high, low, float(np.add.reduce(values)), squares, rows))
+    flat = source.view(-1)
+    sums = _one_pass(flat, working) if count > _BLOCK[working] else None
+    return _measure_carefully(flat) if sums is None else _statistics(flat, sums)
+
+
+def real_contiguous(tensor: torch.Tensor) -> torch.Tensor:
+    """`tensor` contiguous, without graph and lazy bits; a complex one as its real pairs (*shape, 2)."""
+    found = tensor.detach()
+    if found.is_conj() or found.is_neg():
+        found = found.resolve_conj().resolve_neg()
+    found = found.contiguous()
+    return torch.view_as_real(found) if found.dtype.is_complex else found
+
+
+def working_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What elements are summed in: float32, or float64 for what float32 does not hold exactly."""
+    if dtype.is_floating_point:
+        return torch.float64 if dtype is torch.float64 else torch.float32
+    return torch.float32 if dtype.itemsize <= 2 else torch.float64
+
+
+def from_scaled(
+    high: float,
+    low: float,
+    *,
+    nan: int,
+    inf: int,
+    scale: float,
+    mean: float,
+    norm: float,
+    buckets: npt.NDArray[np.float64],
+) -> Statistics:
+    """Statistics from extremes and counts of all elements, and sums over the finite ones divided by `scale`.
+
+    A mean or norm beyond float64 becomes an infinity, and so does a bucket beyond float32.
+    """
+    if nan:
+        high = low = mean = norm = math.nan
+    elif inf:
+        # Both infinities give NaN, one gives itself.
+        mean, norm = sum(extreme for extreme in (high, low) if math.isinf(extreme)), math.inf
+    else:
+        mean, norm = mean * scale, norm * scale
+    with np.errstate(all="ignore"):
+        return Statistics(high, low, mean, norm, nan, inf, (buckets * scale).astype(np.float32))
+
+
+def _is_clean(squares: float, count: int, working: torch.dtype) -> bool:
+    """Does the sum of squares show that nothing is NaN or infinite, and that no digit was lost?"""
+    return _LEAST_MEAN_SQUARE[working] * count <= squares <= _LARGEST_SQUARES
+
+
+def _statistics(source: torch.Tensor, sums: _Sums) -> Statistics:
+    """Clean sums as statistics; `source` gives what they cannot: exact integers, the sketch beside a mask."""
+    high: float | int = sums.high
+    low: float | int = sums.low
+    rows = sums.rows
+    if not source.dtype.is_floating_point:
+        if max(-low, high) < _EXACT_IN_FLOAT64:
+            high, low = int(high), int(low)
+        else:
+            whole = source.numpy()
+            high, low = int(whole.max()), int(whole.min())
+    elif sketch.has_sentinel(low, high):
+        rows = _rows_without_sentinels(source.view(-1), low)
+    count = source.numel()
+    buckets = sketch.fold(rows).astype(np.float32)
+    return Statistics(high, low, sums.total / count, math.sqrt(sums.squares), 0, 0, buckets)
+
+
+def _blocks(flat: torch.Tensor, working: torch.dtype) -> Iterator[Floats]:
+    """The elements of `flat` (n,) in `working`, block by block; the next one may overwrite the last."""
+    size = _BLOCK[working]
+    if flat.dtype is working:
+        values = flat.numpy()
+        for start in range(0, values.shape[0], size):
+            yield values[start : start + size]
+        return
+    buffer = torch.empty(min(size, flat.shape[0]), dtype=working, device="cpu")
+    widened = buffer.numpy()
+    for start in range(0, flat.shape[0], size):
+        part = flat[start : start + size]
+        buffer[: part.shape[0]].copy_(part)
+        yield widened[: part.shape[0]]
+
+
+def _one_pass(flat: torch.Tensor, working: torch.dtype) -> _Sums | None:
+    """All that one reading of memory gives; blocks are summed in `working`, their sums in float64.
+
+    None where the data is not clean.
+    """
     count = flat.shape[0]
     span = sketch.width(count)
-    columns = sketch.column_signs()[:span]
-    if flat.dtype == np.float64:
-        columns = columns.astype(np.float64)
-    rows, rest = divmod(count, span)
-    heads = np.empty(rows + (rest > 0), dtype=flat.dtype)
-    if count <= _BLOCK:
-        wide = flat.astype(np.float64)
-        heads[:rows] = flat[: rows * span].reshape(rows, span) @ columns if span > 1 else flat[:rows]
-        if rest:
-            heads[rows] = flat[rows * span :] @ columns[:rest]
-        return _Summed(
-            float(flat.max()), float(flat.min()), float(wide.sum()), float(wide @ wide), sketch.fold(heads)
-        )
     high, low, total, squares = -math.inf, math.inf, 0.0, 0.0
-    step = max(1, _BLOCK // span)
-    for start in range(0, heads.shape[0], step):
-        block = flat[start * span : (start + step) * span]
-        full = min(start + step, rows) - start
-        if full > 0:
-            np.dot(block[: full * span].reshape(full, span), columns, out=heads[start : start + full])
-        if block.shape[0] > full * span:
-            heads[rows] = np.dot(block[full * span :], columns[:rest])
+    rows = []
+    for block in _blocks(flat, working):
+        squares += float(block.dot(block))
+        if not squares <= _LARGEST_SQUARES:
+            return None
+        rows.append(sketch.row_sums(block, span))
+        high = max(high, float(block.max()))
+        low = min(low, float(block.min()))
+        total += float(np.add.reduce(block))
+    if _is_clean(squares, count, working) or high == low == 0.0:
+        return _Sums(high, low, total, squares, np.concatenate(rows))
+    return None
+
+
+def _rows_without_sentinels(flat: torch.Tensor, low: float) -> Floats:
+    span = sketch.width(flat.shape[0])
+    zero = np.float32(0)
+    return np.concatenate(
+        [
+            sketch.row_sums(np.where(block <= low / 2, zero, block), span)
+            for block in _blocks(flat, working_dtype(flat.dtype))
+        ]
+    )
+
+
+def _measure_carefully(flat: torch.Tensor) -> Statistics:
+    """Statistics of floats (n,) whose squares do not tell the truth.
+
+    Sums are over elements divided by the largest finite magnitude, so that no square over- or underflows.
+    """
+    found = _survey(flat)
+    scale = max(found.live_high, -found.live_low) or 1.0
+    masked = sketch.has_sentinel(found.live_low, found.live_high)
+    span = sketch.width(flat.shape[0])
+    total, squares = 0.0, 0.0
+    rows = []
+    for block in _blocks(flat, torch.float64):
+        scaled = (np.where(np.isfinite(block), block, 0.0) if found.nan or found.inf else block) / scale
+        total += float(np.add.reduce(scaled))
+        squares += float(scaled.dot(scaled))
+        live = np.where(block <= found.live_low / 2, 0.0, scaled) if masked else scaled
+        rows.append(sketch.row_sums(live, span))
+    return from_scaled(
+        found.high,
+        found.low,
+        nan=found.nan,
+        inf=found.inf,
+        scale=scale,
+        mean=total / flat.shape[0],
+        norm=math.sqrt(squares),
+        buckets=sketch.fold(np.concatenate(rows)),
+    )
+
+
+def _survey(flat: torch.Tensor) -> _Survey:
+    found = _Survey()
+    for block in _blocks(flat, working_dtype(flat.dtype)):
+        high, low = float(block.max()), float(block.min())
         # numpy's maximum keeps a NaN that Python's max would drop.
-        high = float(np.maximum(high, block.max()))
-        low = float(np.minimum(low, block.min()))
-        total += float(block.sum())
-        squares += float(np.dot(block, block))
-    return _Summed(high, low, total, squares, sketch.fold(heads))
+        found.high, found.low = float(np.maximum(found.high, high)), float(np.minimum(found.low, low))
+        if not math.isfinite(high - low):
+            finite = np.isfinite(block)
+            nan = int(np.count_nonzero(np.isnan(block)))
+            found.nan += nan
+            found.inf += block.shape[0] - int(np.count_nonzero(finite)) - nan
+            live = np.where(finite, block, np.float32(0))
+            high, low = float(live.max()), float(live.min())
+        found.live_high, found.live_low = max(found.live_high, high), min(found.live_low, low)
+    return found

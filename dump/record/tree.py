@@ -1,6 +1,7 @@
 """Nested arguments to nested records: every tensor becomes an entry, everything else a plain value.
 
-Walking keeps the nesting, so the place of an entry is its name (`input.1.0`).  Formatting is left to the writer.
+Walking keeps the nesting, so the place of an entry is its name (`input.1.0`).  Formatting is left to the
+writer.
 """
 
 from __future__ import annotations
@@ -8,13 +9,24 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 
-_PLAIN = (bool, int, float, str)
 MAX_DEPTH = 16
 MAX_ITEMS = 4096
+
+_PLAIN = (bool, int, float, str)
+# Subclasses (enumerations, numpy's float64) go by the base's own method: theirs may cost, or fail.
+_BASES: tuple[tuple[type, Callable[[Any], object]], ...] = (
+    (str, str.__str__),
+    (int, int.__index__),
+    (float, float.__float__),
+)
+_NAMED_BY_TEXT = (complex, torch.dtype, torch.device, torch.layout, torch.memory_format)
+
+OnTensor: TypeAlias = "Callable[[torch.Tensor, str], Any]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,75 +37,85 @@ class Plain:
     value: object
 
 
-def capture(thing: Any, path: str, on_tensor: Callable[[torch.Tensor, str], Any], depth: int = 0) -> Any:
-    """`thing` with every tensor replaced by `on_tensor(tensor, path)`; lists, tuples and mappings are walked.
+def capture(thing: Any, path: str, *, on_tensor: OnTensor) -> Any:
+    """`thing` with every tensor replaced by `on_tensor(tensor, path)`.
 
-    `path` grows as the names of arguments do: `input.1.0`.  Deeper than 16 levels or beyond 4096 items of one
-    container, the rest is named and not walked.
+    Lists, tuples, mappings and dataclasses are walked, into lists and dicts.  `path` grows as the names of
+    arguments do: `input.1.0`.  Deeper than 16 levels or beyond 4096 items of one container, the rest is named
+    and not walked.
     """
+    return _capture(thing, path, on_tensor, MAX_DEPTH)
+
+
+def tensors_of(thing: Any) -> list[torch.Tensor]:
+    """The tensors in `thing`, in the order that `capture` meets them."""
+    found: list[torch.Tensor] = []
+    _collect(thing, found, MAX_DEPTH)
+    return found
+
+
+def _capture(thing: Any, path: str, on_tensor: OnTensor, levels: int) -> Any:
     if isinstance(thing, torch.Tensor):
         return on_tensor(thing, path)
     if thing is None or type(thing) in _PLAIN:
         return thing
-    if depth >= MAX_DEPTH:
-        return Plain(type(thing).__name__, "nested too deep")
     if isinstance(thing, (list, tuple)):
+        if not levels:
+            return _too_deep(thing)
         items = [
-            capture(item, f"{path}.{index}", on_tensor, depth + 1)
-            for index, item in enumerate(thing[:MAX_ITEMS])
+            _capture(item, f"{path}.{index}", on_tensor, levels - 1) for index, item in enumerate(thing[:MAX_ITEMS])
         ]
         if len(thing) > MAX_ITEMS:
             items.append(Plain("omitted", len(thing) - MAX_ITEMS))
         return items
+    parts = _named_parts(thing)
+    if parts is None:
+        return _describe(thing)
+    if not levels:
+        return _too_deep(thing)
+    named = {name: _capture(part, f"{path}.{name}", on_tensor, levels - 1) for name, part in parts}
+    if isinstance(thing, Mapping) and len(thing) > MAX_ITEMS:
+        named["..."] = Plain("omitted", len(thing) - MAX_ITEMS)
+    return named
+
+
+def _collect(thing: Any, found: list[torch.Tensor], levels: int) -> None:
+    if isinstance(thing, torch.Tensor):
+        found.append(thing)
+    elif levels and isinstance(thing, (list, tuple)):
+        for item in thing[:MAX_ITEMS]:
+            _collect(item, found, levels - 1)
+    elif levels:
+        for _, part in _named_parts(thing) or ():
+            _collect(part, found, levels - 1)
+
+
+def _named_parts(thing: Any) -> list[tuple[str, Any]] | None:
+    """The items of a mapping or the fields of a dataclass; None for anything else."""
     if isinstance(thing, Mapping):
-        keys = list(thing)[:MAX_ITEMS]
-        return {str(key): capture(thing[key], f"{path}.{key}", on_tensor, depth + 1) for key in keys}
+        return [(str(key), thing[key]) for key in list(thing)[:MAX_ITEMS]]
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
-        return {
-            field.name: capture(getattr(thing, field.name, None), f"{path}.{field.name}", on_tensor, depth + 1)
-            for field in dataclasses.fields(thing)
-        }
-    return _describe(thing)
+        return [(field.name, getattr(thing, field.name, None)) for field in dataclasses.fields(thing)]
+    return None
+
+
+def _too_deep(thing: Any) -> Plain:
+    return Plain(type(thing).__name__, "nested too deep")
 
 
 def _describe(thing: Any) -> Plain:
     """Values torch's own calls take; of an unknown object the type alone, since its repr may cost or fail."""
+    kind = type(thing).__name__
     if isinstance(thing, slice):
         bounds = [part if isinstance(part, int) else None for part in (thing.start, thing.stop, thing.step)]
         return Plain("slice", bounds)
-    if isinstance(thing, (bool, int, float, str)):  # subclasses: enums, numpy's float64
-        return Plain(type(thing).__name__, _base_value(thing))
-    if isinstance(thing, (complex, torch.dtype, torch.device, torch.layout, torch.memory_format)):
-        return Plain(type(thing).__name__, str(thing))
+    for base, value_of in _BASES:
+        if isinstance(thing, base):
+            return Plain(kind, value_of(thing))
+    if isinstance(thing, np.generic):
+        return Plain(kind, thing.item())
+    if isinstance(thing, _NAMED_BY_TEXT):
+        return Plain(kind, str(thing))
     if thing is Ellipsis:
         return Plain("ellipsis", "...")
-    return Plain(type(thing).__name__, None)
-
-
-def _base_value(thing: bool | int | float | str) -> bool | int | float | str:
-    for base in (str, int, float):
-        if isinstance(thing, base):
-            return base(thing)
-    return str(thing)
-
-
-def tensors_of(thing: Any, depth: int = 0) -> list[torch.Tensor]:
-    """The tensors in `thing`, in the order that `capture` meets them."""
-    found: list[torch.Tensor] = []
-    _collect(thing, found, depth)
-    return found
-
-
-def _collect(thing: Any, found: list[torch.Tensor], depth: int) -> None:
-    if isinstance(thing, torch.Tensor):
-        found.append(thing)
-    elif depth < MAX_DEPTH:
-        if isinstance(thing, (list, tuple)):
-            for item in thing[:MAX_ITEMS]:
-                _collect(item, found, depth + 1)
-        elif isinstance(thing, Mapping):
-            for key in list(thing)[:MAX_ITEMS]:
-                _collect(thing[key], found, depth + 1)
-        elif dataclasses.is_dataclass(thing) and not isinstance(thing, type):
-            for field in dataclasses.fields(thing):
-                _collect(getattr(thing, field.name, None), found, depth + 1)
+    return Plain(kind, None)

@@ -14,6 +14,7 @@ names of their own (`aten::gelu_backward`, `aten::add_`).  A new kind is one fun
 from __future__ import annotations
 
 import difflib
+import contextlib
 import itertools
 import math
 import re
@@ -202,6 +203,17 @@ def restore(before: dict[str, tuple[Injected, ...]]) -> None:
     """Put exactly those faults in force that `snapshot` found, with their counts of calls."""
     ACTIVE.clear()
     ACTIVE.update(before)
+
+
+@contextlib.contextmanager
+def suspended() -> Iterator[None]:
+    """No fault fires and no call is counted inside: for what measures the run, and is no part of it."""
+    before = snapshot()
+    ACTIVE.clear()
+    try:
+        yield
+    finally:
+        restore(before)
 
 
 def clear() -> None:

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from dump.record.contents import Contents, copy_contents, digest
+
+pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
+
+DTYPES = [
+    torch.float64,
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.float8_e4m3fn,
+    torch.float8_e5m2,
+    torch.int64,
+    torch.int32,
+    torch.int16,
+    torch.int8,
+    torch.uint8,
+    torch.uint16,
+    torch.uint32,
+    torch.uint64,
+    torch.bool,
+    torch.complex128,
+    torch.complex64,
+    torch.complex32,
+]
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    """By another way than the code's: element by element through the storage of a clone."""
+    clone = tensor.detach().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)
+    return bytes(clone.untyped_storage().tolist())
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (2, 0), (5,), (2, 3)], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_every_dtype(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    tensor = torch.randint(0, 2, shape).to(dtype)
+    copied = copy_contents(tensor)
+    assert bytes(copied.data) == _bytes(tensor)
+    assert (copied.dtype, copied.shape) == (str(dtype), shape)
+    assert copied.nbytes == tensor.numel() * tensor.element_size()
+
+
+LAYOUTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "transposed": lambda x: x.t(),
+    "every other": lambda x: x[:, ::2],
+    "expanded": lambda x: x[:1].expand(3, 6),
+    "conjugated": lambda x: x.to(torch.complex64).conj(),
+    "negated": lambda x: x.to(torch.complex64).conj().imag,
+    "needs a gradient": lambda x: x.clone().requires_grad_(),
+}
+
+
+@pytest.mark.parametrize("change", LAYOUTS.values(), ids=LAYOUTS)
+def test_every_layout(change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    tensor = change(torch.randn(4, 6))
+    assert bytes(copy_contents(tensor).data) == _bytes(tensor)
+
+
+@pytest.mark.parametrize("change", [lambda x: x, *LAYOUTS.values()], ids=["plain", *LAYOUTS])
+def test_the_copy_is_private(change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    base = torch.randn(4, 6)
+    tensor = change(base)
+    copied = copy_contents(tensor)
+    before = bytes(copied.data)
+    base.zero_()
+    tensor.detach().resolve_conj().resolve_neg()
+    with torch.no_grad():
+        if tensor.shape[0] != 3:  # an expanded tensor cannot be written
+            tensor.zero_()
+    assert bytes(copied.data) == before
+
+
+@pytest.mark.parametrize("payload", [b"", b"a", bytes(range(256)) * 33])
+def test_digests(payload: bytes) -> None:
+    contents = Contents(memoryview(payload), "torch.uint8", (len(payload),))
+    assert digest(contents, "md5") == hashlib.md5(payload).hexdigest()
+    assert digest(contents, "crc32") == f"{zlib.crc32(payload):08x}"
+    assert len(digest(contents, "crc32")) == 8

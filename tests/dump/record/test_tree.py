@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import enum
+from collections import OrderedDict, UserDict, namedtuple
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dump.record import tree
+from dump.record.tree import Plain, capture, tensors_of
+
+A, B, C = torch.ones(1), torch.ones(2), torch.ones(3)
+Pair = namedtuple("Pair", ["left", "right"])
+
+
+@dataclass
+class Output:
+    logits: torch.Tensor
+    states: list[torch.Tensor]
+    loss: float | None = None
+    late: int = field(init=False)
+
+
+class Mode(str, enum.Enum):
+    FAST = "fast"
+
+    def __str__(self) -> str:
+        raise AssertionError("a user's code must not run while recording")
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+class Odd:
+    def __repr__(self) -> str:
+        raise AssertionError("a user's code must not run while recording")
+
+
+def _names(thing: Any) -> Any:
+    return capture(thing, "input", on_tensor=lambda tensor, path: f"<{tensor.numel()} at {path}>")
+
+
+@pytest.mark.parametrize(
+    ("thing", "expected"),
+    [
+        (A, "<1 at input>"),
+        ((A, [B, 2.5]), ["<1 at input.0>", ["<2 at input.1.0>", 2.5]]),
+        ({"x": A, "y": {"z": B}, 3: C}, {"x": "<1 at input.x>", "y": {"z": "<2 at input.y.z>"}, "3": "<3 at input.3>"}),
+        (OrderedDict(x=A), {"x": "<1 at input.x>"}),
+        (UserDict(x=A), {"x": "<1 at input.x>"}),
+        (Pair(A, None), ["<1 at input.0>", None]),
+        (
+            Output(A, [B, C]),
+            {
+                "logits": "<1 at input.logits>",
+                "states": ["<2 at input.states.0>", "<3 at input.states.1>"],
+                "loss": None,
+                "late": None,
+            },
+        ),
+        ([], []),
+        ({}, {}),
+        ((True, 1, 2.5, "s", None), [True, 1, 2.5, "s", None]),
+        (torch.Size([2, 3]), [2, 3]),
+        (slice(1, None, 2), Plain("slice", [1, None, 2])),
+        (slice(A, 3), Plain("slice", [None, 3, None])),
+        (..., Plain("ellipsis", "...")),
+        (torch.float16, Plain("dtype", "torch.float16")),
+        (torch.device("cpu"), Plain("device", "cpu")),
+        (torch.strided, Plain("layout", "torch.strided")),
+        (torch.channels_last, Plain("memory_format", "torch.channels_last")),
+        (1 + 2j, Plain("complex", "(1+2j)")),
+        (Mode.FAST, Plain("Mode", "fast")),
+        (Level.HIGH, Plain("Level", 3)),
+        (np.float64(0.5), Plain("float64", 0.5)),
+        (np.int64(7), Plain("int64", 7)),
+        (np.bool_(True), Plain("bool" if np.__version__ >= "2" else "bool_", True)),
+        (Odd(), Plain("Odd", None)),
+        (Output, Plain("type", None)),
+        (np.zeros(3), Plain("ndarray", None)),
+        ({A.dtype}, Plain("set", None)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_capture(thing: Any, expected: Any) -> None:
+    assert _names(thing) == expected
+
+
+@pytest.mark.parametrize("wrap", [lambda x: [x], lambda x: {"k": x}, lambda x: (x,)])
+def test_what_nests_too_deep_is_named(wrap: Any) -> None:
+    thing: Any = A
+    for _ in range(tree.MAX_DEPTH):
+        thing = wrap(thing)
+    assert "at input" in str(_names(thing))
+    assert len(tensors_of(thing)) == 1
+    thing = wrap(thing)
+    assert "nested too deep" in str(_names(thing))
+    assert tensors_of(thing) == []
+
+
+def test_a_list_that_holds_itself_comes_to_an_end() -> None:
+    thing: list[Any] = [A]
+    thing.append(thing)
+    assert len(tensors_of(thing)) == tree.MAX_DEPTH
+    assert "nested too deep" in str(_names(thing))
+
+
+@pytest.mark.parametrize("make", [list, tuple, lambda items: dict(enumerate(items))])
+def test_what_a_long_container_leaves_out_is_counted(make: Any) -> None:
+    thing = make([1] * (tree.MAX_ITEMS + 5))
+    found = _names(thing)
+    assert len(found) == tree.MAX_ITEMS + 1
+    last = found[-1] if isinstance(found, list) else found["..."]
+    assert last == Plain("omitted", 5)
+
+
+@pytest.mark.parametrize("thing", [A, [A, {"x": B}, (C,)], Output(C, [B, A]), {"a": [A], "b": Pair(B, C)}, 3, None])
+def test_tensors_come_in_the_order_of_capture(thing: Any) -> None:
+    met: list[torch.Tensor] = []
+    capture(thing, "input", on_tensor=lambda tensor, path: met.append(tensor))
+    found = tensors_of(thing)
+    assert [id(tensor) for tensor in found] == [id(tensor) for tensor in met]
