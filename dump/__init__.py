@@ -16,15 +16,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .debugger import PrecisionDebugger, module_dump, module_dump_end
     from .seeding import seed_all
-    from .session import PrecisionDebugger, module_dump, module_dump_end
 
 __all__ = ["PrecisionDebugger", "module_dump", "module_dump_end", "seed_all"]
 
 _HOMES = {
-    "PrecisionDebugger": "session",
-    "module_dump": "session",
-    "module_dump_end": "session",
+    "PrecisionDebugger": "debugger",
+    "module_dump": "debugger",
+    "module_dump_end": "debugger",
     "seed_all": "seeding",
 }
 

@@ -5,16 +5,20 @@ Importing this imports no torch, so that `--help` is quick.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
+import typer.main
 
 from .config import DumpConfig, load_config, merge
 from .format.errors import AccError, ConfigError
@@ -22,6 +26,13 @@ from .format.errors import AccError, ConfigError
 if TYPE_CHECKING:
     from .session import Session
     from .writer import Written
+
+_HIGHEST_SEED = 2**32 - 1
+_INTERRUPTED = 130  # as a shell counts it: 128 and the number of the signal
+_OURS = str(Path(__file__).parent) + os.sep
+
+# What typer raises at wrong usage; it has its own copy of click since 0.21.
+_UsageError: Any = typer.BadParameter.__base__
 
 
 class Task(str, Enum):
@@ -56,11 +67,11 @@ CONTEXT = {
 
 HELP = """Run a training or inference script, unmodified, and record what every operator saw and produced.
 
-Without SCRIPT the built-in workload is recorded: one training step of a ResNet on synthetic data. Its flags are those
-of the usual ImageNet example (-a resnet50 -b 32 --gpu 1 --dummy).
+Without SCRIPT the built-in workload is recorded: one training step of a ResNet on synthetic data. Its flags
+are those of the usual ImageNet example (-a resnet50 -b 32 --gpu 1 --dummy); acc dump -- --help lists them.
 
-An optimizer step ends a step; in a script without optimizers each call of the outermost module is a step. Step 0 alone
-is recorded unless --step or config.json says otherwise. Flags win over config.json.
+An optimizer step ends a step; in a script without optimizers each call of the outermost module is a step.
+Step 0 alone is recorded unless --step or config.json says otherwise. Flags win over config.json.
 
 \b
 Examples:
@@ -82,47 +93,73 @@ class Start:
     faults: tuple[str, ...]
 
 
+class DumpCommand(typer.core.TyperCommand):
+    """The command line of `acc dump`: what follows SCRIPT or -m MODULE is the script's, as with python."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, self._ended_by_module(args))
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return ["[OPTIONS]", "[SCRIPT]", "[ARGS]..."]
+
+    def _ended_by_module(self, args: list[str]) -> list[str]:
+        takes_value = {flag: not getattr(option, "is_flag", False) for option in self.params for flag in option.opts}
+        index = 0
+        while index < len(args) and args[index].startswith("-") and args[index] != "--":
+            step = 2 if takes_value.get(args[index], False) else 1
+            if args[index] == "-m":
+                return [*args[: index + 2], "--", *args[index + 2 :]]
+            index += step
+        return args
+
+
+def add_to(app: typer.Typer, name: str | None = None) -> None:
+    """Make `acc dump` a command of `app`."""
+    app.command(name, cls=DumpCommand, help=HELP, context_settings=CONTEXT)(dump)
+
+
 def dump(
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[SCRIPT] [ARGS]...", help="The script, and its own arguments.")
+        list[str] | None,
+        typer.Argument(metavar="[SCRIPT] [ARGS]...", help="The script, and its own arguments."),
     ] = None,
     config: Annotated[Path | None, typer.Option("-c", "--config", help="A config.json, as msprobe's.")] = None,
     task: Annotated[Task | None, typer.Option(help="Record statistics, or whole tensors.")] = None,
     summary_mode: Annotated[SummaryMode | None, typer.Option(help="Statistics with sketch, or MD5 alone.")] = None,
     level: Annotated[Level | None, typer.Option(help="L0 modules, L1 API calls, mix both. [default: L1]")] = None,
     stack: Annotated[bool, typer.Option("-s", "--stack", help="Record where each call was made.")] = False,
-    dump_path: Annotated[
-        Path | None, typer.Option("-o", "--dump-path", help="Where to. [default: ./acc_dump]")
-    ] = None,
+    dump_path: Annotated[Path | None, typer.Option("-o", "--dump-path", help="Where to. [default: ./acc_dump]")] = None,
     step: Annotated[str | None, typer.Option(help="Steps, such as 0,2-4; 'all' for all. [default: 0]")] = None,
     rank: Annotated[str | None, typer.Option(help="Ranks, such as 0,4-7. [default: all]")] = None,
     api_list: Annotated[
-        list[str] | None, typer.Option("--list", help="Only calls whose name contains this; may be repeated.")
+        list[str] | None,
+        typer.Option("--list", help="Only calls whose name contains this; may be repeated."),
     ] = None,
     scope: Annotated[str | None, typer.Option(help="Only calls from FIRST to LAST: two names, a comma.")] = None,
     data_mode: Annotated[
         list[DataMode] | None, typer.Option(help="Only this direction or side; may be repeated.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed Python, numpy and torch before the script.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=_HIGHEST_SEED, help="Seed Python, numpy and torch before the script."),
+    ] = None,
     deterministic: Annotated[bool, typer.Option("--deterministic", help="Ask for deterministic kernels.")] = False,
     exit_after: Annotated[
         bool, typer.Option("--exit-after", help="End the script once the last wanted step is written.")
     ] = False,
-    module: Annotated[
-        str | None, typer.Option("-m", metavar="MODULE", help="Run a module, as python -m does.")
-    ] = None,
+    module: Annotated[str | None, typer.Option("-m", metavar="MODULE", help="Run a module, as python -m does.")] = None,
     simulated_npu: Annotated[
-        bool, typer.Option("--simulated-npu", help="Provide a simulated device 'npu' (CPU kernels underneath).")
+        bool, typer.Option("--simulated-npu", help="Provide a simulated device 'npu' (CPU kernels).")
     ] = False,
     simulated_fault: Annotated[
         list[str] | None,
-        typer.Option(metavar="OP=FAULT", help="Plant a fault in the simulated NPU, such as aten::gelu=bf16."),
+        typer.Option(metavar="OP=FAULT", help="Plant a fault in the simulated NPU: aten::gelu=bf16."),
     ] = None,
 ) -> None:
-    if exit_after and step == "all":
-        raise ConfigError("--exit-after: needs a last step, found --step all. Give steps such as --step 0-9.")
-    settings = load_config(config) if config is not None else DumpConfig(dump_path=Path("./acc_dump"), extra_info=False)
+    settings = DumpConfig(dump_path=Path("./acc_dump"), extra_info=False)
     default_step = "0" if config is None and step is None else None
+    if config is not None:
+        settings = load_config(config)
     settings = merge(
         settings,
         task=task and task.value,
@@ -136,6 +173,10 @@ def dump(
         scope=scope.split(",") if scope else None,
         data_mode=[mode.value for mode in data_mode] if data_mode else None,
     )
+    if exit_after and not settings.step:
+        raise ConfigError("--exit-after: needs a last step, found all steps. Give them, such as --step 0-9.")
+    if simulated_fault and not simulated_npu:
+        raise ConfigError("--simulated-fault: needs --simulated-npu.")
     for sentence in settings.ignored:
         _say(f"note: {sentence}")
     if default_step is not None:
@@ -145,37 +186,43 @@ def dump(
 
 
 def _record(config: DumpConfig, start: Start, arguments: list[str], module: str | None, *, exit_after: bool) -> int:
-    """Record, and tell what came of it; the script's exit status, or 2 where the dump could not be written."""
-    from . import launch
+    """Record, and tell what came of it: the script's exit status.  Raises where the dump cannot be written."""
+    from . import launch, workload
     from .session import Session
 
-    if start.faults and not start.simulated_npu:
-        raise ConfigError("--simulated-fault: needs --simulated-npu.")
     _prepare(start)
     began = time.perf_counter()
-
-    def closed(number: int, written: Written) -> None:
-        _say(
-            f"step {number}: {written.calls:,} calls, {written.tensors:,} tensors, {_bytes(written.nbytes)}"
-            f" in {written.folder}"
-        )
-
-    session = Session(config, finds_steps=True, exit_after=exit_after, on_step=closed)
-    is_builtin = module is None and (not arguments or arguments[0].startswith("-"))
+    session = Session(config, finds_steps=True, exit_after=exit_after, on_step=_tell_step)
+    target = launch.split_target(arguments, module)
+    if target is None:
+        options = _workload_options(arguments, start.seed)
     try:
-        if is_builtin:
-            status = _record_builtin(session, arguments)
+        if target is None:
+            status = launch.recorded(lambda: workload.train(options), session)
         else:
-            target = launch.split_target(arguments, module)
-            assert target is not None
             status = launch.run(target, session)
     except AccError:
         raise
+    except KeyboardInterrupt as error:
+        _show(error)
+        status = _INTERRUPTED
     except Exception as error:
-        # The script's own failure: shown as Python would show it, without our frames.  The dump is closed already.
-        traceback.print_exception(type(error), error, _without_our_frames(error.__traceback__))
+        _show(error)
         status = 1
-    return _report(session, time.perf_counter() - began, status)
+    _tell_all(session, time.perf_counter() - began)
+    return status
+
+
+def _workload_options(arguments: Sequence[str], seed: int | None) -> Any:
+    from . import workload
+
+    seeded = arguments if seed is None else ["--seed", str(seed), *arguments]
+    try:
+        return workload.parse(seeded)
+    except ConfigError as error:
+        known = {flag for option in typer.main.get_command(_app()).params for flag in option.opts}
+        close = [near for word in arguments for near in get_close_matches(word, known, n=1, cutoff=0.75)]
+        raise ConfigError(f"{error} Did you mean {close[0]}?" if close else str(error)) from error
 
 
 def _prepare(start: Start) -> None:
@@ -184,8 +231,9 @@ def _prepare(start: Start) -> None:
 
         sim.enable()
         for spec in start.faults:
-            sim.inject(sim.parse_fault(spec))
-        _say("the device 'npu' is simulated: CPU kernels underneath" + (", with a fault" if start.faults else ""))
+            sim.inject(spec)
+        faults = f", with the faults {', '.join(start.faults)}" if start.faults else ""
+        _say(f"the device 'npu' is simulated: CPU kernels underneath{faults}")
     if start.seed is not None:
         from .seeding import seed_all
 
@@ -196,55 +244,66 @@ def _prepare(start: Start) -> None:
         deterministic()
 
 
-def _record_builtin(session: Session, arguments: list[str]) -> int:
-    from . import workload
-    from .session import LastStepDone
-
-    complete = False
-    session.install()
-    session.start()
-    try:
-        workload.main(arguments)
-        complete = True
-    except LastStepDone:
-        complete = True
-    finally:
-        session.close(complete=complete)
-    return 0
-
-
-def _report(session: Session, seconds: float, status: int) -> int:
-    if session.failure is not None:
-        raise session.failure
-    if not session.written:
-        _say(
-            "nothing was recorded: no wanted step or rank was reached, or no call of torch was made while one was"
-        )
-        return status
-    calls = sum(part.calls for part in session.written)
-    tensors = sum(part.tensors for part in session.written)
-    nbytes = sum(part.nbytes for part in session.written)
-    root = session.written[0].folder.parent.parent
-    _say(f"dump: {root.absolute()}")
-    _say(f"{calls:,} calls, {tensors:,} tensors, {_bytes(nbytes)} in {seconds:.1f} s")
-    return status
+def _show(error: BaseException) -> None:
+    """The script's own failure, as Python would show it: by the hook in force, without frames of ours."""
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        link = todo.pop()
+        if link is not None and id(link) not in seen:
+            seen.add(id(link))
+            link.__traceback__ = _without_our_frames(link.__traceback__)
+            todo += [link.__cause__, link.__context__]
+    sys.excepthook(type(error), error, error.__traceback__)
 
 
 def _without_our_frames(trace: TracebackType | None) -> TracebackType | None:
-    """Skip the frames above the script's own."""
-    here = str(Path(__file__).parent)
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(here):
+    theirs: list[TracebackType] = []
+    while trace is not None:
+        if not trace.tb_frame.f_code.co_filename.startswith(_OURS):
+            theirs.append(trace)
         trace = trace.tb_next
-    return trace
+    rebuilt: TracebackType | None = None
+    for part in reversed(theirs):
+        rebuilt = TracebackType(rebuilt, part.tb_frame, part.tb_lasti, part.tb_lineno)
+    return rebuilt
+
+
+def _tell_step(number: int, written: Written) -> None:
+    amounts = f"{written.calls:,} calls, {written.tensors:,} tensors, {_bytes(written.nbytes)}"
+    _say(f"step {number}: {amounts} in {written.folder}")
+
+
+def _tell_all(session: Session, seconds: float) -> None:
+    """Where the dump is and how much it holds.  Raises what kept it from being written."""
+    if session.failure is not None:
+        raise session.failure
+    if not session.written:
+        _say(f"nothing was recorded: {_why_nothing(session)}")
+        return
+    calls = sum(part.calls for part in session.written)
+    tensors = sum(part.tensors for part in session.written)
+    nbytes = sum(part.nbytes for part in session.written)
+    _say(f"dump: {session.written[0].folder.parent.parent.absolute()}")
+    _say(f"{calls:,} calls, {tensors:,} tensors, {_bytes(nbytes)} in {seconds:.1f} s")
+
+
+def _why_nothing(session: Session) -> str:
+    if not session.wants_this_rank():
+        return "this rank was not asked for"
+    wanted = session.config.step
+    if wanted and session.current_step <= min(wanted):
+        return f"the script ended after {session.current_step} steps, before step {min(wanted)}"
+    return "no operator was called while a wanted step ran, or --list and --scope leave all of them out"
 
 
 def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    raise AssertionError("unreachable")
+    size, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
 
 
 def _say(text: str) -> None:
@@ -252,20 +311,31 @@ def _say(text: str) -> None:
     print(f"acc dump: {text}", file=sys.stderr, flush=True)
 
 
-def guarded(app: typer.Typer, arguments: list[str] | None = None) -> int:
+def guarded(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
     """Run a command; what the input is to blame for becomes one line on stderr and exit code 2."""
+    command = typer.main.get_command(app)
     try:
-        app(arguments, standalone_mode=True)
+        status = command(None if arguments is None else list(arguments), standalone_mode=False)
     except AccError as error:
         print(f"acc: error: {error}", file=sys.stderr)
         return 2
+    except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # since click 8.2; it holds the whole help
+            error.show()
+            return int(error.exit_code)
+        print(f"acc: error: {' '.join(error.format_message().split())}", file=sys.stderr)
+        return int(error.exit_code)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0
-    return 0
+    return status if isinstance(status, int) else 0
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """`python -m dump`."""
+def _app() -> typer.Typer:
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command(help=HELP, context_settings=CONTEXT)(dump)
-    return guarded(app, arguments)
+    add_to(app)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m dump`."""
+    return guarded(_app(), arguments)

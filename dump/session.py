@@ -1,12 +1,9 @@
-"""One recording session: wires interception, recording and writing together, step by step.
-
-`Session` is the mechanism; `PrecisionDebugger` is its face for scripts, with the names that users of msprobe know.
-"""
+"""One recording session: wires interception, recording and writing together, step by step."""
 
 from __future__ import annotations
 
-import atexit
 import os
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,14 +11,15 @@ from typing import Any
 import torch
 
 from . import device
-from .config import DumpConfig, load_config, merge
+from .config import DumpConfig
 from .format import FORMAT_VERSION, sketch
-from .format.errors import AccError, ConfigError
-from .format.layout import TENSOR_FOLDER, rank_folder
-from .intercept import apis
+from .format.errors import AccError, ConfigError, OutputError
+from .format.layout import DUMP_FILE, TENSOR_FOLDER, rank_folder
+from .intercept import apis, autograd, calls
 from .intercept.modules import ModuleCalls, ModuleTree
-from .intercept.optimizer import LiveOptimizers, OptimizerSteps
+from .intercept.optimizer import OptimizerSteps
 from .intercept.patching import Patches
+from .intercept.steps import StepFinder
 from .intercept.watch import Watch
 from .record import contents, tree
 from .record.recorder import Emission, Measured, StepRecorder
@@ -29,7 +27,7 @@ from .writer import StepWriter, Written
 
 
 class LastStepDone(BaseException):
-    """Raised out of the script's own step when the last wanted step is on disk and the user asked to stop there."""
+    """Raised out of the script's own step when the last wanted one is on disk, if the user asked for that."""
 
 
 class _Output:
@@ -42,6 +40,8 @@ class _Output:
     def _open(self) -> StepWriter | None:
         if self.writer is None:
             self.writer = self._session.open_writer()
+        elif self.writer.failure is not None:
+            self._session.stop()
         return self.writer
 
     def record(self, emission: Emission) -> None:
@@ -56,8 +56,10 @@ class _Output:
 class Session:
     """Records the wanted steps of this process.
 
-    With `finds_steps`, an optimizer step ends a step in training; in a script without optimizers the next call of the
-    outermost module does.  Otherwise the owner calls `start`, `stop` and `step`.
+    With `finds_steps` it is installed before a script's first line and finds the steps by itself
+    (`intercept.steps`); else the owner calls `start`, `stop` and `step`.  `on_step(number, written)` is told
+    of every step that is on disk.  What goes wrong with writing is kept in `failure`: recording stops, the
+    run goes on.  In a forked child (a data loader's worker) the session is as if it had never been started.
     """
 
     def __init__(
@@ -73,103 +75,112 @@ class Session:
         self.written: list[Written] = []
         self.failure: AccError | None = None
         self.modules = ModuleTree()
-        self._watch = Watch()
-        self._finds_steps = finds_steps
         self._exit_after = exit_after
         self._on_step = on_step
-        self._patches = Patches()
-        self._live = LiveOptimizers()
-        self._optimizers_made = False
-        self._root: torch.nn.Module | None = None
+        self._rank_id: int | None = None
         self._recorder: StepRecorder | None = None
         self._output: _Output | None = None
-        self._rank_id: int | None = None
-        self._installed = False
+        self._patches = Patches()
+        self._watch = Watch()
+        self._finder = StepFinder(self._watch, self._next_step) if finds_steps else None
         self._calls = ModuleCalls(
             self._watch,
             self.modules,
             records=config.level in ("L0", "mix"),
-            on_outermost=self._outermost if finds_steps else None,
+            on_outermost=self._outermost,
         )
         self._steps = OptimizerSteps(
-            self._watch, self.modules, after_step=self._stepped if finds_steps else None
+            self._watch, self.modules, after_step=self._finder.stepped if self._finder else None
         )
 
     # ---- on and off
 
     def install(self) -> None:
-        """Patch and hook torch.  Nothing of torch is touched before this."""
-        if self._installed:
+        """Patch and hook torch.  Nothing of torch is touched before this.
+
+        Raises ConfigError when another session of this process is installed, and with `finds_steps`
+        OutputError when a step that is wanted has been recorded before.
+        """
+        if self in _installed:
             return
-        self._installed = True
+        if _installed:
+            raise ConfigError(
+                "a recording runs already in this process. Run a script that makes a PrecisionDebugger with "
+                "python itself, not with acc dump."
+            )
+        if self._finder is not None:
+            self._claim_root()
+        _installed.add(self)
         device.detect_npu()
-        self._calls.install()
+        self._calls.install(self._patches)
         self._steps.install()
         if self.config.level in ("L1", "mix"):
-            apis.install(self._watch, self._patches)
-        if self._finds_steps:
-            self._watch.setting_up = True
-            self._follow_constructors()
+            apis.install(self._watch, self._patches, came_first=self._finder is not None)
+        if self._finder is not None:
+            self._finder.install(self._patches)
 
     def remove(self) -> None:
         """Put torch back exactly as it was."""
+        _installed.discard(self)
         self._patches.restore()
-        self._calls.remove()
+        self._calls.parameters.release()
         self._steps.remove()
-        self._installed = False
 
-    def _follow_constructors(self) -> None:
-        original = torch.optim.Optimizer.__init__
-        live = self._live
-
-        def noted(optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
-            original(optimizer, *args, **kwargs)
-            live.made(optimizer)
-            self._optimizers_made = True
-
-        self._patches.replace(torch.optim.Optimizer, "__init__", noted)
+    def forget(self) -> None:
+        """In a forked child: the files, and the thread that writes them, are the parent's."""
+        self.remove()
+        self._calls.forget()
+        self._watch.forget()
+        self._recorder = self._output = None
 
     # ---- recording
 
-    def start(self, models: Sequence[torch.nn.Module] = (), rank_id: int | None = None) -> None:
-        """Begin or go on recording the current step, if it is wanted."""
+    def start(self, models: Sequence[torch.nn.Module] = (), *, rank_id: int | None = None) -> None:
+        """Begin or go on recording the current step, if it is wanted.
+
+        Raises OutputError where its folder holds a dump already.
+        """
         self._rank_id = rank_id if rank_id is not None else self._rank_id
         for number, model in enumerate(models):
             self.modules.add_root(model, str(number) if len(models) > 1 else None)
-        if self.failure is not None or not self.wants(self.current_step):
+        if self.failure is not None or not self._wants_this_step() or not self.wants_this_rank():
             return
-        self.install()
         if self._recorder is None:
+            if self._finder is None:
+                _refuse_used(self._folder())
             self._output = _Output(self)
             self._recorder = StepRecorder(self.config, self._output)
-        self._watch.begin_step(self._recorder)
+        self.install()
+        self._watch.begin(self._recorder)
 
     def stop(self) -> None:
-        """Pause: calls are not recorded until `start`."""
-        self._watch.end_step()
+        """Pause: nothing is recorded until `start`."""
+        self._watch.pause()
 
-    def pause(self) -> None:
-        """Record no call that begins from here; gradients of earlier calls still come in."""
-        self._watch.gated = True
+    @property
+    def is_recording(self) -> bool:
+        return self._watch.recorder is not None
 
-    def resume(self) -> None:
-        self._watch.gated = False
+    def only(self, modules: Sequence[torch.nn.Module]) -> None:
+        """Record nothing outside the calls of `modules` and their backward; with none, everything again."""
+        self._calls.only(modules)
 
     def step(self, *, complete: bool = True) -> None:
         """End the current step, close its files, and count on."""
-        self.stop()
-        self._calls.end_step()
         recorder, output = self._recorder, self._output
         self._recorder = self._output = None
-        number = self.current_step
-        self.current_step += 1
         if recorder is None or output is None:
+            self.current_step += 1
             return
-        recorder.close()
+        self._watch.flush(recorder)
+        self._calls.parameters.release()
+        recorder.close()  # may still write, so the step is counted on after it
+        number, self.current_step = self.current_step, self.current_step + 1
+        trailer = self._trailer(recorder, complete=complete)
         if output.writer is None:
             return
         try:
-            written = output.writer.close(self._trailer(recorder, complete=complete))
+            written = output.writer.close(trailer)
         except AccError as error:
             self.failure = error
             return
@@ -177,65 +188,94 @@ class Session:
         if self._on_step is not None:
             self._on_step(number, written)
 
-    def save(self, variable: Any, name: str) -> None:
-        """Record any value under a name of the user's; a tensor's gradient follows when backward comes."""
+    def save(self, variable: Any, name: str, *, backward: bool = True) -> None:
+        """Record any value as `Saved.{name}.{n}`; the gradients of its tensors follow when backward comes."""
         recorder = self._watch.recorder
         if recorder is None:
             return
         key = f"Saved.{name}"
         call = f"{key}.{recorder.number(key)}"
+        owner = self._watch.owner
 
-        def forward() -> None:
+        def record() -> None:
             listed = list(variable) if isinstance(variable, (list, tuple)) else [variable]
-            body = {"input_args": [], "input_kwargs": {}, "output": recorder.wrote(listed, f"{call}.forward.output")}
-            recorder.emit(Emission(f"{call}.forward", body, self._watch.owner, recorder.take_stack()))
+            body: dict[str, Any] = {"input_args": [], "input_kwargs": {}}
+            body["output"] = recorder.wrote(listed, f"{call}.forward.output")
+            recorder.emit(Emission(f"{call}.forward", body, owner, recorder.take_stack()))
+            tensors = tree.tensors_of(variable)
+            border = autograd.output_border(tensors)
+            if backward and border.outputs:
+                sizes = (len(tensors), 0)
+                calls.follow_border(self._watch, border, recorder, name=f"{call}.backward", owner=None, sizes=sizes)
 
-        def arrived(gradient: torch.Tensor) -> None:
-            body = {"input": [recorder.read(gradient, f"{call}.backward.input.0")], "output": []}
-            recorder.emit(Emission(f"{call}.backward", body, None, None))
-
-        self._watch.guard(forward)
-        for tensor in tree.tensors_of(variable)[:1]:
-            if tensor.requires_grad and tensor.grad_fn is not None:
-                place = tensor.output_nr
-
-                def before_node(gradients: Sequence[torch.Tensor | None], place: int = place) -> None:
-                    gradient = gradients[place]
-                    if gradient is not None and self._watch.recorder is recorder:
-                        self._watch.guard(lambda: arrived(gradient))
-
-                tensor.grad_fn.register_prehook(before_node)
+        self._watch.guard(record)
 
     def close(self, *, complete: bool = True) -> None:
         """End recording for good: what is open is written to its end, torch is put back."""
-        self.step(complete=complete)
+        if self._recorder is not None:
+            self.step(complete=complete)
         self.remove()
-
-    def wants(self, step: int) -> bool:
-        return not self.config.step or step in self.config.step
 
     @property
     def finished(self) -> bool:
         """Is the last wanted step behind us?"""
         return bool(self.config.step) and self.current_step > max(self.config.step)
 
-    # ---- files
+    def _outermost(self, module: torch.nn.Module) -> None:
+        self._steps.drop_those_that_raised()
+        if self._finder is not None:
+            self._finder.outermost(module)
+
+    def _next_step(self) -> None:
+        self.step()
+        if self._exit_after and self.finished:
+            raise LastStepDone
+        self.start()
+
+    # ---- what is wanted, and where it goes
+
+    def _rank(self) -> int | None:
+        return self._rank_id if self._rank_id is not None else device.current_rank()
+
+    def wants_this_rank(self) -> bool:
+        return not self.config.rank or (self._rank() or 0) in self.config.rank
+
+    def _wants_this_step(self) -> bool:
+        return not self.config.step or self.current_step in self.config.step
+
+    def _folder(self) -> Path:
+        return rank_folder(Path(self.config.dump_path), step=self.current_step, rank=self._rank(), pid=os.getpid())
+
+    def _claim_root(self) -> None:
+        """Raise what would be raised when the run is over.  Without a rank, any dump of a wanted step is in
+        the way: its folder bears the number of a process that is gone."""
+        root, rank = Path(self.config.dump_path), self._rank()
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{root}: cannot be made ({error.strerror}). Give another dump_path.") from error
+        folder = "*" if rank is None else f"rank{rank}"
+        for found in sorted(root.glob(f"step*/{folder}/{DUMP_FILE}")):
+            number = found.parent.parent.name.removeprefix("step")
+            if not self.config.step or (number.isdecimal() and int(number) in self.config.step):
+                _refuse_used(found.parent)
 
     def open_writer(self) -> StepWriter | None:
-        """The writer for the current step, or None where this rank is not wanted or writing failed before."""
-        rank = self._rank_id if self._rank_id is not None else device.current_rank()
-        if self.failure is not None or (self.config.rank and (rank or 0) not in self.config.rank):
-            self._watch.recorder = None
-            return None
-        folder = rank_folder(Path(self.config.dump_path), step=self.current_step, rank=rank, pid=os.getpid())
-        try:
-            return StepWriter(
-                folder, self._header(folder), file_format=self.config.file_format, hash_name=self.config.hash
-            )
-        except AccError as error:
-            self.failure = error
-            self._watch.recorder = None
-            return None
+        """The writer for the current step; None, and recording stops, where this rank is not wanted or the
+        folder cannot be written."""
+        if self.failure is None and self.wants_this_rank():
+            folder = self._folder()
+            try:
+                return StepWriter(
+                    folder,
+                    self._header(folder),
+                    file_format=self.config.file_format,
+                    hash_name=self.config.hash,
+                )
+            except AccError as error:
+                self.failure = error
+        self.stop()
+        return None
 
     def _header(self, folder: Path) -> dict[str, object]:
         config = self.config
@@ -263,133 +303,22 @@ class Session:
             "coverage": {
                 "calls": recorder.calls,
                 "not_recordable": recorder.skipped,
-                "failed": self._watch.failures,
+                "failed": self._watch.take_failures(),
             },
         }
 
-    # ---- steps found without edits
 
-    def _stepped(self, optimizer: torch.optim.Optimizer) -> None:
-        self._optimizers_made = True
-        if self._live.ends_step(optimizer):
-            self._next_step()
-
-    def _outermost(self, module: torch.nn.Module) -> None:
-        self._watch.setting_up = False
-        if self._root is None:
-            self._root = module
-            return
-        if module is self._root and not self._optimizers_made:
-            self._next_step()
-
-    def _next_step(self) -> None:
-        self.step()
-        if self._exit_after and self.finished:
-            raise LastStepDone
-        self.start()
+def _refuse_used(folder: Path) -> None:
+    if (folder / DUMP_FILE).exists():
+        raise OutputError(f"{folder}: holds a dump already. Give another dump_path, or move it away.")
 
 
-class PrecisionDebugger:
-    """Record a run from inside its script.
-
-        debugger = PrecisionDebugger("config.json")
-        for batch in loader:
-            debugger.start(model)
-            loss = train(batch)
-            debugger.stop()
-            debugger.step()
-
-    One session a process: constructing again hands the open one out, and the methods may be called on the class.
-    Arguments given here win over config.json.  Raises ConfigError.
-    """
-
-    _session: Session | None = None
-    _instance: PrecisionDebugger | None = None
-
-    def __new__(cls, *_: Any, **__: Any) -> PrecisionDebugger:
-        if cls._instance is None:
-            cls._instance = super().__new__(cls)
-        return cls._instance
-
-    def __init__(
-        self,
-        config_path: str | os.PathLike[str] | None = None,
-        task: str | None = None,
-        dump_path: str | os.PathLike[str] | None = None,
-        level: str | None = None,
-        step: Sequence[int | str] | None = None,
-    ) -> None:
-        if type(self)._session is not None:
-            return
-        config = load_config(Path(config_path)) if config_path is not None else DumpConfig()
-        config = merge(
-            config, task=task, dump_path=None if dump_path is None else str(dump_path), level=level, step=None if step is None else list(step)
-        )
-        type(self)._session = Session(config)
-        atexit.register(type(self).close)
-
-    @classmethod
-    def _open(cls) -> Session:
-        if cls._session is None:
-            raise ConfigError("PrecisionDebugger: none has been made. Construct one with a config_path first.")
-        return cls._session
-
-    @classmethod
-    def start(
-        cls,
-        model: torch.nn.Module | Sequence[torch.nn.Module] | None = None,
-        token_range: Any = None,
-        rank_id: int | None = None,
-    ) -> None:
-        """Record from here.  `model` names the modules; without it the outermost module called does."""
-        if token_range is not None:
-            raise ConfigError("start: token_range is not offered. Use the `step` key: each forward call is a step.")
-        models = [] if model is None else [model] if isinstance(model, torch.nn.Module) else list(model)
-        cls._open().start(models, rank_id)
-
-    @classmethod
-    def stop(cls) -> None:
-        """Stop recording; `start` goes on in the same step."""
-        cls._open().stop()
-
-    @classmethod
-    def step(cls) -> None:
-        """The training step is over: its dump is closed, the next `start` begins a new one."""
-        session = cls._open()
-        session.step()
-        if session.failure is not None:
-            failure, session.failure = session.failure, None
-            raise failure
-
-    @classmethod
-    def save(cls, variable: Any, name: str, save_backward: bool = True) -> None:
-        """Record `variable` under `name`, and its gradient when backward comes."""
-        cls._open().save(variable.detach() if not save_backward and torch.is_tensor(variable) else variable, name)
-
-    @classmethod
-    def close(cls) -> None:
-        """End the session: open files are closed, torch is as it was.  Done by itself when Python exits."""
-        session, cls._session, cls._instance = cls._session, None, None
-        atexit.unregister(cls.close)
-        if session is not None:
-            session.close()
+_installed: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
-_gates: list[Any] = []
+def _forget_in_child() -> None:
+    for session in list(_installed):
+        session.forget()
 
 
-def module_dump(module: torch.nn.Module, dump_name: str) -> None:
-    """Record only what happens inside `module`, under the name `dump_name`, until `module_dump_end`."""
-    session = PrecisionDebugger._open()
-    session.modules.rename(module, dump_name)
-    _gates.append(module.register_forward_pre_hook(lambda *_: session.resume()))
-    _gates.append(module.register_forward_hook(lambda *_: session.pause()))
-    session.pause()
-
-
-def module_dump_end() -> None:
-    """Record everything again."""
-    for handle in _gates:
-        handle.remove()
-    _gates.clear()
-    PrecisionDebugger._open().resume()
+os.register_at_fork(after_in_child=_forget_in_child)

@@ -128,9 +128,7 @@ def _filters(value: Any, where: str, ignored: list[str]) -> tuple[str, ...]:
 def _scope(value: Any, where: str, ignored: list[str]) -> tuple[str, ...]:
     names = _texts(value, where, ignored)
     if len(names) not in (0, 2):
-        raise ConfigError(
-            f"{where}: expected two names, the first and the last to record, found {len(names)}."
-        )
+        raise ConfigError(f"{where}: expected two names, the first and the last to record, found {len(names)}.")
     return names
 
 
@@ -153,9 +151,7 @@ def _summary_mode(value: Any, where: str, ignored: list[str]) -> str:
     if "md5" in names and len(set(names)) > 1:
         raise ConfigError(f"{where}: 'md5' stands alone; remove it or the others.")
     if names and not {"statistics", "md5"} & set(names):
-        ignored.append(
-            f"{where}: max, min, mean and l2norm are all recorded; choosing among them has no effect."
-        )
+        ignored.append(f"{where}: max, min, mean and l2norm are all recorded; choosing among them has no effect.")
     return "md5" if "md5" in names else "statistics"
 
 
@@ -211,9 +207,7 @@ TOP: dict[str, Setting] = {
     "hash": _HASH,
     "dump_enable": Setting(
         "",
-        _refused(
-            "switching by this key is not done here; remove it and call start() and stop()", silent=(True,)
-        ),
+        _refused("switching by this key is not done here; remove it and call start() and stop()", silent=(True,)),
     ),
     "risk_level": Setting("", _no_effect("all calls are recorded, whatever their risk", silent=("ALL",))),
     "custom_op_namespaces": Setting("", _no_effect("custom operators are recorded without being named")),
@@ -232,9 +226,7 @@ SECTION: dict[str, Setting] = {
     "slice": Setting("", _no_effect("whole tensors are recorded", silent=([],))),
     "request_id": Setting("", _no_effect("requests are not told apart", silent=("",))),
     "diff_nums": Setting("", _no_effect("it belongs to msprobe's diff_check")),
-    "bench_path": Setting(
-        "", _no_effect("recording does not compare; use `acc compare` afterwards", silent=("",))
-    ),
+    "bench_path": Setting("", _no_effect("recording does not compare; use `acc compare` afterwards", silent=("",))),
     "backward_input": Setting("", _no_effect("kernels are not recorded", silent=([],))),
     "online_run_ut": Setting("", _no_effect("nothing is sent to another machine", silent=(False,))),
     "device": Setting("", _no_effect("where statistics are computed follows from the tensor")),

@@ -1,20 +1,26 @@
 """The built-in workload: one image-classification training step, a ResNet in plain torch on synthetic data.
 
-The flags are those of the usual ImageNet example (`-a resnet50 -b 32 --gpu 1 --dummy`), so that what works here works
-there.  Data are drawn on the CPU from a fixed seed: the same on every device.
+The flags are those of the usual ImageNet example (`-a resnet50 -b 32 --gpu 1 --dummy`), so that what works
+here works there.  Data are drawn on the CPU from a fixed seed: the same on every device.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import NoReturn
 
 import torch
 from torch import nn
 
 from .device import best_device
+from .format.errors import ConfigError
 
-_LAYERS = {"resnet18": (False, (2, 2, 2, 2)), "resnet34": (False, (3, 4, 6, 3)), "resnet50": (True, (3, 4, 6, 3))}
+_LAYERS = {
+    "resnet18": (False, (2, 2, 2, 2)),
+    "resnet34": (False, (3, 4, 6, 3)),
+    "resnet50": (True, (3, 4, 6, 3)),
+}
 
 
 class BasicBlock(nn.Module):
@@ -103,32 +109,58 @@ class ResNet(nn.Module):
         return self.fc(torch.flatten(self.avgpool(x), 1))  # type: ignore[no-any-return]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="acc dump -- (built-in workload)", description=__doc__.splitlines()[0])
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, by raising."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"built-in workload: {message}. Put a script's path before the script's own flags.")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, found {number}")
+    return number
+
+
+def _device(text: str) -> torch.device:
+    """A device that can be used here."""
+    try:
+        torch.empty(1, device=text)
+    except (RuntimeError, AssertionError) as error:  # CUDA is missing: AssertionError
+        reason = str(error).splitlines()[0]
+        raise argparse.ArgumentTypeError(f"device {text!r} cannot be used here ({reason})") from error
+    return torch.device(text)
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The workload's options.  Raises ConfigError."""
+    parser = _Parser(prog="acc dump -- (built-in workload)", description=str(__doc__).splitlines()[0])
     parser.add_argument("-a", "--arch", choices=sorted(_LAYERS), default="resnet50", help="network (resnet50)")
-    parser.add_argument("-b", "--batch-size", type=int, default=32, metavar="N", help="images a step (32)")
-    parser.add_argument("--steps", type=int, default=1, metavar="N", help="training steps (1)")
+    parser.add_argument("-b", "--batch-size", type=_count, default=32, metavar="N", help="images a step (32)")
+    parser.add_argument("--steps", type=_count, default=1, metavar="N", help="training steps (1)")
     parser.add_argument("--lr", type=float, default=0.1, help="learning rate (0.1)")
-    parser.add_argument("--image-size", type=int, default=224, metavar="N", help="height and width (224)")
-    parser.add_argument("--classes", type=int, default=1000, metavar="N", help="classes (1000)")
+    parser.add_argument("--image-size", type=_count, default=224, metavar="N", help="height and width (224)")
+    parser.add_argument("--classes", type=_count, default=1000, metavar="N", help="classes (1000)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and data (0)")
-    parser.add_argument("--device", default=None, help="npu, cuda or cpu (the first of them that is there)")
+    parser.add_argument(
+        "--device", type=_device, default=None, help="npu, cuda or cpu (the first of them that is there)"
+    )
     parser.add_argument("--gpu", type=int, default=None, help="accepted; one device is used")
     parser.add_argument("--dummy", action="store_true", help="accepted; the data are always synthetic")
-    return parser
+    return parser.parse_args(list(arguments))
 
 
-def main(arguments: Sequence[str] = ()) -> None:
-    """Train for `--steps` steps and print the losses."""
-    options = _parser().parse_args(list(arguments))
+def train(options: argparse.Namespace) -> None:
+    """Train for `options.steps` steps and print the losses."""
     torch.manual_seed(options.seed)
-    device = torch.device(options.device or best_device())
+    device = options.device or torch.device(best_device())
     model = ResNet(options.arch, options.classes).to(device)
     optimizer = torch.optim.SGD(model.parameters(), options.lr, momentum=0.9, weight_decay=1e-4)
     criterion = nn.CrossEntropyLoss()
     data = torch.Generator().manual_seed(options.seed + 1)
+    size = (options.batch_size, 3, options.image_size, options.image_size)
     for step in range(options.steps):
-        size = (options.batch_size, 3, options.image_size, options.image_size)
         images = torch.rand(size, generator=data).to(device)
         target = torch.randint(options.classes, (options.batch_size,), generator=data).to(device)
         loss = criterion(model(images), target)

@@ -1,9 +1,14 @@
 """What happened: the ways by which a run is watched, each undone exactly.
 
-`patching`   replace attributes and put them back
-`catalog`    which callables of torch are operators
-`apis`       API calls, by a light closure on the attribute
-`modules`    module calls and the module tree, by torch's global hooks
-`autograd`   gradients of a call, by hooks on its own autograd nodes
-`optimizer`  optimizer steps, by torch's global hooks
+`patching`    replace attributes and put them back
+`watch`       is anybody listening; the one guard between our work and the user's step
+`catalog`     which callables of torch are operators
+`apis`        API calls, by a light closure on the attribute
+`modules`     module calls and the module tree, by a stand-in for `torch.nn.Module.__call__`
+`calls`       one call of either kind between its beginning and its end
+`autograd`    gradients of a call, by hooks on its own autograd nodes
+`parameters`  gradients of a module's own parameters, by hooks on their accumulators
+`optimizer`   optimizer steps, by torch's global hooks
+`steps`       where an unmodified script's steps begin and end
+`scripting`   standing back while torch.jit and torch.compile read the user's source
 """

@@ -1,163 +1,133 @@
 """API calls: a light closure on each attribute that holds an operator.
 
-The closure costs well under a microsecond while nobody listens.  Inputs are captured before the call, since the call
-may write to them; an input whose version moved is recorded once more under `written`.
+The closure costs a fraction of a microsecond while nobody listens.  Calls inside a recorded call are not
+recorded: what the user called is.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, TypeAlias
 
 import torch
+from torch.overrides import handle_torch_function, has_torch_function
 
-from ..record import stack, tree
-from ..record.recorder import Emission
-from . import autograd, catalog
+from . import calls, catalog
 from .patching import Patches
-from .watch import Watch, backward_name
+from .scripting import let_scripts_compile, name_original
+from .watch import Watch
+
+Function: TypeAlias = "Callable[..., Any]"
+
+# Batch norms update their running statistics inside the kernel: where the first of the two stands.
+_BATCH_NORMS = {"Functional.batch_norm": 1, "Torch.batch_norm": 3, "Torch.native_batch_norm": 3}
+
+_is_traced_by_dynamo = torch.compiler.is_dynamo_compiling
 
 
-@dataclass(slots=True)
-class _Started:
-    """A call between its beginning and its end."""
+def install(watch: Watch, patches: Patches, *, came_first: bool) -> None:
+    """Wrap every operator of the catalog.
 
-    name: str
-    owner: str | None
-    tensors: list[torch.Tensor]
-    places: list[str]
-    versions: list[int]
-    body: dict[str, Any]
-    before: autograd.Before | None
-    stack: stack.RawStack | None
-    collective: bool
-
-
-def install(watch: Watch, patches: Patches) -> None:
-    """Wrap every operator of the catalog."""
-    calls = ApiCalls(watch)
-    for entry in catalog.operators():
-        original = getattr(entry.owner, entry.attribute)
-        patches.replace(entry.owner, entry.attribute, wrap(original, f"{entry.prefix}.{entry.api}", watch, calls))
+    `came_first` says that no code of the user's has run yet, so that whatever it will remember of torch's
+    functions are our stand-ins; else it may remember the originals.
+    """
+    stand_ins: dict[tuple[int, str], Function] = {}
+    originals: dict[Function, Function] = {}
+    for operator in catalog.operators():
+        original = getattr(operator.owner, operator.attribute)
+        key = f"{operator.prefix}.{operator.api}"
+        stand_in = stand_ins.get((id(original), key))
+        if stand_in is None:
+            stand_in = wrap(original, key, watch, came_first=came_first)
+            stand_ins[id(original), key] = stand_in
+            originals[stand_in] = original
+        patches.replace(operator.owner, operator.attribute, stand_in)
+    let_scripts_compile(originals, patches)
 
 
-def wrap(original: Callable[..., Any], key: str, watch: Watch, calls: ApiCalls) -> Callable[..., Any]:
+def wrap(original: Function, key: str, watch: Watch, *, came_first: bool) -> Function:
     """A stand-in for `original` that records its calls under `key` (`Torch.matmul`) while someone listens."""
 
     def recorded(*args: Any, **kwargs: Any) -> Any:
-        if not watch.listening() and not (watch.setting_up and watch.leaves_setup(args)):
+        if _is_traced_by_dynamo():
             return original(*args, **kwargs)
-        return calls.call(key, original, args, kwargs)
+        run = overridden if has_torch_function(args) and _is_users_override(args) else original
+        if watch.recorder is None or watch.busy:
+            return run(*args, **kwargs)
+        if watch.listening() or (watch.setting_up and _ends_setup(watch, args)):
+            return _record(watch, key, run, args, kwargs)
+        return run(*args, **kwargs)
 
-    try:
-        functools.update_wrapper(recorded, original)
-    except (AttributeError, TypeError):
-        recorded.__name__ = key.rpartition(".")[2]
+    def overridden(*args: Any, **kwargs: Any) -> Any:
+        """Tensor subclasses know functions by identity, so they get the one that they could learn."""
+        return handle_torch_function(recorded if came_first else original, args, *args, **kwargs)
+
+    recorded.__name__ = recorded.__qualname__ = key.rpartition(".")[2]
+    functools.update_wrapper(recorded, original)
+    name_original(recorded, original)
     return recorded
 
 
-class ApiCalls:
-    """Turns one API call into one forward record and, when backward comes, one backward record."""
+def _is_users_override(args: tuple[Any, ...]) -> bool:
+    """Does a `__torch_function__` outside torch answer this call?  Torch's own go by what its C++ hands out."""
+    mode: Any = torch.overrides._get_current_function_mode()  # type: ignore[no-untyped-call]
+    kinds = [] if mode is None else [type(mode)]
+    kinds += [type(arg) for arg in args if hasattr(type(arg), "__torch_function__")]
+    return any(kind.__module__.partition(".")[0] != "torch" for kind in kinds)
 
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
 
-    def call(
-        self, key: str, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        watch = self._watch
-        started: _Started | None = None
-        watch.busy = True
-        try:
-            try:
-                started = self._begin(key, args, kwargs)
-            except Exception as error:  # the edge of `Watch.guard`, spelled out to save a frame on every call
-                watch.failed(error)
-            output = original(*args, **kwargs)
-            if started is not None:
-                try:
-                    self._end(started, output, kwargs)
-                except Exception as error:
-                    watch.failed(error)
-            return output
-        finally:
-            watch.busy = False
+def _ends_setup(watch: Watch, args: tuple[Any, ...]) -> bool:
+    """A script's set-up (building the model, drawing its weights) ends with the first outermost module call,
+    or with the first call that builds a graph.  If this is such a call, it ends here."""
+    if watch.busy or not torch.is_grad_enabled():
+        return False
+    if not any(isinstance(arg, torch.Tensor) and arg.requires_grad for arg in args):
+        return False
+    watch.setting_up = False
+    return watch.listening()
 
-    def _begin(self, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Started | None:
-        watch, recorder = self._watch, self._watch.recorder
-        assert recorder is not None
-        name = f"{key}.{recorder.number(key)}.forward"
-        if not recorder.wanted(name):
-            return None
-        tensors: list[torch.Tensor] = []
-        places: list[str] = []
-        _note_places(args, "input", tensors, places)
-        _note_places(kwargs, "input", tensors, places)
-        body: dict[str, Any] = {}
-        if recorder.keeps("forward", "input"):
-            body["input_args"] = recorder.read(args, f"{name}.input")
-            body["input_kwargs"] = recorder.read(kwargs, f"{name}.input")
-        return _Started(
-            name,
-            watch.owner,
-            tensors,
-            places,
-            [-1 if tensor.is_inference() else tensor._version for tensor in tensors],
-            body,
-            autograd.before_call(tensors) if watch.backward_wanted else None,
-            recorder.take_stack(),
-            key.startswith("Distributed."),
-        )
 
-    def _end(self, started: _Started, output: Any, kwargs: dict[str, Any]) -> None:
-        watch, recorder = self._watch, self._watch.recorder
-        if recorder is None:
-            return
-        body = started.body
-        asynchronous = started.collective and bool(kwargs.get("async_op"))
-        if started.collective:
-            # A collective moves no version counter, and an asynchronous one writes after it returned.
-            for tensor in started.tensors:
-                recorder.touch(tensor)
-        outputs = tree.tensors_of(output)
-        if recorder.keeps("forward", "output"):
-            listed = list(output) if isinstance(output, (list, tuple)) else [output]
-            body["output"] = recorder.wrote(listed, f"{started.name}.output")
-            written = {} if asynchronous else self._written(started, outputs)
-            if written:
-                body["written"] = written
-        if asynchronous:
-            recorder.skipped["asynchronous collective: its result"] = (
-                recorder.skipped.get("asynchronous collective: its result", 0) + 1
+def _record(watch: Watch, key: str, run: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Make the call, one forward record of it, and, when backward comes, one backward record."""
+
+    def begin() -> calls.OpenCall | None:
+        assert watch.recorder is not None
+        name = f"{key}.{watch.recorder.number(key)}.forward"
+        return calls.begin(watch, name, args=args, kwargs=kwargs, owner=watch.owner)
+
+    call = watch.guard(begin)
+    watch.busy = True
+    try:
+        output = run(*args, **kwargs)
+    finally:
+        watch.busy = False
+    if call is not None:
+        watch.guard(
+            lambda: calls.finish(
+                watch,
+                call,
+                output,
+                writes_unseen=_writes_unseen(key, call, args, kwargs),
+                still_running=key.startswith("Distributed.") and _is_awaited(output),
             )
-        body["is_recompute"] = watch.recomputing()
-        recorder.emit(Emission(started.name, body, started.owner, started.stack))
-        watch.follow(started.before, outputs, backward_name(started.name), started.owner)
-
-    def _written(self, started: _Started, outputs: list[torch.Tensor]) -> dict[str, Any]:
-        """Inputs that the call changed and did not return."""
-        recorder = self._watch.recorder
-        assert recorder is not None
-        returned = {id(tensor) for tensor in outputs}
-        return {
-            place: recorder.wrote(tensor, f"{started.name}.{place}")
-            for tensor, place, version in zip(started.tensors, started.places, started.versions, strict=True)
-            if id(tensor) not in returned
-            and (started.collective or (version != -1 and tensor._version != version))
-        }
+        )
+    return output
 
 
-def _note_places(thing: Any, path: str, tensors: list[torch.Tensor], places: list[str], depth: int = 0) -> None:
-    """Tensors and their argument names, in the order that the record names them."""
-    if isinstance(thing, torch.Tensor):
-        tensors.append(thing)
-        places.append(path)
-    elif depth < tree.MAX_DEPTH:
-        if isinstance(thing, (list, tuple)):
-            for index, item in enumerate(thing[: tree.MAX_ITEMS]):
-                _note_places(item, f"{path}.{index}", tensors, places, depth + 1)
-        elif isinstance(thing, dict):
-            for key, item in thing.items():
-                _note_places(item, f"{path}.{key}", tensors, places, depth + 1)
+def _writes_unseen(key: str, call: calls.OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Collection[str]:
+    """The places of the arguments that `key` writes without moving their version counters."""
+    if key.startswith("Distributed."):
+        return call.places
+    if key not in _BATCH_NORMS:
+        return ()
+    training = args[5] if len(args) > 5 else kwargs.get("training", False)
+    first = _BATCH_NORMS[key]
+    positions = (f"input.{first}", f"input.{first + 1}")
+    return (*positions, "input.running_mean", "input.running_var") if training else ()
+
+
+def _is_awaited(output: Any) -> bool:
+    """Is this the handle of an asynchronous collective, which writes after it has returned?"""
+    works = output if isinstance(output, (list, tuple)) else [output]
+    return any(hasattr(work, "wait") for work in works)

@@ -1,9 +1,9 @@
 """Which callables of torch are operators: found by asking torch, less what only answers questions.
 
-torch.overrides lists every function that a tensor subclass can override, which is torch's own account of what is an
-operator.  From it go functions that read a tensor's metadata or state, and those whose outer call hides operators that
-matter more.  Constructors are not overridable and are added by name.  torch_npu's operators are asked for by
-enumeration, so that a new version brings its own.
+torch.overrides lists every function that a tensor subclass can override, which is torch's own account of
+what is an operator.  From it go functions that read a tensor's metadata or state, and those whose outer
+call hides operators that matter more.  Constructors are not overridable and are added by name.  torch_npu's
+operators are asked for by enumeration, so that a new version brings its own.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from __future__ import annotations
 import functools
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.utils import _device
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,50 +29,58 @@ class Operator:
     api: str
 
 
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 # Questions about a tensor, conversions to Python, and acts that move no data.
 _QUESTIONS = frozenset(
-    """
+    _words("""
     size stride dim ndimension numel nelement element_size storage_offset data_ptr const_data_ptr storage
-    untyped_storage _typed_storage storage_type is_contiguous is_complex is_floating_point is_signed is_conj is_neg
-    is_inference is_nonzero is_same_size is_set_to is_shared is_pinned is_coalesced is_distributed is_leaf get_device
-    qscheme q_scale q_zero_point q_per_channel_axis q_per_channel_scales q_per_channel_zero_points dense_dim
-    sparse_dim dim_order has_names names rename rename_ refine_names align_as align_to type type_as_string item tolist
-    numpy retain_grad register_hook register_post_accumulate_grad_hook requires_grad_ backward detach detach_ data
-    record_stream share_memory_ pin_memory as_subclass module_load reinforce apply_ map_ map2_ new set_ resize
-    resize_as can_cast result_type promote_types sym_float sym_int sym_max sym_min sym_not sym_ite sym_sqrt
-    set_module_load get_file_path typename is_storage is_tensor to_dlpack from_dlpack broadcast_shapes
-    resolve_conj resolve_neg
-    handle_torch_function has_torch_function has_torch_function_unary has_torch_function_variadic boolean_dispatch
+    untyped_storage storage_type is_contiguous is_complex is_floating_point is_signed is_conj is_neg
+    is_inference is_nonzero is_same_size is_set_to is_shared is_pinned is_coalesced is_distributed is_leaf
+    get_device qscheme q_scale q_zero_point q_per_channel_axis q_per_channel_scales
+    q_per_channel_zero_points dense_dim sparse_dim dim_order has_names names rename rename_ refine_names
+    align_as align_to type item tolist numpy retain_grad register_hook register_post_accumulate_grad_hook
+    requires_grad_ backward detach detach_ data record_stream share_memory_ pin_memory as_subclass
+    module_load reinforce apply_ map_ map2_ new set_ resize resize_as can_cast result_type promote_types
+    sym_float sym_int sym_max sym_min sym_not sym_ite sym_sqrt sym_sum get_file_path typename is_storage
+    is_tensor to_dlpack from_dlpack broadcast_shapes resolve_conj resolve_neg handle_torch_function
+    has_torch_function has_torch_function_unary has_torch_function_variadic boolean_dispatch
     assert_int_or_pair
-    """.split()
+    """)
 )
 _DUNDERS = frozenset(
     f"__{name}__"
-    for name in """
-    add radd iadd sub rsub isub mul rmul imul truediv rtruediv itruediv div rdiv idiv floordiv rfloordiv ifloordiv mod
-    rmod imod pow rpow ipow matmul rmatmul imatmul neg abs invert and rand iand or ror ior xor rxor ixor lshift rlshift
-    ilshift rshift rrshift irshift eq ne lt le gt ge getitem setitem
-    """.split()
+    for name in _words("""
+    add radd iadd sub rsub isub mul rmul imul truediv rtruediv itruediv div rdiv idiv floordiv rfloordiv
+    ifloordiv mod rmod imod pow rpow ipow matmul rmatmul imatmul neg abs invert and rand iand or ror ior xor
+    rxor ixor lshift rlshift ilshift rshift rrshift irshift eq ne lt le gt ge getitem setitem
+    """)
 )
-_CONSTRUCTORS = tuple(
-    """
-    tensor as_tensor asarray from_numpy frombuffer zeros zeros_like ones ones_like full full_like empty empty_like
-    empty_strided arange range linspace logspace eye tril_indices triu_indices complex polar rand rand_like randn
-    randn_like sparse_coo_tensor scalar_tensor vander randint randint_like randperm normal bernoulli multinomial poisson
-    hann_window hamming_window blackman_window bartlett_window kaiser_window
-    """.split()
-)
-_COLLECTIVES = tuple(
-    """
+_CONSTRUCTORS = _words("""
+    tensor as_tensor asarray from_numpy frombuffer zeros zeros_like ones ones_like full full_like empty
+    empty_like empty_strided arange range linspace logspace eye tril_indices triu_indices complex polar rand
+    rand_like randn randn_like sparse_coo_tensor scalar_tensor vander randint randint_like randperm normal
+    bernoulli multinomial poisson hann_window hamming_window blackman_window bartlett_window kaiser_window
+    """)
+_COLLECTIVES = _words("""
     send recv isend irecv broadcast all_reduce reduce all_gather gather scatter reduce_scatter
-    _reduce_scatter_base _all_gather_base all_to_all_single all_to_all all_gather_into_tensor reduce_scatter_tensor
-    batch_isend_irecv
-    """.split()
-)
-_RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
+    _reduce_scatter_base _all_gather_base all_to_all_single all_to_all all_gather_into_tensor
+    reduce_scatter_tensor batch_isend_irecv
+    """)
+_RECURRENT = _words("lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell")
+_SPARSE = _words("mm addmm sampled_addmm softmax log_softmax sum")
+_FUSED_LAYERS = _words("_native_multi_head_attention _transformer_encoder_layer_fwd")  # torch.nn in eval mode
+
 
 def operators() -> tuple[Operator, ...]:
-    """Every operator that can be wrapped in this process now."""
+    """Every operator that can be wrapped in this process now.
+
+    An operator that torch holds in two places under one name (`torch._C._nn.linear` is
+    `torch.nn.functional.linear`) stands here twice.
+    """
+    _device._device_constructors()  # a table by identity, made once: it must not be made of stand-ins
     return (*_torch_operators(), *_npu_operators())
 
 
@@ -87,27 +96,35 @@ def _enumerate() -> Iterator[Operator]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         overridable = torch.overrides.get_overridable_functions()
-    functional = torch.nn.functional
-    for name in sorted({f.__name__ for f in overridable[functional]} | _public_callables(functional)):
-        yield from _one(functional, name, "Functional", name)
+    yield from _functional(overridable[torch.nn.functional])
     names = {f.__name__ for namespace in (torch, torch.functional) for f in overridable[namespace]}
     in_place = {name for name in dir(torch._C._VariableFunctions) if name.endswith("_") and name[0] != "_"}
-    for name in sorted(names | in_place | set(_CONSTRUCTORS)):
-        yield from _one(torch, name, "Torch", name)
+    yield from _in(torch, names | in_place | set(_CONSTRUCTORS), "Torch")
+    yield from _in(torch, _FUSED_LAYERS, "Torch", private=True)
     for module in (torch.linalg, torch.fft, torch.special):
         short = module.__name__.rpartition(".")[2]
-        for function in overridable[module]:
-            name = function.__name__.removeprefix(f"{short}_")
-            yield from _one(module, name, "Torch", f"{short}.{name}")
+        names = {f.__name__.removeprefix(f"{short}_") for f in overridable[module]}
+        yield from _in(module, names, "Torch", within=f"{short}.")
+    yield from _in(torch.sparse, _SPARSE, "Torch", within="sparse.")
     methods = {id(f) for f in overridable[torch.Tensor]}
-    for name in sorted(dir(torch.Tensor)):
-        if name in _DUNDERS or (not name.startswith("__") and id(getattr(torch.Tensor, name)) in methods):
-            yield from _one(torch.Tensor, name, "Tensor", name)
-    for name in _RECURRENT:
-        yield from _one(torch._VF, name, "VF", name)
+    names = {
+        name for name in dir(torch.Tensor) if not name.startswith("__") and id(getattr(torch.Tensor, name)) in methods
+    }
+    yield from _in(torch.Tensor, names | {"npu"}, "Tensor")
+    yield from _in(torch.Tensor, _DUNDERS, "Tensor", private=True)
+    yield from _in(torch._VF, _RECURRENT, "VF")
     if torch.distributed.is_available():
-        for name in _COLLECTIVES:
-            yield from _one(torch.distributed, name, "Distributed", name)
+        yield from _in(torch.distributed, _COLLECTIVES, "Distributed", private=True)
+
+
+def _functional(overridable: Iterable[Any]) -> Iterator[Operator]:
+    functional, kernels = torch.nn.functional, torch._C._nn
+    for operator in _in(functional, {f.__name__ for f in overridable} | _public_callables(functional), "Functional"):
+        yield operator
+        # Subclasses are handed the function that C++ finds in torch._C._nn, and compare it with this one.
+        original = getattr(functional, operator.attribute)
+        if getattr(kernels, operator.attribute, None) is original:
+            yield Operator(kernels, operator.attribute, operator.prefix, operator.api)
 
 
 def _public_callables(module: Any) -> set[str]:
@@ -115,28 +132,25 @@ def _public_callables(module: Any) -> set[str]:
     return {
         name
         for name, thing in vars(module).items()
-        if not name.startswith("_")
-        and callable(thing)
-        and not isinstance(thing, type)
-        and getattr(thing, "__module__", None) in (module.__name__, None, "torch._C._nn", "torch")
+        if getattr(thing, "__module__", None) in (module.__name__, None, "torch._C._nn", "torch")
     }
 
 
-def _one(owner: Any, attribute: str, prefix: str, api: str) -> Iterator[Operator]:
-    if attribute in _QUESTIONS:
-        return
-    if attribute.startswith("_") and not attribute.startswith("__") and prefix != "Distributed":
-        return
-    thing = getattr(owner, attribute, None)
-    if callable(thing) and not isinstance(thing, type):
-        yield Operator(owner, attribute, prefix, api)
+def _in(
+    owner: Any, names: Iterable[str], prefix: str, *, within: str = "", private: bool = False
+) -> Iterator[Operator]:
+    """The operators among the attributes `names` of `owner`; a leading underscore is left out unless asked
+    for."""
+    for name in sorted(names):
+        if name in _QUESTIONS or (name.startswith("_") and not private):
+            continue
+        thing = getattr(owner, name, None)
+        if callable(thing) and not isinstance(thing, type):
+            yield Operator(owner, name, prefix, f"{within}{name}")
 
 
 def _npu_operators() -> Iterator[Operator]:
-    """torch_npu's own operators, where it is loaded: whatever `torch.ops.npu` has that `torch_npu` hands out."""
+    """torch_npu's own operators, where it is loaded: what `torch.ops.npu` has and `torch_npu` hands out."""
     torch_npu = sys.modules.get("torch_npu")
-    if torch_npu is None:
-        return
-    for name in dir(torch.ops.npu):
-        if not name.startswith("_") and callable(getattr(torch_npu, name, None)):
-            yield Operator(torch_npu, name, "NPU", name)
+    if torch_npu is not None:
+        yield from _in(torch_npu, dir(torch.ops.npu), "NPU")

@@ -1,98 +1,107 @@
-"""Module calls and the module tree, by torch's global module hooks: no edit to the script, none to the model.
+"""Module calls, by a stand-in for `torch.nn.Module.__call__`: no edit to the script, none to the model.
 
-A module's name is its path in the outermost module called.  The outermost module itself has no path and no record of
-its own, as in msprobe.  Its hooks only push and pop at level L1, so that every call knows its module at every level.
+A stand-in sees what global forward hooks do not: keyword arguments before the call writes to them, and every
+way out of it.  At level L1 it records nothing, and yet every API call knows the module call it ran in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import weakref
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch.nn.modules import module as torch_module
 
-from ..record import stack, tree
-from ..record.recorder import Emission, StepRecorder
-from . import autograd
-from .watch import Watch, backward_name
+from . import calls
+from .parameters import ParameterGradients
+from .patching import Patches
+from .watch import Watch, in_backward
 
-
-@dataclass(slots=True)
-class _Frame:
-    """A module call between its beginning and its end."""
-
-    module: torch.nn.Module
-    name: str | None
-    recorder: StepRecorder | None
-    recorded: bool
-    body: dict[str, Any]
-    tensors: list[torch.Tensor]
-    before: autograd.Before | None
-    stack: stack.RawStack | None
+_is_traced_by_dynamo = torch.compiler.is_dynamo_compiling
 
 
 class ModuleTree:
     """Names of modules: the paths below each outermost module met so far.
 
-    The first tree's paths stand alone.  A later outermost module (a loss, a second network) is named for its class,
-    with a number if that name is taken.
+    The first tree that has parameters is the model: its paths stand alone.  Every other outermost module (a
+    loss, a second network) is named for its class, with a number if that name is taken.  No module is kept
+    alive by being known.
     """
 
     def __init__(self) -> None:
-        self._paths: dict[torch.nn.Module, str] = {}
-        self._roots: dict[torch.nn.Module, str] = {}
-        self._parameters: dict[int, str] = {}
+        self._paths: weakref.WeakKeyDictionary[torch.nn.Module, str] = weakref.WeakKeyDictionary()
+        self._roots: weakref.WeakKeyDictionary[torch.nn.Module, str] = weakref.WeakKeyDictionary()
+        self._has_model = False
 
     def add_root(self, root: torch.nn.Module, prefix: str | None = None) -> None:
+        """Name `root` and all below it, if they have no names yet."""
         if root in self._roots:
             return
         if prefix is None:
-            prefix = "" if not self._roots else self._free_prefix(type(root).__name__)
+            is_model = not self._has_model and has_parameters(root)
+            self._has_model = self._has_model or is_model
+            prefix = "" if is_model else self._free_prefix(type(root).__name__)
         self._roots[root] = prefix
-        for path, module in root.named_modules():
-            self._paths.setdefault(module, ".".join(part for part in (prefix, path) if part))
-        for name, parameter in root.named_parameters():
-            self._parameters.setdefault(id(parameter), ".".join(part for part in (prefix, name) if part))
+        self._name_below(root, prefix)
 
     def rename(self, module: torch.nn.Module, name: str) -> None:
         """Give `module` a name of the user's; what lies below it is named after it."""
         for path, member in module.named_modules():
-            self._paths[member] = ".".join(part for part in (name, path) if part)
+            self._paths[member] = _joined(name, path)
+
+    def meet(self, module: torch.nn.Module) -> None:
+        """`module` is called from outside all others: a root, unless it is part of one."""
+        if module not in self._paths:
+            self.add_root(module)
+
+    def path(self, module: torch.nn.Module, *, within: torch.nn.Module | None = None) -> str:
+        """The module's path: "" for the model itself.
+
+        One that joined the tree after its root was met is looked for again, and one that was never registered
+        is named below the module `within` that calls it.
+        """
+        found = self._paths.get(module)
+        if found is None:
+            for root, prefix in self._roots.items():
+                self._name_below(root, prefix)
+            parent = "" if within is None else self._paths.get(within, "")
+            found = self._paths.setdefault(module, _joined(parent, type(module).__name__))
+        return found
+
+    def parameter_names(self) -> dict[int, str]:
+        """The name in its model of every parameter, by the parameter's id."""
+        names: dict[int, str] = {}
+        for root, prefix in self._roots.items():
+            for name, parameter in root.named_parameters():
+                names.setdefault(id(parameter), _joined(prefix, name))
+        return names
+
+    def _name_below(self, root: torch.nn.Module, prefix: str) -> None:
+        for path, module in root.named_modules():
+            self._paths.setdefault(module, _joined(prefix, path))
 
     def _free_prefix(self, name: str) -> str:
         taken = set(self._roots.values())
-        number = 1
-        candidate = name
+        number, candidate = 1, name
         while candidate in taken:
             number += 1
             candidate = f"{name}{number}"
         return candidate
 
-    def knows(self, module: torch.nn.Module) -> bool:
-        return module in self._paths
 
-    def is_root(self, module: torch.nn.Module) -> bool:
-        return module in self._roots
+def has_parameters(module: torch.nn.Module) -> bool:
+    return next(module.parameters(), None) is not None
 
-    def path(self, module: torch.nn.Module, parent: str) -> str:
-        """The module's path; one that joined the tree after its root was met is looked for again, and one that was
-        never registered is named below the module that called it."""
-        found = self._paths.get(module)
-        if found is None:
-            for root, prefix in self._roots.items():
-                for path, member in root.named_modules():
-                    self._paths.setdefault(member, ".".join(part for part in (prefix, path) if part))
-            found = self._paths.setdefault(module, ".".join(part for part in (parent, type(module).__name__) if part))
-        return found
 
-    def parameter_name(self, parameter: torch.Tensor) -> str | None:
-        return self._parameters.get(id(parameter))
+def _joined(*parts: str) -> str:
+    return ".".join(part for part in parts if part)
 
 
 class ModuleCalls:
-    """The global hooks.  Install once for a session; `remove` takes them away."""
+    """Follows every module call, and records it where `records` says so.
+
+    `on_outermost(module)` is told of each call of a module that is not within another's.
+    """
 
     def __init__(
         self,
@@ -100,139 +109,88 @@ class ModuleCalls:
         modules: ModuleTree,
         *,
         records: bool,
-        on_outermost: Callable[[torch.nn.Module], None] | None = None,
-        after_outermost: Callable[[torch.nn.Module], None] | None = None,
+        on_outermost: Callable[[torch.nn.Module], None],
     ) -> None:
         self._watch = watch
         self._tree = modules
         self._records = records
         self._on_outermost = on_outermost
-        self._after_outermost = after_outermost
-        self._frames: list[_Frame] = []
-        self._leaves: dict[Any, Any] = {}
-        self._handles: list[Any] = []
+        self._open: list[torch.nn.Module] = []
+        self._gates: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
+        self.parameters = ParameterGradients(watch)
 
-    def install(self) -> None:
-        self._handles = [
-            torch_module.register_module_forward_pre_hook(self._enter),
-            torch_module.register_module_forward_hook(self._leave, with_kwargs=True, always_call=True),
-        ]
+    def install(self, patches: Patches) -> None:
+        original = torch.nn.Module.__call__
+        watch, follow, opened = self._watch, self._follow, self._open
 
-    def remove(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-        self.end_step()
+        def __call__(self: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
+            is_idle = watch.busy or (watch.recorder is None and opened)
+            if _is_traced_by_dynamo() or is_idle or not watch.is_our_thread():
+                return original(self, *args, **kwargs)
+            return follow(original, self, args, kwargs)
 
-    def end_step(self) -> None:
-        """Take our hooks off the leaves: under DDP they outlive the step's graph."""
-        for handle in self._leaves.values():
-            handle.remove()
-        self._leaves.clear()
+        patches.replace(torch.nn.Module, "__call__", __call__)
 
-    def _enter(self, module: torch.nn.Module, args: tuple[Any, ...]) -> None:
+    def only(self, modules: Iterable[torch.nn.Module]) -> None:
+        """Record nothing outside the calls of `modules`; with none, record everything again."""
+        self._gates = weakref.WeakSet(modules)
+        self._watch.gated = bool(self._gates)
+
+    def forget(self) -> None:
+        """Drop all that is open, in a child process that has inherited it."""
+        self._open.clear()
+        self.parameters.release()
+
+    def _follow(
+        self,
+        original: Callable[..., Any],
+        module: torch.nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
         watch = self._watch
-        if watch.busy or torch.compiler.is_compiling():
-            return
-        if not self._frames and self._on_outermost is not None:
+        if not self._open and not in_backward():
+            watch.guard(lambda: self._tree.meet(module))
             self._on_outermost(module)
-        if watch.recorder is not None and not watch.listening():
-            return
-        if not self._frames and not self._tree.knows(module):
-            self._tree.add_root(module)
-        frame = _Frame(module, None, watch.recorder, False, {}, [], None, None)
-        self._frames.append(frame)
+        opens_gate = watch.gated and module in self._gates
+        if opens_gate:
+            watch.gated = False
+        depth = len(self._open)
+        call, name = self._begin(module, args, kwargs) if watch.listening() else (None, watch.owner)
+        self._open.append(module)
+        watch.modules.append(name)
         try:
-            if watch.recorder is not None and not self._tree.is_root(module):
-                watch.guard(lambda: self._begin(frame, args))
+            output = original(module, *args, **kwargs)
+            if call is not None:
+                watch.guard(lambda: self._finish(module, call, output))
+            return output
         finally:
-            watch.modules.append(frame.name if frame.name is not None else watch.owner)
+            del self._open[depth:], watch.modules[depth:]
+            if opens_gate:
+                watch.gated = bool(self._gates)
 
-    def _begin(self, frame: _Frame, args: tuple[Any, ...]) -> None:
-        watch, recorder = self._watch, frame.recorder
-        assert recorder is not None
-        parent = self._tree.path(self._frames[-2].module, "") if len(self._frames) > 1 else ""
-        path = self._tree.path(frame.module, parent)
-        key = f"Module.{path}.{type(frame.module).__name__}"
-        name = f"{key}.forward.{recorder.number(key)}"
-        frame.name = name
-        if not self._records or not recorder.wanted(name):
-            return
-        frame.recorded = True
-        if recorder.keeps("forward", "input"):
-            frame.body["input_args"] = recorder.read(args, f"{name}.input")
-        frame.tensors = tree.tensors_of(args)
-        frame.before = autograd.before_call(frame.tensors)
-        frame.stack = recorder.take_stack()
-
-    def _leave(
-        self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
-    ) -> None:
+    def _begin(
+        self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[calls.OpenCall | None, str | None]:
+        """The call, where it is recorded; its name, or that of the call around it where it has none."""
         watch = self._watch
-        if watch.busy or torch.compiler.is_compiling() or not self._frames:
-            return
-        if self._frames[-1].module is not module:
-            return
-        frame = self._frames.pop()
-        watch.modules.pop()
-        if frame.recorded and frame.recorder is watch.recorder:
-            watch.guard(lambda: self._end(frame, kwargs, output))
-        if not self._frames and self._after_outermost is not None:
-            self._after_outermost(module)
 
-    def _end(self, frame: _Frame, kwargs: dict[str, Any], output: Any) -> None:
-        watch, recorder = self._watch, frame.recorder
-        name = frame.name
-        assert recorder is not None
-        assert name is not None
-        body, module = frame.body, frame.module
-        if recorder.keeps("forward", "input"):
-            body["input_kwargs"] = recorder.read(kwargs, f"{name}.input")
-            own = {key: value for key, value in module._parameters.items() if value is not None}
-            body["parameters"] = recorder.read(own, f"{name}.parameters")
-        outputs = tree.tensors_of(output)
-        if recorder.keeps("forward", "output"):
-            listed = list(output) if isinstance(output, (list, tuple)) else [output]
-            body["output"] = recorder.wrote(listed, f"{name}.output")
-        body["is_recompute"] = watch.recomputing()
-        recorder.emit(Emission(name, body, watch.owner, frame.stack))
-        border = watch.follow(frame.before, outputs, backward_name(name), watch.owner)
-        if border is not None and recorder.keeps("backward", "output"):
-            self._follow_parameters(module, name, border.leaves, recorder)
+        def begin() -> tuple[calls.OpenCall | None, str | None]:
+            recorder = watch.recorder
+            assert recorder is not None
+            path = self._tree.path(module, within=self._open[-1] if self._open else None)
+            if not path and not module._parameters:
+                return None, watch.owner  # all that the model itself has to show, its parts show
+            key = f"{_joined('Module', path, type(module).__name__)}.forward"
+            name = f"{key}.{recorder.number(key)}"
+            if not self._records:
+                return None, name
+            return calls.begin(watch, name, args=args, kwargs=kwargs, owner=watch.owner), name
 
-    def _follow_parameters(
-        self, module: torch.nn.Module, name: str, leaves: Sequence[Any], recorder: StepRecorder
-    ) -> None:
-        """Record the gradients of the module's own parameters when autograd delivers them."""
-        own = {id(value): key for key, value in module._parameters.items() if value is not None}
-        nodes = {
-            node: own[id(node.variable)]
-            for node in leaves
-            if node not in self._leaves and id(node.variable) in own
-        }
-        if not nodes:
-            return
-        owner = backward_name(name)
-        base = f"{name.rpartition('.forward.')[0]}.parameters_grad"
-        gradients: dict[str, Any] = {}
+        return watch.guard(begin) or (None, watch.owner)
 
-        def arrived(key: str, gradient: torch.Tensor) -> None:
-            if self._watch.recorder is not recorder:
-                return
-            gradients[key] = [recorder.read(gradient, f"{base}.{key}")]
-            if len(gradients) == len(nodes):
-                recorder.emit(Emission(f"{base}.{recorder.number(base)}", dict(gradients), owner, None))
-                gradients.clear()
-
-        for node, key in nodes.items():
-            self._leaves[node] = node.register_prehook(self._on_leaf(arrived, key))
-
-    def _on_leaf(
-        self, arrived: Callable[[str, torch.Tensor], None], key: str
-    ) -> Callable[[autograd.Gradients], None]:
-        def before_accumulating(gradients: autograd.Gradients) -> None:
-            gradient = gradients[0]
-            if gradient is not None:
-                self._watch.guard(lambda: arrived(key, gradient))
-
-        return before_accumulating
+    def _finish(self, module: torch.nn.Module, call: calls.OpenCall, output: Any) -> None:
+        own = {key: value for key, value in module._parameters.items() if value is not None}
+        border = calls.finish(self._watch, call, output, parameters=own)
+        if border is not None and own:
+            self.parameters.follow(call, own, border.leaves)

@@ -1,36 +1,56 @@
 """Optimizer steps, by torch's global step hooks: gradients and old parameters in, new parameters out.
 
-A step is one call in the record (`Optimizer.AdamW.0.forward`), so that a wrong constant shows where it acts and not as
-parameters that differ a step later.  The operators inside a step are not recorded one by one, unless the step has a
-closure, which runs the model again.
+A step is one call in the record (`Optimizer.AdamW.0.forward`), so that a wrong constant shows where it acts
+and not as parameters that differ a step later.  The operators inside a step are not recorded one by one,
+unless the step has a closure, which runs the model again.
 """
 
 from __future__ import annotations
 
-import weakref
+import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import torch
 from torch.optim import optimizer as torch_optimizer
 
 from ..record import stack
-from ..record.recorder import Emission
+from ..record.recorder import Emission, StepRecorder
 from .modules import ModuleTree
 from .watch import Watch
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenStep:
+    """An optimizer step that has begun; `recorder` is None where it is not recorded.  `frame` is torch's, that
+    runs it."""
+
+    frame: FrameType
+    optimizer: torch.optim.Optimizer
+    mutes: bool
+    recorder: StepRecorder | None
+    name: str
+    body: dict[str, Any]
+    stack: stack.RawStack | None
 
 
 class OptimizerSteps:
     """The global hooks.  `after_step(optimizer)` is told of every finished step, recorded or not."""
 
     def __init__(
-        self, watch: Watch, modules: ModuleTree, after_step: Callable[[torch.optim.Optimizer], None] | None = None
+        self,
+        watch: Watch,
+        modules: ModuleTree,
+        *,
+        after_step: Callable[[torch.optim.Optimizer], None] | None = None,
     ) -> None:
         self._watch = watch
         self._tree = modules
         self._after_step = after_step
         self._handles: list[Any] = []
-        self._started: dict[int, tuple[str, dict[str, Any], stack.RawStack | None]] = {}
+        self._open: list[_OpenStep] = []
 
     def install(self) -> None:
         self._handles = [
@@ -42,69 +62,96 @@ class OptimizerSteps:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._started.clear()
+        self.forget()
+
+    def forget(self) -> None:
+        self._open.clear()
+        self._watch.muted = False
 
     def _before(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not self._watch.listening():
-            return
-        self._watch.guard(lambda: self._begin(optimizer))
-        has_closure = kwargs.get("closure") is not None or any(callable(a) for a in args if a is not optimizer)
-        self._watch.muted = not has_closure
+        self.drop_those_that_raised()
+        has_closure = kwargs.get("closure") is not None or any(callable(argument) for argument in args[1:])
+        begun = None
+        if self._watch.listening() and not self._is_open(optimizer):
+            begun = self._watch.guard(lambda: self._begin(optimizer))
+        recorder, name, body, taken = begun or (None, "", {}, None)
+        frame = sys._getframe(1)
+        self._open.append(_OpenStep(frame, optimizer, not has_closure, recorder, name, body, taken))
+        self._watch.muted = any(step.mutes for step in self._open)
 
     def _after(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._watch.muted = False
-        if id(optimizer) in self._started:
-            self._watch.guard(lambda: self._end(optimizer))
-        if self._after_step is not None:
+        self.drop_those_that_raised()
+        if not self._is_open(optimizer):
+            return  # it began before we were there
+        step = self._open.pop()
+        self._watch.muted = any(outer.mutes for outer in self._open)
+        if step.recorder is not None and step.recorder is self._watch.recorder:
+            self._watch.guard(lambda: self._end(step))
+        if self._after_step is not None and not self._is_open(optimizer):
             self._after_step(optimizer)
+
+    def _is_open(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Is `optimizer` within a step?  A subclass whose `step` calls its parent's has one inside the other."""
+        return any(step.optimizer is optimizer for step in self._open)
+
+    def drop_those_that_raised(self) -> None:
+        """torch tells of no step that raised: its frame is gone."""
+        if not self._open:
+            return
+        running: set[int] = set()
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            running.add(id(frame))
+            frame = frame.f_back
+        self._open = [step for step in self._open if id(step.frame) in running]
+        self._watch.muted = any(step.mutes for step in self._open)
 
     def _parameters(self, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
         """Every parameter that has a gradient, under its name in the model or its place in the optimizer."""
-        found: dict[str, torch.Tensor] = {}
-        for group_number, group in enumerate(optimizer.param_groups):
-            for index, parameter in enumerate(group["params"]):
-                if parameter.grad is not None:
-                    name = self._tree.parameter_name(parameter) or f"group{group_number}.{index}"
-                    found[name] = parameter
-        return found
+        names = self._tree.parameter_names()
+        return {
+            names.get(id(parameter), f"group{number}.{index}"): parameter
+            for number, group in enumerate(optimizer.param_groups)
+            for index, parameter in enumerate(group["params"])
+            if parameter.grad is not None
+        }
 
-    def _begin(self, optimizer: torch.optim.Optimizer) -> None:
+    def _begin(
+        self, optimizer: torch.optim.Optimizer
+    ) -> tuple[StepRecorder, str, dict[str, Any], stack.RawStack | None] | None:
         recorder = self._watch.recorder
         assert recorder is not None
         key = f"Optimizer.{type(optimizer).__name__}"
         name = f"{key}.{recorder.number(key)}.forward"
         if not recorder.wanted(name):
-            return
-        parameters = self._parameters(optimizer)
-        body: dict[str, Any] = {"input_args": []}
+            return None
+        body: dict[str, Any] = {}
         if recorder.keeps("forward", "input"):
+            parameters = self._parameters(optimizer)
             gradients = {key: parameter.grad for key, parameter in parameters.items()}
             if torch.distributed.is_available() and torch.distributed.is_initialized():
-                # DDP's reducer writes gradients from C++, past the version counter.
                 for gradient in gradients.values():
                     if gradient is not None:
-                        recorder.touch(gradient)
+                        recorder.touch(gradient)  # DDP's reducer writes past the version counter
+            body["input_args"] = []
             body["input_kwargs"] = {
                 "grad": recorder.read(gradients, f"{name}.input.grad"),
                 "param": recorder.read(parameters, f"{name}.input.param"),
-                "group": {
-                    str(number): _settings(group) for number, group in enumerate(optimizer.param_groups)
-                },
+                "group": {str(number): _settings(group) for number, group in enumerate(optimizer.param_groups)},
             }
-        self._started[id(optimizer)] = (name, body, recorder.take_stack())
+        return recorder, name, body, recorder.take_stack()
 
-    def _end(self, optimizer: torch.optim.Optimizer) -> None:
-        recorder = self._watch.recorder
+    def _end(self, step: _OpenStep) -> None:
+        recorder, name, body = step.recorder, step.name, step.body
         assert recorder is not None
-        name, body, taken = self._started.pop(id(optimizer))
         if recorder.keeps("forward", "output"):
-            parameters = self._parameters(optimizer)
+            parameters = self._parameters(step.optimizer)
             for parameter in parameters.values():
-                if parameter.is_inference():
-                    recorder.touch(parameter)
+                recorder.touch(parameter)  # fused kernels move no version counter
             body["output"] = [recorder.wrote(parameters, f"{name}.output.0")]
-        body["is_recompute"] = False
-        recorder.emit(Emission(name, body, self._watch.owner, taken))
+        if body:
+            body["is_recompute"] = False
+            recorder.emit(Emission(name, body, self._watch.owner, step.stack))
 
 
 def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,35 +165,3 @@ def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
         elif isinstance(value, torch.Tensor) and value.numel() == 1 and value.device.type == "cpu":
             plain[key] = value.item()
     return plain
-
-
-class LiveOptimizers:
-    """Which optimizers a script has, so that a step can be told to end when all of them have stepped.
-
-    A run with two optimizers (a GAN) steps both in one iteration.  One that steps a second time before the others
-    have stepped shows that the others are idle, and ends the step too.
-    """
-
-    def __init__(self) -> None:
-        self._stepped: weakref.WeakSet[torch.optim.Optimizer] = weakref.WeakSet()
-        self._known: weakref.WeakSet[torch.optim.Optimizer] = weakref.WeakSet()
-        self._idle: weakref.WeakSet[torch.optim.Optimizer] = weakref.WeakSet()
-
-    def made(self, optimizer: torch.optim.Optimizer) -> None:
-        self._known.add(optimizer)
-
-    def ends_step(self, optimizer: torch.optim.Optimizer) -> bool:
-        """Called after each step of an optimizer: is the training step over?"""
-        self._known.add(optimizer)
-        self._idle.discard(optimizer)
-        again = optimizer in self._stepped
-        self._stepped.add(optimizer)
-        missing = [other for other in self._known if other not in self._stepped and other not in self._idle]
-        if again:
-            for other in missing:
-                self._idle.add(other)
-            missing = []
-        if missing:
-            return False
-        self._stepped = weakref.WeakSet()
-        return True

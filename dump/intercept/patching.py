@@ -2,30 +2,63 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-_MISSING = object()
+_MISSING: Any = object()
+
+
+@dataclass(frozen=True, slots=True)
+class _Patch:
+    """`owner.name`, what stood there itself (not by inheritance), and what stands there now."""
+
+    owner: Any
+    name: str
+    before: Any
+    now: Any
+
+    def undo(self) -> bool:
+        """Put `before` back, unless somebody has patched over us since; True where it was put back."""
+        if vars(self.owner).get(self.name, _MISSING) is not self.now:
+            return False
+        if self.before is _MISSING:
+            delattr(self.owner, self.name)
+        else:
+            setattr(self.owner, self.name, self.before)
+        return True
 
 
 class Patches:
-    """A set of replaced attributes; `restore` undoes them in reverse.  Use as a context manager or by hand."""
+    """A set of replaced attributes; `restore` undoes them in reverse.  Use as a context manager or by hand.
+
+    Somebody else's patch put over one of ours is left alone, and so is ours below it: taking ours out from
+    under theirs is not possible, and taking theirs away would change the user's run.
+    """
 
     def __init__(self) -> None:
-        self._undo: list[tuple[Any, str, Any]] = []
+        self._patches: list[_Patch] = []
 
     def replace(self, owner: Any, name: str, new: Any) -> None:
         """Set `owner.name` to `new`, remembering whether `owner` itself had it or only inherited it."""
-        before = vars(owner).get(name, _MISSING)
+        patch = _Patch(owner, name, vars(owner).get(name, _MISSING), new)
         setattr(owner, name, new)
-        self._undo.append((owner, name, before))
+        self._patches.append(patch)
 
     def restore(self) -> None:
-        while self._undo:
-            owner, name, before = self._undo.pop()
-            if before is _MISSING:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, before)
+        while self._patches:
+            self._patches.pop().undo()
+
+    @contextlib.contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Everything as it was before, for the length of a block."""
+        undone = [patch for patch in reversed(self._patches) if patch.undo()]
+        try:
+            yield
+        finally:
+            for patch in reversed(undone):
+                setattr(patch.owner, patch.name, patch.now)
 
     def __enter__(self) -> Patches:
         return self

@@ -1,27 +1,42 @@
 """What the interceptors share: is anybody listening, whose module are we in, and what went wrong on our side.
 
-`busy` keeps our own work, and calls inside a recorded call, out of the record.  State is not thread-local: on a
-device, backward runs on a thread of autograd's own.  Threads of the user's (loaders, prefetchers) are left alone,
-since the order of their calls is chance.
+`busy` keeps our own work, and calls inside a recorded call, out of the record.  State is not thread-local: on
+a device, backward runs on a thread of autograd's own.  Threads of the user's (loaders, prefetchers) are left
+alone, since the order of their calls is chance.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 import torch
 
-from ..record.recorder import Emission, StepRecorder
-from . import autograd
+from ..record.recorder import StepRecorder
+
+T = TypeVar("T")
+
+
+class Unfinished(Protocol):
+    """A record that waits for gradients."""
+
+    def finish(self) -> None: ...
+
 
 _graph_task = torch._C._current_graph_task_id
-_MAX_NODES = 100_000
+_trace = torch._C._get_tracing_state
+_dispatch_mode = torch._C._get_dispatch_mode
+_FAKE = torch._C._TorchDispatchModeKey.FAKE
 
 
 class Watch:
-    """The one object behind all patches and hooks of a session."""
+    """The one object behind all patches and hooks of a session.
+
+    A call is recorded where a `recorder` is there and nothing of this holds: `busy` inside a recorded call or
+    in our own work; `muted` while an optimizer steps; `gated` outside the modules that alone were asked for;
+    `setting_up` while an unmodified script builds its model.
+    """
 
     def __init__(self) -> None:
         self.recorder: StepRecorder | None = None
@@ -30,110 +45,92 @@ class Watch:
         self.gated = False
         self.setting_up = False
         self.modules: list[str | None] = []
-        self.backward_wanted = True
         self.failures: dict[str, int] = {}
-        self.pending: dict[int, autograd.Pending] = {}
+        self.pending: dict[Unfinished, None] = {}
         self._thread = threading.get_ident()
 
     def listening(self) -> bool:
-        """Should a call that begins now be recorded?
-
-        `muted` while an optimizer steps, `gated` outside a module that alone was asked for, `setting_up` until an
-        unmodified script first uses its model.
-        """
+        """Should a call that begins now be recorded?"""
         if self.recorder is None or self.busy or self.muted or self.gated or self.setting_up:
             return False
-        if threading.get_ident() != self._thread and _graph_task() == -1:
-            return False
-        return not torch.compiler.is_compiling()
+        return self.is_our_thread() and not _is_reading_code()
 
-    def leaves_setup(self, tensors: Iterable[Any]) -> bool:
-        """A script's set-up (building the model, drawing its weights) ends with the first outermost module call, or
-        with the first call that builds a graph.  Is this such a call?"""
-        if self.busy or not torch.is_grad_enabled():
-            return False
-        if any(isinstance(tensor, torch.Tensor) and tensor.requires_grad for tensor in tensors):
-            self.setting_up = False
-            return self.listening()
-        return False
+    def is_our_thread(self) -> bool:
+        """The training thread, or one on which autograd runs the backward pass."""
+        return threading.get_ident() == self._thread or _graph_task() != -1
 
-    def begin_step(self, recorder: StepRecorder) -> None:
+    def begin(self, recorder: StepRecorder) -> None:
+        """Listen, for the thread that calls this."""
         self._thread = threading.get_ident()
         self.recorder = recorder
 
-    def end_step(self) -> None:
-        """Close every backward that stays incomplete, then stop listening."""
-        for pending in list(self.pending.values()):
-            self.guard(pending.finish)
+    def pause(self) -> None:
+        """Listen no more until `begin`; gradients on their way wait for it too."""
+        self.recorder = None
+
+    def flush(self, recorder: StepRecorder) -> None:
+        """Hand `recorder` every record that still waits for gradients, at the end of its step."""
+        self.recorder = recorder
+        for unfinished in list(self.pending):
+            self.guard(unfinished.finish)
         self.pending.clear()
         self.recorder = None
-        self.muted = False
+
+    def forget(self) -> None:
+        """Drop all that is open, in a child process that has inherited it."""
+        self.recorder = None
+        self.busy = self.muted = self.gated = self.setting_up = False
+        self.modules.clear()
+        self.pending.clear()
 
     @property
     def owner(self) -> str | None:
         """The module call that encloses the present one."""
         return self.modules[-1] if self.modules else None
 
-    def guard(self, act: Callable[[], Any]) -> None:
-        """Run our own work.  This is the one edge between us and the user's step: whatever fails here is counted
-        and named in the header, and the training goes on."""
-        if self.recorder is None:
-            return
+    def guard(self, act: Callable[[], T]) -> T | None:
+        """Run our own work, unseen by any `__torch_function__` of the user's.
+
+        This is the one edge between us and the user's step: whatever fails here is counted and named in the
+        header, and the training goes on.
+        """
         outer, self.busy = self.busy, True
         try:
-            act()
+            with torch._C.DisableTorchFunction():
+                return act()
         except Exception as error:
-            self.failed(error)
+            self._failed(error)
+            return None
         finally:
             self.busy = outer
 
-    def failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception) -> None:
         text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         self.failures[text] = self.failures.get(text, 0) + 1
 
-    def recomputing(self) -> bool:
-        """Is this forward call a recomputation inside backward (activation checkpointing)?"""
-        return _graph_task() != -1 and torch.is_grad_enabled()
+    def take_failures(self) -> dict[str, int]:
+        """What failed since the last step, and how often."""
+        taken, self.failures = self.failures, {}
+        return taken
 
-    def follow(
-        self,
-        before: autograd.Before | None,
-        outputs: list[torch.Tensor],
-        name: str,
-        owner: str | None,
-    ) -> autograd.Border | None:
-        """Record the gradients of the call that made `outputs`, under `name`, when backward comes to it."""
-        recorder = self.recorder
-        if before is None or recorder is None:
-            return None
-        border = autograd.find_border(before, outputs, _MAX_NODES)
-        if border is None:
-            return None
-        backward_owner = None if owner is None else backward_name(owner)
-        keep_read, keep_written = recorder.keeps("backward", "input"), recorder.keeps("backward", "output")
-        if not (keep_read or keep_written):
-            return border
-        ticket = id(border)
 
-        def take(place: str, gradient: torch.Tensor) -> Any:
-            keep = keep_read if place.startswith("input") else keep_written
-            if self.recorder is not recorder or not keep:
-                return None
-            return recorder.read(gradient, f"{name}.{place}")
+def _is_reading_code() -> bool:
+    """Do torch.jit, torch.compile or torch.export run the user's code to see what it does?"""
+    return _trace() is not None or _dispatch_mode(_FAKE) is not None or torch.compiler.is_compiling()
 
-        def done(read: list[Any], written: list[Any]) -> None:
-            self.pending.pop(ticket, None)
-            if self.recorder is recorder:
-                recorder.emit(Emission(name, {"input": read, "output": written}, backward_owner, None))
 
-        pending = autograd.Pending(border, (len(outputs), len(before.inputs)), take, done)
-        self.pending[ticket] = pending
-        autograd.attach(border, pending, self.guard)
-        return border
+def in_backward() -> bool:
+    """Does this thread run a backward pass now?"""
+    return bool(_graph_task() != -1)
+
+
+def recomputing() -> bool:
+    """Is a forward call made now a recomputation inside backward (activation checkpointing)?"""
+    return in_backward() and torch.is_grad_enabled()
 
 
 def backward_name(forward: str) -> str:
-    """`Module.fc.Linear.forward.0` -> `Module.fc.Linear.backward.0`; `Torch.add.3.forward` -> `...3.backward`."""
+    """`Module.fc.Linear.forward.0` -> `Module.fc.Linear.backward.0`, `Torch.add.3.forward` likewise."""
     head, dot, number = forward.rpartition(".")
     if number == "forward":
         return f"{head}{dot}backward"

@@ -1,0 +1,153 @@
+"""`PrecisionDebugger`: a session driven from inside its script, under the names that msprobe's users know."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .config import DumpConfig, load_config, merge
+from .format.errors import ConfigError
+from .session import Session
+
+
+class PrecisionDebugger:
+    """Record a run from inside its script.
+
+        debugger = PrecisionDebugger("config.json")
+        for batch in loader:
+            debugger.start(model)
+            loss = train(batch)
+            debugger.stop()
+            debugger.step()
+
+    One session a process: constructing again hands the open one out, and the methods may be called on the
+    class.  Arguments given here win over config.json.  Raises ConfigError.
+    """
+
+    _session: Session | None = None
+    _instance: PrecisionDebugger | None = None
+
+    def __new__(cls, *_: Any, **__: Any) -> PrecisionDebugger:
+        if cls._instance is None:
+            cls._instance = super().__new__(cls)
+        return cls._instance
+
+    def __init__(
+        self,
+        config_path: str | os.PathLike[str] | None = None,
+        task: str | None = None,
+        *,
+        dump_path: str | os.PathLike[str] | None = None,
+        level: str | None = None,
+        step: Sequence[int | str] | None = None,
+    ) -> None:
+        if PrecisionDebugger._session is not None:
+            return
+        config = load_config(Path(config_path)) if config_path is not None else DumpConfig()
+        config = merge(
+            config,
+            task=task,
+            dump_path=None if dump_path is None else os.fspath(dump_path),
+            level=level,
+            step=None if step is None else list(step),
+        )
+        for sentence in config.ignored:
+            _say(f"note: {sentence}")
+        PrecisionDebugger._session = Session(config)
+        atexit.register(PrecisionDebugger._at_exit)
+
+    @staticmethod
+    def _open() -> Session:
+        if PrecisionDebugger._session is None:
+            raise ConfigError("PrecisionDebugger: none has been made. Construct one with a config_path first.")
+        return PrecisionDebugger._session
+
+    @staticmethod
+    def start(
+        model: torch.nn.Module | Sequence[torch.nn.Module] | None = None,
+        token_range: Sequence[int] | None = None,
+        *,
+        rank_id: int | None = None,
+    ) -> None:
+        """Record from here.  `model` names the modules; without it the outermost module called does.
+
+        Raises OutputError where the step's folder holds a dump already, ConfigError under `acc dump`.
+        """
+        if token_range is not None:
+            raise ConfigError(
+                "start: token_range is not offered. Use the 'step' key with one step for each forward call."
+            )
+        models = [] if model is None else [model] if isinstance(model, torch.nn.Module) else list(model)
+        PrecisionDebugger._open().start(models, rank_id=rank_id)
+
+    @staticmethod
+    def stop() -> None:
+        """Stop recording; `start` goes on in the same step."""
+        PrecisionDebugger._open().stop()
+
+    @staticmethod
+    def step() -> None:
+        """The training step is over: its dump is closed, the next `start` begins a new one.
+
+        Where the dump could not be written, that is said once and the training goes on without recording.
+        """
+        session = PrecisionDebugger._open()
+        session.step()
+        _tell_failure(session)
+
+    @staticmethod
+    def save(variable: Any, name: str, *, save_backward: bool = True) -> None:
+        """Record `variable` under `name`, and the gradients of its tensors when backward comes."""
+        PrecisionDebugger._open().save(variable, name, backward=save_backward)
+
+    @staticmethod
+    def close() -> None:
+        """End the session: open files are closed, torch is as it was.  Done by itself when Python exits."""
+        PrecisionDebugger._close(complete=True)
+
+    @staticmethod
+    def _at_exit() -> None:
+        """Python exits between `start` and `stop` where the script failed there: its step is not complete."""
+        session = PrecisionDebugger._session
+        PrecisionDebugger._close(complete=session is None or not session.is_recording)
+
+    @staticmethod
+    def _close(*, complete: bool) -> None:
+        session, PrecisionDebugger._session = PrecisionDebugger._session, None
+        PrecisionDebugger._instance = None
+        atexit.unregister(PrecisionDebugger._at_exit)
+        if session is not None:
+            session.close(complete=complete)
+            _tell_failure(session)
+
+
+def module_dump(module: torch.nn.Module, dump_name: str) -> None:
+    """Record `module` alone and what happens inside it, as `dump_name`, until `module_dump_end`."""
+    session = PrecisionDebugger._open()
+    session.modules.rename(module, dump_name)
+    session.only([module])
+
+
+def module_dump_end() -> None:
+    """Record everything again."""
+    PrecisionDebugger._open().only([])
+
+
+_told: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _tell_failure(session: Session) -> None:
+    if session.failure is not None and session not in _told:
+        _told.add(session)
+        _say(f"error: {session.failure} Nothing more is recorded.")
+
+
+def _say(text: str) -> None:
+    print(f"acc dump: {text}", file=sys.stderr, flush=True)

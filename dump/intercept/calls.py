@@ -1,0 +1,189 @@
+"""One call, of an API or of a module, between its beginning and its end.
+
+Inputs are captured before the call, since the call may write to them; an input whose version moved and which
+was not returned is recorded once more under `written`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..record import stack, tree
+from ..record.recorder import Emission, StepRecorder
+from . import autograd
+from .watch import Watch, backward_name, recomputing
+
+_MOST_NODES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCall:
+    """A call that has begun.  `tensors` are its tensor arguments in order, `places` their names in the
+    record, `versions` their version counters (-1 for inference tensors, which have none)."""
+
+    name: str
+    recorder: StepRecorder
+    owner: str | None
+    tensors: list[torch.Tensor]
+    places: list[str]
+    versions: list[int]
+    body: dict[str, Any]
+    before: autograd.Before | None
+    stack: stack.RawStack | None
+
+
+def begin(
+    watch: Watch, name: str, *, args: tuple[Any, ...], kwargs: Mapping[str, Any], owner: str | None
+) -> OpenCall | None:
+    """Capture what the call `name` is about to read; None where `list` and `scope` leave it out.
+
+    A tensor given as `out` is not read, so it is not among the inputs: it may hold uninitialised memory.
+    """
+    recorder = watch.recorder
+    if recorder is None or not recorder.wanted(name):
+        return None
+    if "out" in kwargs:
+        kwargs = {key: value for key, value in kwargs.items() if key != "out"}
+    tensors: list[torch.Tensor] = []
+    places: list[str] = []
+
+    def note(tensor: torch.Tensor, place: str) -> None:
+        tensors.append(tensor)
+        places.append(place)
+
+    tree.capture(args, "input", on_tensor=note)
+    if kwargs:
+        tree.capture(kwargs, "input", on_tensor=note)
+    body: dict[str, Any] = {}
+    if recorder.keeps("forward", "input"):
+        body["input_args"] = recorder.read(args, f"{name}.input")
+        body["input_kwargs"] = recorder.read(kwargs, f"{name}.input") if kwargs else {}
+    return OpenCall(
+        name=name,
+        recorder=recorder,
+        owner=owner,
+        tensors=tensors,
+        places=places,
+        versions=[version_of(tensor) for tensor in tensors],
+        body=body,
+        before=autograd.before_call(tensors) if _keeps_backward(recorder) else None,
+        stack=recorder.take_stack(),
+    )
+
+
+def finish(
+    watch: Watch,
+    call: OpenCall,
+    output: Any,
+    *,
+    parameters: Mapping[str, torch.Tensor] | None = None,
+    writes_unseen: Collection[str] = (),
+    still_running: bool = False,
+) -> autograd.Border | None:
+    """Record the finished call, and follow its gradients; the border of its graph where it has one.
+
+    `parameters` are a module's own.  `writes_unseen` are the places of arguments that the call writes without
+    moving their version counter; `still_running` says that its result comes after it has returned.
+    """
+    recorder, body = call.recorder, call.body
+    if recorder is not watch.recorder:
+        return None  # the step has ended inside the call
+    for tensor, place in zip(call.tensors, call.places, strict=True):
+        if place in writes_unseen:
+            recorder.touch(tensor)
+    outputs = tree.tensors_of(output)
+    changed = {} if still_running else _changed(call, outputs, writes_unseen)
+    keeps_input, keeps_output = recorder.keeps("forward", "input"), recorder.keeps("forward", "output")
+    if keeps_input and parameters is not None:
+        body["parameters"] = recorder.read(parameters, f"{call.name}.parameters")
+    if keeps_output:
+        listed = list(output) if isinstance(output, (list, tuple)) else [output]
+        body["output"] = recorder.wrote(listed, f"{call.name}.output")
+        if changed:
+            body["written"] = {
+                place: recorder.wrote(tensor, f"{call.name}.{place}") for place, tensor in changed.items()
+            }
+    if still_running:
+        reason = "asynchronous collective: its result"
+        recorder.skipped[reason] = recorder.skipped.get(reason, 0) + 1
+    if keeps_input or keeps_output:
+        body["is_recompute"] = recomputing()
+        recorder.emit(Emission(call.name, body, call.owner, call.stack))
+    return _follow(watch, call, outputs or list(changed.values()))
+
+
+def version_of(tensor: torch.Tensor) -> int:
+    """The version counter; -1 for an inference tensor, which has none."""
+    return -1 if tensor.is_inference() else tensor._version
+
+
+def _keeps_backward(recorder: StepRecorder) -> bool:
+    return recorder.keeps("backward", "input") or recorder.keeps("backward", "output")
+
+
+def _changed(
+    call: OpenCall, outputs: Sequence[torch.Tensor], writes_unseen: Collection[str]
+) -> dict[str, torch.Tensor]:
+    """Inputs that the call changed and did not return, under their places."""
+    returned = {id(tensor) for tensor in outputs}
+    return {
+        place: tensor
+        for tensor, place, version in zip(call.tensors, call.places, call.versions, strict=True)
+        if id(tensor) not in returned and (place in writes_unseen or version_of(tensor) != version)
+    }
+
+
+def _follow(watch: Watch, call: OpenCall, outputs: Sequence[torch.Tensor]) -> autograd.Border | None:
+    """Record the gradients of `call` when backward comes to it."""
+    if call.before is None:
+        return None
+    border = autograd.find_border(call.before, outputs, _MOST_NODES)
+    if border is not None:
+        follow_border(
+            watch,
+            border,
+            call.recorder,
+            name=backward_name(call.name),
+            owner=None if call.owner is None else backward_name(call.owner),
+            sizes=(len(outputs), len(call.tensors)),
+        )
+    return border
+
+
+def follow_border(
+    watch: Watch,
+    border: autograd.Border,
+    recorder: StepRecorder,
+    *,
+    name: str,
+    owner: str | None,
+    sizes: tuple[int, int],
+) -> None:
+    """Record the gradients that cross `border` as the backward call `name`: those of its outputs (`sizes[0]`
+    of them) as read, those of its inputs (`sizes[1]`) as written."""
+    keeps_read, keeps_written = recorder.keeps("backward", "input"), recorder.keeps("backward", "output")
+
+    def take(place: str, gradient: torch.Tensor) -> Any:
+        keeps = keeps_read if place.startswith("input") else keeps_written
+        return recorder.read(gradient, f"{name}.{place}") if keeps else None
+
+    def done(read: list[Any], written: list[Any]) -> None:
+        watch.pending.pop(pending, None)
+        body = {}
+        if keeps_read:
+            body["input"] = read
+        if keeps_written:
+            body["output"] = written
+        recorder.emit(Emission(name, body, owner, None))
+
+    def run(act: Callable[[], None]) -> None:
+        if watch.recorder is recorder:
+            watch.guard(act)
+
+    pending = autograd.Pending(border, sizes, take, done)
+    watch.pending[pending] = None
+    autograd.attach(border, pending, run)

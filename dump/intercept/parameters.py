@@ -1,0 +1,81 @@
+"""Gradients of a module's own parameters, as autograd delivers them to the leaves of its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ..record.recorder import Emission
+from . import autograd
+from .calls import OpenCall
+from .watch import Watch, backward_name
+
+
+@dataclass(slots=True, eq=False)
+class _Arriving:
+    """The gradients of one module's parameters that have come so far, out of `expected`.
+
+    Each backward makes a record of its own; what stays incomplete is recorded at the end of the step.
+    """
+
+    call: OpenCall
+    expected: int
+    gradients: dict[str, list[Any]] = field(default_factory=dict)
+
+    def take(self, key: str, gradient: torch.Tensor) -> None:
+        if key in self.gradients:  # a second backward, in which not all of them came the first time
+            self.finish()
+        recorder, base = self.call.recorder, self._base
+        self.gradients[key] = [recorder.read(gradient, f"{base}.{key}")]
+        if len(self.gradients) == self.expected:
+            self.finish()
+
+    def finish(self) -> None:
+        if self.gradients:
+            recorder, base = self.call.recorder, self._base
+            body, self.gradients = self.gradients, {}
+            owner = backward_name(self.call.name)
+            recorder.emit(Emission(f"{base}.{recorder.number(base)}", body, owner, None))
+
+    @property
+    def _base(self) -> str:
+        return f"{self.call.name.rpartition('.forward.')[0]}.parameters_grad"
+
+
+class ParameterGradients:
+    """Hooks on the accumulators of a step's leaves; a parameter shared by modules belongs to the first."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._handles: dict[Any, Any] = {}
+
+    def follow(self, call: OpenCall, own: Mapping[str, torch.Tensor], leaves: Sequence[Any]) -> None:
+        """Record the gradients of the parameters `own` of the module that made `call`."""
+        if not call.recorder.keeps("backward", "output"):
+            return
+        keys = {id(parameter): key for key, parameter in own.items()}
+        nodes = {
+            node: keys[id(node.variable)] for node in leaves if node not in self._handles and id(node.variable) in keys
+        }
+        if nodes:
+            arriving = _Arriving(call, len(nodes))
+            self._watch.pending[arriving] = None
+            for node, key in nodes.items():
+                self._handles[node] = node.register_prehook(self._hook(arriving, key))
+
+    def _hook(self, arriving: _Arriving, key: str) -> Callable[[autograd.Gradients], None]:
+        def before_accumulating(gradients: autograd.Gradients) -> None:
+            gradient = gradients[0]
+            if gradient is not None and self._watch.recorder is arriving.call.recorder:
+                self._watch.guard(lambda: arriving.take(key, gradient))
+
+        return before_accumulating
+
+    def release(self) -> None:
+        """Take the hooks off the leaves: under DDP those outlive the step's graph."""
+        for handle in self._handles.values():
+            handle.remove()
+        self._handles.clear()

@@ -1,0 +1,105 @@
+"""What counts as an operator."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dump.intercept import catalog
+
+
+@pytest.fixture(scope="module")
+def names() -> set[str]:
+    return {f"{operator.prefix}.{operator.api}" for operator in catalog.operators()}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Torch.matmul",
+        "Torch.cat",
+        "Torch.relu_",
+        "Torch.rand",
+        "Torch.linalg.norm",
+        "Torch.fft.rfft",
+        "Torch.special.erf",
+        "Torch.sparse.mm",
+        "Torch._transformer_encoder_layer_fwd",
+        "Functional.mse_loss",
+        "Functional.max_pool2d",
+        "Functional.scaled_dot_product_attention",
+        "Functional.one_hot",
+        "Tensor.copy_",
+        "Tensor.__getitem__",
+        "Tensor.__rmatmul__",
+        "Tensor.to",
+        "Tensor.masked_fill_",
+        "VF.lstm",
+        "Distributed.all_reduce",
+    ],
+)
+def test_an_operator_is_in_the_catalog(names: set[str], name: str) -> None:
+    assert name in names
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Tensor.size",
+        "Tensor.item",
+        "Tensor.backward",
+        "Tensor.detach",
+        "Tensor.register_hook",
+        "Tensor.__len__",
+        "Tensor.__repr__",
+        "Torch.is_tensor",
+        "Torch.typename",
+        "Functional.has_torch_function",
+        "Functional.boolean_dispatch",
+    ],
+)
+def test_a_question_is_not(names: set[str], name: str) -> None:
+    assert name not in names
+
+
+def test_every_operator_of_torchs_own_list_is_there_unless_it_is_left_out_by_name(names: set[str]) -> None:
+    """A release of torch that brings a new operator brings it here."""
+    overridable = [
+        function
+        for function in torch.overrides.get_overridable_functions()[torch]
+        if not isinstance(getattr(torch, function.__name__, None), type)
+    ]
+    missing = {
+        function.__name__
+        for function in overridable
+        if not function.__name__.startswith("_") and f"Torch.{function.__name__}" not in names
+    }
+    assert missing <= catalog._QUESTIONS | {
+        function.__name__ for function in overridable if function.__name__[:4] == "sym_"
+    }
+
+
+def test_a_kernel_that_torch_holds_in_two_places_is_wrapped_in_both() -> None:
+    places = [op.owner for op in catalog.operators() if op.attribute == "gelu" and op.prefix == "Functional"]
+    assert places == [F, torch._C._nn]
+
+
+def test_no_place_is_named_twice() -> None:
+    places = [(id(operator.owner), operator.attribute) for operator in catalog.operators()]
+    assert len(places) == len(set(places))
+
+
+def test_operators_of_torch_npu_are_enumerated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real package needs its device, so a module with an operator of its own stands in for it."""
+    library = torch.library.Library("npu", "FRAGMENT")
+    library.define("npu_made_up(Tensor x) -> Tensor")
+    _ = torch.ops.npu.npu_made_up
+    torch_npu = ModuleType("torch_npu")
+    torch_npu.npu_made_up = torch.ops.npu.npu_made_up  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch_npu", torch_npu)
+    found = [op for op in catalog.operators() if op.prefix == "NPU"]
+    assert [(op.owner, op.attribute, op.api) for op in found] == [(torch_npu, "npu_made_up", "npu_made_up")]

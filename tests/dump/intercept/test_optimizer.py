@@ -1,0 +1,126 @@
+"""An optimizer step is one call: gradients, old parameters and settings in, new parameters out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from dump.format.schema import ScalarRecord
+
+
+def _step(optimizer: torch.optim.Optimizer, model: torch.nn.Module) -> None:
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_step_is_one_call(record: Any, fused: bool) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 1))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.25, fused=fused)
+    old = model[0].weight.detach().clone()
+    dump = record(lambda: _step(optimizer, model), task="tensor")
+    call = "Optimizer.AdamW.0.forward"
+    assert dump.names[-1] == call
+    assert torch.equal(dump.tensor(call, "input.grad.0.weight"), model[0].weight.grad)
+    assert torch.equal(dump.tensor(call, "input.param.0.weight"), old)
+    assert torch.equal(dump.tensor(call, "output.0.0.weight"), model[0].weight.detach())
+    assert not torch.equal(old, model[0].weight)
+    assert dump.leaf(call, "input.group.0.lr") == ScalarRecord("float", 0.25)
+    assert dump.leaf(call, "input.group.0.betas") == ScalarRecord("tuple", [0.9, 0.999])
+
+
+def test_parameters_without_gradient_or_name(record: Any) -> None:
+    loose, idle = torch.ones(1, requires_grad=True), torch.ones(1, requires_grad=True)
+    optimizer = torch.optim.SGD([{"params": [idle]}, {"params": [loose]}], lr=1.0)
+
+    def act() -> None:
+        (loose * 2).sum().backward()
+        optimizer.step()
+
+    names = [argument.name for argument in record(act)["Optimizer.SGD.0.forward"].inputs]
+    assert "input.grad.group1.0" in names
+    assert "input.grad.group0.0" not in names
+
+
+def test_accumulated_gradients_are_read_as_they_stand_at_the_step(record: Any) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+
+    def act() -> None:
+        model(torch.ones(1, 2)).sum().backward()
+        _step(optimizer, model)
+
+    dump = record(act, task="tensor")
+    assert dump.tensor("Optimizer.SGD.0.forward", "input.grad.0.weight").tolist() == [[2, 2]]
+    assert [name for name in dump.names if "linear" in name and "backward" in name] == [
+        "Functional.linear.0.backward",
+        "Functional.linear.1.backward",
+    ]
+
+
+def test_a_closure_is_recorded_call_by_call(record: Any) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 1))
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=2)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = model(torch.ones(1, 2)).square().sum()
+        loss.backward()
+        return loss
+
+    dump = record(lambda: optimizer.step(closure))
+    assert "Functional.linear.0.backward" in dump
+    assert dump.names[-1] == "Optimizer.LBFGS.0.forward"
+
+
+def test_recording_goes_on_after_a_step_that_raised(record: Any) -> None:
+    class Fails(torch.optim.SGD):
+        fails = True
+
+        def step(self, closure: Any = None) -> Any:
+            if self.fails:
+                raise KeyError
+            return super().step(closure)
+
+    model = torch.nn.Sequential(torch.nn.Linear(2, 1))
+    optimizer = Fails(model.parameters(), lr=1.0)
+
+    def act() -> None:
+        with pytest.raises(KeyError):
+            optimizer.step()
+        optimizer.fails = False
+        _step(optimizer, model)
+        torch.ones(1)
+
+    names = record(act).names
+    assert names[-2:] == ["Optimizer.Fails.1.forward", "Torch.ones.0.forward"]
+    assert "Functional.linear.0.forward" in names
+
+
+def test_a_step_inside_a_step_does_not_unmute_the_outer_one(record: Any) -> None:
+    class Outer(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            result = inner.step()
+            torch.exp(torch.ones(1))
+            return result
+
+    model = torch.nn.Sequential(torch.nn.Linear(2, 1))
+    inner = torch.optim.SGD(model.parameters(), lr=1.0)
+    outer = Outer(model.parameters(), lr=1.0)
+    dump = record(lambda: _step(outer, model))
+    assert dump.names[-1] == "Optimizer.Outer.0.forward"
+    assert not any("exp" in name for name in dump.names)
+
+
+def test_a_step_that_calls_its_parents_step_is_one_call(record: Any) -> None:
+    class Child(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            return super().step(closure)
+
+    model = torch.nn.Sequential(torch.nn.Linear(2, 1))
+    torch.optim.SGD(model.parameters(), lr=1.0)  # from here on the parent's step is hooked as well
+    child = Child(model.parameters(), lr=1.0)
+    dump = record(lambda: _step(child, model))
+    assert [name for name in dump.names if "Optimizer" in name] == ["Optimizer.Child.0.forward"]

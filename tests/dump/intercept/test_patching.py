@@ -1,0 +1,69 @@
+"""Attributes are put back exactly, and nobody else's patch is disturbed."""
+
+from __future__ import annotations
+
+import pytest
+
+from dump.intercept.patching import Patches
+
+
+class Base:
+    def inherited(self) -> str:
+        return "base"
+
+
+class Child(Base):
+    own = "own"
+
+
+def test_replaced_attributes_are_put_back_as_they_were() -> None:
+    before = dict(vars(Child))
+    with Patches() as patches:
+        patches.replace(Child, "own", "ours")
+        patches.replace(Child, "inherited", lambda self: "ours")
+        assert (Child.own, Child().inherited()) == ("ours", "ours")
+    assert dict(vars(Child)) == before
+    assert Child().inherited() == "base"
+
+
+def test_what_is_replaced_twice_comes_back_to_its_first_state() -> None:
+    patches = Patches()
+    patches.replace(Child, "own", "first")
+    patches.replace(Child, "own", "second")
+    patches.restore()
+    assert Child.own == "own"
+
+
+def test_everything_is_put_back_when_the_block_raises() -> None:
+    def fails() -> None:
+        with Patches() as patches:
+            patches.replace(Child, "own", "ours")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
+    assert Child.own == "own"
+
+
+def test_while_suspended_everything_is_as_before() -> None:
+    with Patches() as patches:
+        patches.replace(Child, "own", "ours")
+        patches.replace(Child, "inherited", lambda self: "ours")
+        with patches.suspended():
+            assert (Child.own, Child().inherited()) == ("own", "base")
+            with patches.suspended():
+                assert Child.own == "own"
+            assert Child.own == "own"
+        assert (Child.own, Child().inherited()) == ("ours", "ours")
+    assert Child.own == "own"
+
+
+def test_a_patch_that_somebody_put_over_ours_stays() -> None:
+    patches = Patches()
+    patches.replace(Child, "own", "ours")
+    Child.own = "theirs"
+    with patches.suspended():
+        assert Child.own == "theirs"
+    patches.restore()
+    assert Child.own == "theirs"
+    Child.own = "own"

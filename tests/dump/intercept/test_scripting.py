@@ -1,0 +1,100 @@
+"""torch.jit and torch.compile see torch as it is without us, and what they make runs while we record."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+# torch.jit says that it is deprecated; what scripts still do with it must work all the same.
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+
+
+def scripted(x: torch.Tensor) -> torch.Tensor:
+    return F.relu(torch.exp(x) - 2.0).sum() + torch.matmul(x, x)
+
+
+class Small(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = torch.nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.gelu(self.fc(x)) + torch.tanh(x)
+
+
+def test_a_function_scripts_while_we_record(record: Any) -> None:
+    x = torch.ones(3)
+    results = []
+    dump = record(lambda: results.append(torch.jit.script(scripted)(x)))
+    assert torch.equal(results[0], scripted(x))
+    assert dump.names == []
+
+
+def test_a_module_scripts_while_we_record(record: Any) -> None:
+    model, x, results = Small(), torch.ones(1, 3), []
+    record(lambda: results.append(torch.jit.script(model)(x)), level="mix")
+    assert torch.equal(results[0], model(x))
+
+
+def test_functions_that_were_imported_by_name_script(record: Any) -> None:
+    x, results = torch.ones(3), []
+
+    def act() -> None:
+        space: dict[str, Any] = {}
+        relu, exp = F.relu, torch.exp  # stand-ins, as a script that starts under us would import them
+
+        def uses(x: torch.Tensor) -> torch.Tensor:
+            return relu(exp(x) - 2.0)
+
+        space["made"] = torch.jit.script(uses)
+        results.append(space["made"](x))
+
+    record(act)
+    assert torch.equal(results[0], F.relu(torch.exp(x) - 2.0))
+
+
+def test_a_trace_holds_none_of_our_operators(record: Any) -> None:
+    model, x, traces = Small(), torch.ones(1, 3), []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        alone = torch.jit.trace(model, x)
+        record(lambda: traces.append(torch.jit.trace(model, x)))
+    kinds = [[node.kind() for node in trace.inlined_graph.nodes()] for trace in (alone, traces[0])]
+    assert kinds[0] == kinds[1]
+
+
+def test_a_compiled_model_runs_and_its_graph_is_the_same(record: Any) -> None:
+    model, x = Small(), torch.ones(1, 3)
+    graphs: list[list[str]] = []
+
+    def backend(module: torch.fx.GraphModule, _: Any) -> Any:
+        graphs.append([str(node.target) for node in module.graph.nodes if node.op != "placeholder"])
+        return module.forward
+
+    alone = torch.compile(model, backend=backend)(x)
+    torch._dynamo.reset()
+    results = []
+
+    def act() -> None:
+        compiled = torch.compile(model, backend=backend)
+        results.extend(compiled(x) for _ in range(2))
+
+    dump = record(act, level="mix")
+    torch._dynamo.reset()
+    assert torch.equal(results[0], alone)
+    assert torch.equal(results[1], alone)
+    assert len(graphs) == 2
+    assert graphs[0] == graphs[1]
+    # A backend that runs torch's functions one by one is recorded; the reading of the code is not.
+    linear = [name for name in dump.names if name.startswith("Functional.linear")]
+    assert linear == ["Functional.linear.0.forward", "Functional.linear.1.forward"]
+
+
+def test_a_symbolic_trace_works_while_we_record(record: Any) -> None:
+    model, x, results = Small(), torch.ones(1, 3), []
+    record(lambda: results.append(torch.fx.symbolic_trace(model)(x)))
+    assert torch.equal(results[0], model(x))

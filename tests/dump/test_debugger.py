@@ -1,0 +1,141 @@
+"""The API for scripts, as users of msprobe call it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from dump import PrecisionDebugger, module_dump, module_dump_end
+from dump.format.errors import ConfigError, OutputError
+from dump.format.reader import read_dump
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "dump"
+    PrecisionDebugger.close()
+
+
+def _names(path: Path, step: int) -> list[str]:
+    (folder,) = (path / f"step{step}").iterdir()
+    return [call.name for call in read_dump(folder).calls]
+
+
+def test_the_usual_loop(path: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"task": "statistics", "dump_path": str(path), "level": "mix", "step": [0, 1]}))
+    model = torch.nn.Sequential(torch.nn.Linear(2, 1))
+    debugger = PrecisionDebugger(config_path=config)
+    for _ in range(3):
+        debugger.start(model=model)
+        model(torch.ones(1, 2)).sum().backward()
+        debugger.stop()
+        debugger.step()
+    assert sorted(folder.name for folder in path.iterdir()) == ["step0", "step1"]
+    assert "Module.0.Linear.forward.0" in _names(path, 1)
+    assert "Functional.linear.0.backward" in _names(path, 1)
+
+
+def test_the_methods_work_on_the_class(path: Path) -> None:
+    PrecisionDebugger(dump_path=path, level="L1")
+    PrecisionDebugger.start()
+    torch.ones(1)
+    PrecisionDebugger.save(torch.zeros(1), "zeros")
+    PrecisionDebugger.stop()
+    PrecisionDebugger.step()
+    assert _names(path, 0) == ["Torch.ones.0.forward", "Torch.zeros.0.forward", "Saved.zeros.0.forward"]
+
+
+def test_there_is_one_session_a_process(path: Path) -> None:
+    first = PrecisionDebugger(dump_path=path)
+    assert PrecisionDebugger(dump_path=path / "other") is first
+    PrecisionDebugger.close()
+    assert PrecisionDebugger(dump_path=path) is not first
+
+
+def test_arguments_win_over_the_file(path: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"task": "statistics", "dump_path": "elsewhere", "level": "L0", "step": [5]}))
+    PrecisionDebugger(config, "tensor", dump_path=path, level="L1", step=[0])
+    PrecisionDebugger.start()
+    torch.ones(1)
+    PrecisionDebugger.step()
+    (folder,) = (path / "step0").iterdir()
+    assert read_dump(folder).mode == "tensor"
+
+
+def test_without_a_session_it_says_what_to_do() -> None:
+    with pytest.raises(ConfigError, match="Construct one"):
+        PrecisionDebugger.start()
+
+
+def test_a_range_of_tokens_is_refused(path: Path) -> None:
+    PrecisionDebugger(dump_path=path)
+    with pytest.raises(ConfigError, match="token_range"):
+        PrecisionDebugger.start(token_range=[0, 1])
+
+
+def test_an_existing_dump_is_refused_when_recording_begins(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    PrecisionDebugger(dump_path=path)
+    PrecisionDebugger.start()
+    torch.ones(1)
+    PrecisionDebugger.close()
+    PrecisionDebugger(dump_path=path)
+    with pytest.raises(OutputError, match="holds a dump already"):
+        PrecisionDebugger.start()
+
+
+def test_a_full_disk_is_told_once_and_the_training_goes_on(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path.mkdir()
+    (path / "step0").write_text("in the way")
+    PrecisionDebugger(dump_path=path)
+    for _ in range(2):
+        PrecisionDebugger.start()
+        torch.ones(1)
+        PrecisionDebugger.stop()
+        PrecisionDebugger.step()
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert told[0].startswith("acc dump: error: ")
+    assert told[0].endswith("Nothing more is recorded.")
+
+
+def test_one_module_alone(path: Path) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))
+    PrecisionDebugger(dump_path=path, level="L0")
+    PrecisionDebugger.start(model)
+    module_dump(model[1], "head")
+    model(torch.ones(1, 2))
+    module_dump_end()
+    model(torch.ones(1, 2))
+    PrecisionDebugger.step()
+    assert _names(path, 0) == [
+        "Module.head.Linear.forward.0",
+        "Module.0.Linear.forward.0",
+        "Module.head.Linear.forward.1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ending", "complete"),
+    [("debugger.stop()", True), ("raise KeyError", False)],
+)
+def test_what_was_recorded_is_there_when_python_exits(tmp_path: Path, ending: str, complete: bool) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import torch\nfrom dump import PrecisionDebugger\n"
+        f"debugger = PrecisionDebugger(dump_path={str(tmp_path / 'dump')!r})\n"
+        f"debugger.start()\ntorch.ones(1)\n{ending}\n"
+    )
+    subprocess.run([sys.executable, script], check=complete, capture_output=True)
+    (folder,) = (tmp_path / "dump" / "step0").iterdir()
+    dump = read_dump(folder)
+    assert [call.name for call in dump.calls] == ["Torch.ones.0.forward"]
+    assert (dump.incomplete is None) == complete

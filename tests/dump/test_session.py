@@ -1,0 +1,350 @@
+"""One session: torch is put back exactly, steps are counted and filtered, and nothing is lost or overwritten."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.nn.modules import module as torch_module
+from torch.optim import optimizer as torch_optimizer
+
+from dump.config import DumpConfig
+from dump.format.errors import ConfigError, OutputError
+from dump.format.reader import read_dump
+from dump.session import LastStepDone, Session
+
+OWNERS = [
+    torch,
+    torch._C._nn,
+    torch._VF,
+    torch.distributed,
+    torch.fft,
+    torch.jit,
+    torch.linalg,
+    torch.nn.functional,
+    torch.sparse,
+    torch.special,
+]
+CLASSES = [torch.Tensor, torch.nn.Module, torch.optim.Optimizer, torch.amp.GradScaler]
+
+
+def _state() -> list[dict[str, Any]]:
+    """All that a session touches, by identity."""
+    hooks = [
+        torch_module._global_forward_hooks,
+        torch_module._global_forward_pre_hooks,
+        torch_module._global_backward_hooks,
+        torch_module._global_parameter_registration_hooks,
+        torch_optimizer._global_optimizer_pre_hooks,
+        torch_optimizer._global_optimizer_post_hooks,
+    ]
+    tables = [dict(vars(owner)) for owner in (*OWNERS, *CLASSES)]
+    return [*tables, *(dict(hook) for hook in hooks)]
+
+
+@pytest.fixture
+def sessions() -> Iterator[list[Session]]:
+    made: list[Session] = []
+    yield made
+    for session in made:
+        session.remove()
+
+
+def _train(session: Session, steps: int) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(steps):
+        session.start([model])
+        model(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+        session.stop()
+        session.step()
+
+
+@pytest.mark.parametrize("level", ["L0", "L1", "mix"])
+@pytest.mark.parametrize("finds_steps", [False, True])
+def test_torch_is_put_back_exactly(config: DumpConfig, level: Any, finds_steps: bool) -> None:
+    before, relu, add = _state(), F.relu, torch.Tensor.__add__
+    session = Session(replace(config, level=level), finds_steps=finds_steps)
+    session.start()
+    assert torch.nn.Module.__call__ is not before[OWNERS.__len__() + 1]["__call__"]
+    torch.nn.Linear(2, 2)(torch.ones(1, 2)).sum().backward()
+    session.close()
+    after = _state()
+    for then, now in zip(before, after, strict=True):
+        assert then.keys() == now.keys()
+        assert all(then[key] is now[key] for key in then)
+    assert F.relu is relu
+    assert torch.Tensor.__add__ is add
+
+
+def test_nothing_is_patched_before_the_first_wanted_step(config: DumpConfig) -> None:
+    before = _state()
+    session = Session(replace(config, step=frozenset([1])))
+    session.start()
+    assert _state() == before
+    session.step()
+    session.start()
+    assert torch.Tensor.add is not before[len(OWNERS)].get("add")
+    session.close()
+    assert _state() == before
+
+
+def test_steps_are_counted_and_only_wanted_ones_are_written(config: DumpConfig) -> None:
+    session = Session(replace(config, step=frozenset([1, 3])))
+    _train(session, 5)
+    session.close()
+    assert [part.folder.parent.name for part in session.written] == ["step1", "step3"]
+    first, second = (read_dump(part.folder) for part in session.written)
+    assert [call.name for call in first.calls] == [call.name for call in second.calls]
+    assert session.finished
+
+
+def test_nothing_is_recorded_between_stop_and_start(config: DumpConfig) -> None:
+    session = Session(config)
+    session.start()
+    torch.ones(1)
+    session.stop()
+    torch.zeros(1)
+    session.start()
+    torch.ones(1)
+    session.close()
+    names = [call.name for call in read_dump(session.written[0].folder).calls]
+    assert names == ["Torch.ones.0.forward", "Torch.ones.1.forward"]
+
+
+def test_gradients_that_come_after_a_pause_are_recorded(config: DumpConfig) -> None:
+    session = Session(config)
+    x = torch.ones(2, requires_grad=True)
+    session.start()
+    y = torch.exp(x)
+    session.stop()
+    session.start()
+    y.sum().backward()
+    session.close()
+    assert "Torch.exp.0.backward" in [call.name for call in read_dump(session.written[0].folder).calls]
+
+
+FILTERS: list[tuple[dict[str, Any], list[str]]] = [
+    ({"api_list": ("relu",)}, ["Torch.relu.0.forward", "Torch.relu.0.backward"]),
+    (
+        {"scope": ("Torch.relu.0.forward", "Torch.sin.0.forward")},
+        ["Torch.relu.0.forward", "Torch.sin.0.forward", "Torch.sin.0.backward", "Torch.relu.0.backward"],
+    ),
+    (
+        {"data_mode": ("forward",)},
+        ["Torch.exp.0.forward", "Torch.relu.0.forward", "Torch.sin.0.forward", "Tensor.sum.0.forward"],
+    ),
+    (
+        {"data_mode": ("backward",)},
+        ["Tensor.sum.0.backward", "Torch.sin.0.backward", "Torch.relu.0.backward", "Torch.exp.0.backward"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "names"), FILTERS)
+def test_filters(record: Any, settings: dict[str, Any], names: list[str]) -> None:
+    x = torch.ones(2, requires_grad=True)
+    seed = torch.tensor(1.0)
+
+    def act() -> None:
+        torch.sin(torch.relu(torch.exp(x))).sum().backward(seed)
+
+    assert record(act, **settings).names == names
+
+
+def test_a_side_that_is_not_wanted_is_left_out(record: Any) -> None:
+    x = torch.ones(2, requires_grad=True)
+    dump = record(lambda: torch.exp(x).sum().backward(), data_mode=("output",))
+    for call in dump.calls.values():
+        assert call.inputs == ()
+        assert len(call.outputs) == 1
+
+
+@pytest.mark.parametrize(("rank", "files"), [(0, 0), (1, 1)])
+def test_a_rank_that_is_not_wanted_writes_nothing(config: DumpConfig, rank: int, files: int) -> None:
+    session = Session(replace(config, rank=frozenset([1])))
+    session.start(rank_id=rank)
+    torch.ones(1)
+    session.close()
+    assert len(session.written) == files
+    assert [part.folder.name for part in session.written] == ["rank1"] * files
+
+
+def test_the_rank_may_become_known_after_the_start(config: DumpConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session(config)
+    session.start()
+    monkeypatch.setenv("RANK", "3")
+    torch.ones(1)
+    session.close()
+    assert session.written[0].folder.name == "rank3"
+
+
+def test_an_existing_dump_is_refused_before_anything_runs(config: DumpConfig, sessions: list[Session]) -> None:
+    first = Session(config, finds_steps=True)
+    first.start()
+    torch.ones(1)
+    first.close()
+    again = Session(replace(config, step=frozenset([0])), finds_steps=True)
+    sessions.append(again)
+    with pytest.raises(OutputError, match="holds a dump already"):
+        again.install()
+    other = Session(replace(config, step=frozenset([1])), finds_steps=True)
+    other.install()
+    other.close()
+
+
+def test_an_existing_dump_of_this_rank_is_refused_at_the_start(config: DumpConfig) -> None:
+    for refused in (False, True):
+        session = Session(config)
+        if refused:
+            with pytest.raises(OutputError, match="rank5"):
+                session.start(rank_id=5)
+        else:
+            session.start(rank_id=5)
+            torch.ones(1)
+        session.close()
+
+
+def test_a_root_that_cannot_be_made_is_refused(config: DumpConfig, sessions: list[Session]) -> None:
+    Path(config.dump_path).write_text("a file")
+    session = Session(config, finds_steps=True)
+    sessions.append(session)
+    with pytest.raises(OutputError, match="cannot be made"):
+        session.install()
+
+
+def test_a_folder_that_cannot_be_written_stops_the_recording_and_not_the_run(config: DumpConfig) -> None:
+    session = Session(config)
+    Path(config.dump_path).mkdir()
+    (Path(config.dump_path) / "step0").write_text("in the way")
+    session.start()
+    assert torch.equal(torch.ones(2) + 1, torch.full((2,), 2.0))
+    assert not session.is_recording
+    session.close()
+    assert isinstance(session.failure, OutputError)
+    assert session.written == []
+
+
+def test_two_sessions_at_once_are_refused(config: DumpConfig, sessions: list[Session]) -> None:
+    first, second = Session(config), Session(config)
+    sessions += [first, second]
+    first.install()
+    with pytest.raises(ConfigError, match="runs already"):
+        second.install()
+
+
+def test_the_run_is_left_after_the_last_wanted_step(config: DumpConfig) -> None:
+    session = Session(replace(config, step=frozenset([0])), finds_steps=True, exit_after=True)
+    session.start()
+    model = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model(torch.ones(1, 1)).sum().backward()
+    with pytest.raises(LastStepDone):
+        optimizer.step()
+    session.close()
+    assert [read_dump(part.folder).header.complete for part in session.written] == [True]
+
+
+def test_a_step_closed_early_says_so(config: DumpConfig) -> None:
+    session = Session(config)
+    session.start()
+    torch.ones(1)
+    session.close(complete=False)
+    assert read_dump(session.written[0].folder).incomplete is not None
+
+
+def test_failures_are_told_in_the_step_in_which_they_happened(
+    config: DumpConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(config)
+    session.start()
+    with monkeypatch.context() as patch:
+        patch.setattr("dump.intercept.calls.autograd.before_call", lambda _: 1 / 0)
+        torch.ones(1)
+    torch.zeros(1)
+    session.step()
+    session.start()
+    torch.zeros(1)
+    session.close()
+    coverages = [read_dump(part.folder).header.coverage for part in session.written]
+    assert [coverage["failed"] for coverage in coverages if coverage] == [
+        {"ZeroDivisionError: division by zero": 1},
+        {},
+    ]
+
+
+def test_a_forked_child_is_left_alone(config: DumpConfig) -> None:
+    """As a data loader's worker is, which would wait for ever for a thread that it has not inherited."""
+    before = _state()
+    session = Session(config)
+    session.start()
+    torch.ones(1)
+    child = os.fork()
+    if child == 0:
+        untouched = _state() == before and not session.is_recording
+        for _ in range(5000):
+            torch.ones(1)
+        os._exit(0 if untouched else 1)
+    _, status = os.waitpid(child, 0)
+    torch.zeros(1)
+    session.close()
+    assert status == 0
+    names = [call.name for call in read_dump(session.written[0].folder).calls]
+    assert names == ["Torch.ones.0.forward", "Torch.zeros.0.forward"]
+
+
+def test_workers_of_a_loader_are_left_alone(record: Any) -> None:
+    data = torch.utils.data.TensorDataset(torch.arange(8.0))
+    batches = []
+
+    def act() -> None:
+        loader = torch.utils.data.DataLoader(data, batch_size=4, num_workers=1)
+        batches.extend(batch for (batch,) in loader)
+
+    dump = record(act)
+    assert torch.equal(torch.cat(batches), torch.arange(8.0))
+    assert not any("stack" in name for name in dump.names)
+
+
+def test_a_saved_value_is_recorded_with_its_gradient(config: DumpConfig) -> None:
+    session = Session(replace(config, task="tensor"))
+    x = torch.ones(2, requires_grad=True)
+    session.start()
+    y = torch.exp(x)
+    session.save({"hidden": y, "note": 3}, "mine")
+    session.save(y, "without", backward=False)
+    (y * 3).sum().backward()
+    session.close()
+    dump = read_dump(session.written[0].folder)
+    calls = {call.name: call for call in dump.calls}
+    assert [argument.name for argument in calls["Saved.mine.0.forward"].outputs] == [
+        "output.0.hidden",
+        "output.0.note",
+    ]
+    assert [argument.leaf.max for argument in calls["Saved.mine.0.backward"].inputs] == [3]
+    assert "Saved.without.0.backward" not in calls
+
+
+def test_only_the_modules_asked_for_are_recorded(config: DumpConfig) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Tanh(), torch.nn.Linear(2, 1))
+    session = Session(replace(config, level="mix"))
+    session.start()
+    session.modules.rename(model[2], "mine")
+    session.only([model[2]])
+    for _ in range(2):
+        model(torch.ones(1, 2)).sum().backward()
+    session.only([])
+    torch.zeros(1)
+    session.close()
+    names = [call.name for call in read_dump(session.written[0].folder).calls]
+    kept = {"Functional.linear", "Module.mine.Linear"}
+    assert [name for name in names if not any(name.startswith(part) for part in kept)] == ["Torch.zeros.0.forward"]
+    assert sum("forward" in name for name in names) == 5
+    assert "Module.mine.Linear.backward.1" in names
