@@ -43,7 +43,6 @@ class PrecisionDebugger:
         self,
         config_path: str | os.PathLike[str] | None = None,
         task: str | None = None,
-        *,
         dump_path: str | os.PathLike[str] | None = None,
         level: str | None = None,
         step: Sequence[int | str] | None = None,
@@ -73,7 +72,6 @@ class PrecisionDebugger:
     def start(
         model: torch.nn.Module | Sequence[torch.nn.Module] | None = None,
         token_range: Sequence[int] | None = None,
-        *,
         rank_id: int | None = None,
     ) -> None:
         """Record from here.  `model` names the modules; without it the outermost module called does.
@@ -103,7 +101,7 @@ class PrecisionDebugger:
         _tell_failure(session)
 
     @staticmethod
-    def save(variable: Any, name: str, *, save_backward: bool = True) -> None:
+    def save(variable: Any, name: str, save_backward: bool = True) -> None:
         """Record `variable` under `name`, and the gradients of its tensors when backward comes."""
         PrecisionDebugger._open().save(variable, name, backward=save_backward)
 

@@ -25,14 +25,17 @@ _DROPOUTS = {
 _MARK = "keeps_all_elements"
 
 
-def seed_all(seed: int = 1234, mode: bool = False, rm_dropout: bool = False) -> None:
+def seed_all(seed: int = 1234, mode: bool = False, rm_dropout: bool = False, is_enhanced: bool = False) -> None:
     """Seed Python, numpy and torch on every device; with `mode` also ask for deterministic kernels.
 
     The signature is the one that scripts written for msprobe call.  `rm_dropout` makes every dropout of this
-    process a no-op from here on: two devices draw different masks from the same seed.
+    process a no-op from here on: two devices draw different masks from the same seed.  `is_enhanced`, which replaces
+    operators by others, is refused: it would change the run.
 
-    Raises ValueError for a seed outside [0, 2**32).
+    Raises ValueError for a seed outside [0, 2**32), and for `is_enhanced`.
     """
+    if is_enhanced:
+        raise ValueError("seed_all: is_enhanced would change the run and is not offered; leave it out on both sides")
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed: expected an integer in [0, 2**32), found {seed}")
     os.environ["PYTHONHASHSEED"] = str(seed)  # for processes that this one starts

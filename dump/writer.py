@@ -8,11 +8,11 @@ goes on.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import math
 import os
 import queue
+import shutil
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -181,7 +181,10 @@ class StepWriter:
         if isinstance(item, _Store):
             self._keep(item)
             return
-        body = {key: value if key == "is_recompute" else self._plain(value) for key, value in item.body.items()}
+        body = {
+            key: value if key == "is_recompute" else self._plain(value, _place(item.name, key))
+            for key, value in item.body.items()
+        }
         first = self._calls == 0
         self._write(self._records, encode.record(item.name, body, first=first))
         self._write(self._construct, encode.record(item.name, item.owner, first=first))
@@ -233,15 +236,33 @@ class StepWriter:
         self._names.add(name.casefold())
         return f"{name}.{self._format}"
 
-    def _plain(self, captured: Any) -> Any:
-        """A captured argument as JSON's own types, laid out as msprobe lays it out."""
+    def _own_file(self, name: str, place: str) -> str:
+        """A further name for the file of a value, made for this mention of it: msprobe's compare takes the names of
+        its rows from the names of the files, so those that it reads (`.pt`) are not shared."""
+        stem = file_stem(place.removesuffix(".0") if ".parameters_grad." in place else place)
+        own = f"{stem}.{self._format}"
+        if own == name or stem.casefold() in self._names:
+            return name
+        self._names.add(stem.casefold())
+        folder = self.folder / TENSOR_FOLDER
+        try:
+            os.link(folder / name, folder / own)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(folder / name, folder / own)
+        return own
+
+    def _plain(self, captured: Any, place: str) -> Any:
+        """A captured argument as JSON's own types, laid out as msprobe lays it out; `place` grows as its name does."""
         if isinstance(captured, Entry):
             self._tensors += 1
-            return _tensor_record(captured)
+            record = _tensor_record(captured)
+            if self._format == "pt" and "data_name" in record:
+                record["data_name"] = self._own_file(str(record["data_name"]), place)
+            return record
         if isinstance(captured, list):
-            return [self._plain(item) for item in captured]
+            return [self._plain(item, f"{place}.{index}") for index, item in enumerate(captured)]
         if isinstance(captured, dict):
-            return {key: self._plain(item) for key, item in captured.items()}
+            return {key: self._plain(item, f"{place}.{key}") for key, item in captured.items()}
         if isinstance(captured, tree.Plain):
             return {"type": captured.type, "value": encode.plain(captured.value)}
         if captured is None:
@@ -292,11 +313,18 @@ def _tensor_record(entry: Entry) -> dict[str, object]:
     if found is not None:
         rest["nan"], rest["inf"] = found.nan or None, found.inf or None
         if found.sketch is not None:
-            rest["sketch"] = base64.b64encode(found.sketch.astype("<f4").tobytes()).decode("ascii")
+            rest["sketch"] = encode.sketch_text(found.sketch.astype("<f4").tobytes())
     if identity is not None:
         rest["value"], rest["storage"] = identity.value, identity.storage
     record.update((key, value) for key, value in rest.items() if value is not None)
     return record
+
+
+def _place(name: str, key: str) -> str:
+    """What the names of arguments under `key` of a record begin with."""
+    if ".parameters_grad." in name:
+        return f"{name.rpartition('.')[0]}.{key}"
+    return f"{name}.{'input' if key in ('input_args', 'input_kwargs') else key}"
 
 
 def _number(value: float | int | None) -> object:

@@ -225,7 +225,7 @@ class RecordDecoder:
         if value is None:
             return None
         try:
-            raw = binascii.a2b_base64(value) if type(value) is str else b""
+            raw = binascii.a2b_base64(value.replace("_", "+")) if type(value) is str else b""
         except ValueError:  # binascii.Error, and characters that are not ASCII
             raw = b""
         if len(raw) != _SKETCH_BYTES:

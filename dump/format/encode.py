@@ -15,6 +15,7 @@ statistics, and the type "float" beside a scalar's value, let the reader put NaN
 
 from __future__ import annotations
 
+import base64
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -60,6 +61,11 @@ def plain(value: object, *, depth: int = 0) -> object:
     if isinstance(value, dict):
         return {_plain_key(key): plain(item, depth=depth + 1) for key, item in value.items()}
     return str(value) if isinstance(value, complex) else type(value).__qualname__
+
+
+def sketch_text(raw: bytes) -> str:
+    """A sketch as text: base64 with `_` for `+`, since msprobe refuses any text that begins with a plus."""
+    return base64.b64encode(raw, altchars=b"_/").decode("ascii")
 
 
 def opening(header: Mapping[str, object]) -> bytes:

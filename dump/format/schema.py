@@ -21,7 +21,7 @@ class TensorRecord:
     """One tensor as a call saw it.
 
     `max`, `min`, `mean`, `norm` are None where nothing was measured (an empty tensor, MD5 mode).  They follow
-    torch: a NaN anywhere makes all four NaN.  `sketch` holds 16 little-endian float32 (`record.sketch`).
+    torch: a NaN anywhere makes all four NaN.  `sketch` holds 16 little-endian float32 (`format.sketch`).
     `value` is equal for two records of one step exactly when they name the same bytes at the same version;
     `storage` is equal for two records that share memory.  `grad_fn` names the autograd node of a tensor that
     no recorded call made.  `unrecorded` says why a tensor could not be measured.

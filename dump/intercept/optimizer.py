@@ -160,7 +160,9 @@ def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in group.items():
         if key == "params":
             continue
-        if isinstance(value, (bool, int, float, str, tuple)) or value is None:
+        if isinstance(value, tuple):
+            plain[key] = list(value)
+        elif isinstance(value, (bool, int, float, str)) or value is None:
             plain[key] = value
         elif isinstance(value, torch.Tensor) and value.numel() == 1 and value.device.type == "cpu":
             plain[key] = value.item()

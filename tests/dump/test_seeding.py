@@ -146,3 +146,8 @@ def test_a_function_that_somebody_else_wrapped_is_no_exception(monkeypatch: pyte
     monkeypatch.setattr(F, "dropout", watching)
     remove_dropout()
     assert torch.equal(F.dropout(X, 0.9), X)
+
+
+def test_what_would_change_the_run_is_refused() -> None:
+    with pytest.raises(ValueError, match="is_enhanced would change the run"):
+        seed_all(1, is_enhanced=True)

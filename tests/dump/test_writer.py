@@ -259,6 +259,22 @@ def test_a_second_mention_names_the_first_ones_file(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path / "dump_tensor_data")) == sorted({name for name in names if name})
 
 
+def test_every_mention_has_a_pt_file_of_its_own_name(tmp_path: Path) -> None:
+    writer = _writer(tmp_path, file_format="pt")
+    recorder = StepRecorder(DumpConfig(task="tensor"), writer)
+    value = torch.arange(3.0)
+    name = "Torch.add.0.forward"
+    body = {"input_args": recorder.read((value, value), f"{name}.input"), "input_kwargs": {}}
+    recorder.emit(_emission(name, {**body, "output": recorder.wrote([value], f"{name}.output")}))
+    _close(writer, recorder)
+    folder = tmp_path / "dump_tensor_data"
+    files = {f"{name}.{place}.pt" for place in ("input.0", "input.1", "output.0")}
+    assert {path.name for path in folder.iterdir()} == files
+    assert len({path.stat().st_ino for path in folder.iterdir()}) == 1
+    (call,) = read_dump(tmp_path).calls
+    assert {tensor.data_name for _, tensor in call.tensors()} == files
+
+
 @pytest.mark.parametrize(("first", "second"), [("a.grad", "a.grad"), ("Tensor.T.0", "Tensor.t.0")])
 def test_no_file_is_written_twice(tmp_path: Path, first: str, second: str) -> None:
     writer = _writer(tmp_path)

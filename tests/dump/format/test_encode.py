@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import binascii
 import json
 import math
 import os
@@ -149,3 +150,11 @@ def test_an_empty_journal_gives_an_empty_stack_json(tmp_path: Path) -> None:
     (tmp_path / "stack.partial.jsonl").write_bytes(b"")
     encode.finish_stacks(tmp_path)
     assert _strict((tmp_path / "stack.json").read_bytes()) == {}
+
+
+def test_no_sketch_begins_with_a_sign_that_msprobe_refuses() -> None:
+    for first in range(256):
+        raw = bytes([first]) + bytes(range(63))
+        text = encode.sketch_text(raw)
+        assert text[0] not in "+-=@"
+        assert binascii.a2b_base64(text.replace("_", "+")) == raw
