@@ -5,6 +5,7 @@ Nothing here imports torch, pandas or openpyxl before a command needs it, so tha
 
 from __future__ import annotations
 
+import io
 import sys
 from enum import IntEnum
 from pathlib import Path
@@ -64,7 +65,7 @@ def compare(
     from .compare import compare as compare_dumps
     from .report.advisor import advisor_text
 
-    chosen = tuple(part.strip() for part in formats.split(",") if part.strip())
+    chosen = _chosen(formats)
     with _Bars() as progress:
         comparison = compare_dumps(npu, bench, floor=floor, progress=progress)
     _refuse_empty(comparison)
@@ -75,6 +76,19 @@ def compare(
         print(advisor_text(comparison.overall))
         _tell_files(paths)
     raise typer.Exit(Exit.suspect if comparison.suspects else Exit.nothing_suspect)
+
+
+def _chosen(formats: str) -> tuple[str, ...]:
+    """The names in `--format`, refused before the work begins and not after it."""
+    from dump.format.errors import ConfigError
+
+    from .report.outputs import known_formats
+
+    chosen = tuple(part.strip() for part in formats.split(",") if part.strip())
+    unknown = [name for name in chosen if name not in known_formats()]
+    if unknown:
+        raise ConfigError(f"--format: unknown format {unknown[0]!r}; known formats: {', '.join(known_formats())}")
+    return chosen
 
 
 def _refuse_empty(comparison: Comparison) -> None:
@@ -141,4 +155,6 @@ def make_app() -> typer.Typer:
 
 def main(arguments: list[str] | None = None) -> int:
     """The console script `acc`."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # names in a dump may hold what the terminal cannot show
     return dump_cli.guarded(make_app(), arguments)

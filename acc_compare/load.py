@@ -13,18 +13,15 @@ from dump.format.schema import Dump
 
 @dataclass(frozen=True, slots=True)
 class PlacedPair:
-    """Two dumps of the same step and rank."""
+    """Two dumps of the same step and rank.  Processes that know no rank are numbered where a step has several."""
 
     npu: DumpLocation
     bench: DumpLocation
+    rank: int | None = None
 
     @property
     def step(self) -> int | None:
         return self.npu.step
-
-    @property
-    def rank(self) -> int | None:
-        return self.npu.rank
 
 
 def pair_locations(npu: Path, bench: Path) -> tuple[tuple[PlacedPair, ...], tuple[str, ...]]:
@@ -35,17 +32,19 @@ def pair_locations(npu: Path, bench: Path) -> tuple[tuple[PlacedPair, ...], tupl
     """
     ours, theirs = find_dumps(npu), find_dumps(bench)
     if len(ours) == 1 and len(theirs) == 1:
-        return (PlacedPair(ours[0], theirs[0]),), ()
+        return (PlacedPair(ours[0], theirs[0], ours[0].rank),), ()
     by_place = {_place(location, theirs): location for location in theirs}
     pairs, notes = [], []
+    ranks = [len({_place(location, side)[1] for location in side}) for side in (ours, theirs)]
     for location in ours:
-        partner = by_place.pop(_place(location, ours), None)
+        place = _place(location, ours)
+        partner = by_place.pop(place, None)
         if partner is None:
             notes.append(f"{_label(location)} is on the NPU side only")
         else:
-            pairs.append(PlacedPair(location, partner))
+            known = location.rank is not None or ranks[0] > 1
+            pairs.append(PlacedPair(location, partner, place[1] if known else None))
     notes += [f"{_label(location)} is on the bench side only" for location in by_place.values()]
-    ranks = [len({_place(location, side)[1] for location in side}) for side in (ours, theirs)]
     if ranks[0] != ranks[1]:
         raise IncomparableError(
             f"{npu} holds {ranks[0]} ranks, {bench} holds {ranks[1]}. Compare one rank with one rank by giving their"
@@ -68,8 +67,8 @@ def _place(location: DumpLocation, side: Sequence[DumpLocation]) -> tuple[int | 
 
 
 def _label(location: DumpLocation) -> str:
-    rank = f", rank {location.rank}" if location.rank is not None else ""
-    return f"step {location.step}{rank}"
+    known = (("step", location.step), ("rank", location.rank), ("process", location.pid))
+    return ", ".join(f"{name} {number}" for name, number in known if number is not None) or str(location.path)
 
 
 def _steps(side: Sequence[DumpLocation]) -> str:

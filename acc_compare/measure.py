@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from dump.format.layout import TENSOR_FOLDER
 from dump.format.names import parse
@@ -13,14 +14,15 @@ from dump.format.tensors import read_tensor
 
 from .judge.calls import MeasuredArgument, MeasuredCall
 from .judge.classic import is_output
-from .judge.errors import tensor_error
+from .judge.errors import TensorError, tensor_error
 from .metrics.distance import REAL_DATA, TensorDistance, measure
 from .metrics.registry import RecordPair
 from .metrics.sketches import SKETCHED
 from .metrics.statistics import STATISTICS
 from .model import Alignment, PairedCall
 
-Cells = Mapping[str, "float | int | str | None"]
+Cells: TypeAlias = "Mapping[str, float | int | str | None]"
+_NO_CELLS: Cells = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +35,61 @@ class MeasuredPair:
 
 
 class TensorFiles:
-    """Elementwise distances from tensor files; one for each pair of files, however often they are mentioned."""
+    """Elementwise distances of tensor files."""
 
     def __init__(self, npu: Dump, bench: Dump) -> None:
-        self._folders = (npu.path / TENSOR_FOLDER, bench.path / TENSOR_FOLDER)
-        self._seen: dict[tuple[str, str], TensorDistance] = {}
+        self._npu = Path(npu.path) / TENSOR_FOLDER
+        self._bench = Path(bench.path) / TENSOR_FOLDER
 
     def distance(self, npu: TensorRecord, bench: TensorRecord) -> TensorDistance | None:
         """None where a side has no file, or shapes differ.  Raises TensorFileError."""
         if npu.data_name is None or bench.data_name is None or npu.shape != bench.shape:
             return None
-        key = (npu.data_name, bench.data_name)
-        if key not in self._seen:
-            ours = read_tensor(Path(self._folders[0]), npu.data_name)
-            theirs = read_tensor(Path(self._folders[1]), bench.data_name)
-            if ours.shape != theirs.shape:
-                return None
-            self._seen[key] = measure(ours, theirs)
-        return self._seen[key]
+        ours, theirs = read_tensor(self._npu, npu.data_name), read_tensor(self._bench, bench.data_name)
+        return measure(ours, theirs) if ours.shape == theirs.shape else None
+
+
+class _Measuring:
+    """Measures pairs of tensors, each distinct pair once: most values are written by one call and read by others."""
+
+    def __init__(self, mode: str, alignment: Alignment) -> None:
+        self._mode = mode
+        self._files = TensorFiles(alignment.npu, alignment.bench) if mode == "tensor" else None
+        self._seen: dict[Hashable, tuple[TensorError | None, Cells]] = {}
+
+    def pair(self, npu: TensorRecord, bench: TensorRecord) -> tuple[TensorError | None, Cells]:
+        """The error and the cells of two tensors.  Raises TensorFileError."""
+        key = (_contents(npu), _contents(bench))
+        found = self._seen.get(key)
+        if found is None:
+            exact = self._files.distance(npu, bench) if self._files is not None else None
+            found = self._seen[key] = (tensor_error(npu, bench, exact), self._cells(npu, bench, exact))
+        return found
+
+    def _cells(self, npu: TensorRecord, bench: TensorRecord, exact: TensorDistance | None) -> Cells:
+        if exact is not None:
+            return REAL_DATA.cells(exact)
+        if self._mode != "statistics" or npu.shape != bench.shape:
+            return _NO_CELLS
+        pair = RecordPair(npu, bench)
+        return {**STATISTICS.cells(pair), **SKETCHED.cells(pair)}
+
+
+def _contents(record: TensorRecord) -> Hashable:
+    """All that measuring looks at."""
+    return (
+        record.shape,
+        record.dtype,
+        record.norm,
+        record.max,
+        record.min,
+        record.mean,
+        record.sketch,
+        record.nan,
+        record.inf,
+        record.md5,
+        record.data_name,
+    )
 
 
 def measure_pairs(
@@ -60,40 +99,29 @@ def measure_pairs(
 
     Raises TensorFileError where a tensor file that the dump names cannot be read.
     """
-    files = TensorFiles(alignment.npu, alignment.bench) if mode == "tensor" else None
+    measuring = _Measuring(mode, alignment)
     found = []
     for order, pair in enumerate(alignment.pairs):
-        found.append(_measure_call(pair, order, files, alignment.npu))
+        found.append(_measure_call(pair, order, measuring, alignment.npu))
         if on_call is not None:
             on_call()
     return tuple(found)
 
 
-def _measure_call(pair: PairedCall, order: int, files: TensorFiles | None, npu: Dump) -> MeasuredPair:
+def _measure_call(pair: PairedCall, order: int, measuring: _Measuring, npu: Dump) -> MeasuredPair:
     cells: list[Cells] = []
     read: list[MeasuredArgument] = []
     wrote: list[MeasuredArgument] = []
     for argument in pair.arguments:
         ours, theirs = argument.npu, argument.bench
         if not (isinstance(ours, TensorRecord) and isinstance(theirs, TensorRecord)):
-            cells.append({})
+            cells.append(_NO_CELLS)
             continue
-        exact = files.distance(ours, theirs) if files is not None else None
-        error = tensor_error(ours, theirs, exact)
-        cells.append(_cells(ours, theirs, exact))
-        measured = MeasuredArgument(argument.name, ours, theirs, error)
-        (wrote if is_output(argument.name) else read).append(measured)
+        error, measured = measuring.pair(ours, theirs)
+        cells.append(measured)
+        (wrote if is_output(argument.name) else read).append(MeasuredArgument.of(argument.name, ours, theirs, error))
     call = None
     if pair.npu is not None and pair.bench is not None:
         name = parse(pair.npu.name)
         call = MeasuredCall(pair, name, order, tuple(read), tuple(wrote), npu.owners.get(pair.npu.name))
     return MeasuredPair(pair, tuple(cells), call)
-
-
-def _cells(npu: TensorRecord, bench: TensorRecord, exact: TensorDistance | None) -> Cells:
-    if npu.shape != bench.shape:
-        return {}
-    if exact is not None:
-        return REAL_DATA.cells(exact)
-    pair = RecordPair(npu, bench)
-    return {**STATISTICS.cells(pair), **SKETCHED.cells(pair)}

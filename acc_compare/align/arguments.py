@@ -16,11 +16,7 @@ def pair_arguments(npu: CallRecord | None, bench: CallRecord | None) -> tuple[Pa
     Tools order the gradients that a backward call returns in different ways (by the call's arguments, or by the
     autograd node's), so where shapes at equal places disagree they are matched by shape instead.
     """
-    pairs = [
-        *_by_name(_read(npu), _read(bench)),
-        *_outputs(npu, bench),
-    ]
-    return tuple(pairs)
+    return (*_by_name(_read(npu), _read(bench)), *_outputs(npu, bench))
 
 
 def _read(call: CallRecord | None) -> Sequence[Argument]:
@@ -72,4 +68,8 @@ def _by_shape(npu: Sequence[Argument], bench: Sequence[Argument]) -> list[Paired
     if not any(pair.bench is not None for pair in pairs):
         return None
     pairs += [PairedArgument("", None, argument.leaf, argument.name) for argument in left]
-    return pairs
+    return pairs + _by_name(_others(npu), _others(bench))
+
+
+def _others(arguments: Sequence[Argument]) -> list[Argument]:
+    return [argument for argument in arguments if not isinstance(argument.leaf, TensorRecord)]

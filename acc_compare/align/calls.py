@@ -10,7 +10,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from difflib import SequenceMatcher
 from typing import TypeAlias
 
 from dump.format import names
@@ -19,10 +18,10 @@ from dump.format.schema import CallRecord, Dump, TensorRecord
 
 from ..model import Alignment, PairedCall
 from .arguments import pair_arguments
+from .sequences import common_subsequence
 
 Token: TypeAlias = "tuple[str, str, tuple[tuple[int, ...], ...]]"
 
-_MOST_COMPARISONS = 20_000_000
 _WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
 
 
@@ -115,21 +114,22 @@ def _sequence_pairs(
     our_owners: Mapping[str, str | None],
     their_owners: Mapping[str, str | None],
 ) -> list[tuple[CallRecord, CallRecord]]:
-    """Forward calls, by the longest runs of equal (api, module, shapes); what is left over, by equal name."""
+    """Forward calls, by the longest common sequence of (api, module, shapes); what is left over, by equal name."""
     place_known = bool(our_owners) and bool(their_owners)
     left = [_token(call, our_owners if place_known else {}) for call in ours]
     right = [_token(call, their_owners if place_known else {}) for call in theirs]
-    pairs: list[tuple[CallRecord, CallRecord]] = []
-    if _cost(left, right) <= _MOST_COMPARISONS:
-        matcher = SequenceMatcher(None, left, right, autojunk=False)
-        for first, second, size in matcher.get_matching_blocks():
-            pairs += zip(ours[first : first + size], theirs[second : second + size], strict=True)
+    places = common_subsequence(left, right) or []
+    pairs = [(ours[first], theirs[second]) for first, second in places]
     taken = {id(call) for pair in pairs for call in pair}
-    free = {call.name: call for call in theirs if id(call) not in taken}
+    free = {call.name: (call, token) for call, token in zip(theirs, right, strict=True) if id(call) not in taken}
     order = [(call.index, answer.index) for call, answer in pairs]
-    for call in ours:
-        answer = free.get(call.name) if id(call) not in taken else None
-        if answer is not None and _keeps_order(order, (call.index, answer.index)):
+    # Where most calls have found their partner, one of other shapes is another call; else all shapes are others.
+    same_shapes = 2 * len(pairs) >= min(len(ours), len(theirs))
+    for call, token in zip(ours, left, strict=True):
+        if id(call) in taken or call.name not in free:
+            continue
+        answer, other = free[call.name]
+        if (token[2] == other[2] or not same_shapes) and _keeps_order(order, (call.index, answer.index)):
             pairs.append((call, answer))
     return pairs
 
@@ -143,12 +143,6 @@ def _keeps_order(order: list[tuple[int, int]], pair: tuple[int, int]) -> bool:
         return False
     order.insert(place, pair)
     return True
-
-
-def _cost(left: Sequence[Token], right: Sequence[Token]) -> int:
-    """How many places the matcher may look at: for each token, how often the other side has it."""
-    often = Counter(right)
-    return sum(often[token] for token in left)
 
 
 def _token(call: CallRecord, owners: Mapping[str, str | None]) -> Token:
@@ -172,6 +166,8 @@ class _Reasons:
         what = "the operator" if not names.parse(call.name).is_module else "the module"
         if there == 0:
             return f"the {side} side has no call of {what}"
+        if there == here:
+            return f"no call of {what} on the {side} side stands in this place with these shapes"
         return f"the {side} side has {there} calls of {what}, this side {here}"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Literal, TypeAlias
 
 OperatorClass: TypeAlias = Literal[
@@ -38,7 +39,7 @@ _CLASSES: Mapping[OperatorClass, str] = {
     "exact": """
         view reshape view_as reshape_as permute transpose t movedim moveaxis swapaxes swapdims squeeze unsqueeze
         flatten unflatten ravel expand expand_as broadcast_to repeat repeat_interleave tile narrow select chunk split
-        split_with_sizes tensor_split unbind hsplit vsplit dsplit unfold fold getitem setitem index index_select gather
+        split_with_sizes tensor_split unbind hsplit vsplit dsplit unfold getitem setitem index index_select gather
         take take_along_dim masked_select masked_fill masked_fill_ where cat concat concatenate stack hstack vstack
         dstack column_stack flip fliplr flipud rot90 roll diagonal diag diag_embed tril triu pad pixel_shuffle
         pixel_unshuffle channel_shuffle native_channel_shuffle clone contiguous copy_ detach to type_as float double
@@ -47,9 +48,9 @@ _CLASSES: Mapping[OperatorClass, str] = {
         minimum max min amax amin aminmax max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d
         adaptive_max_pool3d max_pool2d_with_indices sort topk argsort argmax argmin kthvalue unique eq ne lt le gt ge
         logical_and logical_or logical_not isnan isfinite zeros zeros_like ones ones_like full full_like new_zeros
-        new_ones new_full arange eye tensor as_tensor from_numpy zero_ fill_ scatter scatter_ index_fill index_copy
-        broadcast all_gather all_gather_into_tensor gather send recv isend irecv scatter all_to_all all_to_all_single
-        broadcast_tensors meshgrid nonzero sign bool long int floor ceil round trunc narrow_copy view_as_real
+        new_ones new_full eye tensor as_tensor from_numpy zero_ fill_ scatter scatter_ index_fill index_copy
+        broadcast all_gather all_gather_into_tensor send recv isend irecv all_to_all all_to_all_single broadcast_tensors
+        meshgrid nonzero sign bool long int floor ceil round trunc narrow_copy view_as_real
         view_as_complex real imag conj glu_split positive swapaxes_ squeeze_ unsqueeze_ t_ transpose_
     """,
     # One rounding or a few for each element (Higham, Accuracy and Stability of Numerical Algorithms, 2002, 2.2).
@@ -60,7 +61,7 @@ _CLASSES: Mapping[OperatorClass, str] = {
         rrelu softplus softsign tanhshrink hardswish hardshrink softshrink glu swiglu erf erfc erfinv lgamma digamma
         dropout dropout_ dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout complex polar hypot
         interpolate upsample upsample_nearest upsample_bilinear grid_sample affine_grid npu_swiglu npu_fast_gelu
-        npu_gelu npu_rotary_mul special.expit special.erf deg2rad rad2deg xlogy nan_to_num
+        npu_gelu npu_rotary_mul special.expit special.erf deg2rad rad2deg xlogy nan_to_num arange linspace logspace
     """,
     # Sums of K products (Higham 2002, 3.1 and 3.5; Higham and Mary 2019 for the sqrt(K) of random rounding).
     "contraction": """
@@ -79,7 +80,7 @@ _CLASSES: Mapping[OperatorClass, str] = {
         scatter_reduce scatter_reduce_ index_reduce segment_reduce bincount histc embedding_bag all_reduce reduce
         reduce_scatter reduce_scatter_tensor mse_loss l1_loss smooth_l1_loss huber_loss kl_div cosine_similarity
         pairwise_distance cosine_embedding_loss hinge_embedding_loss margin_ranking_loss triplet_margin_loss
-        index_put index_put_ grid_sampler
+        index_put index_put_ grid_sampler fold
     """,
     # Differences from a mean over a deviation: relative error grows where the mean is large against it.
     "normalisation": """
@@ -139,9 +140,28 @@ _MEMORY_ONLY = frozenset(
     """.split()
 )
 
+# Make memory whose contents mean nothing until something is written to it.
+_UNINITIALISED = frozenset(
+    "empty empty_like empty_strided new_empty new_empty_strided empty_with_format resize_ resize_as_".split()
+)
+
+# The shape of the result depends on the values read.
+_SHAPED_BY_VALUES = frozenset(
+    "nonzero argwhere masked_select unique unique_consecutive getitem index where repeat_interleave bincount".split()
+)
+
 _BY_NAME: dict[str, OperatorClass] = {name: kind for kind, text in _CLASSES.items() for name in text.split()}
 
 
+_SPELLINGS: dict[str, str] = {name.replace("_", ""): name for name in _BY_NAME if not name.endswith("_")}
+
+
+def known_spelling(flat: str) -> str | None:
+    """The operator whose name without underscores is `flat` (`layernorm` -> `layer_norm`); None for none known."""
+    return _SPELLINGS.get(flat)
+
+
+@cache
 def plain_api(api: str) -> str:
     """An api's name without the dress that Python gives it: `__iadd__` and `__radd__` are `add`."""
     if api.startswith("__") and api.endswith("__"):
@@ -153,6 +173,7 @@ def plain_api(api: str) -> str:
     return api
 
 
+@cache
 def operator_class(api: str) -> OperatorClass:
     """The class of an api as a call name has it (`gelu`, `__iadd__`, `linalg.norm`)."""
     name = plain_api(api)
@@ -177,6 +198,21 @@ def is_random_source(api: str) -> bool:
 
 def moves_memory_only(api: str) -> bool:
     return plain_api(api) in _MEMORY_ONLY
+
+
+def is_uninitialised(api: str) -> bool:
+    """Does it make memory that holds whatever was there before?"""
+    return plain_api(api) in _UNINITIALISED
+
+
+def overwrites(api: str) -> bool:
+    """Does it write every element of the tensor that it is called on, whatever that held?"""
+    return plain_api(api) in ("fill_", "zero_", "copy_") or is_random_source(api)
+
+
+def is_shaped_by_values(api: str) -> bool:
+    """Does the shape of what it makes depend on the values it reads?"""
+    return plain_api(api) in _SHAPED_BY_VALUES
 
 
 def roundoff(dtypes: Iterable[str]) -> float:

@@ -5,49 +5,62 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from dump.format.names import BACKWARD, CallName
 from dump.format.schema import TensorRecord
 
 from ..model import PairedCall
+from . import arithmetic
 from .errors import RESOLUTION, TensorError
 
 _FLOATING = ("float", "bfloat", "complex")
+_DIMENSIONS = re.compile(r"[123]d$")
+# Modules whose class does not spell the functional's name.
+_OTHER_NAMES = {
+    "bceloss": "binary_cross_entropy",
+    "bcewithlogitsloss": "binary_cross_entropy_with_logits",
+    "multiheadattention": "multi_head_attention_forward",
+    "rnn": "rnn_tanh",
+    "rnncell": "rnn_tanh_cell",
+    "syncbatchnorm": "batch_norm",
+}
 
 
-@dataclass(frozen=True, slots=True)
+@cache
+def is_floating(dtype: str) -> bool:
+    """Does this dtype round: a float or a complex of any width?"""
+    return dtype.removeprefix("torch.").startswith(_FLOATING)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class MeasuredArgument:
-    """One tensor of a matched pair of calls with its error; None where it could not be measured."""
+    """One tensor of a matched pair of calls with its error; None where it could not be measured.
+
+    `count` is its number of elements, at least 1; `norm` is |B| over live elements, 0 where unknown; `relative` the
+    relative error, not below what the way of measuring can resolve and exactly 0 for equal tensors; `distance` is
+    |N - B| by the same rule.  All are asked for many times, so `of` works them out once.
+    """
 
     name: str
     npu: TensorRecord
     bench: TensorRecord
     error: TensorError | None
+    is_floating: bool
+    count: int
+    norm: float
+    relative: float
+    distance: float
 
-    @property
-    def is_floating(self) -> bool:
-        return self.npu.dtype.removeprefix("torch.").startswith(_FLOATING)
-
-    @property
-    def count(self) -> int:
-        return max(1, self.npu.numel)
-
-    @property
-    def norm(self) -> float:
-        """|B| over live elements; 0 where unknown."""
-        return self.error.scale if self.error is not None and self.error.scale == self.error.scale else 0.0
-
-    @property
-    def relative(self) -> float:
-        """The relative error, not below what the way of measuring can resolve; exactly 0 for equal tensors."""
-        if self.error is None or self.error.relative == 0.0:
-            return 0.0
-        return max(self.error.relative, RESOLUTION[self.error.source])
-
-    @property
-    def distance(self) -> float:
-        """|N - B|, by the same rule."""
-        return self.relative * self.norm if self.norm else (self.error.distance if self.error is not None else 0.0)
+    @classmethod
+    def of(cls, name: str, npu: TensorRecord, bench: TensorRecord, error: TensorError | None) -> MeasuredArgument:
+        norm = relative = distance = 0.0
+        if error is not None:
+            norm = error.scale if error.scale == error.scale else 0.0
+            if error.relative != 0.0:
+                relative = max(error.relative, RESOLUTION[error.source])
+                distance = relative * norm if norm else error.distance
+        return cls(name, npu, bench, error, is_floating(npu.dtype), max(1, npu.numel), norm, relative, distance)
 
     @property
     def largest(self) -> float:
@@ -87,13 +100,16 @@ class MeasuredCall:
 
     def reads_other_integers(self) -> bool:
         """Do indices, masks or other non-floating inputs differ?  Then anything may come out."""
-        return any(not a.is_floating and a.error is not None and a.error.relative > 0 for a in self.read)
+        return any(not a.is_floating and a.relative > 0 for a in self.read)
 
 
+@cache
 def functional_name(module_class: str) -> str:
-    """`LayerNorm` -> `layer_norm`, `BatchNorm2d` -> `batch_norm`, `Conv2d` -> `conv2d`, `GELU` -> `gelu`."""
-    lower = module_class.lower()
-    if re.fullmatch(r"(batch|instance)norm[123]d", lower):
-        return f"{lower[:-6]}_norm"
-    snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", module_class).lower()
-    return lower if re.match(r"(adaptive)?(avg|max)pool|conv", lower) is None and "_" not in snake else snake
+    """The functional that a module's class stands for: `LayerNorm` -> `layer_norm`, `ReLU` -> `relu`, `BatchNorm2d` ->
+    `batch_norm`, `Conv2d` -> `conv2d`, `CrossEntropyLoss` -> `cross_entropy`; of an unknown class its snake case."""
+    flat = module_class.lower()
+    for candidate in (flat, _DIMENSIONS.sub("", flat), flat.removesuffix("loss")):
+        known = arithmetic.known_spelling(candidate) or _OTHER_NAMES.get(candidate)
+        if known is not None:
+            return known
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", module_class).lower()

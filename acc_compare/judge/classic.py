@@ -29,6 +29,9 @@ class Classic:
     messages: tuple[str, ...]
 
 
+_PASSED = Classic("pass", None, ())
+
+
 @dataclass(frozen=True, slots=True)
 class CallCells:
     """The rows of one pair of calls: arguments with their metrics, inputs first."""
@@ -38,12 +41,14 @@ class CallCells:
     arguments: Sequence[PairedArgument]
     cells: Sequence[Cells]
 
-    def inputs(self) -> list[Cells]:
-        return [
-            cells
-            for argument, cells in zip(self.arguments, self.cells, strict=True)
-            if not is_output(argument.name or argument.bench_name)
-        ]
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What the rules ask of a call's inputs: the worst of each column, None where no input has it."""
+
+    thousandth: float | None
+    cosine: float | None
+    norm_percent: float | None
 
 
 def is_output(name: str) -> bool:
@@ -53,34 +58,51 @@ def is_output(name: str) -> bool:
 def judge_rows(call: CallCells) -> list[Classic]:
     """The classic judgement of every row of one pair of calls."""
     exempt = moves_memory_only(call.operator)
+    inputs = _inputs(call)
     return [
-        Classic("pass", _reached(call.mode, argument, cells), ())
-        if exempt and _matched(argument)
-        else _judge(call, argument, cells)
+        _exempt(call.mode) if exempt and _matched(argument) else _judge(call.mode, inputs, argument, cells)
         for argument, cells in zip(call.arguments, call.cells, strict=True)
     ]
+
+
+def _exempt(mode: str) -> Classic:
+    return Classic("pass", "N/A" if mode == "tensor" else None, ())
 
 
 def _matched(argument: PairedArgument) -> bool:
     return bool(argument.name) and bool(argument.bench_name)
 
 
-def _judge(call: CallCells, argument: PairedArgument, cells: Cells) -> Classic:
+def _inputs(call: CallCells) -> _Inputs:
+    read = [
+        cells
+        for argument, cells in zip(call.arguments, call.cells, strict=True)
+        if cells and not is_output(argument.name or argument.bench_name)
+    ]
+    if call.mode == "tensor":
+        thousandth = _worst(read, "One Thousandth Err Ratio", largest=False)
+        return _Inputs(thousandth, _worst(read, "Cosine", largest=False), None)
+    return _Inputs(None, None, _worst(read, "NormRelativeErr", largest=True))
+
+
+def _judge(mode: str, inputs: _Inputs, argument: PairedArgument, cells: Cells) -> Classic:
     if not _matched(argument):
-        side = "bench" if argument.name else "NPU"
-        if call.mode == "md5" and argument.name.startswith("parameters"):
+        if mode == "md5" and argument.name.startswith("parameters"):
             return Classic("warning", None, ("this parameter has no match on the bench side",))
-        reached: Reached | None = "Unmatched" if call.mode == "tensor" else None
+        side = "bench" if argument.name else "NPU"
+        reached: Reached | None = "Unmatched" if mode == "tensor" else None
         return Classic("unmatched", reached, (f"the {side} side has no such argument",))
-    found: list[tuple[Result, str]] = [*_attributes(argument.npu, argument.bench)]
+    found = _attributes(argument.npu, argument.bench)
     found += _nonfinite(argument.npu, argument.bench)
-    if call.mode == "md5":
+    if mode == "md5":
         found += _digests(argument.npu, argument.bench)
-    elif is_output(argument.name):
-        found += _real_data(call, cells) if call.mode == "tensor" else _statistics(call, cells)
+    elif cells and is_output(argument.name):
+        found += _real_data(inputs, cells) if mode == "tensor" else _statistics(inputs, cells)
+    reached = _reached(argument, cells) if mode == "tensor" else None
+    if not found:
+        return _PASSED if reached is None else Classic("pass", reached, ())
     found.sort(key=lambda pair: -_RANK[pair[0]])
-    result: Result = found[0][0] if found else "pass"
-    return Classic(result, _reached(call.mode, argument, cells), tuple(message for _, message in found))
+    return Classic(found[0][0], reached, tuple(message for _, message in found))
 
 
 def _attributes(npu: Leaf, bench: Leaf) -> list[tuple[Result, str]]:
@@ -122,29 +144,19 @@ def _worst(rows: Sequence[Cells], column: str, *, largest: bool) -> float | None
     return float(max(values) if largest else min(values))
 
 
-def _real_data(call: CallCells, cells: Cells) -> list[tuple[Result, str]]:
+def _real_data(inputs: _Inputs, cells: Cells) -> list[tuple[Result, str]]:
     found: list[tuple[Result, str]] = []
-    inputs = call.inputs()
-    before, after = (
-        _worst(inputs, "One Thousandth Err Ratio", largest=False),
-        cells.get("One Thousandth Err Ratio"),
-    )
+    before, after = inputs.thousandth, cells.get("One Thousandth Err Ratio")
     if before is not None and isinstance(after, (int, float)) and before > 0.9 and after < 0.6:
         found.append(("error", f"inputs have a one thousandth ratio of {before:.3f}, this output of {after:.3f}"))
-    cosine_before, cosine = _worst(inputs, "Cosine", largest=False), cells.get("Cosine")
-    if (
-        cosine_before is not None
-        and isinstance(cosine, (int, float))
-        and cosine_before > 0.9
-        and cosine_before - cosine > 0.1
-    ):
-        found.append(("warning", f"cosine falls from {cosine_before:.3f} to {cosine:.3f}"))
+    before, after = inputs.cosine, cells.get("Cosine")
+    if before is not None and isinstance(after, (int, float)) and before > 0.9 and before - after > 0.1:
+        found.append(("warning", f"cosine falls from {before:.3f} to {after:.3f}"))
     return found
 
 
-def _statistics(call: CallCells, cells: Cells) -> list[tuple[Result, str]]:
-    percent = cells.get("NormRelativeErr")
-    before = _worst(call.inputs(), "NormRelativeErr", largest=True)
+def _statistics(inputs: _Inputs, cells: Cells) -> list[tuple[Result, str]]:
+    percent, before = cells.get("NormRelativeErr"), inputs.norm_percent
     if not isinstance(percent, (int, float)) or before is None or percent != percent:
         return []
     ours, theirs = before / 100.0, percent / 100.0
@@ -155,17 +167,16 @@ def _statistics(call: CallCells, cells: Cells) -> list[tuple[Result, str]]:
     return []
 
 
-def _reached(mode: str, argument: PairedArgument, cells: Cells) -> Reached | None:
-    """Accuracy Reached or Not: real data alone has it."""
-    if mode != "tensor":
-        return None
+def _reached(argument: PairedArgument, cells: Cells) -> Reached:
+    """Accuracy Reached or Not, of a matched pair of real data."""
     npu, bench = argument.npu, argument.bench
     if not (isinstance(npu, TensorRecord) and isinstance(bench, TensorRecord)):
-        return "N/A" if _matched(argument) else "Unmatched"
+        return "N/A"
     if npu.shape != bench.shape:
         return "Unmatched"
+    nonfinite = bool(_nonfinite(npu, bench))
     cosine, absolute = cells.get("Cosine"), cells.get("MaxAbsErr")
     if not isinstance(cosine, (int, float)) or not isinstance(absolute, (int, float)):
-        return "No" if _nonfinite(npu, bench) else "N/A"
-    failed = (cosine < 0.99 and absolute > 0.001) or cosine < 0.9 or absolute > 1 or bool(_nonfinite(npu, bench))
+        return "No" if nonfinite else "N/A"
+    failed = (cosine < 0.99 and absolute > 0.001) or cosine < 0.9 or absolute > 1 or nonfinite
     return "No" if failed else "Yes"

@@ -9,16 +9,13 @@ digests           equal or not
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-import numpy as np
-
 from dump.format.schema import TensorRecord
-from dump.format.sketch import has_sentinel
 
 from ..metrics.distance import TensorDistance
-from ..metrics.sketches import estimate_distance
+from ..metrics.sketches import estimate_distance, estimate_norm, norm_behind_sketch
 from ..metrics.statistics import distance_lower_bound
 
 Source: TypeAlias = Literal["exact", "sketch", "bound", "digest"]
@@ -60,18 +57,20 @@ def tensor_error(npu: TensorRecord, bench: TensorRecord, exact: TensorDistance |
         return TensorError(0.0 if same else math.nan, math.nan, 0.0 if same else math.inf, "digest")
     if npu.numel == 0:
         return TensorError(0.0, 0.0, 0.0, "exact")
-    bad_npu, bad_bench = _bad(npu), _bad(bench)
-    nan = bool(npu.nan) or _is_nan(npu.max)
     if exact is not None:
         return _exact(exact)
+    bad_npu, bad_bench = _nonfinite(npu, bench)
     if bad_npu != bad_bench:
+        nan = bool(npu.nan) or _is_nan(npu.max)
         return TensorError(math.inf, math.nan, math.inf, "sketch", bad_npu, bad_bench, nan)
     if npu.sketch is not None and bench.sketch is not None:
-        return _from_sketches(npu, bench, npu.sketch, bench.sketch, bad_npu, bad_bench)
+        found = _from_sketches(npu, bench, npu.sketch, bench.sketch)
+        if found is not None:
+            return replace(found, bad_npu=bad_npu, bad_bench=bad_bench) if bad_npu else found
     bound = distance_lower_bound(npu, bench, rounding=1e-6)
     if bound is None or bad_npu:
         return None
-    return _ratio(bound, float(bench.norm or 0.0), float(npu.norm or 0.0), "bound", 0, 0)
+    return _ratio(bound, float(npu.norm or 0.0), float(bench.norm or 0.0), "bound")
 
 
 def _exact(measured: TensorDistance) -> TensorError:
@@ -82,45 +81,48 @@ def _exact(measured: TensorDistance) -> TensorError:
     live = measured.live
     if live is None:
         return TensorError(0.0, 0.0, 0.0, "exact", bad_npu, bad_bench)
-    return _ratio(live.euc_dist, live.norm_bench, live.norm_npu, "exact", bad_npu, bad_bench)
+    return replace(_ratio(live.euc_dist, live.norm_npu, live.norm_bench, "exact"), bad_npu=bad_npu, bad_bench=bad_bench)
 
 
-def _from_sketches(
-    npu: TensorRecord, bench: TensorRecord, ours: bytes, theirs: bytes, bad_npu: int, bad_bench: int
-) -> TensorError:
-    distance = estimate_distance(ours, theirs)
-    masked = bad_npu or _masks(npu) or _masks(bench)
-    if masked:
-        # Norm and extremes are ruled by the mask; the sketch leaves it out, and its length is the live norm.
-        return _ratio(distance, _length(theirs), _length(ours), "sketch", bad_npu, bad_bench)
+def _from_sketches(npu: TensorRecord, bench: TensorRecord, ours: bytes, theirs: bytes) -> TensorError | None:
+    """None where a bucket overflowed."""
+    distance = 0.0 if ours == theirs else estimate_distance(ours, theirs)
+    if math.isnan(distance):
+        return None
+    norm_npu, norm_bench = norm_behind_sketch(npu), norm_behind_sketch(bench)
+    if norm_npu is None or norm_bench is None:
+        # Norm and extremes are ruled by a mask or by what is not finite; the sketch leaves both out.
+        return _ratio(distance, estimate_norm(ours), estimate_norm(theirs), "sketch")
     # An extreme element's own difference bounds the distance from below, exactly, and sharpens the estimate.
     for high, low in ((npu.max, bench.max), (npu.min, bench.min)):
-        if high is not None and low is not None:
+        if high is not None and low is not None and high != low:
             distance = max(distance, abs(float(high) - float(low)))
-    return _ratio(distance, float(bench.norm or 0.0), float(npu.norm or 0.0), "sketch", 0, 0)
+    return _ratio(distance, float(norm_npu), float(norm_bench), "sketch")
 
 
-def _ratio(distance: float, bench: float, npu: float, source: Source, bad_npu: int, bad_bench: int) -> TensorError:
+def _ratio(distance: float, npu: float, bench: float, source: Source) -> TensorError:
     scale = bench if bench > 0 else npu
     relative = 0.0 if distance == 0 else distance / scale if scale > 0 else math.inf
-    return TensorError(distance, scale, relative, source, bad_npu, bad_bench)
+    return TensorError(distance, scale, relative, source)
 
 
-def _length(raw: bytes) -> float:
-    return float(np.linalg.norm(np.frombuffer(raw, dtype="<f4").astype(np.float64)))
+def _nonfinite(npu: TensorRecord, bench: TensorRecord) -> tuple[int, int]:
+    """Non-finite elements of both sides; where a side is foreign and does not count them, whether there are any."""
+    if _counts(npu) and _counts(bench):
+        return (npu.nan or 0) + (npu.inf or 0), (bench.nan or 0) + (bench.inf or 0)
+    return int(_has_nonfinite(npu)), int(_has_nonfinite(bench))
 
 
-def _masks(record: TensorRecord) -> bool:
-    low, high = record.min, record.max
-    return low is not None and high is not None and has_sentinel(float(low), float(high))
+def _counts(record: TensorRecord) -> bool:
+    """Does the recorder of this side count non-finite elements?  Ours writes the counts where there are any, and a
+    sketch everywhere."""
+    return record.nan is not None or record.inf is not None or record.sketch is not None
 
 
-def _bad(record: TensorRecord) -> int:
-    """Non-finite elements; of a foreign dump, which does not count them, whether there are any."""
-    if record.nan is not None or record.inf is not None:
-        return (record.nan or 0) + (record.inf or 0)
-    values = [value for value in (record.max, record.min) if value is not None]
-    return int(any(not math.isfinite(value) for value in values))
+def _has_nonfinite(record: TensorRecord) -> bool:
+    if record.nan or record.inf:
+        return True
+    return any(value is not None and not math.isfinite(value) for value in (record.max, record.min))
 
 
 def _is_nan(value: float | int | None) -> bool:

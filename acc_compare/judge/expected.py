@@ -31,6 +31,9 @@ _TAILS = frozenset("gelu silu mish elu selu celu softplus hardswish npu_gelu npu
 _MEANS = ("mean", "avg_pool", "loss")
 _LOGARITHMIC = ("log", "loss", "entropy")
 _INDEXED = ("embedding", "index", "gather", "getitem", "scatter", "take")
+# Backward adds up what overlapping windows or several copies of an element received.
+_OVERLAPPING = ("pool", "pad", "amax", "amin")
+_OVERLAPS = 4.0
 _CAP = 1e4
 _BOUND_AGREES = 1e-5
 
@@ -50,11 +53,8 @@ class _Case:
     call: MeasuredCall
     forward: MeasuredCall | None
     out: MeasuredArgument
+    inputs: tuple[MeasuredArgument, ...]
     unit: float
-
-    @property
-    def inputs(self) -> list[MeasuredArgument]:
-        return list(self.call.floating_inputs())
 
     @property
     def scale(self) -> float:
@@ -75,14 +75,14 @@ def expected_error(
     if call.reads_other_integers() or (forward is not None and forward.reads_other_integers()):
         return Expected(math.inf, "its indices or masks differ")
     read = call.read if forward is None else (*call.read, *forward.read, *forward.wrote)
-    if any(a.error is not None and math.isinf(a.error.relative) for a in read):
+    if any(math.isinf(a.relative) for a in read):
         return Expected(math.inf, "its inputs differ by nobody knows how much")
     if any(a.error is not None and a.error.source == "bound" and a.relative > _BOUND_AGREES for a in read):
         # A bound says how far apart two tensors are at least; how much there is to inherit it does not say.
         return Expected(math.inf, "its inputs differ, by how much the statistics do not say")
-    records = [record for a in (*call.floating_inputs(), out) for record in (a.npu, a.bench)]
-    unit = arithmetic.roundoff(record.dtype for record in records)
-    case = _Case(call, forward, out, unit)
+    inputs = tuple(call.floating_inputs())
+    dtypes = {record.dtype for a in (*inputs, out) for record in (a.npu, a.bench)}
+    case = _Case(call, forward, out, inputs, arithmetic.roundoff(dtypes))
     kind = arithmetic.operator_class(call.operator)
     table = _BACKWARD if call.is_backward else _FORWARD
     absolute = table[kind](case) + _cast(case) + _jump(case)
@@ -151,13 +151,18 @@ def _contraction(case: _Case) -> float:
     # Three operands or more: attention, recurrent cells; several products and a softmax in one call.
     large = [a for a in case.inputs if len(a.npu.shape) > 1]
     factor = 4.0 if len(large) > 2 else 1.0
-    others = sum(a.distance * _spread(case, a) for a in case.inputs if a not in pair)
+    others = sum(a.distance * _spread(case, a) for a in case.inputs if a is not pair[0] and a is not pair[1])
     return _products(case, pair[0], pair[1], factor) + others
+
+
+def _made_from_nothing(case: _Case) -> float:
+    """A call that reads no floating tensor (linspace, a mean of integers): a few roundings of its own."""
+    return 8.0 * case.unit * case.scale
 
 
 def _reduction(case: _Case) -> float:
     if not case.inputs:
-        return 0.0
+        return _made_from_nothing(case)
     largest = max(case.inputs, key=lambda a: a.count)
     terms = max(1.0, largest.count / case.out.count)
     share = 1.0 / terms if any(part in case.call.operator for part in _MEANS) else 1.0
@@ -178,7 +183,7 @@ def _amplification(argument: MeasuredArgument) -> float:
 
 def _normalisation(case: _Case) -> float:
     if not case.inputs:
-        return 0.0
+        return _made_from_nothing(case)
     largest = max(case.inputs, key=lambda a: a.count)
     gain = _amplification(largest)
     if case.out.count < largest.count:  # statistics that the call keeps (running mean and variance)
@@ -199,7 +204,7 @@ def _logit_error(argument: MeasuredArgument, deviations: float = 8.0) -> float:
 
 def _exponential(case: _Case) -> float:
     if not case.inputs:
-        return 0.0
+        return _made_from_nothing(case)
     largest = max(case.inputs, key=lambda a: a.count)
     if any(part in case.call.operator for part in _LOGARITHMIC):
         # A mean over many rows: their errors average, and the outermost logit does not rule it.
@@ -212,7 +217,7 @@ def _exponential(case: _Case) -> float:
 
 def _general(case: _Case) -> float:
     if not case.inputs:
-        return 0.0
+        return _made_from_nothing(case)
     largest = max(case.inputs, key=lambda a: a.count)
     terms = max(1.0, largest.count / case.out.count)
     error = max(a.relative for a in case.inputs)
@@ -233,6 +238,8 @@ def _exact_backward(case: _Case) -> float:
     terms = max(1.0, gradient.count / case.out.count)
     if any(part in case.call.operator for part in _INDEXED) and gradient.npu.shape:
         terms = max(terms, gradient.count / max(1, gradient.npu.shape[-1]))
+    if any(part in case.call.operator for part in _OVERLAPPING):
+        terms = max(terms, _OVERLAPS)
     rounding = case.unit * arithmetic.growth(terms) * gradient.norm if terms > 1 else 0.0
     inherited = sum(a.distance * max(_spread(case, a), 1.0) for a in case.inputs)
     return inherited * (2.0 if terms > 1 else 1.0) + rounding

@@ -10,7 +10,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from dump.format.names import parse
-from dump.format.schema import Dump, TensorRecord
+from dump.format.schema import CallRecord, Dump, TensorRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,35 +27,41 @@ class Flow:
 
     def __init__(self, dump: Dump) -> None:
         self.exact = any(tensor.value is not None for call in dump.calls for _, tensor in call.tensors())
-        self._producers: dict[Hashable, list[Producer]] = {}
+        self._producers: dict[Hashable, Producer] = {}
         self._writers: dict[int, list[Producer]] = {}
         self._parameters: dict[Hashable, str] = {}
         for call in dump.calls:
-            name = parse(call.name)
-            for argument in call.parameters:
-                if isinstance(argument.leaf, TensorRecord):
-                    label = f"{name.path}.{argument.name.removeprefix('parameters.')}"
-                    self._parameters.setdefault(self.key(argument.leaf), label)
-            for argument in call.inputs:
-                if isinstance(argument.leaf, TensorRecord) and argument.name.startswith("input.param."):
-                    label = argument.name.removeprefix("input.param.")
-                    self._parameters.setdefault(self.key(argument.leaf), label)
+            self._note_parameters(call)
             for argument in (*call.outputs, *call.written):
-                if isinstance(argument.leaf, TensorRecord):
+                leaf = argument.leaf
+                if isinstance(leaf, TensorRecord):
                     producer = Producer(call.name, argument.name, call.index)
-                    self._producers.setdefault(self.key(argument.leaf), []).append(producer)
-                    if argument.leaf.storage is not None:
-                        self._writers.setdefault(argument.leaf.storage, []).append(producer)
+                    self._producers.setdefault(self.key(leaf), producer)
+                    if leaf.storage is not None:
+                        self._writers.setdefault(leaf.storage, []).append(producer)
+
+    def _note_parameters(self, call: CallRecord) -> None:
+        for argument in call.parameters:
+            if isinstance(argument.leaf, TensorRecord):
+                label = f"{parse(call.name).path}.{argument.name.removeprefix('parameters.')}"
+                self._parameters.setdefault(self.key(argument.leaf), label)
+        if not call.name.startswith("Optimizer."):
+            return
+        for argument in call.inputs:
+            if isinstance(argument.leaf, TensorRecord) and argument.name.startswith("input.param."):
+                self._parameters.setdefault(self.key(argument.leaf), argument.name.removeprefix("input.param."))
 
     def key(self, tensor: TensorRecord) -> Hashable:
+        """Equal for two tensors of this dump that are the same value, as far as the dump can tell."""
         if tensor.value is not None:
             return tensor.value
         return (tensor.dtype, tensor.shape, tensor.max, tensor.min, tensor.mean, tensor.norm, tensor.md5)
 
     def producer(self, tensor: TensorRecord, before: int) -> Producer | None:
-        """The last call before the call number `before` that wrote this value."""
-        found = [p for p in self._producers.get(self.key(tensor), ()) if p.index < before]
-        return found[0] if found else None
+        """The call that first wrote this value, if it ran before the call number `before`: a later one that has it
+        among its results has passed it on (an in-place view, dropout in evaluation)."""
+        found = self._producers.get(self.key(tensor))
+        return found if found is not None and found.index < before else None
 
     def writers(self, tensor: TensorRecord, before: int) -> list[Producer]:
         """Calls before `before` that wrote to the memory of this tensor, latest first."""

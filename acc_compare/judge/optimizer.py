@@ -4,7 +4,7 @@ What counts is the update, new minus old.  Sketches are linear, so the update's 
 sketch(new N) - sketch(old N) - sketch(new B) + sketch(old B).  An update may be as uncertain as its gradient; an
 optimizer that divides by the gradient's own size (Adam) turns the noise of small gradients into whole steps, which
 goes with the square root of the gradient's relative error: an element whose sign is uncertain moves by twice its step,
-and the share of such elements is about that error.
+and the share of such elements is about that error.  Digests say only whether all went in alike and came out alike.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from dump.format.schema import ScalarRecord, TensorRecord
 
 from .arithmetic import UNIT_ROUNDOFF
 from .calls import MeasuredArgument, MeasuredCall
+from .roles import SUSPICIOUS, ratio
 
-SUSPICIOUS = 10.0
 Sums = npt.NDArray[np.float64]
 _LINEAR = ("SGD",)
+_IMPLEMENTATION = ("foreach", "fused", "capturable", "differentiable")
 _UNCERTAIN = 0.1
 _AGREE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One parameter's update on both sides.  `relative` is |dN - dB| / |dB|, `expected` what the gradient's error and
-    the rounding of the parameter explain, `factor` r where dN = r dB."""
+    """One parameter's update on both sides.  `relative` is |dN - dB| / |dB| (inf where digests differ), `expected` what
+    the gradient's error and the rounding of the parameter explain, `factor` r where dN = r dB."""
 
     parameter: str
     argument: MeasuredArgument
@@ -69,7 +70,7 @@ def judge_optimizer(call: MeasuredCall) -> OptimizerFault | None:
     needed = 1 if settings else max(1, math.ceil(len(updates) / 2))
     if len(suspicious) < needed:
         return None
-    worst = max(suspicious, key=lambda update: update.relative / update.expected)
+    worst = max(suspicious, key=lambda update: ratio(update.relative, update.expected))
     return OptimizerFault(call, worst, len(suspicious), len(updates), settings)
 
 
@@ -91,20 +92,28 @@ def _updates(call: MeasuredCall) -> list[Update]:
 def _update(
     parameter: str, old: MeasuredArgument, gradient: MeasuredArgument, new: MeasuredArgument, *, linear: bool
 ) -> Update | None:
+    if new.error is None:
+        return None
+    if new.error.source == "digest":
+        alike = old.relative == 0 and gradient.relative == 0
+        return Update(parameter, new, new.relative, 0.0, 0.0, None) if alike else None
     ours, theirs = _change(old.npu, new.npu), _change(old.bench, new.bench)
     if ours is None or theirs is None:
         return None
     moved = float(np.linalg.norm(theirs))
     apart = float(np.linalg.norm(ours - theirs))
-    if moved == 0:
-        return None
     unit = max(UNIT_ROUNDOFF.get(new.npu.dtype, 0.0), UNIT_ROUNDOFF.get(new.bench.dtype, 0.0))
-    # Rounding of the stored parameter, and of the sums that sketches are, both against the size of the update.
-    rounding = (4.0 * unit + 2e-7) * new.norm / moved
+    # Of the stored parameter, and of the sums that sketches are.
+    rounding = (4.0 * unit + 2e-7) * new.norm
     error = gradient.relative
+    if moved == 0:
+        # The bench skipped this step; the NPU must have done so too.
+        skipped = apart <= SUSPICIOUS * rounding
+        return None if skipped else Update(parameter, new, math.inf, 0.0, error, None)
     inherited = 4.0 * error if linear else 4.0 * math.sqrt(error)
     relative = apart / moved
-    return Update(parameter, new, relative, inherited + rounding + 1e-7, error, _factor(ours, theirs, apart))
+    expected = inherited + rounding / moved + 1e-7
+    return Update(parameter, new, relative, expected, error, _factor(ours, theirs, apart))
 
 
 def _change(old: TensorRecord, new: TensorRecord) -> Sums | None:
@@ -125,7 +134,8 @@ def _factor(ours: Sums, theirs: Sums, apart: float) -> float | None:
 
 
 def _differing_settings(call: MeasuredCall) -> tuple[str, ...]:
-    """`lr 0.1 against 0.2`, for every setting of a parameter group that the two sides do not share."""
+    """`lr 0.1 against 0.2`, for every setting of a parameter group that the two sides do not share, but for those that
+    only say how a step is computed."""
     found = []
     for pair in call.pair.arguments:
         if not pair.name.startswith("input.group."):
@@ -133,5 +143,6 @@ def _differing_settings(call: MeasuredCall) -> tuple[str, ...]:
         npu, bench = pair.npu, pair.bench
         if isinstance(npu, ScalarRecord) and isinstance(bench, ScalarRecord) and npu.value != bench.value:
             label = pair.name.split(".", 3)[-1]
-            found.append(f"{label} {npu.value} against {bench.value}")
+            if label not in _IMPLEMENTATION:
+                found.append(f"{label} {npu.value} against {bench.value}")
     return tuple(dict.fromkeys(found))

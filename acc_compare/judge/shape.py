@@ -41,9 +41,9 @@ def _rounding_size(relative: float, unit: float) -> bool:
 def constant_factor(npu: TensorRecord, bench: TensorRecord) -> float | None:
     """r where N = r B within 5 % of their difference: sketches are linear, so sketch(N) = r sketch(B) then.
 
-    None where there is no sketch, or no such factor.
+    None where there is no sketch, shapes differ, or there is no such factor.
     """
-    if npu.sketch is None or bench.sketch is None:
+    if npu.sketch is None or bench.sketch is None or npu.shape != bench.shape:
         return None
     ours = np.frombuffer(npu.sketch, dtype="<f4").astype(np.float64)
     theirs = np.frombuffer(bench.sketch, dtype="<f4").astype(np.float64)

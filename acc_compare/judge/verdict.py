@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,9 +14,11 @@ from ..report.wording import count
 from .calls import MeasuredCall
 from .classic import CallCells, judge_rows
 from .flow import Flow
-from .optimizer import OptimizerFault, is_optimizer, judge_optimizer
-from .origins import Context, Judged, Origin, Previous, Walk, judged_calls, walk
-from .suspects import Place, stack_of, suspects_of
+from .optimizer import is_optimizer, judge_optimizer
+from .origins import judged_calls, walk
+from .roles import Context, Judged, Origin, Previous, Walk
+from .suspects import stack_of, suspects_of
+from .telling import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: str, set
         partner=partner,
         answered=frozenset(partner.values()),
         floor=setting.floor,
+        one_recorder=_one_recorder(npu, bench),
     )
     found = walk(chosen, context)
     if by_module:
@@ -54,13 +58,14 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: str, set
     suspects = suspects_of(found.origins, faults, chosen, place)
     rows = tuple(row for part in measured for row in _rows(part, mode, npu, found))
     coverage = _coverage(alignment, measured)
-    verdict, summary = _verdict(suspects, coverage, npu, bench)
+    unmeasured = sum(argument.error is None for call in calls for argument in (*call.read, *call.wrote))
+    verdict, summary = _verdict(suspects, coverage, unmeasured, npu, bench)
     return Finding(
         verdict=verdict,
         summary=summary,
         suspects=suspects,
         coverage=coverage,
-        notes=_notes(npu, bench, calls, chosen, faults),
+        notes=_notes(npu, bench, calls, chosen, unmeasured),
         mode=mode,
         rows=rows,
         npu_path=str(npu.path),
@@ -92,48 +97,32 @@ def _rows(part: MeasuredPair, mode: str, npu: Dump, found: Walk) -> list[Row]:
     pair = part.pair
     operator = part.call.operator if part.call is not None else ""
     classic = judge_rows(CallCells(operator, mode, pair.arguments, part.cells))
-    stack = ""
-    if part.call is not None and npu.stacks:
-        stack = "\n".join(stack_of(part.call, npu))
+    stack = "\n".join(stack_of(part.call, npu)) if part.call is not None and npu.stacks else ""
+    ours = pair.npu.name if pair.npu is not None else ""
+    theirs = pair.bench.name if pair.bench is not None else ""
     rows = []
     for argument, cells, judged in zip(pair.arguments, part.cells, classic, strict=True):
-        located = found.judged.get((pair.npu.name, argument.name)) if pair.npu is not None else None
-        messages = [*judged.messages]
-        if pair.reason:
-            messages = [pair.reason]
-        messages += _disagreement(judged.result, located)
-        expected = located.expected if located is not None else None
+        located = found.judged.get((ours, argument.name))
+        messages = (pair.reason,) if pair.reason else (*judged.messages, *_disagreement(judged.result, located))
+        leaf = argument.npu
         rows.append(
             Row(
-                npu_name=f"{pair.npu.name}.{argument.name}" if pair.npu is not None and argument.name else "",
-                bench_name=_bench_name(part, argument.name, argument.bench_name),
-                npu=argument.npu,
+                npu_name=f"{ours}.{argument.name}" if ours and argument.name else "",
+                bench_name=f"{theirs}.{argument.bench_name}" if theirs and argument.bench_name else "",
+                npu=leaf,
                 bench=argument.bench,
-                metrics={**cells, **_relative(located, mode)},
+                metrics=cells,
                 result=judged.result,
                 reached=judged.reached,
                 err_message="; ".join(messages),
                 stack=stack,
-                data_name=(argument.npu.data_name or "") if isinstance(argument.npu, TensorRecord) else "",
-                expected=expected.relative if expected is not None else None,
+                data_name=(leaf.data_name or "") if isinstance(leaf, TensorRecord) else "",
+                expected=located.expected.relative if located is not None and located.expected is not None else None,
                 excess=located.excess if located is not None else None,
                 origin=located.role if located is not None else "",
             )
         )
     return rows
-
-
-def _bench_name(part: MeasuredPair, name: str, bench_name: str) -> str:
-    bench = part.pair.bench
-    if bench is None or not bench_name:
-        return ""
-    return f"{bench.name}.{bench_name}"
-
-
-def _relative(located: Judged | None, mode: str) -> dict[str, float]:
-    if located is None or located.argument.error is None or mode != "tensor":
-        return {}
-    return {"RelL2": located.argument.error.relative}
 
 
 def _disagreement(result: str, located: Judged | None) -> list[str]:
@@ -157,13 +146,17 @@ def _coverage(alignment: Alignment, measured: Sequence[MeasuredPair]) -> Coverag
     return Coverage(len(matched), tensors, len(lone_npu), len(lone_bench), tuple(reasons))
 
 
-def _verdict(suspects: Sequence[Suspect], coverage: Coverage, npu: Dump, bench: Dump) -> tuple[VerdictName, str]:
+def _verdict(
+    suspects: Sequence[Suspect], coverage: Coverage, unmeasured: int, npu: Dump, bench: Dump
+) -> tuple[VerdictName, str]:
     if suspects:
         first = suspects[0]
         rest = f", and {count(len(suspects) - 1, 'more suspect')}" if len(suspects) > 1 else ""
         return "different", f"The runs differ. First suspect: {first.name}{rest}."
-    if coverage.calls == 0 or coverage.tensors == 0:
+    if coverage.calls == 0:
         return "incomplete", "No call of one side answers to a call of the other, so nothing was compared."
+    if coverage.tensors == unmeasured:
+        return "incomplete", "No tensor was recorded on both sides in a way that can be compared."
     cut = [text for text in (npu.incomplete, bench.incomplete) if text]
     if cut:
         return (
@@ -173,25 +166,27 @@ def _verdict(suspects: Sequence[Suspect], coverage: Coverage, npu: Dump, bench: 
     return "same", f"{count(coverage.calls, 'call')} compared, none differs by more than rounding explains."
 
 
+def _one_recorder(npu: Dump, bench: Dump) -> bool:
+    """Did the same tool record both sides?  msprobe's dumps carry no format version."""
+    return (npu.header.format_version is None) == (bench.header.format_version is None)
+
+
 def _notes(
-    npu: Dump,
-    bench: Dump,
-    calls: Sequence[MeasuredCall],
-    chosen: Sequence[MeasuredCall],
-    faults: Sequence[OptimizerFault],
+    npu: Dump, bench: Dump, calls: Sequence[MeasuredCall], chosen: Sequence[MeasuredCall], unmeasured: int
 ) -> tuple[str, ...]:
-    del faults
     notes = [text for text in (npu.incomplete, bench.incomplete) if text]
     for side, dump in (("NPU", npu), ("bench", bench)):
         if "simulated" in (dump.header.device_name or "").lower():
             notes.append(f"The {side} side ran on a simulated NPU: CPU kernels, no hardware.")
         notes += _missed(side, dump)
-    narrowed: dict[tuple[str, str], int] = {}
-    for call in calls:
-        for argument in call.wrote:
-            pair = (argument.npu.dtype, argument.bench.dtype)
-            if pair[0] != pair[1]:
-                narrowed[pair] = narrowed.get(pair, 0) + 1
+    if unmeasured:
+        notes.append(f"{count(unmeasured, 'tensor')} could not be compared: of other shapes, or not measured.")
+    narrowed = Counter(
+        (argument.npu.dtype, argument.bench.dtype)
+        for call in calls
+        for argument in call.wrote
+        if argument.npu.dtype != argument.bench.dtype
+    )
     for (ours, theirs), number in sorted(narrowed.items()):
         notes.append(
             f"{count(number, 'result')} are {ours.removeprefix('torch.')} on the NPU side and"
@@ -202,6 +197,11 @@ def _notes(
         notes.append(f"torch {npu.header.torch_version} on the NPU side, {bench.header.torch_version} on the bench.")
     if chosen and all(call.name.is_module for call in chosen):
         notes.append("Level L0: modules only. Record at L1 or mix to have the operator named.")
+    if not _one_recorder(npu, bench):
+        notes.append(
+            "One side was recorded by msprobe, whose API calls list other gradients: what backward calls wrote is shown"
+            " but not judged."
+        )
     without = sum(1 for dump in (npu, bench) if dump.header.sketch is None)
     if without and npu.mode == "statistics":
         notes.append("A dump without sketches: small differences that leave max, min, mean and norm alone stay unseen.")

@@ -13,8 +13,8 @@ names of their own (`aten::gelu_backward`, `aten::add_`).  A new kind is one fun
 
 from __future__ import annotations
 
-import difflib
 import contextlib
+import difflib
 import itertools
 import math
 import re

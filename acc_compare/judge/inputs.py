@@ -1,0 +1,110 @@
+"""What a call reads: an input that differs although no recorded call wrote it is where error enters the record."""
+
+from __future__ import annotations
+
+from ..model import Kind
+from .calls import MeasuredArgument, MeasuredCall
+from .expected import Expected
+from .flow import Producer
+from .roles import INPUT_NOISE, UNSEEN, Context, Judged, Origin, Seen
+
+_DRIFT = 1e-3
+_BUFFER_DRIFT = 0.05
+
+Verdict = tuple[Judged, "Origin | None"]
+
+
+def judge_input(call: MeasuredCall, argument: MeasuredArgument, context: Context, seen: Seen) -> Verdict | None:
+    """The verdict on one tensor that a call reads, and the origin of error where it is one; None where it could not
+    be measured."""
+    if argument.error is None:
+        return _judge_shape(call, argument, context, seen)
+    if argument.relative <= INPUT_NOISE:
+        return Judged(argument, "agrees"), None
+    order = call.pair.npu.index if call.pair.npu is not None else 0
+    producer = context.npu.producer(argument.npu, order)
+    noise = max(seen.worst, INPUT_NOISE)
+    lone = _lone_producer(call, argument, producer, context) if argument.relative > UNSEEN * noise else ""
+    if lone:
+        judged = Judged(argument, "input", Expected(noise, "seen before it"))
+        return judged, Origin("structure", call, judged, seen.worst, True, seen.last_agreeing, producer=lone)
+    if producer is not None or (not context.npu.exact and call.is_backward):
+        return Judged(argument, "propagated"), None
+    if argument.npu.grad_fn is not None or call.is_backward:
+        return _judge_unseen(call, argument, seen)
+    return _judge_given(call, argument, context, seen)
+
+
+def _judge_shape(call: MeasuredCall, argument: MeasuredArgument, context: Context, seen: Seen) -> Verdict | None:
+    """Shapes that differ from the start are other data; later ones follow from it."""
+    if argument.npu.shape == argument.bench.shape:
+        return None
+    order = call.pair.npu.index if call.pair.npu is not None else 0
+    judged = Judged(argument, "input")
+    if seen.reshaped or call.is_backward or context.npu.producer(argument.npu, order) is not None:
+        return Judged(argument, "propagated"), None
+    parameter = context.npu.parameter(argument.npu) or ""
+    return judged, Origin("input", call, judged, 0.0, parameter=parameter, reshaped=True)
+
+
+def _judge_unseen(call: MeasuredCall, argument: MeasuredArgument, seen: Seen) -> Verdict:
+    """It was computed by a call that nobody recorded, perhaps from inputs that differ already."""
+    assert argument.error is not None
+    if argument.relative <= UNSEEN * max(seen.worst, INPUT_NOISE):
+        return Judged(argument, "propagated", Expected(seen.worst, "what was seen before it")), None
+    judged = Judged(argument, "input", Expected(INPUT_NOISE, "nothing recorded made it"))
+    kind: Kind = "nan_inf" if argument.error.is_nonfinite else "operator"
+    node = (argument.npu.grad_fn or "").removesuffix("0")
+    return judged, Origin(kind, call, judged, seen.worst, True, seen.last_agreeing, node)
+
+
+def _judge_given(call: MeasuredCall, argument: MeasuredArgument, context: Context, seen: Seen) -> Verdict:
+    """Data, a parameter or a buffer; or a result whose memory was overwritten."""
+    order = call.pair.npu.index if call.pair.npu is not None else 0
+    judged = Judged(argument, "input", Expected(INPUT_NOISE, "nothing recorded made it"))
+    writers = context.npu.writers(argument.npu, order)
+    # Buffers that a call writes beside its result (running statistics) are not results that somebody relies on.
+    results = [writer for writer in writers if not writer.argument.startswith("written.")]
+    if results and seen.worst <= INPUT_NOISE:
+        origin = Origin(
+            "operator",
+            call,
+            judged,
+            seen.worst,
+            True,
+            seen.last_agreeing,
+            producer=results[0].call,
+            overwritten_by=tuple(writer.call for writer in writers[:3]),
+        )
+        return judged, origin
+    if results:
+        return Judged(argument, "propagated", Expected(seen.worst, "what was written to its memory before")), None
+    if _is_drift(argument, context):
+        return Judged(argument, "propagated", Expected(argument.relative, "the step before")), None
+    if not argument.is_floating and seen.worst > INPUT_NOISE:
+        return Judged(argument, "propagated", Expected(seen.worst, "what was seen before it")), None
+    parameter = context.npu.parameter(argument.npu) or ""
+    trained = bool(argument.npu.requires_grad) and context.previous == "unjudged"
+    return judged, Origin("optimizer" if trained else "input", call, judged, 0.0, parameter=parameter)
+
+
+def _is_drift(argument: MeasuredArgument, context: Context) -> bool:
+    """After the first step parameters and buffers part by the noise of the steps before; where the optimizer of the
+    step before was judged, its verdict stands for the parameters."""
+    if context.previous == "suspect":
+        return True
+    if not context.step:
+        return False
+    if argument.npu.requires_grad and context.previous == "judged":
+        return True
+    return argument.is_floating and argument.relative <= (_DRIFT if argument.npu.requires_grad else _BUFFER_DRIFT)
+
+
+def _lone_producer(call: MeasuredCall, argument: MeasuredArgument, producer: Producer | None, context: Context) -> str:
+    """A call that made this input on one side and has no partner on the other; "" where there is none."""
+    if producer is not None and producer.call not in context.partner:
+        return producer.call
+    if call.pair.bench is None:
+        return ""
+    theirs = context.bench.producer(argument.bench, call.pair.bench.index)
+    return theirs.call if theirs is not None and theirs.call not in context.answered else ""

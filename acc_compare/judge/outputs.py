@@ -1,0 +1,90 @@
+"""What a call writes: error begins where an output is off by far more than what was read and arithmetic explain."""
+
+from __future__ import annotations
+
+from . import arithmetic
+from .calls import MeasuredArgument, MeasuredCall
+from .expected import Expected, expected_error
+from .roles import INPUT_NOISE, SUSPICIOUS, UNSEEN, Context, Judged, Origin, Seen, largest_error, ratio
+
+_OTHER_DRAW = 0.02
+
+Verdict = tuple[Judged, "Origin | None"]
+
+
+def judge_output(
+    call: MeasuredCall, argument: MeasuredArgument, forward: MeasuredCall | None, context: Context, seen: Seen
+) -> Verdict | None:
+    """The verdict on one tensor that a call writes, and the origin of error where it is one; None where it could not
+    be measured.  `forward` is the call that a backward call belongs to, `seen` what was met before and inside it."""
+    if call.is_backward and not call.name.is_module and not context.one_recorder:
+        # msprobe lists what a call's last autograd node hands on, which need not be the gradients of its arguments.
+        return Judged(argument, "", None), None
+    error = argument.error
+    read = call.read if forward is None else (*call.read, *forward.read, *forward.wrote)
+    if error is None:
+        return _judge_shape(call, argument, read, seen)
+    inherited = max(largest_error(call.read), seen.inside)
+    expected = _expected(call, argument, forward, context, seen)
+    if error.is_nonfinite and not any(a.error is not None and a.error.is_nonfinite for a in read):
+        judged = Judged(argument, "introduced", Expected(0.0, "inputs are finite"))
+        return judged, Origin("nan_inf", call, judged, inherited)
+    if ratio(argument.relative, expected.relative) <= SUSPICIOUS:
+        role = "agrees" if argument.relative <= INPUT_NOISE else "propagated"
+        if role == "propagated" and argument.relative < 0.1 * inherited:
+            role = "absorbed"
+        return Judged(argument, role, expected), None
+    if argument.relative > _OTHER_DRAW and not call.is_backward and _draws_here(call):
+        judged = Judged(argument, "random", expected)
+        given = arithmetic.is_random_source(call.operator) and call.owner is None
+        return judged, Origin("input" if given else "random", call, judged, inherited)
+    judged = Judged(argument, "introduced", expected)
+    return judged, Origin("operator", call, judged, inherited)
+
+
+def _expected(
+    call: MeasuredCall, argument: MeasuredArgument, forward: MeasuredCall | None, context: Context, seen: Seen
+) -> Expected:
+    expected = expected_error(call, argument, forward, context.floor.get((call.full_name, argument.name)))
+    if call.name.is_module and seen.inside > largest_error(call.read) and UNSEEN * seen.inside > expected.relative:
+        return Expected(UNSEEN * seen.inside, "what the modules inside it showed")
+    if _inputs_unrecorded(call) and UNSEEN * max(seen.worst, INPUT_NOISE) > expected.relative:
+        return Expected(UNSEEN * max(seen.worst, INPUT_NOISE), "its inputs were not recorded")
+    return expected
+
+
+def _inputs_unrecorded(call: MeasuredCall) -> bool:
+    """Nothing was recorded of what it read (data_mode `output`); a source without arguments is exact in good health."""
+    record = call.pair.npu
+    return record is not None and not record.inputs and not record.parameters
+
+
+def _judge_shape(
+    call: MeasuredCall, argument: MeasuredArgument, read: tuple[MeasuredArgument, ...], seen: Seen
+) -> Verdict | None:
+    """A result of another shape from inputs of one shape; where values decide on the shape, from equal inputs."""
+    if argument.npu.shape == argument.bench.shape:
+        return None
+    inherited = largest_error(read)
+    explained = arithmetic.is_shaped_by_values(call.operator) and inherited > 0
+    if seen.reshaped or explained or call.is_backward or any(a.npu.shape != a.bench.shape for a in read):
+        return Judged(argument, "propagated"), None
+    judged = Judged(argument, "introduced")
+    return judged, Origin("operator", call, judged, inherited, reshaped=True)
+
+
+def _draws_here(call: MeasuredCall) -> bool:
+    """An operator that can draw does so only with a probability above 0 (and in training)."""
+    if not arithmetic.draws(call.operator):
+        return False
+    record = call.pair.npu
+    if record is None or arithmetic.operator_class(call.operator) != "contraction":
+        return True
+    # Attention and recurrent nets: dropout is an option.
+    values = {a.name: getattr(a.leaf, "value", None) for a in record.inputs}
+    if values.get("input.dropout_p") not in (0, None):
+        return True
+    # torch._VF.lstm(input, hx, weights, bias, layers, dropout, train, ...)
+    dropout, train = values.get("input.5"), values.get("input.6")
+    recurrent = call.operator in ("lstm", "gru", "rnn_tanh", "rnn_relu")
+    return recurrent and isinstance(dropout, float) and dropout > 0 and train is True

@@ -1,0 +1,208 @@
+"""Error that enters the record from outside."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+
+def suspects(finding: Any) -> list[tuple[str, str]]:
+    return [(suspect.kind, suspect.name) for suspect in finding.suspects]
+
+
+def roles(finding: Any) -> dict[str, str]:
+    return {row.npu_name: row.origin for row in finding.rows}
+
+
+def test_other_data_are_an_input(network: Any) -> None:
+    finding = network.compare(seed=5)
+    assert suspects(finding) == [("input", "Functional.linear.0.forward")]
+    assert finding.suspects[0].message.startswith("input.0 of Functional.linear.0.forward differs by")
+    assert roles(finding)["Functional.linear.0.forward.input.0"] == "input"
+
+
+def run(make: Any, *, x: Any = None, w: Any = None, mode: str = "statistics", foreign: bool = False) -> Any:
+    one = make.Run(mode=mode, foreign=foreign)
+    x = make.normal(8, 8) if x is None else x
+    w = one.parameter(make.normal(8, 8, seed=1) if w is None else w)
+    one.call("Functional.linear.0.forward", [x, w], [y := x @ w.T])
+    one.call("Functional.relu.0.forward", [y], [np.maximum(y, 0)])
+    one.call("Optimizer.SGD.0.forward", kwargs={"param": {"fc.weight": w}, "grad": {"fc.weight": y}})
+    return one
+
+
+def test_other_initial_parameters_are_an_input_and_named(make: Any) -> None:
+    finding = make.judged(run(make, w=make.normal(8, 8, seed=9)), run(make))
+    assert suspects(finding) == [("input", "Functional.linear.0.forward")]
+    assert finding.suspects[0].message.startswith("parameter fc.weight differs by")
+
+
+def test_by_digests_it_is_not_the_same(make: Any) -> None:
+    finding = make.judged(run(make, x=make.normal(8, 8, seed=9), mode="md5"), run(make, mode="md5"))
+    assert suspects(finding) == [("input", "Functional.linear.0.forward")]
+    assert "is not the same before any recorded operator touched it" in finding.suspects[0].message
+
+
+@pytest.mark.parametrize(("noise", "verdict"), [(3e-7, "same"), (1e-4, "different")])
+def test_noise_on_the_data_is_none(make: Any, noise: float, verdict: str) -> None:
+    assert make.judged(run(make, x=make.off(make.normal(8, 8), noise)), run(make)).verdict == verdict
+
+
+def test_data_of_another_shape_are_an_input_once(make: Any) -> None:
+    finding = make.judged(run(make, x=make.normal(4, 8)), run(make))
+    assert suspects(finding) == [("input", "Functional.linear.0.forward")]
+    assert "has shape [4, 8] on the NPU side and [8, 8] on the bench side" in finding.suspects[0].message
+    assert roles(finding)["Functional.relu.0.forward.output.0"] == "propagated"
+
+
+def test_a_parameter_of_another_shape_is_named(make: Any) -> None:
+    finding = make.judged(run(make, w=make.normal(4, 8, seed=1)), run(make))
+    assert finding.suspects[0].message.startswith("parameter fc.weight has shape [4, 8]")
+
+
+def hidden(
+    make: Any, *, wrong: float = 0.0, noise: float = 0.0, backward: bool = False, node: str | None = "CatBackward0"
+) -> Any:
+    """gelu, then something that nobody recorded, then relu."""
+    one = make.Run()
+    x = make.normal(16, 16)
+    y = make.off(x, noise)
+    z = make.off(y, wrong, seed=7)
+    direction = "backward" if backward else "forward"
+    one.call(f"Functional.gelu.0.{direction}", [x], [y])
+    if not backward:
+        one.mark(z, grad_fn=node)
+    one.call(f"Functional.relu.0.{direction}", [z], [np.maximum(z, 0)])
+    return one
+
+
+def test_an_operator_that_nobody_recorded(make: Any) -> None:
+    finding = make.judged(hidden(make, wrong=1e-2), hidden(make))
+    assert suspects(finding) == [("operator", "Functional.relu.0.forward")]
+    message = finding.suspects[0].message
+    assert "(autograd node CatBackward)" in message
+    assert "agreed up to Functional.gelu.0.forward" in message
+    assert make.judged(hidden(make, wrong=1e-5, noise=1e-6), hidden(make)).verdict == "same"
+
+
+def test_a_gradient_that_nobody_recorded(make: Any) -> None:
+    finding = make.judged(hidden(make, wrong=1e-2, backward=True), hidden(make, backward=True))
+    assert suspects(finding) == [("operator", "Functional.relu.0.backward")]
+    assert "an operator that was not recorded" in finding.suspects[0].message
+
+
+def test_nan_that_came_unseen(make: Any) -> None:
+    broken = hidden(make)
+    z = make.normal(16, 16)
+    z[0, 0] = math.nan
+    npu = make.Run()
+    x = make.normal(16, 16)
+    npu.call("Functional.gelu.0.forward", [x], [make.off(x, 0)])
+    npu.mark(z, grad_fn="CatBackward0")
+    npu.call("Functional.relu.0.forward", [z], [np.maximum(z, 0)])
+    assert suspects(make.judged(npu, broken)) == [("nan_inf", "Functional.relu.0.forward")]
+
+
+def test_in_a_foreign_dump_gradients_are_never_unseen(make: Any) -> None:
+    def one(wrong: float) -> Any:
+        foreign = make.Run(foreign=True)
+        gradient = make.off(make.normal(16, 16), wrong)
+        foreign.call("Functional.relu.0.backward", [gradient], [np.maximum(gradient, 0)])
+        return foreign
+
+    assert make.judged(one(0.5), one(0)).verdict == "same"
+
+
+def overwriting(make: Any, *, wrong: float = 0.0, noise: float = 0.0, writer: bool = True) -> Any:
+    """y = gelu(x); somebody writes to y's memory; relu reads it."""
+    one = make.Run()
+    x = make.normal(16, 16)
+    y = make.off(x, noise)
+    z = make.off(y, wrong, seed=7)
+    one.call("Functional.gelu.0.forward", [x], [y])
+    one.same_memory(z, y if writer else z)
+    one.call("Functional.relu.0.forward", [z], [np.maximum(z, 0)])
+    return one
+
+
+def test_a_result_that_was_overwritten(make: Any) -> None:
+    finding = make.judged(overwriting(make, wrong=0.1), overwriting(make))
+    assert suspects(finding) == [("operator", "Functional.relu.0.forward")]
+    suspect = finding.suspects[0]
+    assert "though Functional.gelu.0.forward made it alike on both sides" in suspect.message
+    assert "calls that wrote to that memory: Functional.gelu.0.forward" in suspect.evidence
+
+
+def test_memory_written_after_error_began_only_carries_it(make: Any) -> None:
+    finding = make.judged(overwriting(make, wrong=0.1, noise=0.05), overwriting(make))
+    assert suspects(finding) == [("operator", "Functional.gelu.0.forward")]
+
+
+def extra(make: Any, *, extra_call: bool, wrong: float = 0.0) -> Any:
+    one = make.Run()
+    x = make.normal(16, 16)
+    one.call("Functional.gelu.0.forward", [x], [y := make.off(x, 0)])
+    if extra_call:
+        y = make.off(y, wrong)
+        one.call("Torch.mul.0.forward", [y], [y])
+    one.call("Functional.relu.0.forward", [y], [np.maximum(y, 0)])
+    one.call("Torch.tanh.0.forward", [np.maximum(y, 0)], [np.tanh(y)])
+    return one
+
+
+@pytest.mark.parametrize("on_npu", [True, False])
+def test_a_call_of_one_side_that_changed_something_is_structure(make: Any, on_npu: bool) -> None:
+    longer, plain = extra(make, extra_call=True, wrong=0.05), extra(make, extra_call=False)
+    finding = make.judged(longer, plain) if on_npu else make.judged(plain, longer)
+    assert suspects(finding)[0] == ("structure", "Torch.mul.0.forward")
+    assert "ran on one side only" in finding.suspects[0].message
+
+
+def test_a_call_of_one_side_that_changed_nothing_is_harmless(make: Any) -> None:
+    finding = make.judged(extra(make, extra_call=True), extra(make, extra_call=False))
+    assert finding.verdict == "same"
+    assert finding.coverage.unmatched_npu == 1
+
+
+def parted(make: Any, size: float, *, trained: bool = True) -> Any:
+    one = make.Run()
+    x, w = make.normal(16, 16), make.off(make.normal(16, 16, seed=1), size)
+    if trained:
+        one.parameter(w)
+    one.call("Functional.linear.0.forward", [x, w], [x @ w.T])
+    return one
+
+
+@pytest.mark.parametrize(
+    ("size", "trained", "setting", "kinds"),
+    [
+        (1e-4, True, {}, ["input"]),  # the first step begins alike
+        (1e-4, True, {"step": 1}, []),  # a later one drifts
+        (1e-2, True, {"step": 1}, ["input"]),
+        (1e-2, True, {"step": 1, "previous": "judged"}, []),  # its optimizer was judged
+        (1e-2, True, {"step": 1, "previous": "unjudged"}, ["optimizer"]),
+        (1e-2, True, {"step": 1, "previous": "suspect"}, []),  # whatever follows may differ
+        (1e-2, True, {"step": 1, "previous": "poisoned"}, []),
+        (1e-2, False, {"step": 1}, []),  # a running mean
+        (0.3, False, {"step": 1}, ["input"]),
+        (0.3, False, {"step": 1, "previous": "judged"}, ["input"]),
+    ],
+)
+def test_drift(make: Any, size: float, trained: bool, setting: dict[str, Any], kinds: list[str]) -> None:
+    finding = make.judged(parted(make, size, trained=trained), parted(make, 0, trained=trained), **setting)
+    assert [suspect.kind for suspect in finding.suspects] == kinds
+
+
+def test_indices_that_differ_after_error_began_follow_from_it(make: Any) -> None:
+    def one(wrong: float, place: int) -> Any:
+        run = make.Run()
+        x = make.normal(16)
+        run.call("Functional.gelu.0.forward", [x], [y := make.off(x, wrong)])
+        run.call("Tensor.__getitem__.0.forward", [y, np.array([place])], [y[[place]]])
+        return run
+
+    assert suspects(make.judged(one(1e-2, 3), one(0, 4))) == [("operator", "Functional.gelu.0.forward")]
+    assert suspects(make.judged(one(0, 3), one(0, 4))) == [("input", "Tensor.__getitem__.0.forward")]

@@ -1,0 +1,165 @@
+"""Optimizer steps, made by real update rules in numpy."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from acc_compare.align.calls import align
+from acc_compare.judge.optimizer import OptimizerFault, is_optimizer, judge_optimizer
+from acc_compare.measure import measure_pairs
+
+
+def sgd(w: Any, g: Any, lr: float) -> Any:
+    return w - lr * g
+
+
+def adam(w: Any, g: Any, lr: float, *, beta1: float = 0.9, beta2: float = 0.999, step: int = 1) -> Any:
+    """Kingma and Ba 2015, algorithm 1, from a state of zeros after `step` equal gradients."""
+    m = (1 - beta1**step) * g / (1 - 0.9**step)
+    v = (1 - beta2**step) * g * g / (1 - 0.999**step)
+    return w - lr * m / (np.sqrt(v) + 1e-8)
+
+
+def recorded(
+    make: Any,
+    rule: Any,
+    *,
+    gradients: Any,
+    lr: float = 0.1,
+    mode: str = "statistics",
+    settings: dict[str, Any] | None = None,
+    **of_rule: Any,
+) -> Any:
+    """One step over as many parameters as there are gradients."""
+    run = make.Run(mode=mode)
+    old = {f"p{n}": run.parameter(make.normal(*g.shape, seed=100 + n)) for n, g in enumerate(gradients)}
+    grads = {f"p{n}": g for n, g in enumerate(gradients)}
+    new = {name: rule(w.astype("f8"), grads[name].astype("f8"), lr, **of_rule).astype("f4") for name, w in old.items()}
+    name = "Adam" if rule is adam else "SGD"
+    kwargs = {"grad": grads, "param": old, "group.0": {"lr": lr, **(settings or {})}}
+    run.call(f"Optimizer.{name}.0.forward", kwargs=kwargs)
+    run.bodies[f"Optimizer.{name}.0.forward"]["output"] = [run._nested(new)]
+    return run
+
+
+def judged(npu: Any, bench: Any) -> OptimizerFault | None:
+    (part,) = measure_pairs(align(npu.dump(), bench.dump()), npu.mode)
+    assert part.call is not None
+    assert is_optimizer(part.call)
+    return judge_optimizer(part.call)
+
+
+def some(make: Any, *, noise: float = 0.0, count: int = 4, size: float = 1e-2) -> list[Any]:
+    return [make.off(make.normal(64, 16, seed=n) * np.float32(size), noise, seed=50 + n) for n in range(count)]
+
+
+@pytest.mark.parametrize("rule", [sgd, adam])
+@pytest.mark.parametrize("noise", [0.0, 1e-6, 1e-3])
+def test_updates_that_their_gradients_explain(make: Any, rule: Any, noise: float) -> None:
+    npu = recorded(make, rule, gradients=some(make, noise=noise))
+    assert judged(npu, recorded(make, rule, gradients=some(make))) is None
+
+
+@pytest.mark.parametrize("rule", [sgd, adam])
+def test_a_wrong_learning_rate(make: Any, rule: Any) -> None:
+    gradients = some(make)
+    fault = judged(recorded(make, rule, gradients=gradients, lr=0.11), recorded(make, rule, gradients=gradients))
+    assert fault is not None
+    assert (fault.suspicious, fault.judged) == (4, 4)
+    assert fault.worst.relative == pytest.approx(0.1, rel=0.05)
+    assert fault.worst.factor == pytest.approx(1.1, rel=0.01)
+    assert fault.settings == ("lr 0.11 against 0.1",)
+
+
+def test_a_wrong_constant_that_no_setting_shows(make: Any) -> None:
+    gradients = some(make)
+    fault = judged(
+        recorded(make, adam, gradients=gradients, beta1=0.95, step=3), recorded(make, adam, gradients=gradients, step=3)
+    )
+    assert fault is not None
+    assert fault.settings == ()
+
+
+def test_a_setting_that_differs_and_shows_nowhere_is_no_fault(make: Any) -> None:
+    gradients = some(make)
+    npu = recorded(make, sgd, gradients=gradients, settings={"lr": 5.0})
+    assert judged(npu, recorded(make, sgd, gradients=gradients)) is None
+
+
+def test_one_parameter_of_many_is_chance(make: Any) -> None:
+    def run(*, wrong: bool) -> Any:
+        gradients = some(make)
+        rates = iter([0.2 if wrong else 0.1, 0.1, 0.1, 0.1])
+        return recorded(make, lambda w, g, lr: sgd(w, g, next(rates)), gradients=gradients)
+
+    assert judged(run(wrong=True), run(wrong=False)) is None
+
+
+def test_gradients_of_pure_noise_are_not_judged(make: Any) -> None:
+    """Adam makes full-size steps of gradients that are rounding alone."""
+    noise = [make.normal(64, seed=n) * np.float32(1e-9) for n in range(4)]
+    other = [make.normal(64, seed=70 + n) * np.float32(1e-9) for n in range(4)]
+    assert judged(recorded(make, adam, gradients=noise), recorded(make, adam, gradients=other)) is None
+
+
+@pytest.mark.parametrize(("setting", "blamed"), [({}, False), ({"fused": True}, False), ({"eps": 1.0}, True)])
+def test_one_gradient_that_is_noise_in_part_is_chance(make: Any, setting: dict[str, Any], blamed: bool) -> None:
+    """Adam moves the elements of uncertain sign by whole steps, as in the key's part of an attention's one bias.  It
+    is taken for chance unless a setting that counts differs; how a step is computed does not count."""
+
+    def gradients(seed: int) -> list[Any]:
+        found = some(make, size=1.0)
+        found[0][:32] = make.normal(32, 16, seed=seed) * np.float32(1e-4)
+        return found
+
+    npu = recorded(make, adam, gradients=gradients(200), settings=setting)
+    bench = recorded(make, adam, gradients=gradients(300), settings=dict.fromkeys(setting, 0))
+    assert (judged(npu, bench) is not None) is blamed
+
+
+def test_a_step_that_one_side_skipped(make: Any) -> None:
+    gradients = some(make)
+    moved, skipped = (recorded(make, sgd, gradients=gradients, lr=lr, settings={"lr": 1.0}) for lr in (0.1, 0.0))
+    for npu, bench in ((moved, skipped), (skipped, moved)):
+        fault = judged(npu, bench)
+        assert fault is not None
+        assert fault.worst.relative == (math.inf if npu is moved else pytest.approx(1.0))
+    assert judged(skipped, skipped) is None
+
+
+def test_digests_of_equal_gradients_and_other_parameters(make: Any) -> None:
+    gradients = some(make)
+    npu = recorded(make, sgd, gradients=gradients, lr=0.2, mode="md5")
+    fault = judged(npu, recorded(make, sgd, gradients=gradients, mode="md5"))
+    assert fault is not None
+    assert math.isinf(fault.worst.relative)
+    assert judged(npu, npu) is None
+
+
+def test_digests_of_other_gradients_say_nothing(make: Any) -> None:
+    npu, bench = (recorded(make, sgd, gradients=some(make, noise=noise), mode="md5") for noise in (1e-6, 0.0))
+    assert judged(npu, bench) is None
+
+
+@pytest.mark.parametrize("mode", ["statistics", "md5"])
+def test_a_fault_is_a_suspect(make: Any, mode: str) -> None:
+    gradients = some(make)
+    npu, bench = (recorded(make, sgd, gradients=gradients, lr=lr, mode=mode) for lr in (0.2, 0.1))
+    (suspect,) = make.judged(npu, bench).suspects
+    assert (suspect.kind, suspect.name) == ("optimizer", "Optimizer.SGD.0.forward")
+    assert "settings differ: lr 0.2 against 0.1" in suspect.evidence
+    if mode == "md5":
+        assert suspect.rel_l2 is None
+        assert "equal bit by bit" in suspect.message
+    else:
+        assert suspect.shape_of_error.startswith("the update is 2")
+        assert suspect.excess > 10
+
+
+def test_a_parameter_of_other_shape_is_left_to_others(make: Any) -> None:
+    npu = recorded(make, sgd, gradients=[make.normal(8, 4)])
+    assert judged(npu, recorded(make, sgd, gradients=[make.normal(4, 8)])) is None

@@ -1,0 +1,256 @@
+"""Error that begins in a call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from acc_compare.judge.roles import SUSPICIOUS
+
+X = "Functional.gelu.0.forward"
+
+
+def first(finding: Any) -> tuple[str, str]:
+    assert finding.suspects, finding.summary
+    return finding.suspects[0].kind, finding.suspects[0].name
+
+
+def roles(finding: Any) -> dict[str, str]:
+    return {row.npu_name: row.origin for row in finding.rows}
+
+
+def scaled(factor: float) -> Any:
+    return lambda values: (values * np.float32(factor)).astype("f4")
+
+
+CALLS = [
+    "Functional.linear.0.forward",
+    "Functional.gelu.0.forward",
+    "Functional.linear.1.forward",
+    "Torch.tanh.0.forward",
+    "Tensor.mean.0.forward",
+    "Tensor.mean.0.backward",
+    "Torch.tanh.0.backward",
+    "Functional.linear.1.backward",
+    "Functional.gelu.0.backward",
+]
+
+
+def test_a_healthy_pair_is_silent(network: Any) -> None:
+    finding = network.compare()
+    assert (finding.verdict, finding.suspects) == ("same", ())
+    assert "introduced" not in roles(finding).values()
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_the_call_at_fault_is_the_one_suspect(network: Any, call: str) -> None:
+    finding = network.compare({call: scaled(1.001)})
+    assert [(suspect.kind, suspect.name) for suspect in finding.suspects] == [("operator", call)]
+    assert finding.suspects[0].excess > SUSPICIOUS
+    assert roles(finding)[f"{call}.output.0"] == "introduced"
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_by_digests_the_first_call_that_differs(network: Any, call: str) -> None:
+    finding = network.compare({call: scaled(1.001)}, mode="md5")
+    assert first(finding) == ("operator", call)
+    assert finding.suspects[0].rel_l2 is None
+    assert network.compare(mode="md5").verdict == "same"
+
+
+def test_what_follows_only_carries_it(network: Any) -> None:
+    found = roles(network.compare({CALLS[0]: scaled(1.01)}))
+    assert found["Functional.gelu.0.forward.input.0"] == "propagated"
+    assert found["Functional.gelu.0.forward.output.0"] == "propagated"
+    assert found["Functional.linear.1.forward.output.0"] == "propagated"
+
+
+def test_a_call_that_makes_error_smaller_absorbs_it(make: Any) -> None:
+    def run(off: float) -> Any:
+        one = make.Run()
+        x, big = make.normal(64), make.normal(64, seed=2) * np.float32(1000)
+        one.call("Torch.exp.0.forward", [x], [y := make.off(np.exp(x), off)])
+        one.call("Torch.add.0.forward", [y, big], [y + big])
+        return one
+
+    found = roles(make.judged(run(0.1), run(0)))
+    assert found["Torch.exp.0.forward.output.0"] == "introduced"
+    assert found["Torch.add.0.forward.output.0"] == "absorbed"
+
+
+def test_two_faults_are_two_suspects(network: Any) -> None:
+    finding = network.compare({CALLS[1]: scaled(1.001), CALLS[3]: scaled(1.1)})
+    assert [suspect.name for suspect in finding.suspects] == [CALLS[1], CALLS[3]]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("call", ["Functional.gelu.0.forward", "Functional.gelu.0.backward"])
+def test_nan_or_inf_from_finite_inputs(network: Any, bad: float, call: str) -> None:
+    def broken(values: Any) -> Any:
+        values[0, 0] = bad
+        return values
+
+    finding = network.compare({call: broken})
+    assert [(suspect.kind, suspect.name) for suspect in finding.suspects] == [("nan_inf", call)]
+    assert ("NaN" if np.isnan(bad) else "Inf") in finding.suspects[0].message
+
+
+def test_nan_that_was_read_is_not_this_calls(make: Any) -> None:
+    def run(*, broken: bool) -> Any:
+        one = make.Run()
+        x = make.normal(8)
+        y = make.normal(8, seed=1)
+        if broken:
+            y[0] = np.nan
+        one.call("Torch.log.0.forward", [x], [y])
+        one.call("Torch.exp.0.forward", [y], [np.exp(y)])
+        one.call("Torch.argmax.0.forward", [np.exp(y)], [np.array([0 if broken else 3])])
+        return one
+
+    finding = make.judged(run(broken=True), run(broken=False))
+    assert [suspect.name for suspect in finding.suspects] == ["Torch.log.0.forward"]
+
+
+def dropout(make: Any, seed: int, *, api: str = "Functional.dropout.0.forward", args: tuple[Any, ...] = ()) -> Any:
+    one = make.Run()
+    x = make.normal(64)
+    kept = np.random.default_rng(seed).random(64) > 0.5
+    one.call("Functional.gelu.0.forward", [make.normal(64, seed=5)], [x])
+    one.call(api, [x, *args], [np.where(kept, 2 * x, 0).astype("f4")])
+    return one
+
+
+def test_another_draw_is_random(make: Any) -> None:
+    finding = make.judged(dropout(make, 1), dropout(make, 2))
+    assert first(finding) == ("random", "Functional.dropout.0.forward")
+    assert make.judged(dropout(make, 1), dropout(make, 1)).verdict == "same"
+
+
+def test_an_operator_that_does_not_draw_is_never_random(make: Any) -> None:
+    name = "Torch.tanh.0.forward"
+    assert first(make.judged(dropout(make, 1, api=name), dropout(make, 2, api=name))) == ("operator", name)
+
+
+@pytest.mark.parametrize(("p", "kind"), [(0.5, "random"), (0.0, "operator")])
+def test_attention_draws_only_with_dropout(make: Any, p: float, kind: str) -> None:
+    def run(seed: int) -> Any:
+        one = make.Run()
+        q = make.normal(4, 8)
+        name = "Functional.scaled_dot_product_attention.0.forward"
+        one.call(name, [q, q, q], [make.normal(4, 8, seed=seed)], kwargs={"dropout_p": p})
+        return one
+
+    assert first(make.judged(run(1), run(2)))[0] == kind
+
+
+@pytest.mark.parametrize(("train", "kind"), [(True, "random"), (False, "operator")])
+def test_recurrent_nets_draw_only_in_training(make: Any, train: bool, kind: str) -> None:
+    def run(seed: int) -> Any:
+        one = make.Run()
+        x = make.normal(4, 8)
+        one.call("VF.lstm.0.forward", [x, [x], [x], True, 2, 0.3, train], [make.normal(4, 8, seed=seed)])
+        return one
+
+    assert first(make.judged(run(1), run(2)))[0] == kind
+
+
+@pytest.mark.parametrize(("owner", "kind"), [(None, "input"), ("Module.noise.Noise.forward.0", "random")])
+def test_random_numbers_made_outside_the_model_are_its_data(make: Any, owner: str | None, kind: str) -> None:
+    def run(seed: int) -> Any:
+        one = make.Run()
+        one.call("Torch.randn.0.forward", [4, 8], [make.normal(4, 8, seed=seed)], owner=owner)
+        return one
+
+    assert first(make.judged(run(1), run(2)))[0] == kind
+
+
+def module_run(make: Any, *, wrong: str = "") -> Any:
+    one = make.Run()
+    x = make.normal(16, 16)
+    for name, inner in (("act.GELU", "act"), ("block.Attention", "block"), ("block.inner.GELU", "")):
+        if name == "block.Attention":
+            continue
+        y = make.off(x, 2e-3 if wrong and wrong in name else 0, seed=len(inner))
+        one.call(f"Module.{name}.forward.0", [x], [y])
+        x = y
+    one.call("Module.block.Attention.forward.0", [x], [make.off(x, 4e-3 if wrong else 0)])
+    return one
+
+
+def test_of_modules_the_innermost_is_named(make: Any) -> None:
+    finding = make.judged(module_run(make, wrong="inner"), module_run(make))
+    assert [suspect.name for suspect in finding.suspects] == ["Module.block.inner.GELU.forward.0"]
+    assert finding.suspects[0].module == "block.inner"
+    assert any(note.startswith("Level L0") for note in finding.notes)
+
+
+def test_a_container_inherits_what_its_modules_show(make: Any) -> None:
+    def run(off: float) -> Any:
+        one = make.Run()
+        x = make.normal(16, 16)
+        one.call("Module.m.a.GELU.forward.0", [x], [make.off(x, off / 20)])
+        one.call("Module.m.Block.forward.0", [x], [make.off(x, off / 10)])
+        return one
+
+    assert make.judged(run(3e-5), run(0)).verdict == "same"
+
+
+def reshaping(make: Any, api: str, rows: int, *, noise: float = 0.0) -> Any:
+    one = make.Run()
+    x = make.off(make.normal(8, 4), noise)
+    one.call("Functional.gelu.0.forward", [make.normal(8, 4, seed=3)], [x])
+    one.call(f"{api}.0.forward", [x], [y := make.normal(rows, 4, seed=4)])
+    one.call("Functional.relu.0.forward", [y], [np.maximum(y, 0)])
+    return one
+
+
+def test_a_result_of_another_shape_begins_there(make: Any) -> None:
+    name = "Functional.avg_pool2d"
+    finding = make.judged(reshaping(make, name, 3, noise=1e-7), reshaping(make, name, 4))
+    assert [(suspect.kind, suspect.name) for suspect in finding.suspects] == [("operator", f"{name}.0.forward")]
+    assert "shape [3, 4] on the NPU side and [4, 4] on the bench side" in finding.suspects[0].message
+    assert roles(finding)["Functional.relu.0.forward.output.0"] == "propagated"
+
+
+@pytest.mark.parametrize(("noise", "verdict"), [(1e-7, "same"), (0.0, "different")])
+def test_a_shape_that_values_decide_on_may_differ_when_they_do(make: Any, noise: float, verdict: str) -> None:
+    name = "Torch.masked_select"
+    assert make.judged(reshaping(make, name, 3, noise=noise), reshaping(make, name, 4)).verdict == verdict
+
+
+def recorded_without_inputs(make: Any, *, wrong: float = 0.0) -> Any:
+    one = make.Run()
+    x = make.normal(32, 32)
+    for n in range(4):
+        x = make.off(x, (wrong if n == 2 else 0.0) or 2e-7 * bool(wrong), seed=n)
+        one.call(f"Functional.relu.{n}.forward", [], [x])
+    return one
+
+
+def test_without_recorded_inputs_only_a_leap_is_suspect(make: Any) -> None:
+    healthy = recorded_without_inputs(make)
+    assert make.judged(recorded_without_inputs(make, wrong=1e-6), healthy).verdict == "same"
+    finding = make.judged(recorded_without_inputs(make, wrong=0.05), healthy)
+    assert first(finding) == ("operator", "Functional.relu.2.forward")
+
+
+def test_a_measured_floor_silences_what_two_bench_runs_show_as_well(network: Any) -> None:
+    fault = {X: scaled(1.001)}
+    floor = {(X, "output.0"): 1e-3}
+    assert network.compare(fault).verdict == "different"
+    assert network.compare(fault, setting={"floor": floor}).verdict == "same"
+
+
+def test_one_side_in_another_dtype_is_taken_as_normal(make: Any) -> None:
+    def run(*, half: bool) -> Any:
+        one = make.Run()
+        x, w = make.normal(32, 32), make.normal(32, 32, seed=1)
+        y = x @ w.T
+        one.call("Functional.linear.0.forward", [x, w], [y.astype("f2") if half else y])
+        return one
+
+    finding = make.judged(run(half=True), run(half=False))
+    assert finding.verdict == "same"
+    assert any("1 result are float16 on the NPU side and float32 on the bench" in note for note in finding.notes)

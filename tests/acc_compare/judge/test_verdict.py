@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dump.format.schema import TensorRecord
+
+
+def scaled(factor: float) -> Any:
+    return lambda values: values * np.float32(factor)
+
+
+def two_calls(make: Any, **header: Any) -> Any:
+    run = make.Run(**header)
+    x = make.normal(8, 8)
+    run.call("Functional.gelu.0.forward", [x, True], [y := make.off(x, 0)])
+    run.call("Functional.relu.0.forward", [y], [np.maximum(y, 0)])
+    return run
+
+
+def test_a_dump_is_the_same_as_itself(make: Any) -> None:
+    run = two_calls(make)
+    finding = make.judged(run, run, step=3, rank=1)
+    assert (finding.verdict, finding.suspects, finding.notes) == ("same", (), ())
+    assert finding.summary == "2 calls compared, none differs by more than rounding explains."
+    assert (finding.coverage.calls, finding.coverage.tensors) == (2, 4)
+    assert (finding.step, finding.rank, finding.mode) == (3, 1, "statistics")
+    assert {row.result for row in finding.rows} == {"pass"}
+
+
+def test_a_suspect_makes_it_different(network: Any) -> None:
+    finding = network.compare({"Functional.gelu.0.forward": scaled(1.01)})
+    assert finding.verdict == "different"
+    assert finding.summary == "The runs differ. First suspect: Functional.gelu.0.forward."
+
+
+@pytest.mark.parametrize("side", ["npu", "bench"])
+def test_a_dump_that_was_cut_is_incomplete(make: Any, side: str) -> None:
+    whole = two_calls(make).dump()
+    cut = replace(whole, incomplete="cut short.")
+    finding = make.judged(*((cut, whole) if side == "npu" else (whole, cut)))
+    assert finding.verdict == "incomplete"
+    assert finding.summary == "Nothing suspect in 2 calls, but a dump was cut short: cut short."
+    assert "cut short." in finding.notes
+
+
+def test_a_cut_dump_with_a_suspect_is_different(make: Any, network: Any) -> None:
+    npu = network.Network(make).step({"Torch.tanh.0.forward": scaled(2)}).dump()
+    bench = replace(network.Network(make).step().dump(), incomplete="cut short.")
+    assert make.judged(npu, bench).verdict == "different"
+
+
+def test_nothing_in_common_is_incomplete(make: Any) -> None:
+    one, other = make.Run(), make.Run()
+    one.call("Functional.gelu.0.forward", [make.normal(4)], [make.normal(4)])
+    other.call("Functional.relu.0.forward", [make.normal(4)], [make.normal(4)])
+    finding = make.judged(one, other)
+    assert finding.verdict == "incomplete"
+    assert finding.coverage.calls == 0
+    assert dict(finding.coverage.reasons) == {
+        "Functional.gelu.0.forward": "the bench side has no call of the operator",
+        "Functional.relu.0.forward": "the NPU side has no call of the operator",
+    }
+
+
+def test_nothing_that_could_be_measured_is_incomplete(make: Any) -> None:
+    run = make.Run()
+    x = run.mark(make.normal(4), Max=None, Min=None, Mean=None, Norm=None, sketch=None, unrecorded="sparse")
+    run.call("Functional.gelu.0.forward", [x], [x])
+    finding = make.judged(run, run)
+    assert finding.verdict == "incomplete"
+    assert finding.summary.startswith("No tensor was recorded on both sides")
+    assert "2 tensors could not be compared: of other shapes, or not measured." in finding.notes
+
+
+def test_some_tensors_that_could_not_be_measured_are_a_note(make: Any) -> None:
+    run = make.Run()
+    x = run.mark(make.normal(4), Max=None, Min=None, Mean=None, Norm=None, sketch=None)
+    run.call("Functional.gelu.0.forward", [x], [make.normal(4)])
+    finding = make.judged(run, run)
+    assert finding.verdict == "same"
+    assert finding.notes == ("1 tensor could not be compared: of other shapes, or not measured.",)
+
+
+@pytest.mark.parametrize(
+    ("npu", "bench", "note"),
+    [
+        ({"device_name": "SimulatedNPU"}, {}, "The NPU side ran on a simulated NPU: CPU kernels, no hardware."),
+        ({"torch_version": "2.1"}, {}, "torch 2.1 on the NPU side, 2.13.0 on the bench."),
+        (
+            {"coverage": {"failed": {"gelu": 2}}},
+            {},
+            "The NPU side has tensors or calls failed while recording: gelu (2).",
+        ),
+        (
+            {},
+            {"coverage": {"not_recordable": {"sparse": 1}}},
+            "The bench side has tensors or calls not recordable: sparse (1).",
+        ),
+        (
+            {"foreign": True},
+            {},
+            "A dump without sketches: small differences that leave max, min, mean and norm alone stay unseen.",
+        ),
+    ],
+)
+def test_notes(make: Any, npu: dict[str, Any], bench: dict[str, Any], note: str) -> None:
+    assert note in make.judged(two_calls(make, **npu), two_calls(make, **bench)).notes
+
+
+@pytest.mark.parametrize(
+    ("header", "device"),
+    [({}, "cpu"), ({"device": "npu", "device_name": "Ascend910B"}, "npu (Ascend910B)"), ({"foreign": True}, "")],
+)
+def test_the_device_is_told(make: Any, header: dict[str, Any], device: str) -> None:
+    assert make.judged(two_calls(make, **header), two_calls(make)).npu_device == device
+
+
+def rows(finding: Any) -> dict[str, Any]:
+    return {row.npu_name or row.bench_name: row for row in finding.rows}
+
+
+def test_rows_name_both_sides_and_their_localisation(network: Any) -> None:
+    name = "Functional.gelu.0.forward.output.0"
+    row = rows(network.compare({"Functional.gelu.0.forward": scaled(1.01)}))[name]
+    assert (row.npu_name, row.bench_name, row.origin) == (name, name, "introduced")
+    assert row.excess == pytest.approx(row.metrics["Est. RelL2"] / row.expected, rel=0.5)
+
+
+def test_an_unmatched_call_gives_its_reason(make: Any) -> None:
+    longer = two_calls(make)
+    longer.call("Torch.tanh.0.forward", [x := make.normal(4)], [np.tanh(x)])
+    row = rows(make.judged(longer, two_calls(make)))["Torch.tanh.0.forward.output.0"]
+    assert (row.result, row.bench_name, row.err_message) == (
+        "unmatched",
+        "",
+        "the bench side has no call of the operator",
+    )
+    back = rows(make.judged(two_calls(make), longer))["Torch.tanh.0.forward.output.0"]
+    assert (back.npu_name, back.bench) == ("", longer.dump().calls[2].outputs[0].leaf)
+
+
+def test_rows_carry_the_callers_lines(make: Any) -> None:
+    run = two_calls(make)
+    run.call("Functional.gelu.0.backward", [x := make.normal(4)], [x])
+    dump = replace(run.dump(), stacks={"Functional.gelu.0.forward": ("line 3", "line 1")})
+    finding = make.judged(dump, dump)
+    assert rows(finding)["Functional.gelu.0.forward.output.0"].stack == "line 3\nline 1"
+    assert rows(finding)["Functional.gelu.0.backward.output.0"].stack == "line 3\nline 1"  # of its forward call
+    assert rows(finding)["Functional.relu.0.forward.output.0"].stack == ""
+
+
+@pytest.mark.parametrize(
+    ("factor", "result", "says"),
+    [
+        (1.001, "pass", "the constant rules pass this row; localisation: error begins here"),
+        (9.0, "error", "the norm's relative error rises"),
+    ],
+)
+def test_where_the_constant_rules_overlook_a_fault_the_row_says_so(
+    make: Any, factor: float, result: str, says: str
+) -> None:
+    def run(times: float) -> Any:
+        one = make.Run()
+        x = make.normal(8, 8)
+        one.call("Functional.gelu.0.forward", [x], [scaled(times)(x)])
+        return one
+
+    row = rows(make.judged(run(factor), run(1)))["Functional.gelu.0.forward.output.0"]
+    assert row.result == result
+    assert row.err_message.startswith(says)
+
+
+def test_where_the_constant_rules_blame_the_innocent_the_row_says_so(make: Any) -> None:
+    def run(size: float) -> Any:
+        one = make.Run()
+        logits = make.off(make.normal(8, 8) * np.float32(30), size)
+        weights = np.exp(logits.astype("f8")) + 1
+        one.call("Torch.softmax.0.forward", [logits], [np.float32(weights)])
+        return one
+
+    finding = make.judged(run(2e-2), run(0), step=1, previous="suspect")
+    row = rows(finding)["Torch.softmax.0.forward.output.0"]
+    assert row.result in ("error", "warning")
+    assert row.err_message.endswith("localisation: propagated, what the call read explains it")
+
+
+def test_a_tensor_row_names_its_file(make: Any) -> None:
+    record = TensorRecord("torch.float32", (2,), data_name="a.npy")
+    dump = two_calls(make).dump()
+    first = dump.calls[0]
+    changed = replace(first, outputs=(replace(first.outputs[0], leaf=record), *first.outputs[1:]))
+    finding = make.judged(replace(dump, calls=(changed, *dump.calls[1:])), dump)
+    assert rows(finding)["Functional.gelu.0.forward.output.0"].data_name == "a.npy"
