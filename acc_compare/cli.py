@@ -16,7 +16,7 @@ import typer
 from dump import cli as dump_cli
 
 if TYPE_CHECKING:
-    from .compare import Comparison, Progress
+    from .comparison import Comparison, Progress
     from .report.outputs import ReportPaths
 
 
@@ -62,7 +62,7 @@ def compare(
     formats: Annotated[str, typer.Option("--format", help="Tables to write: xlsx, csv, parquet.")] = "xlsx",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print the verdict's line only.")] = False,
 ) -> None:
-    from .compare import compare as compare_dumps
+    from .comparison import compare as compare_dumps
     from .report.advisor import advisor_text
 
     chosen = _chosen(formats)
@@ -148,7 +148,7 @@ def make_app() -> typer.Typer:
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.command("dump", help=dump_cli.HELP, context_settings=dump_cli.CONTEXT)(dump_cli.dump)
+    dump_cli.add_to(app, "dump")
     app.command("compare", help=COMPARE_HELP)(compare)
     return app
 

@@ -2,15 +2,17 @@
 
     python docs/refresh.py [--workbook]
 
-With `--workbook` also the picture docs/workbook.png, which needs LibreOffice and pdftoppm.
+With `--workbook` also the pictures docs/workbook*.png, which need LibreOffice and pdftoppm.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from acc_compare import compare
@@ -19,17 +21,26 @@ from acc_compare.report.advisor import advisor_text
 ROOT = Path(__file__).resolve().parent.parent
 PAIR = (Path("sample_dumps/gelu_in_bfloat16"), Path("sample_dumps/bench_statistics"))
 BEGIN, END = "<!-- advisor: begin -->\n", "<!-- advisor: end -->\n"
+# Page of the sheet in print, dots per inch, and the part shown: x, y, width, height.
+PICTURES = {"workbook": (1, 110, (30, 40, 1240, 520)), "workbook_rows": (3, 170, (40, 80, 1750, 560))}
 READMES = ("README.md", "README.zh-CN.md")
+
+
+@contextlib.contextmanager
+def at_root() -> Iterator[None]:
+    """Work in the repository's root, so that reports name the folders as a reader would type them."""
+    before = Path.cwd()
+    os.chdir(ROOT)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def advisor_block() -> str:
     """What `acc compare` prints of the sample, as a Markdown block."""
-    before = Path.cwd()
-    os.chdir(ROOT)
-    try:
+    with at_root():
         return f"```\n{advisor_text(compare(*PAIR).overall).rstrip()}\n```\n"
-    finally:
-        os.chdir(before)
 
 
 def with_block(text: str, block: str) -> str:
@@ -38,32 +49,34 @@ def with_block(text: str, block: str) -> str:
     return text[:start] + block + text[stop:]
 
 
-def draw_workbook(target: Path) -> None:
-    """The sample's Compare sheet as a picture."""
-    with tempfile.TemporaryDirectory() as folder:
-        paths = compare(*(ROOT / side for side in PAIR)).write(folder)
+def draw_workbook() -> None:
+    """The sample's Summary and a piece of its Compare sheet as pictures."""
+    with tempfile.TemporaryDirectory() as folder, at_root():
+        paths = compare(*PAIR).write(folder)
         workbook = next(path for path in paths.tables if path.suffix == ".xlsx")
-        subprocess.run(
-            ["soffice", "--headless", "--convert-to", "pdf", "--outdir", folder, str(workbook)],
-            check=True,
-            capture_output=True,
-        )
-        stem = Path(folder) / "page"
-        subprocess.run(["pdftoppm", "-png", "-r", "80", str(workbook.with_suffix(".pdf").name), str(stem)], cwd=folder)
-        pages = sorted(Path(folder).glob("page*.png"))
-        print("pages:", len(pages))
-        target.write_bytes(pages[2].read_bytes())
+        _run("soffice", "--headless", "--convert-to", "pdf", "--outdir", folder, str(workbook))
+        pdf = str(Path(folder) / workbook.with_suffix(".pdf").name)
+        for name, (page, dpi, box) in PICTURES.items():
+            crop = [
+                part for flag, value in zip(("-x", "-y", "-W", "-H"), box, strict=True) for part in (flag, str(value))
+            ]
+            pages = ["-f", str(page), "-l", str(page)]
+            _run("pdftoppm", "-png", "-singlefile", "-r", str(dpi), *pages, *crop, pdf, str(ROOT / "docs" / name))
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--workbook", action="store_true", help="draw docs/workbook.png too")
+    parser.add_argument("--workbook", action="store_true", help="draw docs/workbook*.png too")
     block = advisor_block()
     for name in READMES:
         path = ROOT / name
         path.write_text(with_block(path.read_text(encoding="utf-8"), block), encoding="utf-8")
     if parser.parse_args().workbook:
-        draw_workbook(ROOT / "docs" / "workbook.png")
+        draw_workbook()
 
 
 if __name__ == "__main__":

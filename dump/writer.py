@@ -323,7 +323,7 @@ def _tensor_record(entry: Entry) -> dict[str, object]:
 def _place(name: str, key: str) -> str:
     """What the names of arguments under `key` of a record begin with."""
     if ".parameters_grad." in name:
-        return f"{name.rpartition('.')[0]}.{key}"
+        return f"{name}.{key}"
     return f"{name}.{'input' if key in ('input_args', 'input_kwargs') else key}"
 
 

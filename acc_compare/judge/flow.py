@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from dump.format.names import parse
+from dump.format.names import BACKWARD, parse
 from dump.format.schema import CallRecord, Dump, TensorRecord
 
 
@@ -59,9 +59,16 @@ class Flow:
 
     def producer(self, tensor: TensorRecord, before: int) -> Producer | None:
         """The call that first wrote this value, if it ran before the call number `before`: a later one that has it
-        among its results has passed it on (an in-place view, dropout in evaluation)."""
+        among its results has passed it on (an in-place view, dropout in evaluation).
+
+        A backward call of several nodes (LSTM) is recorded when the last has run; calls that read what the first nodes
+        handed on may stand before it.
+        """
         found = self._producers.get(self.key(tensor))
-        return found if found is not None and found.index < before else None
+        if found is None or found.index == before:
+            return None
+        late = self.exact and parse(found.call).direction == BACKWARD
+        return found if found.index < before or late else None
 
     def writers(self, tensor: TensorRecord, before: int) -> list[Producer]:
         """Calls before `before` that wrote to the memory of this tensor, latest first."""

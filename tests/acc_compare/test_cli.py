@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openpyxl
 import pytest
+import typer
 
-from acc_compare.cli import Exit, main
+from acc_compare.cli import Exit, main, make_app
+from dump import cli as dump_cli
 
 
 def record(
@@ -89,13 +92,119 @@ def test_names_that_the_terminal_cannot_show(make: Any, tmp_path: Path, monkeypa
     assert b"n-?" in terminal.buffer.getvalue()  # type: ignore[attr-defined]
 
 
+def refused(capsys: Any, out: Path, *arguments: object) -> str:
+    """The one line of an input that cannot be compared; nothing was written."""
+    assert main(["compare", *map(str, arguments), "-o", str(out)]) == Exit.not_compared
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("acc: error: ")
+    assert printed.err.count("\n") == 1
+    assert not out.exists() or out.is_file()
+    return str(printed.err)
+
+
 def test_nothing_in_common_cannot_be_compared(make: Any, tmp_path: Path, capsys: Any) -> None:
     other = make.Run()
     other.call("Torch.tanh.0.forward", [make.normal(4)], [make.normal(4)])
     npu, bench = record(make, tmp_path / "n"), other.write(tmp_path / "b")
-    assert main(["compare", str(npu), str(bench), "-o", str(tmp_path / "out")]) == 2
-    assert capsys.readouterr().err.startswith("acc: error: no call of one side answers to a call of the other")
-    assert not (tmp_path / "out").exists()
+    assert "no call of one side answers to a call of the other" in refused(capsys, tmp_path / "out", npu, bench)
+
+
+Damage = Callable[[Path], object]
+
+
+def _dump_json(content: bytes) -> Damage:
+    return lambda folder: (folder / "dump.json").write_bytes(content)
+
+
+HEAD = b'{"task": "statistics", "level": "L1", '
+BAD: dict[str, tuple[Damage, str]] = {
+    "empty": (_dump_json(b""), "the file is empty"),
+    "blank": (_dump_json(b" \n\n "), "the file is empty"),
+    "binary": (_dump_json(bytes(range(256)) * 8), "bytes of another kind"),
+    "a list": (_dump_json(b"[1, 2]"), "expected a JSON object"),
+    "another schema": (_dump_json(b'{"epochs": 3}'), "lacks the key 'data'"),
+    "without a header": (_dump_json(b'{"data": {}}'), "expected a string, found null"),
+    "data of the wrong type": (_dump_json(HEAD + b'"data": 3}'), "'data'"),
+    "a record of the wrong type": (_dump_json(HEAD + b'"data": {"Torch.add.0.forward": 3}}'), "Torch.add.0.forward"),
+    "cut in a foreign layout": (_dump_json(b'{\n "task": "statistics",\n "data": {\n  "Torch.a'), "ends at byte"),
+    "of a later version": (_dump_json(HEAD + b'"format_version": 99, "data": {}}'), "Upgrade this package"),
+    "a folder without a dump": (lambda folder: (folder / "dump.json").unlink(), "the folder is empty"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_dump_that_cannot_be_read(make: Any, tmp_path: Path, capsys: Any, case: str, side: int) -> None:
+    damage, says = BAD[case]
+    paths = record(make, tmp_path / "n"), record(make, tmp_path / "b")
+    damage(paths[side])
+    told = refused(capsys, tmp_path / "out", *paths)
+    assert says in told
+    assert str(paths[side]) in told
+
+
+@pytest.mark.parametrize("path", ["nowhere", "notes.txt", "nul\0byte"])
+def test_a_path_that_is_no_dump(make: Any, tmp_path: Path, capsys: Any, path: str) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    refused(capsys, tmp_path / "out", tmp_path / path, record(make, tmp_path / "b"))
+
+
+INCOMPARABLE: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "two modes": ({"mode": "tensor"}, {}, "was recorded as task tensor"),
+    "statistics against digests": ({}, {"mode": "md5"}, "was recorded as statistics"),
+    "two digests": ({"mode": "md5"}, {"mode": "md5", "hash": "crc32"}, "holds md5 digests"),
+}
+
+
+@pytest.mark.parametrize("case", INCOMPARABLE)
+def test_two_dumps_that_cannot_be_laid_side_by_side(make: Any, tmp_path: Path, capsys: Any, case: str) -> None:
+    ours, theirs, says = INCOMPARABLE[case]
+    paths = record(make, tmp_path / "n", **ours), record(make, tmp_path / "b", **theirs)
+    assert says in refused(capsys, tmp_path / "out", *paths)
+
+
+def _renamed(to: str) -> Damage:
+    def damage(folder: Path) -> None:
+        file = folder / "dump.json"
+        file.write_bytes(file.read_bytes().replace(b'"1.safetensors"', json.dumps(to).encode()))
+
+    return damage
+
+
+def _file(folder: Path) -> Path:
+    return folder / "dump_tensor_data" / "1.safetensors"
+
+
+FILES: dict[str, Damage] = {
+    "missing": lambda folder: _file(folder).unlink(),
+    "short": lambda folder: _file(folder).write_bytes(_file(folder).read_bytes()[:-3]),
+    "corrupt": lambda folder: _file(folder).write_bytes(bytes(range(1, 201))),
+    "empty": lambda folder: _file(folder).write_bytes(b""),
+    "outside its folder": _renamed("../../b/dump_tensor_data/1.safetensors"),
+    "absolute": _renamed("/etc/passwd"),
+    "of an unknown kind": _renamed("1.exe"),
+    "with a NUL byte": _renamed("1\0.safetensors"),
+    "a link out of its folder": lambda folder: (
+        _file(folder).unlink(),
+        _file(folder).symlink_to(folder.parent / "b" / "dump_tensor_data" / "1.safetensors"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_a_tensor_file_that_cannot_be_read(make: Any, tmp_path: Path, capsys: Any, case: str) -> None:
+    paths = record(make, tmp_path / "n", mode="tensor"), record(make, tmp_path / "b", mode="tensor")
+    FILES[case](paths[0])
+    refused(capsys, tmp_path / "out", *paths)
+
+
+@pytest.mark.parametrize("place", ["file", "file/deeper"])
+def test_an_output_that_cannot_be_written(make: Any, tmp_path: Path, capsys: Any, place: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    npu = record(make, tmp_path / "n")
+    refused(capsys, tmp_path / place, npu, npu)
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_a_format_is_refused_before_the_work(tmp_path: Path, capsys: Any) -> None:
@@ -120,3 +229,9 @@ def test_wrong_usage(arguments: list[str], capsys: Any) -> None:
 def test_help(arguments: list[str], capsys: Any) -> None:
     assert main(arguments) == 0
     assert "Usage" in capsys.readouterr().out
+
+
+def test_acc_dump_is_the_command_of_the_recorder() -> None:
+    command = typer.main.get_command(make_app())
+    assert sorted(command.commands) == ["compare", "dump"]  # type: ignore[attr-defined]
+    assert isinstance(command.commands["dump"], dump_cli.DumpCommand)  # type: ignore[attr-defined]

@@ -115,6 +115,7 @@ def test_attributes_that_differ(npu: Leaf, bench: Leaf, message: str) -> None:
         (tensor(requires_grad=None), tensor()),  # not recorded on one side
         (ScalarRecord("int", 1), ScalarRecord("int", 1)),
         (ScalarRecord("str", "=1+1"), ScalarRecord("str", "=1+1")),
+        (ScalarRecord("device", "npu:0"), ScalarRecord("device", "cuda:0")),  # meant to differ
     ],
 )
 def test_attributes_that_agree(npu: Leaf, bench: Leaf) -> None:

@@ -65,3 +65,16 @@ def test_parameters_are_known_by_name(make: Any) -> None:
     assert flow.parameter(leaf(dump, "Module.net.fc.Linear.forward.0", "parameters.weight")) == "net.fc.weight"
     assert flow.parameter(leaf(dump, "Optimizer.SGD.0.forward", "input.param.net.scale")) == "net.scale"
     assert flow.parameter(leaf(dump, "Module.net.fc.Linear.forward.0", "input.0")) is None
+
+
+@pytest.mark.parametrize(("direction", "known"), [("backward", True), ("forward", False)])
+def test_a_backward_call_may_be_recorded_after_one_that_reads_from_it(make: Any, direction: str, known: bool) -> None:
+    """A backward call of several nodes is recorded when the last has run; a forward call never makes what came before
+    it."""
+    run = make.Run()
+    early, g = make.normal(4, seed=0), make.normal(4, seed=1)
+    run.call("Functional.embedding.0.backward", [early], [g])
+    run.call(f"VF.lstm.0.{direction}", [make.normal(4, seed=2)], [early])
+    dump = run.dump()
+    tensor = leaf(dump, "Functional.embedding.0.backward", "input.0")
+    assert (Flow(dump).producer(tensor, 0) is not None) is known
