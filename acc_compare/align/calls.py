@@ -149,7 +149,9 @@ def _token(call: CallRecord, owners: Mapping[str, str | None]) -> Token:
     name = names.parse(call.name)
     owner = owners.get(call.name)
     place = plain_path(names.parse(owner).path) if owner else ""
-    shapes = tuple(tensor.shape for _, tensor in call.tensors() if isinstance(tensor, TensorRecord))
+    # What a call wrote beside its result is left out: a foreign dump does not record it.
+    leaves = (argument.leaf for argument in (*call.inputs, *call.outputs))
+    shapes = tuple(leaf.shape for leaf in leaves if isinstance(leaf, TensorRecord))
     return (f"{name.prefix}.{name.api}", place, shapes)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -233,3 +234,16 @@ def test_every_call_of_both_sides_appears_once_in_order(
 def test_a_dump_answers_to_itself(calls: list[tuple[str, int, tuple[int, ...]]]) -> None:
     one = _drawn(calls)
     assert all(pair.npu is pair.bench for pair in align(one, one).pairs)
+
+
+def test_what_one_side_alone_recorded_as_written_separates_no_calls() -> None:
+    """msprobe does not record the running statistics that batch_norm writes."""
+    ours = dump(["batch_norm", "relu", "batch_norm"])
+    written = (Argument("written.input.1", TensorRecord("torch.float32", (7,))),)
+    calls = tuple(replace(call, written=written) if "batch_norm" in call.name else call for call in ours.calls)
+    theirs = dump(["relu", "batch_norm", "relu", "batch_norm"])  # another set of names: aligned as sequences
+    assert partners(align(replace(ours, calls=calls), theirs)) == {
+        "Functional.batch_norm.0.forward": "Functional.batch_norm.0.forward",
+        "Functional.relu.0.forward": "Functional.relu.1.forward",
+        "Functional.batch_norm.1.forward": "Functional.batch_norm.1.forward",
+    }
