@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dump.format.reader import read_dump
+from dump.format.reader import read_dump, without_collecting
 from dump.format.schema import Dump
 
 from .align.calls import align
@@ -60,7 +58,7 @@ class Comparison:
     ) -> ReportPaths:
         """Write workbook and advisor below `out_dir`/accuracy_compare.  Raises OutputError, ConfigError."""
         stamp = timestamp or datetime.now().strftime("%Y%m%d%H%M%S")
-        with _without_collecting():
+        with without_collecting():
             if len(self.findings) == 1:
                 return write_reports(self.overall, Path(out_dir), timestamp=stamp, formats=formats)
             return write_many_reports(self.findings, self.overall, Path(out_dir), timestamp=stamp, formats=formats)
@@ -85,26 +83,13 @@ def compare(
         if progress is not None:
             progress("steps", number, len(pairs))
         setting = Setting(step=pair.step, rank=pair.rank, previous=_previous(findings, pair))
-        with _without_collecting():
+        with without_collecting():
             findings.append(_compare_pair(pair, setting, floors, progress))
     overall = findings[0] if len(findings) == 1 else _over_all(findings, notes, Path(npu), Path(bench))
     if notes and len(findings) == 1:
         overall = replace(overall, notes=(*overall.notes, *notes))
         findings[0] = overall
     return Comparison(tuple(findings), overall)
-
-
-@contextmanager
-def _without_collecting() -> Iterator[None]:
-    """The garbage collector off: what a comparison makes has no cycles, and to look for some in millions of rows takes
-    longer than to make them."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _floor_locations(bench: Path, floor: Path) -> dict[Path, PlacedPair]:

@@ -210,7 +210,9 @@ TOP: dict[str, Setting] = {
         _refused("switching by this key is not done here; remove it and call start() and stop()", silent=(True,)),
     ),
     "risk_level": Setting("", _no_effect("all calls are recorded, whatever their risk", silent=("ALL",))),
-    "custom_op_namespaces": Setting("", _no_effect("custom operators are recorded without being named")),
+    "custom_op_namespaces": Setting(
+        "", _no_effect("custom operators make no record of their own; the advisor says between which calls they stand")
+    ),
     "enable_dataloader": Setting("", _no_effect("call start() and stop() around a step", silent=(False,))),
     "acl_config": Setting("", _no_effect("kernels are not recorded")),
     "load": Setting("", _refused("replacing a module's inputs by recorded ones is not done here; remove it")),

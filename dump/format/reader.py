@@ -77,7 +77,7 @@ def read_dump(folder: Path) -> Dump:
     del data
     header = _header(parts.header, source)
     decoder = RecordDecoder(source)
-    with _without_collecting():
+    with without_collecting():
         calls = tuple(_calls(parts.records, decoder))
     if header.summary_mode is None and decoder.hash_digits is not None:
         header = _with_digest(header, decoder.hash_digits)
@@ -95,8 +95,9 @@ def read_dump(folder: Path) -> Dump:
 
 
 @contextmanager
-def _without_collecting() -> Iterator[None]:
-    """The garbage collector off: records form no cycles, and looking for some takes longer than reading."""
+def without_collecting() -> Iterator[None]:
+    """The garbage collector off: records form no cycles, and looking for some among millions takes longer than making
+    them."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
