@@ -48,11 +48,15 @@ def suspects_of(
 
 
 def merge_alike(suspects: Sequence[Suspect]) -> tuple[Suspect, ...]:
-    """One suspect for each operator over all steps and ranks: the earliest, which counts the calls of the others."""
+    """One suspect for each operator over all steps and ranks: the earliest, which counts the calls of the others.
+
+    What differs from the start is one suspect wherever it is read: the cure is the same.
+    """
     merged: dict[tuple[str, str, str], Suspect] = {}
     for suspect in suspects:
         name = parse(suspect.name)
-        key = (suspect.kind, arithmetic.plain_api(name.api), name.direction)
+        is_start = suspect.kind == "input"
+        key = (suspect.kind, "" if is_start else arithmetic.plain_api(name.api), "" if is_start else name.direction)
         first = merged.get(key)
         if first is None:
             merged[key] = suspect
