@@ -13,15 +13,14 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from dump.format.schema import ScalarRecord, TensorRecord
 
+from ..metrics.sketches import SketchVector, scale_between, sketch_vector
 from .arithmetic import UNIT_ROUNDOFF
 from .calls import MeasuredArgument, MeasuredCall
 from .roles import SUSPICIOUS, ratio
 
-Sums = npt.NDArray[np.float64]
 _LINEAR = ("SGD",)
 _IMPLEMENTATION = ("foreach", "fused", "capturable", "differentiable")
 _UNCERTAIN = 0.1
@@ -116,20 +115,14 @@ def _update(
     return Update(parameter, new, relative, expected, error, _factor(ours, theirs, apart))
 
 
-def _change(old: TensorRecord, new: TensorRecord) -> Sums | None:
+def _change(old: TensorRecord, new: TensorRecord) -> SketchVector | None:
     if old.sketch is None or new.sketch is None:
         return None
-    change: Sums = _buckets(new.sketch) - _buckets(old.sketch)
-    return change
+    return sketch_vector(new.sketch) - sketch_vector(old.sketch)
 
 
-def _buckets(raw: bytes) -> Sums:
-    return np.frombuffer(raw, dtype="<f4").astype(np.float64)
-
-
-def _factor(ours: Sums, theirs: Sums, apart: float) -> float | None:
-    factor = float(ours @ theirs) / float(theirs @ theirs)
-    left = float(np.linalg.norm(ours - factor * theirs))
+def _factor(ours: SketchVector, theirs: SketchVector, apart: float) -> float | None:
+    factor, left = scale_between(ours, theirs)
     return factor if left < _AGREE * apart else None
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
-from dump.format.names import BACKWARD, FORWARD, parse
+from dump.format.names import BACKWARD, FORWARD, forward_name
 
 from . import arithmetic
 from .calls import MeasuredArgument, MeasuredCall
@@ -42,7 +42,7 @@ def walk(calls: Sequence[MeasuredCall], context: Context) -> Walk:
     forwards: dict[str, MeasuredCall] = {}
     for given in calls:
         call = garbage.taken_out(given)
-        forward = forwards.get(_forward_name(call.full_name)) if call.is_backward else None
+        forward = forwards.get(forward_name(call.full_name)) if call.is_backward else None
         seen.inside = inside.worst(call)
         _judge_call(call, forward, context, found, seen)
         inside.note(call)
@@ -90,12 +90,6 @@ def _by_bound(origin: Origin) -> bool:
     they no longer show who began."""
     error = origin.judged.argument.error
     return error is not None and error.source == "bound"
-
-
-def _forward_name(backward: str) -> str:
-    if parse(backward).is_module:
-        return backward.replace(".backward.", ".forward.")
-    return f"{backward.removesuffix('backward')}forward"
 
 
 class _Inside:

@@ -6,6 +6,7 @@ import numpy as np
 
 from dump.format.schema import TensorRecord
 
+from ..metrics.sketches import scale_between, sketch_vector
 from .arithmetic import TENSOR_FLOAT_ROUNDOFF, UNIT_ROUNDOFF
 from .calls import MeasuredArgument
 
@@ -45,13 +46,11 @@ def constant_factor(npu: TensorRecord, bench: TensorRecord) -> float | None:
     """
     if npu.sketch is None or bench.sketch is None or npu.shape != bench.shape:
         return None
-    ours = np.frombuffer(npu.sketch, dtype="<f4").astype(np.float64)
-    theirs = np.frombuffer(bench.sketch, dtype="<f4").astype(np.float64)
+    ours, theirs = sketch_vector(npu.sketch), sketch_vector(bench.sketch)
     length = float(theirs @ theirs)
     apart = float(np.linalg.norm(ours - theirs))
     if length == 0 or apart == 0 or npu.numel < 4:
         return None
-    factor = float(ours @ theirs) / length
-    left = float(np.linalg.norm(ours - factor * theirs))
+    factor, left = scale_between(ours, theirs)
     resolution = 1e-6 * float(np.sqrt(length))
     return factor if left <= max(_EXPLAINED * apart, resolution) and apart > 4 * resolution else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from dump.format.names import parse
+from dump.format.names import forward_name, parse
 from dump.format.schema import Dump
 
 from ..model import Suspect
@@ -114,13 +114,7 @@ def module_of(call: MeasuredCall) -> str:
 
 def stack_of(call: MeasuredCall, dump: Dump) -> tuple[str, ...]:
     """The call's stack; a backward call has that of its forward call."""
-    name = call.full_name
-    if call.is_backward:
-        name = (
-            name.replace(".backward.", ".forward.")
-            if call.name.is_module
-            else f"{name.removesuffix('backward')}forward"
-        )
+    name = forward_name(call.full_name) if call.is_backward else call.full_name
     return tuple(dump.stacks.get(name, ()))
 
 

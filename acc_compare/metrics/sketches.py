@@ -15,10 +15,16 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from acc_compare.metrics.registry import Cell, MetricTable, RecordPair
 from dump.format.schema import SKETCH_BUCKETS, TensorRecord
 from dump.format.sketch import has_sentinel
+
+SketchVector: TypeAlias = "npt.NDArray[np.float64]"
 
 SKETCHED: MetricTable[RecordPair] = MetricTable()
 """The columns that are estimated from sketches."""
@@ -35,6 +41,18 @@ def estimate_distance(sketch_n: bytes, sketch_b: bytes) -> float:
 def estimate_norm(sketch: bytes) -> float:
     """|N| from a sketch: its length."""
     return _length(_buckets(sketch))
+
+
+def sketch_vector(sketch: bytes) -> SketchVector:
+    """A sketch as float64 (16,), to add and subtract: sketches are linear."""
+    return np.frombuffer(sketch, dtype="<f4").astype(np.float64)
+
+
+def scale_between(ours: SketchVector, theirs: SketchVector) -> tuple[float, float]:
+    """The factor r that brings r `theirs` nearest to `ours`, and what distance is left: least squares,
+    r = <ours, theirs> / |theirs|^2.  `theirs` must not be 0."""
+    factor = float(ours @ theirs) / float(theirs @ theirs)
+    return factor, float(np.linalg.norm(ours - factor * theirs))
 
 
 def estimate_rel_l2(sketch_n: bytes, sketch_b: bytes, *, norm_bench: float | None = None) -> float:

@@ -9,7 +9,7 @@ prefix is "Unknown" and whose api is the text itself, and printing it gives that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from sys import intern
 
@@ -75,6 +75,14 @@ def parse(text: str) -> CallName:
             if api and prefix and prefix != UNKNOWN:
                 return CallName(intern(prefix), intern(api), "", int(parts[1]), intern(parts[2]))
     return CallName(UNKNOWN, text, "", 0, _guess_direction(text))
+
+
+def forward_name(backward: str) -> str:
+    """The name of the forward call that the call `backward` belongs to."""
+    name = parse(backward)
+    if name.is_module:
+        return str(replace(name, direction=FORWARD))
+    return f"{backward.removesuffix(BACKWARD)}{FORWARD}"
 
 
 def _is_number(text: str) -> bool:

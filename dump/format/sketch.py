@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .schema import SKETCH_BUCKETS
+
 SKETCH_VERSION = 1
-BUCKETS = 16
 MAX_WIDTH = 4096
 ROW_PERIOD = 1 << 16
 _ROWS_PER_BUCKET = 16
-_FEW_ROWS = 2 * BUCKETS * _ROWS_PER_BUCKET  # more than any tensor below 2**21 elements has
+_FEW_ROWS = 2 * SKETCH_BUCKETS * _ROWS_PER_BUCKET  # more than any tensor below 2**21 elements has
 
 SENTINEL_FLOOR = -5e3
 SENTINEL_RATIO = 100.0
@@ -34,7 +35,7 @@ Floats = npt.NDArray[np.floating[Any]]
 
 def width(count: int) -> int:
     """T(n): the largest power of two that leaves 16 rows for every bucket, between 1 and 4096."""
-    share = count // (BUCKETS * _ROWS_PER_BUCKET)
+    share = count // (SKETCH_BUCKETS * _ROWS_PER_BUCKET)
     return min(MAX_WIDTH, 1 << max(0, share.bit_length() - 1))
 
 
@@ -71,12 +72,12 @@ def fold(sums: Floats) -> npt.NDArray[np.float64]:
         # One small matrix product takes a third of the time of the general way.
         buckets: npt.NDArray[np.float64] = sums.astype(np.float64).dot(_fold_matrix()[:rows])
         return buckets
-    padded = np.zeros(-(-rows // BUCKETS) * BUCKETS, dtype=np.float64)
+    padded = np.zeros(-(-rows // SKETCH_BUCKETS) * SKETCH_BUCKETS, dtype=np.float64)
     padded[:rows] = sums
     for start in range(0, rows, ROW_PERIOD):
         part = padded[start : start + ROW_PERIOD]
         part *= row_signs()[: part.shape[0]]
-    return np.asarray(padded.reshape(-1, BUCKETS).sum(axis=0), dtype=np.float64)
+    return np.asarray(padded.reshape(-1, SKETCH_BUCKETS).sum(axis=0), dtype=np.float64)
 
 
 def has_sentinel(minimum: float, maximum: float) -> bool:
@@ -117,6 +118,6 @@ def _columns(char: str) -> Floats:
 def _fold_matrix() -> npt.NDArray[np.float64]:
     """(512, 16): ROW[r] at (r, r % 16)."""
     rows = np.arange(_FEW_ROWS)
-    matrix = np.zeros((_FEW_ROWS, BUCKETS))
-    matrix[rows, rows % BUCKETS] = row_signs()[:_FEW_ROWS]
+    matrix = np.zeros((_FEW_ROWS, SKETCH_BUCKETS))
+    matrix[rows, rows % SKETCH_BUCKETS] = row_signs()[:_FEW_ROWS]
     return matrix

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from ..format import sketch
+from ..format.schema import SKETCH_BUCKETS
 from .statistics import EMPTY, Statistics, from_scaled, real_contiguous
 
 _SCALARS = 5  # max, min, scale, mean / scale, norm / scale: then 16 sketch buckets
@@ -104,12 +105,12 @@ def _buckets(live: torch.Tensor) -> torch.Tensor:
     if rest:
         last = (live[rows * span :] * columns[:rest]).sum().view(1)
         sums = torch.cat([sums, last])
-    missing = -sums.shape[0] % sketch.BUCKETS
+    missing = -sums.shape[0] % SKETCH_BUCKETS
     if missing:
         sums = torch.cat([sums, sums.new_zeros(missing)])
     repeats = -(-sums.shape[0] // sketch.ROW_PERIOD)
     signs = row_signs if repeats == 1 else row_signs.repeat(repeats)
-    return (sums * signs[: sums.shape[0]]).view(-1, sketch.BUCKETS).sum(0)
+    return (sums * signs[: sums.shape[0]]).view(-1, SKETCH_BUCKETS).sum(0)
 
 
 def _signs(device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dump.format.names import CallName, parse
+from dump.format.names import CallName, forward_name, parse
 
 KNOWN = [
     ("Functional.gelu.2.forward", CallName("Functional", "gelu", "", 2, "forward")),
@@ -94,3 +94,15 @@ def test_every_text_survives_a_round_trip(text: str) -> None:
     assert str(name) == text
     assert name.number >= 0
     assert name.direction in ("forward", "backward", "parameters_grad")
+
+
+@pytest.mark.parametrize(
+    ("backward", "forward"),
+    [
+        ("Functional.gelu.2.backward", "Functional.gelu.2.forward"),
+        ("Module.blocks.0.act.GELU.backward.3", "Module.blocks.0.act.GELU.forward.3"),
+        ("Module.net.backward.fc.Linear.backward.0", "Module.net.backward.fc.Linear.forward.0"),
+    ],
+)
+def test_the_forward_call_of_a_backward_call(backward: str, forward: str) -> None:
+    assert forward_name(backward) == forward
