@@ -77,7 +77,8 @@ def _steps(side: Sequence[DumpLocation]) -> str:
 
 
 def mode_of(npu: Dump, bench: Dump) -> str:
-    """The one mode of both dumps.  Raises IncomparableError where they differ, or their digests do."""
+    """The one mode of both dumps.  Raises IncomparableError where they differ, or where their digests or
+    sketches are of different kinds."""
     if npu.mode != bench.mode:
         raise IncomparableError(
             f"{npu.path} was recorded as {_words(npu)}, {bench.path} as {_words(bench)}. Record both sides"
@@ -87,6 +88,12 @@ def mode_of(npu: Dump, bench: Dump) -> str:
         raise IncomparableError(
             f"{npu.path} holds {npu.header.hash} digests, {bench.path} holds {bench.header.hash}: they cannot be"
             ' compared. Record one side again with "hash" set to the other\'s in config.json.'
+        )
+    sketches = (npu.header.sketch, bench.header.sketch)
+    if npu.mode == "statistics" and None not in sketches and sketches[0] != sketches[1]:
+        raise IncomparableError(
+            f"{npu.path} holds sketches of version {sketches[0]}, {bench.path} of version {sketches[1]}: their signs"
+            " are not the same. Record both sides with one version of this package."
         )
     return npu.mode
 

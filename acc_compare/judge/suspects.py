@@ -171,7 +171,7 @@ def _dtype_suspect(members: Sequence[Origin], reach: Reach, place: Place) -> Sus
 
 def _optimizer_suspect(fault: OptimizerFault, place: Place) -> Suspect:
     worst = fault.worst
-    looks = f"the update is {worst.factor:.6g} times the bench's" if worst.factor is not None else ""
+    looks = f"the update is {worst.factor:.4g} times the bench's" if worst.factor is not None else ""
     evidence = [f"{fault.suspicious} of {fault.judged} updates that can be judged are off"]
     if fault.settings:
         evidence.append("settings differ: " + "; ".join(fault.settings))

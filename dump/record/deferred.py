@@ -23,7 +23,6 @@ from .statistics import EMPTY, Statistics, from_scaled, real_contiguous
 
 _SCALARS = 5  # max, min, scale, mean / scale, norm / scale: then 16 sketch buckets
 _LEAST_INT64 = -(1 << 63)
-_signs_on: dict[tuple[torch.device, torch.dtype], tuple[torch.Tensor, torch.Tensor]] = {}
 
 _Row = npt.NDArray[Any]
 
@@ -40,6 +39,18 @@ class Launched:
     whole: torch.Tensor
     integral: bool = False
     lowered: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """The sketch's tables on a device: `columns` (4096,), `rows` and `places` (4096, 16)."""
+
+    columns: torch.Tensor
+    rows: torch.Tensor
+    places: torch.Tensor
+
+
+_tables_on: dict[tuple[torch.device, torch.dtype], _Tables] = {}
 
 
 def launch(tensor: torch.Tensor) -> Launched | None:
@@ -97,29 +108,30 @@ def _sums(values: torch.Tensor, finite: torch.Tensor | None) -> torch.Tensor:
 
 def _buckets(live: torch.Tensor) -> torch.Tensor:
     """The sketch (16,) of a flat float tensor (n,), in its dtype and on its device."""
-    columns, row_signs = _signs(live.device, live.dtype)
+    tables = _tables(live.device, live.dtype)
     count = live.shape[0]
     span = sketch.width(count)
-    rows, rest = divmod(count, span)
-    sums = (live[: rows * span].view(rows, span) * columns[:span]).sum(1)
+    group = SKETCH_BUCKETS * span
+    groups, rest = divmod(count, group)
+    sums = (live[: groups * group].view(groups, group) * tables.columns[:group]).view(-1, span).sum(1)
     if rest:
-        last = (live[rows * span :] * columns[:rest]).sum().view(1)
-        sums = torch.cat([sums, last])
-    missing = -sums.shape[0] % SKETCH_BUCKETS
-    if missing:
-        sums = torch.cat([sums, sums.new_zeros(missing)])
-    repeats = -(-sums.shape[0] // sketch.ROW_PERIOD)
-    signs = row_signs if repeats == 1 else row_signs.repeat(repeats)
-    return (sums * signs[: sums.shape[0]]).view(-1, SKETCH_BUCKETS).sum(0)
+        # The last rows, up to 16 of them, filled up with zeros.
+        signed = torch.nn.functional.pad(live[groups * group :] * tables.columns[:rest], (0, group - rest))
+        sums = torch.cat([sums, signed.view(SKETCH_BUCKETS, span).sum(1)])
+    table = sums.view(-1, SKETCH_BUCKETS)
+    repeats = -(-table.shape[0] // tables.rows.shape[0])
+    rows, places = (found if repeats == 1 else found.repeat(repeats, 1) for found in (tables.rows, tables.places))
+    return (table * rows[: table.shape[0]]).gather(1, places[: table.shape[0]]).sum(0)
 
 
-def _signs(device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both sign tables on `device`, copied there once."""
-    found = _signs_on.get((device, dtype))
+def _tables(device: torch.device, dtype: torch.dtype) -> _Tables:
+    """The sketch's tables on `device`, copied there once."""
+    found = _tables_on.get((device, dtype))
     if found is None:
         tables = (sketch.column_signs(), sketch.row_signs())
-        columns, rows = (torch.from_numpy(table.copy()).to(device, dtype) for table in tables)
-        found = _signs_on[device, dtype] = (columns, rows)
+        columns, rows = (torch.from_numpy(signs.copy()).to(device, dtype) for signs in tables)
+        places = torch.from_numpy(sketch.bucket_places()).to(device)
+        found = _tables_on[device, dtype] = _Tables(columns, rows.view(-1, SKETCH_BUCKETS), places)
     return found
 
 

@@ -206,12 +206,10 @@ def _one_pass(flat: torch.Tensor, working: torch.dtype) -> _Sums | None:
 
 def _rows_without_sentinels(flat: torch.Tensor, low: float) -> Floats:
     span = sketch.width(flat.shape[0])
+    working = working_dtype(flat.dtype)
     zero = np.float32(0)
     return np.concatenate(
-        [
-            sketch.row_sums(np.where(block <= low / 2, zero, block), span)
-            for block in _blocks(flat, working_dtype(flat.dtype))
-        ]
+        [sketch.row_sums(np.where(block <= low / 2, zero, block), span) for block in _blocks(flat, working)]
     )
 
 

@@ -80,7 +80,7 @@ def dump(**header: Any) -> Dump:
 
 @pytest.mark.parametrize(
     ("header", "mode"),
-    [({}, "statistics"), ({"summary_mode": "md5", "hash": "md5"}, "md5"), ({"task": "tensor"}, "tensor")],
+    [({}, "statistics"), ({"sketch": 2}, "statistics"), ({"summary_mode": "md5", "hash": "md5"}, "md5"), ({"task": "tensor"}, "tensor")],
 )
 def test_the_mode_of_two_alike(header: dict[str, Any], mode: str) -> None:
     assert mode_of(dump(**header), dump(**header)) == mode
@@ -96,6 +96,7 @@ def test_the_mode_of_two_alike(header: dict[str, Any], mode: str) -> None:
             {"summary_mode": "md5", "hash": "crc32"},
             "holds md5 digests, .* holds crc32",
         ),
+        ({"sketch": 1}, {"sketch": 2}, "holds sketches of version 1, .* of version 2"),
     ],
 )
 def test_modes_that_differ(npu: dict[str, Any], bench: dict[str, Any], says: str) -> None:

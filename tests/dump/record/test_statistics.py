@@ -63,10 +63,12 @@ def _wide(tensor: torch.Tensor) -> np.ndarray:
 
 def _sketch(live: np.ndarray) -> np.ndarray:
     count = len(live)
-    row, column = np.divmod(np.arange(count), sketch.width(count))
-    signs = sketch.column_signs()[column].astype(np.float64) * sketch.row_signs()[row % 65536]
+    place, span = np.arange(count), sketch.width(count)
+    row = place // span
+    signs = sketch.column_signs()[place % (16 * span)].astype(np.float64) * sketch.row_signs()[row % 65536]
     buckets = np.zeros(16)
-    np.add.at(buckets, row % 16, live * signs)
+    row %= 65536
+    np.add.at(buckets, (row + (row >> 4) + (row >> 8) + (row >> 12)) % 16, live * signs)
     return buckets
 
 
