@@ -78,7 +78,8 @@ class Suspect:
 
     `rel_l2` is the relative L2 error of `tensor` (None where only equality is known), `expected` what arithmetic
     and inherited error explain, `excess` their ratio.  `calls` counts the calls of the same operator that
-    introduce error alike.  `evidence`, `shape_of_error`, `spread`, `advice` are plain sentences; `stack` the
+    introduce error alike.  `shape` is the name of the error's shape in real data (`last_tile: zero`), "" where there
+    is none.  `evidence`, `shape_of_error`, `spread`, `advice` are plain sentences; `stack` the
     user's source lines, innermost first.
     """
 
@@ -99,6 +100,7 @@ class Suspect:
     advice: tuple[str, ...] = ()
     stack: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    shape: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,12 +24,13 @@ LOWER_PRECISION_OFF = (
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a comparison was made; `command` is what its user typed after `acc compare`."""
+    """Where a comparison was made: both dumps, the step and the rank, and what there was to compare."""
 
     npu: Dump
     step: int | None
     rank: int | None
     mode: str
+    bench: Dump | None = None
 
 
 def message_of(origin: Origin, place: Place) -> str:

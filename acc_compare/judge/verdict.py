@@ -54,7 +54,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: str, set
     if by_module:
         found.origins = _innermost(found)
     faults = [fault for call in calls if is_optimizer(call) and (fault := judge_optimizer(call)) is not None]
-    place = Place(npu, setting.step, setting.rank, mode)
+    place = Place(npu, setting.step, setting.rank, mode, bench)
     suspects = suspects_of(found.origins, faults, chosen, place)
     rows = tuple(row for part in measured for row in _rows(part, mode, npu, found))
     coverage = _coverage(alignment, measured)

@@ -69,7 +69,7 @@ def advisor_json(finding: Finding) -> bytes:
     """The same for machines, as strict JSON in UTF-8: a number that is not finite is null.
 
     Keys: verdict, compared, suspects, and besides them summary, mode, notes; a suspect has the keys of its
-    class, `shape_of_error` as `looks_like`.
+    class, `shape_of_error` as `looks_like`; all sentences are in English.
     """
     coverage = finding.coverage
     document = {
@@ -246,6 +246,7 @@ def _suspect_object(suspect: Suspect) -> dict[str, object]:
         "message": suspect.message,
         "evidence": list(suspect.evidence),
         "looks_like": suspect.shape_of_error,
+        "shape": suspect.shape,
         "spread": suspect.spread,
         "advice": list(suspect.advice),
         "stack": list(suspect.stack),

@@ -162,6 +162,7 @@ def test_json_of_a_fault_has_the_promised_keys(build):
         "message",
         "evidence",
         "looks_like",
+        "shape",
         "spread",
         "advice",
         "stack",

@@ -1,0 +1,29 @@
+"""The catalogue: every sentence of the advisor, in English and in Chinese side by side.
+
+A message is a pair of templates with the same placeholders.  Each file holds those of one stage; a key stands once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+from . import looks
+
+Lang: TypeAlias = Literal["en", "zh"]
+LANGUAGES: tuple[Lang, ...] = ("en", "zh")
+
+Message: TypeAlias = tuple[str, str]
+
+
+def _merged(*parts: Mapping[str, Message]) -> dict[str, Message]:
+    found: dict[str, Message] = {}
+    for part in parts:
+        for key, message in part.items():
+            if key in found:
+                raise ValueError(f"the message {key!r} stands in the catalogue twice")
+            found[key] = message
+    return found
+
+
+CATALOGUE: Mapping[str, Message] = _merged(looks.MESSAGES)
