@@ -53,8 +53,9 @@ class Row:
     """One line of the workbook: one argument of one pair of calls, measured and judged.
 
     `metrics` maps a column of results.md to its cell; a column that does not apply is absent.
-    `expected` and `excess` are those of the localisation; `origin` is the role of the row's call there:
-    "introduced", "propagated", "absorbed", "input", "random", "agrees", or "" where it could not be judged.
+    `expected` and `excess` are those of the localisation, `expected_from` says what the first rests on; `origin` is the
+    role of the row's call there: "introduced", "propagated", "absorbed", "input", "random", "agrees", or "" where it
+    could not be judged.
     """
 
     npu_name: str
@@ -70,6 +71,7 @@ class Row:
     expected: float | None = None
     excess: float | None = None
     origin: str = ""
+    expected_from: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,7 @@ def _rows(part: MeasuredPair, mode: str, npu: Dump, found: Walk) -> list[Row]:
                 stack=stack,
                 data_name=(leaf.data_name or "") if isinstance(leaf, TensorRecord) else "",
                 expected=located.expected.relative if located is not None and located.expected is not None else None,
+                expected_from=located.expected.source if located is not None and located.expected is not None else "",
                 excess=located.excess if located is not None else None,
                 origin=located.role if located is not None else "",
             )
