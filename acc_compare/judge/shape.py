@@ -8,6 +8,7 @@ from dump.format.schema import TensorRecord
 
 from ..metrics.sketches import scale_between, sketch_vector
 from ..report.saying import Said, say
+from ..report.wording import quantity
 from .arithmetic import TENSOR_FLOAT_ROUNDOFF, UNIT_ROUNDOFF
 from .calls import MeasuredArgument
 
@@ -34,7 +35,7 @@ def size_of_error(argument: MeasuredArgument) -> Said | None:
     own = UNIT_ROUNDOFF.get(argument.npu.dtype)
     for name, unit in _ROUNDINGS:
         if own is not None and own < unit / 16 and _rounding_size(argument.error.relative, unit):
-            return say("looks.rounding_size", dtype=name, unit=f"{unit / 2:.0e}")
+            return say("looks.rounding_size", dtype=name, unit=quantity(unit / 2))
     return None
 
 

@@ -8,17 +8,19 @@ from dataclasses import replace
 from dump.format.names import forward_name, parse
 from dump.format.schema import Dump
 
+from ..looks.words import told
 from ..model import Suspect
-from ..report.saying import say
-from ..report.wording import quantity
+from ..report.saying import listed, say
+from ..report.wording import count, quantity
 from . import arithmetic
+from .advice import advice_for, after_lower_precision, for_optimizer
 from .calls import MeasuredCall
-from .closer import real_shape, told
+from .closer import real_shape
 from .optimizer import OptimizerFault
 from .reach import Reach
 from .roles import Origin, ratio
 from .shape import shape_of_error, size_of_error
-from .telling import LOWER_PRECISION_OFF, Place, advice_for, evidence_of, message_of
+from .telling import Place, evidence_of, message_of
 
 _LISTED = 20
 _CLOSELY = 5
@@ -181,29 +183,32 @@ def _dtype_suspect(members: Sequence[Origin], reach: Reach, place: Place) -> Sus
     return replace(
         base,
         kind="dtype",
-        message=(
-            f"{', '.join(operators)} are all off by {looks}: one side computes products in a lower precision throughout"
+        message=say("happened.lowered", operators=listed(operators), looks=looks),
+        evidence=(
+            say("evidence.lowered", calls=count(base.calls, "call"), operators=count(len(operators), "operator")),
         ),
-        evidence=(f"{base.calls} calls of {len(operators)} operators show it alike",),
         shape_of_error=looks,
-        advice=LOWER_PRECISION_OFF,
+        advice=after_lower_precision(base, place),
     )
 
 
 def _optimizer_suspect(fault: OptimizerFault, place: Place) -> Suspect:
     worst = fault.worst
     looks = say("looks.update_factor", factor=f"{worst.factor:.6g}") if worst.factor is not None else ""
-    evidence = [f"{fault.suspicious} of {fault.judged} updates that can be judged are off"]
+    evidence = [say("evidence.updates", off=fault.suspicious, judged=fault.judged)]
     if fault.settings:
-        evidence.append("settings differ: " + "; ".join(fault.settings))
-    message = (
-        f"the gradient of {worst.parameter} agrees to {quantity(max(worst.gradient_error, 1e-12))}, its update"
-        f" differs by {quantity(worst.relative)} where {quantity(worst.expected)} is explained"
+        evidence.append(say("evidence.optimizer", settings=listed(fault.settings, by="semicolon")))
+    message = say(
+        "happened.update_differs",
+        parameter=worst.parameter,
+        gradient=quantity(max(worst.gradient_error, 1e-12)),
+        size=quantity(worst.relative),
+        expected=quantity(worst.expected),
     )
     by_digest = place.mode == "md5"
     if by_digest:
-        message = f"{worst.parameter} and its gradient are equal bit by bit, the updated {worst.parameter} is not"
-    return Suspect(
+        message = say("happened.update_digest", parameter=worst.parameter)
+    found = Suspect(
         name=fault.call.full_name,
         kind="optimizer",
         step=place.step,
@@ -217,9 +222,6 @@ def _optimizer_suspect(fault: OptimizerFault, place: Place) -> Suspect:
         message=message,
         evidence=tuple(evidence),
         shape_of_error=looks,
-        advice=(
-            "compare learning rate, betas, eps and weight decay of both scripts",
-            "try the optimizer's plain implementation: foreach=False, fused=False",
-        ),
         stack=stack_of(fault.call, place.npu),
     )
+    return replace(found, advice=for_optimizer(found, place))

@@ -1,21 +1,25 @@
 """Sentences that can be said in every language of the catalogue.
 
 A `Said` is its English text, a plain `str` to everybody who does not ask, and remembers from which message and values
-it was made.  What is no `Said` (names of calls, paths, commands, numbers) is the same in every language.
+it was made.  Plain text of earlier stages is recognised by the messages of `messages.elsewhere`; what is neither (names
+of calls, paths, commands, numbers) is the same in every language.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
-from acc_compare.report.messages import CATALOGUE, LANGUAGES, Lang
+from acc_compare.report.messages import CATALOGUE, LANGUAGES, Lang, elsewhere
 
 _JOINS: dict[str, tuple[str, str]] = {
     "list.comma": (", ", "、"),
     "list.semicolon": ("; ", "；"),
-    "list.space": (" ", ""),
+    "list.line": ("\n", "\n"),
 }
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 class Said(str):
@@ -42,15 +46,17 @@ def say(key: str, /, **values: object) -> Said:
 
 
 def listed(parts: Iterable[str], *, by: str = "comma") -> Said:
-    """`parts` one after the other, separated as a language does it: by a comma, a semicolon or a space."""
+    """`parts` one after the other, separated as a language does it: by `comma`, `semicolon` or `line`."""
     return Said(f"list.{by}", {str(number): part for number, part in enumerate(parts)})
 
 
 def in_language(text: str, lang: Lang) -> str:
-    """`text` in `lang`; what is no `Said` stays as it is."""
-    if lang == "en" or not isinstance(text, Said):
+    """`text` in `lang`; what the catalogue does not know stays as it is."""
+    if lang == "en":
         return str(text)
-    return _filled(text.key, text.values, lang)
+    if isinstance(text, Said):
+        return _filled(text.key, text.values, lang)
+    return _recognised(str(text), lang)
 
 
 def _filled(key: str, values: dict[str, object], lang: Lang) -> str:
@@ -59,3 +65,27 @@ def _filled(key: str, values: dict[str, object], lang: Lang) -> str:
     if key in _JOINS:
         return _JOINS[key][number].join(str(value) for value in told.values())
     return CATALOGUE[key][number].format(**told)
+
+
+def _recognised(text: str, lang: Lang) -> str:
+    for pattern, key in _patterns():
+        match = pattern.fullmatch(text)
+        if match is not None:
+            found = {name: in_language(value, lang) for name, value in match.groupdict().items()}
+            return CATALOGUE[key][LANGUAGES.index(lang)].format(**found)
+    return text
+
+
+@cache
+def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
+    """The messages of `elsewhere` as patterns, the one with the most text of its own first."""
+    ranked = sorted(elsewhere.MESSAGES.items(), key=lambda item: -len(_PLACEHOLDER.sub("", item[1][0])))
+    return tuple((re.compile(_pattern(english), re.DOTALL), key) for key, (english, _) in ranked)
+
+
+def _pattern(template: str) -> str:
+    parts = _PLACEHOLDER.split(template)
+    return "".join(
+        re.escape(part) if index % 2 == 0 else rf"(?P<{part}>.+?)" if part != "number" else r"(?P<number>[\d,]+)"
+        for index, part in enumerate(parts)
+    )

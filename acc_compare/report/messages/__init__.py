@@ -1,6 +1,7 @@
 """The catalogue: every sentence of the advisor, in English and in Chinese side by side.
 
 A message is a pair of templates with the same placeholders.  Each file holds those of one stage; a key stands once.
+Sentences are made with `report.saying.say`; those of stages that write plain text are in `elsewhere`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
-from . import looks
+from . import elsewhere, looks, page, suspects
 
 Lang: TypeAlias = Literal["en", "zh"]
 LANGUAGES: tuple[Lang, ...] = ("en", "zh")
@@ -26,4 +27,4 @@ def _merged(*parts: Mapping[str, Message]) -> dict[str, Message]:
     return found
 
 
-CATALOGUE: Mapping[str, Message] = _merged(looks.MESSAGES)
+CATALOGUE: Mapping[str, Message] = _merged(looks.MESSAGES, suspects.MESSAGES, page.MESSAGES, elsewhere.MESSAGES)
