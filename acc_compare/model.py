@@ -53,8 +53,9 @@ class Row:
     """One line of the workbook: one argument of one pair of calls, measured and judged.
 
     `metrics` maps a column of results.md to its cell; a column that does not apply is absent.
-    `expected` and `excess` are those of the localisation; `origin` is the role of the row's call there:
-    "introduced", "propagated", "absorbed", "input", "random", "agrees", or "" where it could not be judged.
+    `expected` and `excess` are those of the localisation, `expected_from` says what the first rests on; `origin` is the
+    role of the row's call there: "introduced", "propagated", "absorbed", "input", "random", "agrees", or "" where it
+    could not be judged.
     """
 
     npu_name: str
@@ -70,6 +71,7 @@ class Row:
     expected: float | None = None
     excess: float | None = None
     origin: str = ""
+    expected_from: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,8 @@ class Suspect:
 
     `rel_l2` is the relative L2 error of `tensor` (None where only equality is known), `expected` what arithmetic
     and inherited error explain, `excess` their ratio.  `calls` counts the calls of the same operator that
-    introduce error alike.  `evidence`, `shape_of_error`, `spread`, `advice` are plain sentences; `stack` the
+    introduce error alike.  `shape` is the name of the error's shape in real data (`last_tile: zero`), "" where there
+    is none.  `evidence`, `shape_of_error`, `spread`, `advice` are plain sentences; `stack` the
     user's source lines, innermost first.
     """
 
@@ -99,6 +102,7 @@ class Suspect:
     advice: tuple[str, ...] = ()
     stack: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    shape: str = ""
 
 
 @dataclass(frozen=True, slots=True)

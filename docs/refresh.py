@@ -1,4 +1,4 @@
-"""Write the generated parts of the READMEs anew: the advisor's text of a sample.
+"""Write the generated parts of the READMEs and of docs/advisor.md anew: the advisor's text of samples.
 
     python docs/refresh.py [--workbook]
 
@@ -19,11 +19,22 @@ from acc_compare import compare
 from acc_compare.report.advisor import advisor_text
 
 ROOT = Path(__file__).resolve().parent.parent
-PAIR = (Path("sample_dumps/gelu_in_bfloat16"), Path("sample_dumps/bench_statistics"))
-BEGIN, END = "<!-- advisor: begin -->\n", "<!-- advisor: end -->\n"
+SAMPLES = Path("sample_dumps")
+PAIR = (SAMPLES / "gelu_in_bfloat16", SAMPLES / "bench_statistics")
+BEGIN, END = "<!-- advisor{}: begin -->\n", "<!-- advisor{}: end -->\n"
 # Page of the sheet in print, dots per inch, and the part shown: x, y, width, height.
 PICTURES = {"workbook": (1, 110, (30, 40, 1240, 520)), "workbook_rows": (3, 170, (40, 80, 1750, 560))}
-READMES = ("README.md", "README.zh-CN.md")
+READMES = {"README.md": "en", "README.zh-CN.md": "zh"}
+ADVISOR = "docs/advisor.md"
+CASES = {
+    "gelu_in_bfloat16": "bench_statistics",
+    "real_data": "bench_tensor",
+    "nan_in_layer_norm": "bench_statistics",
+    "other_seed": "bench_statistics",
+    "other_learning_rate": "bench_statistics",
+    "healthy": "bench_statistics",
+}
+"""The samples that docs/advisor.md shows, each with its bench."""
 
 
 @contextlib.contextmanager
@@ -37,16 +48,29 @@ def at_root() -> Iterator[None]:
         os.chdir(before)
 
 
-def advisor_block() -> str:
-    """What `acc compare` prints of the sample, as a Markdown block."""
+def advisor_block(npu: Path = PAIR[0], bench: Path = PAIR[1], *, lang: str = "en") -> str:
+    """What `acc compare` prints of a sample, as a Markdown block."""
     with at_root():
-        return f"```\n{advisor_text(compare(*PAIR).overall).rstrip()}\n```\n"
+        return f"```\n{advisor_text(compare(npu, bench).overall, lang=lang).rstrip()}\n```\n"
 
 
-def with_block(text: str, block: str) -> str:
-    """`text` with `block` between the markers.  Raises ValueError where a marker is missing."""
-    start, stop = text.index(BEGIN) + len(BEGIN), text.index(END)
+def with_block(text: str, block: str, name: str = "") -> str:
+    """`text` with `block` between the markers of that name.  Raises ValueError where a marker is missing."""
+    begin, end = (marker.format(name and f" {name}") for marker in (BEGIN, END))
+    start, stop = text.index(begin) + len(begin), text.index(end)
     return text[:start] + block + text[stop:]
+
+
+def documents() -> dict[str, str]:
+    """Every document with generated parts as it should be, by its path from the root."""
+    found = {}
+    for name, lang in READMES.items():
+        found[name] = with_block((ROOT / name).read_text(encoding="utf-8"), advisor_block(lang=lang))
+    text = (ROOT / ADVISOR).read_text(encoding="utf-8")
+    for sample, bench in CASES.items():
+        text = with_block(text, advisor_block(SAMPLES / sample, SAMPLES / bench), sample)
+    found[ADVISOR] = with_block(text, advisor_block(lang="zh"), "zh")
+    return found
 
 
 def draw_workbook() -> None:
@@ -71,10 +95,8 @@ def _run(*command: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workbook", action="store_true", help="draw docs/workbook*.png too")
-    block = advisor_block()
-    for name in READMES:
-        path = ROOT / name
-        path.write_text(with_block(path.read_text(encoding="utf-8"), block), encoding="utf-8")
+    for name, text in documents().items():
+        (ROOT / name).write_text(text, encoding="utf-8")
     if parser.parse_args().workbook:
         draw_workbook()
 

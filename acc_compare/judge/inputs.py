@@ -6,7 +6,7 @@ from ..model import Kind
 from .calls import MeasuredArgument, MeasuredCall
 from .expected import Expected
 from .flow import Producer
-from .roles import INPUT_NOISE, UNSEEN, Context, Judged, Origin, Seen
+from .roles import INPUT_NOISE, SUSPICIOUS, UNSEEN, Context, Judged, Origin, Seen
 
 _DRIFT = 1e-3
 _BUFFER_DRIFT = 0.05
@@ -21,6 +21,9 @@ def judge_input(call: MeasuredCall, argument: MeasuredArgument, context: Context
         return _judge_shape(call, argument, context, seen)
     if argument.relative <= INPUT_NOISE:
         return Judged(argument, "agrees"), None
+    floor = context.floor.get((call.full_name, argument.name), 0.0)
+    if floor > 0 and argument.relative <= SUSPICIOUS * floor:
+        return Judged(argument, "propagated", Expected(floor, "measured floor")), None
     order = call.pair.npu.index if call.pair.npu is not None else 0
     producer = context.npu.producer(argument.npu, order)
     noise = max(seen.worst, INPUT_NOISE)

@@ -16,6 +16,7 @@ from . import arithmetic
 from .calls import MeasuredArgument, MeasuredCall
 from .flow import Flow
 from .inputs import judge_input
+from .kin import Kin
 from .outputs import judge_output
 from .roles import INPUT_NOISE, Context, Judged, Origin, Seen, Walk, largest_error
 
@@ -36,6 +37,7 @@ def judged_calls(calls: Sequence[MeasuredCall], *, by_module: bool) -> list[Meas
 def walk(calls: Sequence[MeasuredCall], context: Context) -> Walk:
     """Judge every call in order; `calls` are matched pairs, the optimizer's left out."""
     found = Walk()
+    context = replace(context, kin=Kin(calls))
     seen = Seen(poisoned=context.previous == "poisoned")
     inside = _Inside()
     garbage = _Garbage(context.npu)

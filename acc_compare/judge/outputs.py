@@ -46,6 +46,8 @@ def _expected(
     call: MeasuredCall, argument: MeasuredArgument, forward: MeasuredCall | None, context: Context, seen: Seen
 ) -> Expected:
     expected = expected_error(call, argument, forward, context.floor.get((call.full_name, argument.name)))
+    if context.kin is not None and expected.source == "arithmetic":
+        expected = context.kin.sharpened(call, argument, expected)
     if call.name.is_module and seen.inside > largest_error(call.read) and UNSEEN * seen.inside > expected.relative:
         return Expected(UNSEEN * seen.inside, "what the modules inside it showed")
     if _inputs_unrecorded(call) and UNSEEN * max(seen.worst, INPUT_NOISE) > expected.relative:

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 
+from ..report.saying import say
 from ..report.wording import quantity
 from .calls import MeasuredArgument, MeasuredCall
 from .roles import INPUT_NOISE, Origin
@@ -29,16 +30,16 @@ class Reach:
         if not later:
             return ""
         touched = self._touched[-1] - self._touched[place]
-        text = f"{touched:,} of the {later:,} calls after it carry the difference"
+        text = say("spread.calls", touched=f"{touched:,}", later=f"{later:,}")
         if self._loss is None or self._loss[0].order < origin.call.order:
             return text
         call, argument = self._loss
         assert argument.error is not None
         error = argument.error.relative
         if error == 0:
-            return f"{text}; the loss does not show it"
-        size = "" if math.isinf(error) else f" as {quantity(error)}"
-        return f"{text}; it reaches {call.full_name} (the loss){size}"
+            return say("spread.silent", calls=text)
+        size = "" if math.isinf(error) else say("spread.as", size=quantity(error))
+        return say("spread.loss", calls=text, call=call.full_name, size=size)
 
 
 def _loss(call: MeasuredCall) -> tuple[MeasuredCall, MeasuredArgument] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from ..model import Kind
 from .calls import MeasuredArgument, MeasuredCall
@@ -69,11 +69,17 @@ class Walk:
     judged: dict[tuple[str, str], Judged] = field(default_factory=dict)
 
 
+class Sharpener(Protocol):
+    """What knows better than arithmetic how much a call may show (`kin.Kin`)."""
+
+    def sharpened(self, call: MeasuredCall, out: MeasuredArgument, expected: Expected) -> Expected: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What is known besides the calls: both dumps' dataflow, which call answers to which, the step, whether the step
-    before was compared and its optimizer judged, the measured floor of each tensor, and whether the same tool recorded
-    both sides."""
+    before was compared and its optimizer judged, the measured floor of each tensor, whether the same tool recorded
+    both sides, and what calls of the same kind show."""
 
     npu: Flow
     bench: Flow
@@ -83,6 +89,7 @@ class Context:
     answered: frozenset[str] = frozenset()
     floor: Mapping[tuple[str, str], float] = field(default_factory=dict)
     one_recorder: bool = True
+    kin: Sharpener | None = None
 
 
 @dataclass(slots=True)

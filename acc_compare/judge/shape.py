@@ -7,13 +7,15 @@ import numpy as np
 from dump.format.schema import TensorRecord
 
 from ..metrics.sketches import scale_between, sketch_vector
+from ..report.saying import Said, say
+from ..report.wording import quantity
 from .arithmetic import TENSOR_FLOAT_ROUNDOFF, UNIT_ROUNDOFF
 from .calls import MeasuredArgument
 
 _EXPLAINED = 0.05
-_ROUNDINGS = (
+_ROUNDINGS: tuple[tuple[str, float], ...] = (
     ("bfloat16", UNIT_ROUNDOFF["torch.bfloat16"]),
-    ("float16, TF32 or HF32", TENSOR_FLOAT_ROUNDOFF),
+    (say("looks.rounding_other"), TENSOR_FLOAT_ROUNDOFF),
 )
 
 
@@ -21,16 +23,20 @@ def shape_of_error(argument: MeasuredArgument) -> str:
     """A phrase for the advisor; empty where nothing fits."""
     factor = constant_factor(argument.npu, argument.bench)
     if factor is not None:
-        return (
-            "the sign of every element is flipped" if abs(factor + 1) < 1e-3 else f"a constant factor of {factor:.6g}"
-        )
+        flipped = abs(factor + 1) < 1e-3
+        return say("looks.sketch_sign") if flipped else say("looks.sketch_factor", factor=f"{factor:.6g}")
+    return size_of_error(argument) or ""
+
+
+def size_of_error(argument: MeasuredArgument) -> Said | None:
+    """A phrase where the error is as large as one rounding to a narrower type; None elsewhere."""
     if argument.error is None or argument.npu.dtype != argument.bench.dtype:
-        return ""
+        return None
     own = UNIT_ROUNDOFF.get(argument.npu.dtype)
     for name, unit in _ROUNDINGS:
         if own is not None and own < unit / 16 and _rounding_size(argument.error.relative, unit):
-            return f"the size of rounding to {name} (about {unit / 2:.0e} of each element)"
-    return ""
+            return say("looks.rounding_size", dtype=name, unit=quantity(unit / 2))
+    return None
 
 
 def _rounding_size(relative: float, unit: float) -> bool:

@@ -8,17 +8,23 @@ from dataclasses import replace
 from dump.format.names import forward_name, parse
 from dump.format.schema import Dump
 
+from ..looks.words import told
 from ..model import Suspect
-from ..report.wording import quantity
+from ..report.saying import listed, say
+from ..report.wording import count, quantity
 from . import arithmetic
+from .advice import advice_for, after_lower_precision, for_optimizer
 from .calls import MeasuredCall
+from .closer import real_shape
 from .optimizer import OptimizerFault
 from .reach import Reach
 from .roles import Origin, ratio
-from .shape import shape_of_error
-from .telling import LOWER_PRECISION_OFF, Place, advice_for, evidence_of, message_of
+from .shape import shape_of_error, size_of_error
+from .telling import Place, evidence_of, message_of
 
 _LISTED = 20
+_CLOSELY = 5
+"""Suspects whose tensor files are read once more, for the shape of their error."""
 _THROUGHOUT = 0.5
 
 
@@ -35,8 +41,8 @@ def suspects_of(
     lowered = _lower_precision(groups, calls)
     reach = Reach(calls)
     found = [
-        (members[0].call.order, _suspect(members, reach, place))
-        for key, members in groups.items()
+        (members[0].call.order, _suspect(members, reach, place, closely=number < _CLOSELY))
+        for number, (key, members) in enumerate(groups.items())
         if key not in lowered
     ]
     if lowered:
@@ -118,7 +124,7 @@ def stack_of(call: MeasuredCall, dump: Dump) -> tuple[str, ...]:
     return tuple(dump.stacks.get(name, ()))
 
 
-def _suspect(members: Sequence[Origin], reach: Reach, place: Place) -> Suspect:
+def _suspect(members: Sequence[Origin], reach: Reach, place: Place, *, closely: bool = False) -> Suspect:
     first = members[0]
     judged = first.judged
     expected = judged.expected.relative if judged.expected is not None else None
@@ -126,6 +132,7 @@ def _suspect(members: Sequence[Origin], reach: Reach, place: Place) -> Suspect:
     relative = None if error is None or error.source == "digest" else error.relative
     excess = judged.excess
     others = () if first.kind == "input" else _others(members)
+    shape, looks = _looks(first, place, closely=closely)
     base = Suspect(
         name=first.producer if first.kind == "structure" else first.call.full_name,
         kind=first.kind,
@@ -139,12 +146,28 @@ def _suspect(members: Sequence[Origin], reach: Reach, place: Place) -> Suspect:
         calls=1 if first.kind == "input" else len({origin.call.full_name for origin in members}),
         message=message_of(first, place),
         evidence=evidence_of(first, members),
-        shape_of_error=shape_of_error(judged.argument) if first.kind == "operator" else "",
+        shape_of_error=looks,
+        shape=shape,
         spread=reach.of(first),
         stack=stack_of(first.call, place.npu),
         others=others[:_LISTED],
     )
     return replace(base, advice=advice_for(base, first, place))
+
+
+def _looks(first: Origin, place: Place, *, closely: bool) -> tuple[str, str]:
+    """The error's shape for programs and in words, from tensor files where there are and it is worth reading them,
+    else from what was recorded of them."""
+    if first.kind != "operator":
+        return "", ""
+    argument = first.judged.argument
+    if not closely or place.mode != "tensor" or place.bench is None:
+        return "", shape_of_error(argument)
+    found = real_shape(argument, first.judged.expected, place.npu, place.bench)
+    if found is None:
+        return "", size_of_error(argument) or ""
+    in_words = told(found, argument.name, argument.npu.shape)
+    return found.name, in_words if found.name else size_of_error(argument) or in_words
 
 
 def _others(members: Sequence[Origin]) -> tuple[str, ...]:
@@ -160,29 +183,32 @@ def _dtype_suspect(members: Sequence[Origin], reach: Reach, place: Place) -> Sus
     return replace(
         base,
         kind="dtype",
-        message=(
-            f"{', '.join(operators)} are all off by {looks}: one side computes products in a lower precision throughout"
+        message=say("happened.lowered", operators=listed(operators), looks=looks),
+        evidence=(
+            say("evidence.lowered", calls=count(base.calls, "call"), operators=count(len(operators), "operator")),
         ),
-        evidence=(f"{base.calls} calls of {len(operators)} operators show it alike",),
         shape_of_error=looks,
-        advice=LOWER_PRECISION_OFF,
+        advice=after_lower_precision(base, place),
     )
 
 
 def _optimizer_suspect(fault: OptimizerFault, place: Place) -> Suspect:
     worst = fault.worst
-    looks = f"the update is {worst.factor:.4g} times the bench's" if worst.factor is not None else ""
-    evidence = [f"{fault.suspicious} of {fault.judged} updates that can be judged are off"]
+    looks = say("looks.update_factor", factor=f"{worst.factor:.4g}") if worst.factor is not None else ""
+    evidence = [say("evidence.updates", off=fault.suspicious, judged=fault.judged)]
     if fault.settings:
-        evidence.append("settings differ: " + "; ".join(fault.settings))
-    message = (
-        f"the gradient of {worst.parameter} agrees to {quantity(max(worst.gradient_error, 1e-12))}, its update"
-        f" differs by {quantity(worst.relative)} where {quantity(worst.expected)} is explained"
+        evidence.append(say("evidence.optimizer", settings=listed(fault.settings, by="semicolon")))
+    message = say(
+        "happened.update_differs",
+        parameter=worst.parameter,
+        gradient=quantity(max(worst.gradient_error, 1e-12)),
+        size=quantity(worst.relative),
+        expected=quantity(worst.expected),
     )
     by_digest = place.mode == "md5"
     if by_digest:
-        message = f"{worst.parameter} and its gradient are equal bit by bit, the updated {worst.parameter} is not"
-    return Suspect(
+        message = say("happened.update_digest", parameter=worst.parameter)
+    found = Suspect(
         name=fault.call.full_name,
         kind="optimizer",
         step=place.step,
@@ -196,9 +222,6 @@ def _optimizer_suspect(fault: OptimizerFault, place: Place) -> Suspect:
         message=message,
         evidence=tuple(evidence),
         shape_of_error=looks,
-        advice=(
-            "compare learning rate, betas, eps and weight decay of both scripts",
-            "try the optimizer's plain implementation: foreach=False, fused=False",
-        ),
         stack=stack_of(fault.call, place.npu),
     )
+    return replace(found, advice=for_optimizer(found, place))

@@ -54,7 +54,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: str, set
     if by_module:
         found.origins = _innermost(found)
     faults = [fault for call in calls if is_optimizer(call) and (fault := judge_optimizer(call)) is not None]
-    place = Place(npu, setting.step, setting.rank, mode)
+    place = Place(npu, setting.step, setting.rank, mode, bench)
     suspects = suspects_of(found.origins, faults, chosen, place)
     rows = tuple(row for part in measured for row in _rows(part, mode, npu, found))
     coverage = _coverage(alignment, measured)
@@ -118,6 +118,7 @@ def _rows(part: MeasuredPair, mode: str, npu: Dump, found: Walk) -> list[Row]:
                 stack=stack,
                 data_name=(leaf.data_name or "") if isinstance(leaf, TensorRecord) else "",
                 expected=located.expected.relative if located is not None and located.expected is not None else None,
+                expected_from=located.expected.source if located is not None and located.expected is not None else "",
                 excess=located.excess if located is not None else None,
                 origin=located.role if located is not None else "",
             )

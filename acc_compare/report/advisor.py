@@ -5,38 +5,43 @@ from __future__ import annotations
 import json
 import math
 import re
-import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from acc_compare.model import Coverage, Finding, Suspect
+from acc_compare.report.messages import CATALOGUE, LANGUAGES, Lang
 from acc_compare.report.safe_text import one_line
+from acc_compare.report.saying import in_language, listed, say
 from acc_compare.report.wording import (
-    EVIDENCE,
+    HAPPENED,
+    KIND,
+    KINDS,
     MEASURED,
     MODES,
     NEXT,
+    SHAPE,
     SOURCE,
+    WHERE,
     count,
     facts,
-    place,
     quantity,
     some,
     summary_of,
+    where,
 )
+from acc_compare.report.wrapping import columns, padded, wrap
 from dump.format.errors import ConfigError
 
-WIDTH = 100
-IN_FULL = 5
-"""Suspects told in full; the rest get a line each."""
+FULL, SHORT = 1, 3
+"""Suspects up to the first number are told in full, up to the second in short; the rest get a line each."""
 
-_LISTED = 20
-_GUTTER = 15
-_GROUPS = 6
-_LANGUAGES = ("en",)
+_LISTED = 10
+_GROUPS = 3
+_INDENT = "  "
+_SHORT = (WHERE, SOURCE, HAPPENED, SHAPE)
 _COMMAND = re.compile(
     r"(?:\$ )?(?:[A-Z_]+=\S+ )*"
-    r"(?:acc (?:dump|compare|report|monitor)\b|(?:python3?|torchrun) (?:-|\S+\.py\b)|export \w+=)"
+    r"(?:acc (?:dump|compare|report|monitor)\b|(?:python3?|torchrun) (?:-|\S+\.py\b)|export \w+=|grep -)"
 )
 _LED_IN = re.compile(rf"^(?P<lead>.*?:)\s+`?(?P<command>{_COMMAND.pattern}[^`]*|[a-z_]\w*(?:\.\w+)*\([^`]*\))`?\.?$")
 
@@ -49,27 +54,29 @@ def advisor_text(finding: Finding, *, lang: str = "en") -> str:
     Raises:
         ConfigError: there is no text in `lang`.
     """
-    if lang not in _LANGUAGES:
-        raise ConfigError(f"no advisor in language {lang!r}; known languages: {', '.join(_LANGUAGES)}")
-    blocks = [list(_verdict(finding))]
-    total = len(finding.suspects)
-    for number, suspect in enumerate(finding.suspects[:IN_FULL], 1):
-        blocks.append(list(_suspect(suspect, number, total)))
-    if total > IN_FULL:
-        blocks.append(list(_briefly(finding.suspects[IN_FULL:])))
-    blocks.append(list(_compared(finding)))
-    if finding.notes:
-        blocks.append(["Notes", *_bullets(finding.notes, indent=2)])
-    if any(suspect.rel_l2 is not None for suspect in finding.suspects[:IN_FULL]):
-        blocks.append(list(_glossary()))
+    page = _Page(known_language(lang))
+    blocks = [page.verdict(finding)]
+    for number, suspect in enumerate(finding.suspects[:SHORT], 1):
+        blocks.append(page.suspect(suspect, number, briefly=number > FULL))
+    if len(finding.suspects) > SHORT:
+        blocks.append(page.rest(finding.suspects[SHORT:]))
+    blocks.append(page.foot(finding))
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+
+def known_language(lang: str) -> Lang:
+    """`lang` where the catalogue has it.  Raises ConfigError."""
+    for known in LANGUAGES:
+        if lang == known:
+            return known
+    raise ConfigError(f"--lang: no advisor in language {lang!r}; known languages: {', '.join(LANGUAGES)}")
 
 
 def advisor_json(finding: Finding) -> bytes:
     """The same for machines, as strict JSON in UTF-8: a number that is not finite is null.
 
     Keys: verdict, compared, suspects, and besides them summary, mode, notes; a suspect has the keys of its
-    class, `shape_of_error` as `looks_like`.
+    class, `shape_of_error` as `looks_like`; all sentences are in English.
     """
     coverage = finding.coverage
     document = {
@@ -90,117 +97,120 @@ def advisor_json(finding: Finding) -> bytes:
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
-def _verdict(finding: Finding) -> Iterator[str]:
-    verdict = f"{finding.verdict.upper()}: "
-    yield from _wrap(summary_of(finding), lead=verdict, indent=len(verdict))
-    yield ""
-    sides = (
-        ("NPU", finding.npu_path, finding.npu_device),
-        ("Bench", finding.bench_path, finding.bench_device),
-    )
-    for side, path, device in sides:
-        known = [path, f"({device})" if device else ""]
-        if any(known):
-            yield f"  {side:<{_GUTTER}}" + one_line(" ".join(known))
+class _Page:
+    """The parts of the page in one language, each a list of lines."""
 
+    def __init__(self, lang: Lang) -> None:
+        self._lang = lang
+        labels = [key for key in CATALOGUE if key.startswith("label.")]
+        self._gutter = 2 + max(columns(in_language(say(key), lang)) for key in labels)
 
-def _suspect(suspect: Suspect, number: int, total: int) -> Iterator[str]:
-    order = "the only suspect" if total == 1 else f"suspect {number} of {total}"
-    if number == 1 and total > 1:
-        order += ", the most likely"
-    yield f"{number}. {one_line(suspect.name)}   ({order})"
-    for label, texts in facts(suspect):
-        if label == SOURCE:
-            yield f"  {label:<{_GUTTER}}{one_line(texts[0])}"
-        elif label in (EVIDENCE, NEXT):
-            yield from _points(label, texts)
-        elif label != MEASURED or not _told(suspect):
-            yield from _wrap(texts[0], lead=f"  {label:<{_GUTTER}}", indent=2 + _GUTTER)
+    def verdict(self, finding: Finding) -> list[str]:
+        lead = self._in(say("verdict", verdict=say(f"verdict.{finding.verdict}")))
+        lines = wrap(self._in(summary_of(finding)), lead=lead, indent=columns(lead))
+        sides = (
+            ("bench", finding.bench_path, finding.bench_device),
+            ("npu", finding.npu_path, finding.npu_device),
+        )
+        found = [
+            self._lead(say(f"side.{side}")) + one_line(", ".join(part for part in (path, device) if part))
+            for side, path, device in reversed(sides)
+            if path or device
+        ]
+        if len(finding.suspects) > 1:
+            found += self._labelled(
+                say("label.suspects"), say("most_likely_first", number=f"{len(finding.suspects):,}")
+            )
+        return [*lines, *found]
+
+    def suspect(self, suspect: Suspect, number: int, *, briefly: bool) -> list[str]:
+        lines = wrap(self._in(say("headed", number=number, name=suspect.name, kind=KINDS[suspect.kind])), indent=3)
+        lines[0] = lines[0].lstrip()
+        for label, texts in facts(suspect):
+            if label == KIND or (briefly and label not in _SHORT) or (label == MEASURED and _told(suspect)):
+                continue
+            if label == SOURCE:
+                lines.append(self._lead(label) + one_line(texts[0]))
+            elif len(texts) > 1 or label == NEXT:
+                lines += self._points(label, texts)
+            else:
+                lines += self._labelled(label, texts[0])
+        return lines
+
+    def rest(self, suspects: Sequence[Suspect]) -> list[str]:
+        lines = []
+        for number, suspect in enumerate(suspects[:_LISTED], SHORT + 1):
+            details = [suspect.kind, where(suspect)]
+            if suspect.rel_l2 is not None:
+                details.append(say("brief.differs", size=quantity(suspect.rel_l2)))
+            text = say("brief", number=number, name=suspect.name, details=listed(part for part in details if part))
+            lines += wrap(self._in(text), indent=3)
+            lines[-1] = lines[-1] if lines[-1].startswith("     ") else lines[-1].lstrip()
+        if len(suspects) > _LISTED:
+            lines += wrap(self._in(say("brief.rest", count=count(len(suspects) - _LISTED, "more suspect"))))
+        return lines
+
+    def foot(self, finding: Finding) -> list[str]:
+        coverage = finding.coverage
+        mode = MODES.get(finding.mode, finding.mode)
+        calls, tensors = count(coverage.calls, "call"), count(coverage.tensors, "tensor")
+        lines = self._labelled(say("label.compared"), say("compared", calls=calls, tensors=tensors, mode=mode))
+        rows = Counter(row.result for row in finding.rows)
+        marked = rows["error"] + rows["warning"]
+        if finding.verdict == "same" and marked:
+            lines += self._labelled(say("label.note"), say("classic", rows=count(marked, "row")))
+        if coverage.unmatched_npu or coverage.unmatched_bench:
+            lines += self._unmatched(coverage)
+        for note in finding.notes:
+            lines += self._labelled(say("label.note"), note)
+        if any(suspect.rel_l2 is not None and suspect.rel_l2 < math.inf for suspect in finding.suspects[:SHORT]):
+            lines += self._labelled(say("label.numbers"), say("glossary"))
+        return lines
+
+    def _unmatched(self, coverage: Coverage) -> list[str]:
+        npu, bench = count(coverage.unmatched_npu, "call"), count(coverage.unmatched_bench, "call")
+        texts: list[str] = [say("lone", npu=npu, bench=bench)]
+        groups: dict[str, list[str]] = {}
+        for call, reason in coverage.reasons:
+            groups.setdefault(reason, []).append(call)
+        ranked = sorted(groups.items(), key=lambda group: -len(group[1]))
+        for reason, names in ranked[:_GROUPS]:
+            texts.append(say("reason", count=count(len(names), "call"), reason=reason, names=some(names)))
+        if len(ranked) > _GROUPS:
+            rest = sum(len(names) for _, names in ranked[_GROUPS:])
+            texts.append(say("reason.rest", count=count(rest, "call")))
+        first, *more = texts
+        return self._labelled(say("label.not_compared"), first) + self._points("", more)
+
+    def _in(self, text: str) -> str:
+        return in_language(text, self._lang)
+
+    def _lead(self, label: str) -> str:
+        return _INDENT + padded(self._in(label), self._gutter)
+
+    def _labelled(self, label: str, text: str) -> list[str]:
+        return wrap(self._in(text), lead=self._lead(label), indent=len(_INDENT) + self._gutter)
+
+    def _points(self, label: str, texts: Sequence[str]) -> list[str]:
+        """A labelled list; a command in it stands on a line of its own, ready to be copied."""
+        lead, indent = self._lead(label), len(_INDENT) + self._gutter
+        lines = []
+        for text in texts:
+            bullet = "- "
+            for piece, is_command in _pieces(self._in(text)):
+                if is_command:
+                    lines.append(lead + _INDENT + piece)
+                else:
+                    lines += wrap(piece, lead=lead + bullet, indent=indent + 2)
+                lead, bullet = " " * indent, _INDENT
+        return lines
 
 
 def _told(suspect: Suspect) -> bool:
-    """Whether the message has the measured number already."""
-    return suspect.rel_l2 is not None and quantity(suspect.rel_l2) in suspect.message
-
-
-def _briefly(suspects: tuple[Suspect, ...]) -> Iterator[str]:
-    yield "Less likely"
-    for number, suspect in enumerate(suspects[:_LISTED], IN_FULL + 1):
-        parts = [suspect.kind, place(suspect)]
-        if suspect.rel_l2 is not None:
-            parts.append(f"differs by {quantity(suspect.rel_l2)}")
-        detail = ", ".join(part for part in parts if part)
-        line = f"{number}. {one_line(suspect.name)} ({detail})"
-        yield "  " + textwrap.shorten(line, WIDTH - 2, placeholder=" ...")
-    if len(suspects) > _LISTED:
-        yield f"  and {count(len(suspects) - _LISTED, 'more suspect')}, in the JSON beside this file"
-
-
-def _compared(finding: Finding) -> Iterator[str]:
-    coverage = finding.coverage
-    yield "What was compared"
-    text = f"{count(coverage.calls, 'call')} and {count(coverage.tensors, 'tensor')}, found on both sides."
-    yield from _wrap(text, indent=2)
-    yield from _wrap(f"Mode {MODES.get(finding.mode, finding.mode)}.", indent=2)
-    rows = Counter(row.result for row in finding.rows)
-    if finding.verdict == "same" and rows["error"] + rows["warning"]:
-        marked = count(rows["error"] + rows["warning"], "row")
-        yield from _wrap(
-            f"The classic fixed thresholds mark {marked} of the table all the same; differing inputs and "
-            "rounding explain what is seen there.",
-            indent=2,
-        )
-    if coverage.unmatched_npu or coverage.unmatched_bench:
-        yield ""
-        yield "What was not compared"
-        yield from _unmatched(coverage)
-
-
-def _unmatched(coverage: Coverage) -> Iterator[str]:
-    yield from _wrap(
-        f"{count(coverage.unmatched_npu, 'call')} of the NPU side and "
-        f"{count(coverage.unmatched_bench, 'call')} of the bench side have no counterpart.",
-        indent=2,
-    )
-    groups: dict[str, list[str]] = {}
-    for call, reason in coverage.reasons:
-        groups.setdefault(one_line(reason), []).append(call)
-    ranked = sorted(groups.items(), key=lambda group: -len(group[1]))
-    yield from _bullets(
-        (f"{count(len(calls), 'call')}: {reason} ({some(calls)})" for reason, calls in ranked[:_GROUPS]),
-        indent=2,
-    )
-    if len(ranked) > _GROUPS:
-        rest = sum(len(calls) for _, calls in ranked[_GROUPS:])
-        yield from _bullets([f"{count(rest, 'call')} for other reasons; the table names them"], indent=2)
-
-
-def _glossary() -> Iterator[str]:
-    yield "How to read the numbers"
-    yield from _wrap(
-        "Two tensors differ by 1e-3 where the difference is a thousandth as long as the bench's tensor "
-        "(relative L2 error). Rounding alone gives about 1e-7 for one operator in float32, and about 3e-3 "
-        "in bfloat16.",
-        indent=2,
-    )
-
-
-def _points(label: str, texts: tuple[str, ...]) -> Iterator[str]:
-    """A labelled list; a command in it stands on a line of its own, ready to be copied."""
-    lead = f"  {label:<{_GUTTER}}"
-    for text in texts:
-        bullet = "- "
-        for piece, is_command in _pieces(text):
-            if is_command:
-                yield lead + "    " + piece
-            else:
-                yield from _wrap(piece, lead=lead + bullet, indent=4 + _GUTTER)
-            lead, bullet = " " * (2 + _GUTTER), "  "
-
-
-def _bullets(texts: Iterable[str], *, indent: int) -> Iterator[str]:
-    for text in texts:
-        yield from _wrap(text, lead=" " * indent + "- ", indent=indent + 2)
+    """Whether the message has the measured number already, or there is none."""
+    if suspect.rel_l2 is None or not math.isfinite(suspect.rel_l2):
+        return True
+    return quantity(suspect.rel_l2) in suspect.message
 
 
 def _pieces(text: str) -> Iterator[tuple[str, bool]]:
@@ -219,18 +229,6 @@ def _pieces(text: str) -> Iterator[tuple[str, bool]]:
             yield one_line(line), False
 
 
-def _wrap(text: str, *, lead: str = "", indent: int = 0) -> list[str]:
-    """`text` at most WIDTH wide, the first line after `lead`, the others indented; long words stay whole."""
-    return textwrap.wrap(
-        one_line(text),
-        WIDTH,
-        initial_indent=lead or " " * indent,
-        subsequent_indent=" " * indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
 def _suspect_object(suspect: Suspect) -> dict[str, object]:
     return {
         "name": suspect.name,
@@ -246,6 +244,7 @@ def _suspect_object(suspect: Suspect) -> dict[str, object]:
         "message": suspect.message,
         "evidence": list(suspect.evidence),
         "looks_like": suspect.shape_of_error,
+        "shape": suspect.shape,
         "spread": suspect.spread,
         "advice": list(suspect.advice),
         "stack": list(suspect.stack),

@@ -288,6 +288,16 @@ _LOCALISED = (
         True,
     ),
     Column(
+        "Expected From",
+        lambda row: row.expected_from or None,
+        "text",
+        18,
+        "What Expected rests on, the first of these that applies. measured floor: two bench runs differ by it "
+        "(--floor). kin: other calls of this operator with these shapes show no more. arithmetic: the error of the "
+        "inputs and rounding. Other words: why nothing, or nothing else, can be expected here.",
+        True,
+    ),
+    Column(
         "Excess",
         lambda row: row.excess,
         "factor",

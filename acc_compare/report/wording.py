@@ -5,35 +5,22 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from typing import get_args
 
-from acc_compare.model import Finding, Kind, Suspect, VerdictName
+from acc_compare.model import Finding, Kind, Suspect
+from acc_compare.report.messages import CATALOGUE
+from acc_compare.report.saying import listed, say
 
-KINDS: dict[Kind, str] = {
-    "operator": "what it read agrees, what it computed does not",
-    "nan_inf": "NaN or Inf appears here first",
-    "optimizer": "the gradients agree, the updated parameters do not",
-    "input": "the data or the initial parameters differ before any operator ran",
-    "random": "a random operator drew other numbers",
-    "structure": "calls are present on one side only",
-    "dtype": "one side computes in a lower precision throughout",
-}
+KINDS: dict[Kind, str] = {kind: say(f"kind.{kind}") for kind in get_args(Kind)}
 """What each kind of suspect means."""
 
-MODES: dict[str, str] = {
-    "tensor": "real data: every element of every tensor",
-    "statistics": "statistics: maximum, minimum, mean, norm and a sketch of each tensor",
-    "md5": "MD5: only whether tensors are equal bit by bit, not by how much they differ",
-}
+MODES: dict[str, str] = {mode: say(f"mode.{mode}") for mode in ("tensor", "statistics", "md5")}
 
-KIND, WHERE, SOURCE, HAPPENED, MEASURED = "Kind", "Where", "Source line", "What happened", "Measured"
-EVIDENCE, SHAPE, SPREAD, ALIKE, NEXT = "Evidence", "Looks like", "Spread", "Alike", "Try next"
+KIND, WHERE, SOURCE, HAPPENED, MEASURED, EVIDENCE, SHAPE, SPREAD, ALIKE, NEXT = (
+    say(f"label.{label}") for label in "kind where source happened measured evidence shape spread alike next".split()
+)
 
 _EXAMPLES = 3
-_DEFAULT_SUMMARY: dict[VerdictName, str] = {
-    "same": "No call differs by more than its inputs and rounding explain.",
-    "different": "The two runs differ by more than rounding explains.",
-    "incomplete": "Too little could be compared to say whether the two runs agree.",
-}
 
 _TELLING = 1e6
 """A larger factor says no more than the two numbers themselves."""
@@ -60,39 +47,51 @@ def quantity(value: float) -> str:
 def factor(value: float) -> str:
     """How many times one number is another: `1.4`, `5,300`, `2.1e9`."""
     if not math.isfinite(value):
-        return "infinitely many"
+        return say("infinitely_many")
     return f"{value:,.0f}" if 10 <= value < 1e7 else quantity(value)
 
 
 def count(number: int, noun: str) -> str:
     """`count(1, "call")` is `1 call`, `count(1243, "call")` is `1,243 calls`."""
+    form = "one" if number == 1 else "many"
+    if f"{form}.{noun}" in CATALOGUE:
+        return say(f"{form}.{noun}", number=f"{number:,}")
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def summary_of(finding: Finding) -> str:
     """The verdict in one sentence."""
-    return finding.summary or _DEFAULT_SUMMARY[finding.verdict]
+    return finding.summary or say(f"summary.{finding.verdict}")
 
 
 def place(suspect: Suspect) -> str:
     """`step 0, rank 1`, as far as they are known."""
     known = (("step", suspect.step), ("rank", suspect.rank))
-    return ", ".join(f"{name} {number}" for name, number in known if number is not None)
+    return listed(say(f"place.{name}", number=number) for name, number in known if number is not None)
 
 
 def measured(suspect: Suspect) -> str:
     """How far off, and how far off would be normal, in one sentence; empty where only equality is known."""
     if suspect.rel_l2 is None:
         return ""
-    what = f"{suspect.tensor or 'what it wrote'} differs by {quantity(suspect.rel_l2)} of its size"
+    what = say("measured", what=suspect.tensor or say("measured.written"), size=quantity(suspect.rel_l2))
     if suspect.expected is None:
         return what
     if suspect.expected == 0:
-        return f"{what} where no difference at all is normal"
-    normal = f"{what} where {quantity(suspect.expected)} is normal"
+        return say("measured.none_normal", measured=what)
+    normal = say("measured.normal", measured=what, expected=quantity(suspect.expected))
     if suspect.excess is None or not 1 < suspect.excess < _TELLING:
         return normal
-    return f"{normal}: {factor(suspect.excess)} times as much"
+    return say("measured.times", measured=normal, times=factor(suspect.excess))
+
+
+def script_of(stack: tuple[str, ...]) -> str:
+    """The file that a stack began in: the outermost frame that is the user's own; "" where there is none."""
+    for entry in reversed(stack):
+        match = None if _LIBRARY.search(entry) else _FRAME.search(entry)
+        if match is not None:
+            return match["path"].strip()
+    return ""
 
 
 def own_line(stack: tuple[str, ...]) -> str:
@@ -111,17 +110,22 @@ def own_line(stack: tuple[str, ...]) -> str:
     return f"{where}: {code}" if code else where
 
 
+def where(suspect: Suspect) -> str:
+    """`step 0, rank 1, module blocks.2.act`, as far as they are known."""
+    module = [say("place.module", name=suspect.module)] if suspect.module else []
+    return listed([part for part in [place(suspect), *module] if part])
+
+
 def facts(suspect: Suspect) -> list[tuple[str, tuple[str, ...]]]:
     """All that is known of a suspect as (label, sentences), in the order a person asks; nothing empty."""
-    where = [place(suspect), f"module {suspect.module}" if suspect.module else ""]
     table = [
-        (KIND, (f"{suspect.kind}: {KINDS[suspect.kind]}",)),
-        (WHERE, (", ".join(part for part in where if part),)),
+        (KIND, (say("kind.named", kind=suspect.kind, meaning=KINDS[suspect.kind]),)),
+        (WHERE, (where(suspect),)),
         (SOURCE, (own_line(suspect.stack),)),
         (HAPPENED, (suspect.message,)),
         (MEASURED, (measured(suspect),)),
-        (EVIDENCE, suspect.evidence),
         (SHAPE, (suspect.shape_of_error,)),
+        (EVIDENCE, suspect.evidence),
         (SPREAD, (suspect.spread,)),
         (ALIKE, (_alike(suspect),)),
         (NEXT, suspect.advice),
@@ -132,13 +136,15 @@ def facts(suspect: Suspect) -> list[tuple[str, tuple[str, ...]]]:
 
 def some(names: Sequence[str], *, total: int = 0) -> str:
     """The first three of `names`, and how many more there are, of `total` where that is larger."""
-    shown = ", ".join(names[:_EXAMPLES])
+    shown = listed(names[:_EXAMPLES])
     more = max(total, len(names)) - min(len(names), _EXAMPLES)
-    return f"{shown} and {more:,} more" if more else shown
+    return say("and_more", names=shown, number=f"{more:,}") if more else shown
 
 
 def _alike(suspect: Suspect) -> str:
     if suspect.calls < 2 and not suspect.others:
         return ""
-    text = f"{count(suspect.calls, 'call')} of this operator do the same"
-    return f"{text}: {some([suspect.name, *suspect.others], total=suspect.calls)}" if suspect.others else text
+    text = say("alike", count=count(suspect.calls, "call"))
+    if not suspect.others:
+        return text
+    return say("alike.named", alike=text, names=some([suspect.name, *suspect.others], total=suspect.calls))

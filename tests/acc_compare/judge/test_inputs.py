@@ -206,3 +206,18 @@ def test_indices_that_differ_after_error_began_follow_from_it(make: Any) -> None
 
     assert suspects(make.judged(one(1e-2, 3), one(0, 4))) == [("operator", "Functional.gelu.0.forward")]
     assert suspects(make.judged(one(0, 3), one(0, 4))) == [("input", "Tensor.__getitem__.0.forward")]
+
+
+@pytest.mark.parametrize(("floor", "silent"), [(1e-3, True), (1e-5, False)])
+def test_an_input_that_differs_between_two_bench_runs_is_no_suspect(make: Any, floor: float, silent: bool) -> None:
+    def run(size: float) -> Any:
+        one = make.Run()
+        x = make.off(make.normal(16, 16), size)
+        one.call("Functional.relu.0.forward", [x], [np.maximum(x, 0)])
+        return one
+
+    measured = {("Functional.relu.0.forward", name): floor for name in ("input.0", "output.0")}
+    finding = make.judged(run(2e-3), run(0.0), floor=measured)
+    assert (finding.suspects == ()) is silent
+    row = next(row for row in finding.rows if row.npu_name.endswith("input.0"))
+    assert (row.expected_from == "measured floor") is silent

@@ -17,11 +17,11 @@ def rounded(values: Any, bits: int) -> Any:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda x: x * np.float32(1.001), "a constant factor of 1.001"),
-        (lambda x: x / np.float32(8), "a constant factor of 0.125"),
-        (lambda x: -x, "the sign of every element is flipped"),
-        (lambda x: rounded(x, 8), "the size of rounding to bfloat16 (about 2e-03 of each element)"),
-        (lambda x: rounded(x, 11), "the size of rounding to float16, TF32 or HF32 (about 2e-04 of each element)"),
+        (lambda x: x * np.float32(1.001), "a constant factor of 1.001 (estimated from the sketch)"),
+        (lambda x: x / np.float32(8), "a constant factor of 0.125 (estimated from the sketch)"),
+        (lambda x: -x, "the sign of every element is flipped (estimated from the sketch)"),
+        (lambda x: rounded(x, 8), "the size of rounding to bfloat16 (about 2e-3 of each element)"),
+        (lambda x: rounded(x, 11), "the size of rounding to float16, TF32 or HF32 (about 2.4e-4 of each element)"),
         (lambda x: x + np.float32(0.3) * np.roll(x, 1), ""),
         (lambda x: x, ""),
     ],

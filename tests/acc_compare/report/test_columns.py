@@ -31,7 +31,7 @@ REAL = [
     "Five Thousandths Err Ratio",
 ]
 CONSISTENT = "Requires_grad Consistent"
-LOCALISED = ["Expected", "Excess", "Origin"]
+LOCALISED = ["Expected", "Expected From", "Excess", "Origin"]
 
 
 @pytest.mark.parametrize(

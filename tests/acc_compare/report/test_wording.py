@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from acc_compare.model import Kind
-from acc_compare.report.wording import KINDS, count, factor, facts, measured, own_line, quantity, some
+from acc_compare.report.wording import KINDS, count, factor, facts, measured, own_line, quantity, script_of, some
 
 
 @pytest.mark.parametrize(
@@ -89,17 +89,36 @@ def test_own_line(stack, line):
     assert own_line(stack) == line
 
 
+@pytest.mark.parametrize(
+    ("stack", "script"),
+    [
+        ((), ""),
+        (("File /v/site-packages/p.py, line 1, in q, \n z",), ""),
+        (("File m.py, line 1, in f, \n x", "File run.py, line 2, in <module>, \n f()"), "run.py"),
+        (
+            (
+                "File run.py, line 2, in <module>, \n f()",
+                "File /v/site-packages/torch/distributed/run.py, line 1, in q, \n z",
+            ),
+            "run.py",
+        ),
+    ],
+)
+def test_script_of(stack, script):
+    assert script_of(stack) == script
+
+
 def test_facts_leave_out_what_is_unknown(build):
     bare = build.suspect(module="", rel_l2=None, step=None, rank=None)
     assert [label for label, _ in facts(bare)] == ["Kind", "What happened"]
     assert [label for label, _ in facts(build.gelu().suspects[0])] == [
         "Kind",
         "Where",
-        "Source line",
+        "In your code",
         "What happened",
         "Measured",
-        "Evidence",
         "Looks like",
+        "Evidence",
         "Spread",
         "Alike",
         "Try next",

@@ -1,0 +1,138 @@
+"""What to try next, as commands that can be copied: they record what is missing and compare again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from dump.format.layout import TENSOR_FOLDER
+from dump.format.schema import Dump
+
+from ..model import Kind, Suspect
+from ..report.saying import Said, listed, say
+from ..report.wording import script_of
+from . import arithmetic
+from .roles import Origin
+from .telling import Place
+
+LOWER_PRECISION_OFF = (say("advice.tf32"), say("advice.hf32"))
+
+_AGAIN, _TENSORS = ("npu_again", "bench_again"), ("npu_tensors", "bench_tensors")
+_BUILT_IN = "dump/workload.py"
+
+
+def advice_for(suspect: Suspect, origin: Origin, place: Place) -> tuple[str, ...]:
+    """What to try next, the most useful first; an entry may hold commands, each on a line of its own."""
+    by_kind = _BY_KIND.get(suspect.kind)
+    if by_kind is not None:
+        return by_kind(suspect, place)
+    if origin.unseen:
+        before = origin.before or say("advice.the_start")
+        return (
+            say("advice.unseen", before=before, call=origin.call.full_name),
+            say("advice.modules", commands=recordings(suspect, place, "--level mix -s")),
+        )
+    switch: tuple[str, ...] = ()
+    if "TF32" in suspect.shape_of_error and arithmetic.operator_class(origin.call.operator) == "contraction":
+        switch = (say("advice.first_lower_precision"), *LOWER_PRECISION_OFF)
+    return (*switch, *_closer(suspect, origin, place))
+
+
+def _closer(suspect: Suspect, origin: Origin, place: Place) -> tuple[str, ...]:
+    """How to see more of one call than was recorded."""
+    if place.mode == "md5":
+        return (say("advice.statistics", commands=recordings(suspect, place, "--task statistics -s")),)
+    files = _files(origin, place)
+    if files:
+        command = shlex.join(["python", "-m", "acc_compare.looks", *files])
+        return (say("advice.elements", commands=command), say("advice.alone", operator=origin.call.operator))
+    return (tensors_of(origin.call.full_name, suspect, place),)
+
+
+def tensors_of(call: str, suspect: Suspect, place: Place) -> Said:
+    """Record the whole tensors of one call, forward and backward."""
+    name = call if call.startswith("Module.") else f"{call.removesuffix('.backward').removesuffix('.forward')}."
+    options = f"--task tensor -s --list {shlex.quote(name)}"
+    return say("advice.tensors", commands=recordings(suspect, place, options, into=_TENSORS))
+
+
+def after_lower_precision(suspect: Suspect, place: Place) -> tuple[str, ...]:
+    """For a suspect of kind `dtype`."""
+    return (*LOWER_PRECISION_OFF, say("advice.again", commands=recordings(suspect, place, "--task statistics -s")))
+
+
+def for_optimizer(suspect: Suspect, place: Place) -> tuple[str, ...]:
+    """For an optimizer whose updates part."""
+    found: list[str] = [say("advice.optimizer_settings")]
+    script, name = script_of(suspect.stack), suspect.name.split(".")
+    if script and len(name) > 1 and suspect.name.startswith("Optimizer."):
+        found.append(say("advice.optimizer_made", commands=shlex.join(["grep", "-n", name[1], script])))
+    else:
+        found.append(tensors_of("Optimizer", suspect, place))
+    return (*found, say("advice.optimizer_plain"))
+
+
+def recordings(suspect: Suspect, place: Place, options: str, *, into: tuple[str, str] = _AGAIN) -> Said:
+    """The commands that record both sides again with `options`, and compare them."""
+    bench = place.bench if place.bench is not None else place.npu
+    return listed(
+        [
+            _recording(place.npu, suspect, options, into[0]),
+            _recording(bench, suspect, options, into[1]),
+            f"acc compare {into[0]} {into[1]}",
+        ],
+        by="line",
+    )
+
+
+def _recording(dump: Dump, suspect: Suspect, options: str, folder: str) -> str:
+    header = dump.header
+    ranks = header.world_size or 1
+    parts = [f"torchrun --nproc-per-node {ranks} -m dump" if ranks > 1 else "acc dump", options]
+    if "--level" not in options and header.level not in ("L1", ""):
+        parts.append(f"--level {shlex.quote(header.level)}")
+    if suspect.step:
+        parts.append(f"--step {suspect.step}")
+    if "simulated" in (header.device_name or "").lower():
+        parts.append("--simulated-npu")
+    script = script_of(suspect.stack)
+    built_in = script.replace("\\", "/").endswith(_BUILT_IN)
+    return " ".join([*parts, f"-o {folder}", *([] if built_in else [shlex.quote(script) if script else "SCRIPT"])])
+
+
+def _files(origin: Origin, place: Place) -> list[str]:
+    """The tensor files of both sides, where there are any."""
+    argument = origin.judged.argument
+    if place.mode != "tensor" or place.bench is None or argument.npu.shape != argument.bench.shape:
+        return []
+    sides = ((place.npu, argument.npu.data_name), (place.bench, argument.bench.data_name))
+    files = [str(Path(dump.path) / TENSOR_FOLDER / name) for dump, name in sides if name]
+    return files if len(files) == len(sides) else []
+
+
+def _for_input(suspect: Suspect, place: Place) -> tuple[str, ...]:
+    return (_seeded(suspect, place), say("advice.checkpoint"))
+
+
+def _for_random(suspect: Suspect, place: Place) -> tuple[str, ...]:
+    return (_seeded(suspect, place), say("advice.generators"))
+
+
+def _for_structure(suspect: Suspect, place: Place) -> tuple[str, ...]:
+    return (
+        say("advice.one_side"),
+        say("advice.modules", commands=recordings(suspect, place, "--level mix -s")),
+    )
+
+
+def _seeded(suspect: Suspect, place: Place) -> Said:
+    return say("advice.start_alike", commands=recordings(suspect, place, "--seed 1234 --deterministic -s"))
+
+
+_BY_KIND: Mapping[Kind, Callable[[Suspect, Place], tuple[str, ...]]] = {
+    "input": _for_input,
+    "random": _for_random,
+    "optimizer": for_optimizer,
+    "structure": _for_structure,
+}

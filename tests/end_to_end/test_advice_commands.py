@@ -1,0 +1,73 @@
+"""What the advisor says to try next works when it is copied, with the script's own arguments added."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ACC = [sys.executable, "-c", "import sys; from acc_compare.cli import main; sys.exit(main())"]
+PYTHON = [sys.executable]
+
+
+def run(command: str, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """A line of the advisor in a shell's place: `acc` and `python` are this environment's."""
+    first, *rest = shlex.split(command)
+    start = {"acc": ACC, "python": PYTHON}.get(first, [first])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [*start, *rest, *more], cwd=folder, capture_output=True, text=True, check=False, env=environment
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A user's folder: the samples' script, and the samples where the dumps say they are."""
+    shutil.copy(ROOT / "sample_dumps" / "train.py", tmp_path)
+    (tmp_path / "sample_dumps").symlink_to(ROOT / "sample_dumps")
+    return tmp_path
+
+
+def commands(sample: str, bench: str, folder: Path) -> list[str]:
+    """The lines of the first suspect's advice that are commands, as the advisor's text shows them."""
+    ran = run(f"acc compare sample_dumps/{sample} sample_dumps/{bench} -o out_{sample}", folder)
+    assert ran.returncode == 1, ran.stderr
+    page = ran.stdout.partition("  Try next")[2].partition("\n\n")[0]
+    lines = [line.strip().removeprefix("- ") for line in page.splitlines()]
+    return [line for line in lines if line.split(" ")[0] in ("acc", "python", "grep")]
+
+
+def test_recording_whole_tensors_and_comparing_them(folder: Path) -> None:
+    npu, bench, compare = commands("gelu_in_bfloat16", "bench_statistics", folder)
+    with ThreadPoolExecutor(2) as both:
+        sides = both.map(run, (npu, bench), (folder, folder), ("--device", "--device"), ("npu", "cpu"))
+    for ran in sides:
+        assert ran.returncode == 0, ran.stderr
+    ran = run(compare, folder)
+    # The fault is not planted again, so nothing is suspect; the four tensors of the one call were recorded.
+    assert ran.returncode == 0, ran.stderr
+    (advisor,) = (folder / "compare_result" / "accuracy_compare").glob("advisor_*.json")
+    document = json.loads(advisor.read_bytes())
+    assert (document["mode"], document["compared"]["calls"]) == ("tensor", 2)
+
+
+def test_looking_at_the_elements(folder: Path) -> None:
+    (command,) = commands("real_data", "bench_tensor", folder)
+    ran = run(command, folder)
+    assert (ran.returncode, ran.stderr) == (1, "")
+    assert "the last of the 128 columns of the tensor is off" in ran.stdout
+
+
+def test_finding_the_optimizer(folder: Path) -> None:
+    (command,) = commands("other_learning_rate", "bench_statistics", folder)
+    ran = run(command, folder)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "torch.optim.AdamW" in ran.stdout
