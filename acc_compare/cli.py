@@ -149,6 +149,7 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     dump_cli.add_to(app, "dump")
+    app.add_typer(dump_cli.monitor_app(), name="monitor")
     app.command("compare", help=COMPARE_HELP)(compare)
     return app
 

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .debugger import PrecisionDebugger, module_dump, module_dump_end
+    from .monitor.trainer import TrainerMon
     from .seeding import seed_all
 
-__all__ = ["PrecisionDebugger", "module_dump", "module_dump_end", "seed_all"]
+__all__ = ["PrecisionDebugger", "TrainerMon", "module_dump", "module_dump_end", "seed_all"]
 
 _HOMES = {
     "PrecisionDebugger": "debugger",
+    "TrainerMon": "monitor.trainer",
     "module_dump": "debugger",
     "module_dump_end": "debugger",
     "seed_all": "seeding",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
@@ -196,21 +196,33 @@ def _record(config: DumpConfig, start: Start, arguments: list[str], module: str 
     target = launch.split_target(arguments, module)
     if target is None:
         options = _workload_options(arguments, start.seed)
+    if target is None:
+        status = outcome(lambda: launch.recorded(lambda: workload.train(options), session))
+    else:
+        status = outcome(lambda: launch.run(target, session))
+    _tell_all(session, time.perf_counter() - began)
+    return status
+
+
+def outcome(execute: Callable[[], int]) -> int:
+    """The exit status of a script; its own failure is shown as Python would show it.  Raises AccError."""
     try:
-        if target is None:
-            status = launch.recorded(lambda: workload.train(options), session)
-        else:
-            status = launch.run(target, session)
+        return execute()
     except AccError:
         raise
     except KeyboardInterrupt as error:
         _show(error)
-        status = _INTERRUPTED
+        return _INTERRUPTED
     except Exception as error:
         _show(error)
-        status = 1
-    _tell_all(session, time.perf_counter() - began)
-    return status
+        return 1
+
+
+def monitor_app() -> typer.Typer:
+    """The group `acc monitor`."""
+    from .monitor.cli import make_app
+
+    return make_app()
 
 
 def _workload_options(arguments: Sequence[str], seed: int | None) -> Any:

@@ -34,7 +34,7 @@ from dump.settings import (
     wrong,
 )
 
-__all__ = ["DumpConfig", "load_config", "merge", "parse_ranges"]
+__all__ = ["DumpConfig", "load_config", "merge", "parse_ranges", "read_json"]
 
 Task: TypeAlias = Literal["statistics", "tensor"]
 Level: TypeAlias = Literal["L0", "L1", "mix"]
@@ -78,7 +78,7 @@ def load_config(path: Path | str) -> DumpConfig:
     Raises ConfigError, one line with the file, the key, what was expected and found, and the nearest key.
     """
     source = Path(path)
-    content = _parse_json(_read_text(source), source)
+    content = read_json(source)
     if not isinstance(content, dict):
         raise ConfigError(f"{source}: expected a JSON object, found {kind_of(content)}.")
     top: dict[str, Any] = {}
@@ -96,6 +96,11 @@ def load_config(path: Path | str) -> DumpConfig:
     sections[_TOP_LEVEL] = top
     config = replace(DumpConfig(), **top, ignored=tuple(ignored), sections=sections)
     return _with_section(config, config.task)
+
+
+def read_json(source: Path) -> object:
+    """What a JSON file of settings holds.  Raises ConfigError where it is not one, or gives a key twice."""
+    return _parse_json(_read_text(source), source)
 
 
 def merge(config: DumpConfig, **flags: object) -> DumpConfig:

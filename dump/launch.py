@@ -13,14 +13,24 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from .format.errors import ConfigError
 from .intercept.patching import Patches
-from .session import LastStepDone, Session
+from .session import LastStepDone
 
 PACKAGE = __name__.partition(".")[0]
 _OURS = Path(__file__).resolve().parent
+
+
+class Recording(Protocol):
+    """What is installed around a script: a `Session`, or what else watches one."""
+
+    def install(self) -> None: ...
+
+    def start(self) -> None: ...
+
+    def close(self, *, complete: bool = True) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +42,7 @@ class Target:
     is_module: bool = False
 
 
-def run(target: Target, session: Session) -> int:
+def run(target: Target, session: Recording) -> int:
     """Run `target` with `session` installed from its first line on; return the script's own exit status.
 
     An exception of the script's is raised again once the dump is closed.  Raises ConfigError when there is no
@@ -50,7 +60,7 @@ def run(target: Target, session: Session) -> int:
     return recorded(execute, session)
 
 
-def recorded(execute: Callable[[], None], session: Session) -> int:
+def recorded(execute: Callable[[], None], session: Recording) -> int:
     """Run `execute` under `session` and close it, whichever way `execute` ends; its exit status."""
     session.install()
     complete = False
@@ -70,7 +80,7 @@ def recorded(execute: Callable[[], None], session: Session) -> int:
 
 
 @contextlib.contextmanager
-def _closed_by_hard_exit(session: Session) -> Iterator[None]:
+def _closed_by_hard_exit(session: Recording) -> Iterator[None]:
     """`os._exit` unwinds nothing, so a script that ends by it would lose what is still to be written."""
     original, process = os._exit, os.getpid()
 

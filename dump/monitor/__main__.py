@@ -1,0 +1,10 @@
+"""`python -m dump.monitor` is `acc monitor`, so that launchers which take a module work."""
+
+from __future__ import annotations
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

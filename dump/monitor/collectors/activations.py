@@ -1,0 +1,140 @@
+"""Inputs and outputs of modules, and the gradients of both.
+
+Gradients are taken by hooks on the module's own autograd nodes (`dump.intercept.autograd`): nothing is inserted
+into the graph, as a full backward hook would, so the run stays what it was to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from ...intercept import autograd
+from ...intercept.watch import recomputing
+from ..config import MonitorConfig
+from ..rows import ACTV, ACTV_GRAD, Label
+from ..scope import WatchedModule
+from .base import Collector, Site, register
+
+_MOST_NODES = 100_000  # of a module's graph; a larger one is the model's, and its inputs are data
+
+
+@register("activations")
+class Activations(Collector):
+    key = "xy_distribution"
+    kinds = (ACTV, ACTV_GRAD)
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self._handles: list[Any] = []
+        self._forward = not site.config.backward_only
+        self._backward = not site.config.forward_only
+        self._open: dict[int, list[autograd.Before | None]] = {}
+
+    @classmethod
+    def wanted(cls, config: MonitorConfig) -> bool:
+        return config.xy_distribution and not (config.forward_only and config.backward_only)
+
+    def attach(self) -> None:
+        for watched in self.site.scope.modules:
+            module = watched.module
+            if type(module).__name__ == "FullyShardedDataParallel":
+                continue  # what it wraps has its name
+            if self._backward:
+                self._handles.append(module.register_forward_pre_hook(self._begin(watched), with_kwargs=True))
+            self._handles.append(module.register_forward_hook(self._end(watched), with_kwargs=True))
+
+    def detach(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._open.clear()
+
+    def end_step(self) -> None:
+        self._open.clear()
+
+    def _watches(self, module: torch.nn.Module) -> bool:
+        """Training alone, each call once, and nothing that torch.compile is reading: its graph would break."""
+        return self.site.recording and module.training and not recomputing()
+
+    def _begin(self, watched: WatchedModule) -> Callable[..., None]:
+        opened = self._open.setdefault(id(watched.module), [])
+
+        def before(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if torch.compiler.is_compiling() or not self._watches(module):
+                return
+            opened.append(self.site.guard(lambda: autograd.before_call(_inputs(args, kwargs))))
+
+        return before
+
+    def _end(self, watched: WatchedModule) -> Callable[..., None]:
+        opened = self._open.setdefault(id(watched.module), [])
+
+        def after(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+            if torch.compiler.is_compiling() or not self._watches(module):
+                return
+            begun = opened.pop() if opened else None
+            self.site.guard(lambda: self._saw(watched, _inputs(args, kwargs), _outputs(output), begun))
+
+        return after
+
+    def _saw(
+        self,
+        watched: WatchedModule,
+        inputs: list[torch.Tensor],
+        outputs: list[torch.Tensor],
+        begun: autograd.Before | None,
+    ) -> None:
+        micro_step = self.site.micro_step(watched.vpp_stage)
+        if self._forward:
+            for side, tensors in (("input", inputs), ("output", outputs)):
+                for index, measured in enumerate(self.site.measurer.measure(tensors)):
+                    name = f"{watched.name}.{_numbered(side, index, len(tensors))}"
+                    self.site.show(Label(ACTV, watched.vpp_stage, name, micro_step), measured)
+        if begun is None:
+            return
+        border = autograd.find_border(begun, outputs, _MOST_NODES)
+        if border is not None:
+            take = self._take(watched, micro_step, len(inputs), len(outputs))
+            pending = autograd.Pending(border, (len(outputs), len(inputs)), take, lambda read, written: None)
+            autograd.attach(border, pending, self._run)
+
+    def _run(self, act: Callable[[], None]) -> None:
+        if self.site.recording:
+            self.site.guard(act)
+
+    def _take(self, watched: WatchedModule, micro_step: int, inputs: int, outputs: int) -> autograd.Take:
+        """Backward reads gradients of outputs and writes gradients of inputs."""
+        sides = {"input": ("output", outputs), "output": ("input", inputs)}
+
+        def take(place: str, gradient: torch.Tensor) -> Any:
+            read_or_written, _, index = place.partition(".")
+            side, count = sides[read_or_written]
+            (measured,) = self.site.measurer.measure([gradient], divisor=self.site.loss_scale())
+            name = f"{watched.name}.{_numbered(side, int(index), count)}"
+            self.site.show(Label(ACTV_GRAD, watched.vpp_stage, name, micro_step), measured)
+            return True
+
+        return take
+
+
+def _numbered(side: str, index: int, count: int) -> str:
+    """`input` where there is one tensor, else `input_0`, `input_1`, as msprobe has it."""
+    return side if count == 1 else f"{side}_{index}"
+
+
+def _inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
+    """The tensors among a module's own arguments; those inside containers are not its inputs in msprobe either."""
+    return [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+
+
+def _outputs(output: Any) -> list[torch.Tensor]:
+    if isinstance(output, torch.Tensor):
+        return [output]
+    if isinstance(output, Mapping):
+        output = list(output.values())
+    if isinstance(output, (list, tuple)):
+        return [value for value in output if isinstance(value, torch.Tensor)]
+    return []

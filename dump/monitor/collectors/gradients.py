@@ -1,0 +1,135 @@
+"""Weight gradients, as a rank's own backward left them and as the optimizer reads them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ..rows import GRAD_REDUCED, GRAD_UNREDUCED, Label
+from ..scope import WatchedParameter
+from .base import Collector, Site, gradient_of, parameters_of, register, show_parameters
+
+_queue_callback = torch.autograd.Variable._execution_engine.queue_callback
+
+
+@register("grad_unreduced")
+class UnreducedGradients(Collector):
+    """Measured when a gradient has been accumulated, before ranks are averaged.
+
+    On the host that is done in the hook, while the gradient is still in the cache.  On a device, and with no other
+    rank that could write to it, the gradients of a backward pass are one batch when the pass is over.
+    """
+
+    key = "wg_distribution"
+    kinds = (GRAD_UNREDUCED,)
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self._handles: list[Any] = []
+        self._nodes: list[Any] = []  # a hook on a node lives as long as the node is held
+        self._micro_steps: Counter[WatchedParameter] = Counter()
+        self._batch: list[tuple[WatchedParameter, int]] = []
+
+    def attach(self) -> None:
+        for watched in self.site.scope.parameters:
+            if not watched.parameter.is_leaf:
+                continue
+            if self.site.prefers_main_grad and hasattr(watched.parameter, "main_grad"):
+                # Megatron adds to main_grad in a hook on this node, put there before ours.
+                node = _accumulator(watched.parameter)
+                self._nodes.append(node)
+                self._handles.append(node.register_hook(self._hook(watched)))
+            else:
+                parameter: Any = watched.parameter
+                self._handles.append(parameter.register_post_accumulate_grad_hook(self._hook(watched)))
+
+    def detach(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._nodes.clear()
+        self.end_step()
+
+    def end_step(self) -> None:
+        self._micro_steps.clear()
+        self._batch.clear()
+
+    def _hook(self, watched: WatchedParameter) -> Callable[..., None]:
+        site = self.site
+
+        def accumulated(*_: Any) -> None:
+            if site.recording and not torch.compiler.is_compiling():
+                site.guard(lambda: self._saw(watched))
+
+        return accumulated
+
+    def _saw(self, watched: WatchedParameter) -> None:
+        micro_step = self._micro_steps[watched]
+        self._micro_steps[watched] += 1
+        site = self.site
+        is_last = site.grad_acc_steps is None or (micro_step + 1) % site.grad_acc_steps == 0
+        if not (is_last or site.config.monitor_mbs_grad):
+            return
+        gradient = gradient_of(watched, prefers_main_grad=site.prefers_main_grad)
+        if gradient is None:
+            return
+        if gradient.device.type == "cpu" or _has_other_ranks():
+            self._show([(watched, micro_step)])
+            return
+        if not self._batch:
+            _queue_callback(lambda: site.guard(self._pass_is_over))
+        self._batch.append((watched, micro_step))
+
+    def _pass_is_over(self) -> None:
+        batch, self._batch = self._batch, []
+        self._show(batch)
+
+    def _show(self, batch: list[tuple[WatchedParameter, int]]) -> None:
+        site = self.site
+        present = [
+            (watched, micro_step, gradient)
+            for watched, micro_step in batch
+            if (gradient := gradient_of(watched, prefers_main_grad=site.prefers_main_grad)) is not None
+        ]
+        measured = site.measurer.measure([gradient for _, _, gradient in present], divisor=site.loss_scale())
+        for (watched, micro_step, _), numbers in zip(present, measured, strict=True):
+            place = micro_step if site.config.monitor_mbs_grad else None
+            site.show(Label(GRAD_UNREDUCED, watched.vpp_stage, watched.name, place), numbers)
+
+
+@register("grad_reduced")
+class ReducedGradients(Collector):
+    """Measured in one batch when the optimizer is about to read them."""
+
+    key = "wg_distribution"
+    kinds = (GRAD_REDUCED,)
+
+    def before_step(self, optimizer: Any) -> None:
+        site = self.site
+        found = [
+            (watched, gradient)
+            for watched in parameters_of(optimizer, site)
+            if not watched.elsewhere
+            and (gradient := gradient_of(watched, prefers_main_grad=site.prefers_main_grad)) is not None
+        ]
+        show_parameters(site, GRAD_REDUCED, found, divisor=_scale_left(optimizer))
+
+
+def _scale_left(optimizer: Any) -> float:
+    """A GradScaler leaves the gradients of a fused optimizer scaled, and tells the optimizer by how much."""
+    scale = getattr(optimizer, "grad_scale", None)
+    return float(scale) if isinstance(scale, torch.Tensor) else 1.0
+
+
+def _accumulator(parameter: torch.nn.Parameter) -> Any:
+    """The node that accumulates the gradient of a leaf."""
+    with torch.enable_grad():
+        node: Any = parameter.expand_as(parameter).grad_fn
+    return node.next_functions[0][0]
+
+
+def _has_other_ranks() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()

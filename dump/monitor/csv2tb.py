@@ -1,0 +1,111 @@
+"""The csv files of monitored runs as TensorBoard events: `python -m dump.monitor csv2tb monitor_output`."""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from ..format.errors import ConfigError, DumpNotFound, OutputError
+from ..settings import nearest
+from .output import RunFolder, find_runs, read_timestamp, timestamp
+from .rows import KINDS
+from .writers.tensorboard import EventFile
+
+KIND_NAMES = tuple(kind.name for kind in KINDS)
+_NOT_NUMBERS = frozenset({"vpp_stage", "name", "step", "micro_step", "shape", "dtype", "sketch", "histogram", "id"})
+_FILE = re.compile(r"(\w+?)_(\d{1,12})-(\d{1,12})\.csv", re.ASCII)
+
+Progress = Callable[[RunFolder, str], None]
+
+
+def csv2tensorboard_by_step(
+    monitor_path: str | Path,
+    time_start: str | None = None,
+    time_end: str | None = None,
+    process_num: int = 1,
+    data_type_list: Sequence[str] | None = None,
+    output_dirpath: str | Path | None = None,
+) -> Path:
+    """Turn every run below `monitor_path` that began between two timestamps into `rank{n}/{kind}` event folders.
+
+    Returns the folder that holds them, a new `{now}-csv2tensorboard_by_step` unless one is named.  A scalar's tag is
+    `vp{stage}:{name}/{op}`, with `:micro{n}` after the name where there are micro steps.  Raises ConfigError,
+    DumpNotFound where there is no run, OutputError where the target folder holds something.
+    """
+    root = Path(monitor_path)
+    for stamp in (time_start, time_end):
+        if stamp is not None and read_timestamp(stamp) is None:
+            raise ConfigError(f"expected a timestamp such as Dec03_21-34-40, found '{stamp}'.")
+    kinds = list(data_type_list or KIND_NAMES)
+    for kind in kinds:
+        if kind not in KIND_NAMES:
+            raise ConfigError(f"'{kind}' is no kind of file.{nearest(kind, KIND_NAMES)}")
+    if process_num < 1:
+        raise ConfigError(f"expected at least one process, found {process_num}.")
+    runs = find_runs(root, time_start, time_end)
+    if not runs:
+        raise DumpNotFound(f"{root}: no monitored run here (folders such as Nov22_13-26-22-rank0). Name their parent.")
+    name = f"{timestamp(datetime.now())}-csv2tensorboard_by_step"
+    target = Path(output_dirpath) if output_dirpath is not None else root / name
+    if target.exists() and any(target.iterdir()):
+        raise OutputError(f"{target}: is not empty. Name another folder, or move it away.")
+    work = [(run, target / _folder_name(run, runs), kinds) for run in runs]
+    if process_num == 1 or len(work) == 1:
+        for item in work:
+            _convert(*item)
+    else:
+        with multiprocessing.get_context("spawn").Pool(min(process_num, len(work))) as pool:
+            pool.starmap(_convert, work)
+    return target
+
+
+def _folder_name(run: RunFolder, runs: Sequence[RunFolder]) -> str:
+    """`rank0`; where a rank was started more than once, `rank0-Nov22_13-26-22`."""
+    alone = sum(other.rank == run.rank for other in runs) == 1
+    return f"rank{run.rank}" if alone else f"rank{run.rank}-{run.path.name}"
+
+
+def _convert(run: RunFolder, target: Path, kinds: Sequence[str]) -> None:
+    for kind in kinds:
+        found = []
+        for path in run.path.glob(f"{kind}_*.csv"):
+            match = _FILE.fullmatch(path.name)
+            if match is not None and path.name == f"{kind}_{match[2]}-{match[3]}.csv":
+                found.append((int(match[2]), path))
+        if not found:
+            continue
+        events = EventFile(target / kind)
+        for _, path in sorted(found):
+            _add(path, events)
+        events.close()
+
+
+def _add(path: Path, events: EventFile) -> None:
+    """Every number of one file; a last line without an end, of a run that was killed, is passed over."""
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = csv.reader(line for line in file if line.endswith("\n"))
+        header = next(lines, [])
+        if "name" not in header or "step" not in header:
+            raise ConfigError(f"{path}: is not a file of a monitored run (no columns name and step).")
+        ops = [(index, column) for index, column in enumerate(header) if column not in _NOT_NUMBERS]
+        stage, name, step = (header.index(column) for column in ("vpp_stage", "name", "step"))
+        micro = header.index("micro_step") if "micro_step" in header else None
+        for cells in lines:
+            if len(cells) != len(header):
+                continue
+            place = f"vp{cells[stage]}:{cells[name]}" + ("" if micro is None else f":micro{cells[micro]}")
+            for index, op in ops:
+                value = _number(cells[index])
+                if value is not None:
+                    events.scalar(f"{place}/{op}", value, int(cells[step]))
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,216 @@
+"""A tensor to the numbers that were asked for: on the host at once, on a device queued and fetched once a step.
+
+Host: numpy over blocks that stay in cache.  Measured on the gradients of a ResNet-50 (25.6 M float32, two cores):
+norm, min and max take 10 ms a step that way, as long as reading them from memory; `torch.linalg.vector_norm` and
+`torch._foreach_norm` take 5 ms on both cores for the norm alone and are wrong by up to 4e-5, since they add up
+float32 over the whole tensor.  So blocks are summed in float32 by BLAS and their sums in float64: 6e-8.
+
+Device: nothing waits.  Norms of all tensors of a batch are one `torch._foreach_norm`, the other numbers are queued
+tensor by tensor, and `settle` brings all of a step back in one transfer for each dtype.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..format.encode import sketch_text
+from ..record import deferred
+from ..record.statistics import Statistics, measure, real_contiguous, working_dtype
+from .rows import Number, Value
+
+_BLOCK = 1 << 15  # elements; 128 KiB of float32
+# Below this mean square the float32 squares have lost digits, and the tensor is read again the careful way.
+_LEAST_MEAN_SQUARE = 1e-30
+
+Floats = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(slots=True, eq=False)
+class Measured:
+    """One tensor's numbers, by op: on the host, or still on a device under `queued` and `sketched`.
+
+    `divisor` is the loss scale the values were under: `value` gives them without it.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    numbers: dict[str, Value] = field(default_factory=dict)
+    queued: dict[str, torch.Tensor] = field(default_factory=dict)
+    sketched: deferred.Launched | None = None
+    sketch: npt.NDArray[np.float32] | None = None
+    divisor: float = 1.0
+
+    def value(self, op: str) -> Value:
+        """What stands in the column `op`; None where there is no such number."""
+        if op == "shape":
+            return f"[{', '.join(map(str, self.shape))}]"
+        if op == "dtype":
+            return str(self.dtype)
+        if op == "sketch":
+            return None if self.sketch is None else _sketch_text(self.sketch, self.divisor)
+        found = self.numbers.get(op)
+        if op in ("norm", "min", "max", "mean") and isinstance(found, (int, float)) and self.divisor != 1.0:
+            return found / self.divisor
+        return found
+
+
+class Measurer:
+    """Measures the configured ops.  `ops` may hold anything; what is not a number of the contents is passed over."""
+
+    def __init__(self, ops: Sequence[str], eps: float) -> None:
+        self.ops = frozenset(ops)
+        self.eps = eps
+        self._summed = self.ops & {"norm", "min", "max", "mean", "nans"}
+
+    def measure(self, tensors: Sequence[torch.Tensor], *, divisor: float = 1.0) -> list[Measured]:
+        """The numbers of each tensor, in order; `divisor` is the loss scale that all of them are under."""
+        found: list[Measured] = []
+        on_device: list[tuple[Measured, torch.Tensor]] = []
+        for tensor in tensors:
+            local = local_values(tensor)
+            measured = Measured(tuple(tensor.shape), tensor.dtype, divisor=divisor)
+            found.append(measured)
+            if local.device.type == "cpu":
+                self._on_host(measured, local)
+            elif local.numel():
+                on_device.append((measured, local))
+        if on_device:
+            self._queue(on_device, divisor)
+        return found
+
+    @np.errstate(all="ignore")
+    def _on_host(self, measured: Measured, tensor: torch.Tensor) -> None:
+        source = real_contiguous(tensor)
+        if not source.numel():
+            return
+        if "sketch" in self.ops:
+            self._take(measured, measure(source))
+        elif self._summed:
+            lean = _lean(source, extremes=bool(self.ops & {"min", "max"}), mean="mean" in self.ops)
+            if lean is None:
+                self._take(measured, measure(source))
+            else:
+                measured.numbers.update(lean)
+        if "zeros" in self.ops:
+            limit = self.eps * measured.divisor
+            small = sum(int(np.count_nonzero(np.abs(block) < limit)) for block in _blocks(source))
+            measured.numbers["zeros"] = small / source.numel()
+        if "id" in self.ops and tensor.dim() == 0:
+            measured.numbers["id"] = tensor.item()
+
+    def _take(self, measured: Measured, found: Statistics) -> None:
+        measured.numbers.update(norm=found.norm, min=found.min, max=found.max, mean=found.mean, nans=found.nan)
+        measured.sketch = found.sketch if "sketch" in self.ops else None
+
+    def _queue(self, batch: Sequence[tuple[Measured, torch.Tensor]], divisor: float) -> None:
+        """Queue the kernels of one batch on a device; nothing here waits for it."""
+        floats = [_as_floats(tensor) for _, tensor in batch]
+        if "norm" in self.ops:
+            for (measured, _), norm in zip(batch, _norms(floats), strict=True):
+                measured.queued["norm"] = norm
+        for (measured, tensor), values in zip(batch, floats, strict=True):
+            queued = measured.queued
+            if self.ops & {"min", "max"}:
+                queued["min"], queued["max"] = torch.aminmax(values)
+            if "mean" in self.ops:
+                queued["mean"] = values.mean()
+            if "nans" in self.ops:
+                queued["nans"] = torch.isnan(values).sum(dtype=torch.float32)
+            if "zeros" in self.ops:
+                queued["zeros"] = (values.abs() < self.eps * divisor).sum(dtype=torch.float32) / values.numel()
+            if "id" in self.ops and tensor.dim() == 0:
+                queued["id"] = values
+            if "sketch" in self.ops:
+                measured.sketched = deferred.launch(tensor)
+
+
+def settle(measured: Sequence[Measured]) -> None:
+    """Bring what is still on a device to the host, in one transfer for each device and dtype.  This waits."""
+    alike: dict[tuple[torch.device, torch.dtype], list[tuple[Measured, str]]] = {}
+    for item in measured:
+        for op, number in item.queued.items():
+            alike.setdefault((number.device, number.dtype), []).append((item, op))
+    for places in alike.values():
+        numbers = torch.stack([item.queued[op] for item, op in places]).cpu().tolist()
+        for (item, op), number in zip(places, numbers, strict=True):
+            item.numbers[op] = _whole(number) if op == "nans" or not item.dtype.is_floating_point else number
+    waiting = [item for item in measured if item.sketched is not None]
+    for item, found in zip(waiting, deferred.fetch([item.sketched for item in waiting]), strict=True):
+        item.sketch, item.sketched = found.sketch, None
+    for item in measured:
+        item.queued.clear()
+
+
+def local_values(tensor: torch.Tensor) -> torch.Tensor:
+    """What this rank holds: the local part of a DTensor, the values of a sparse tensor, else the tensor itself."""
+    found = tensor.detach()
+    if hasattr(found, "to_local"):
+        found = found.to_local()
+    return found.coalesce().values() if found.layout is torch.sparse_coo else found
+
+
+def _lean(source: torch.Tensor, *, extremes: bool, mean: bool) -> dict[str, Value] | None:
+    """norm, nans, and where asked for extremes and mean of a contiguous float tensor; None where it is not clean."""
+    if source.dtype is not torch.float32:
+        return None
+    values = source.numpy().reshape(-1)
+    count, squares, total, high, low = values.shape[0], 0.0, 0.0, -math.inf, math.inf
+    for start in range(0, count, _BLOCK):
+        block = values[start : start + _BLOCK]
+        squares += float(block.dot(block))
+        if extremes:
+            high, low = max(high, float(block.max())), min(low, float(block.min()))
+        if mean:
+            total += float(np.add.reduce(block))
+    is_clean = _LEAST_MEAN_SQUARE * count <= squares < math.inf  # a NaN makes neither true
+    if not is_clean and (squares != 0.0 or values.any()):
+        return None
+    found: dict[str, Value] = {"norm": math.sqrt(squares), "nans": 0}
+    if extremes:
+        found.update(min=low, max=high)
+    if mean:
+        found["mean"] = total / count
+    return found
+
+
+def _blocks(source: torch.Tensor) -> Iterator[Floats]:
+    """The elements of a contiguous host tensor in a float dtype of numpy's, block by block."""
+    flat = source.view(-1)
+    dtype = working_dtype(source.dtype)
+    for start in range(0, flat.shape[0], _BLOCK):
+        yield flat[start : start + _BLOCK].to(dtype).numpy()
+
+
+def _as_floats(tensor: torch.Tensor) -> torch.Tensor:
+    """On a device: real, and in float32 unless it is float64."""
+    real = torch.view_as_real(tensor.resolve_conj()) if tensor.dtype.is_complex else tensor
+    return real if real.dtype in (torch.float32, torch.float64) else real.to(torch.float32)
+
+
+def _norms(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Euclidean norms of floats of one or more dtypes, each dtype as one batch."""
+    found: list[torch.Tensor | None] = [None] * len(tensors)
+    alike: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+    for index, tensor in enumerate(tensors):
+        alike.setdefault((tensor.device, tensor.dtype), []).append(index)
+    for indices in alike.values():
+        norms = torch._foreach_norm([tensors[index] for index in indices])
+        for index, norm in zip(indices, norms, strict=True):
+            found[index] = norm
+    return [norm for norm in found if norm is not None]
+
+
+def _whole(number: float) -> Number:
+    return int(number) if math.isfinite(number) and number == int(number) else number
+
+
+def _sketch_text(sketch: npt.NDArray[np.float32], divisor: float) -> str:
+    scaled = sketch if divisor == 1.0 else (sketch / np.float32(divisor)).astype(np.float32)
+    return sketch_text(scaled.astype("<f4").tobytes())

@@ -1,0 +1,256 @@
+"""`TrainerMon`: a monitored run driven from inside its script, under the names that msprobe's users know."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from .. import device
+from ..format.errors import AccError, ConfigError
+from ..intercept.patching import Patches
+from . import discovery
+from .alerts import Place
+from .config import MonitorConfig, load_config, read_config
+from .output import write_json
+from .rows import ACTV, ACTV_GRAD, GRAD_REDUCED, GRAD_UNREDUCED
+from .run import Numbers, Run, is_dynamic, say
+from .scope import Groups
+
+
+class TrainerMon:
+    """Watch a training run from inside its script.
+
+        monitor = TrainerMon("monitor_config.json", params_have_main_grad=False)
+        monitor.set_monitor(model, grad_acc_steps=4, optimizer=optimizer)
+
+    `process_group` is that of the pipeline; with `params_have_main_grad` a gradient is taken from `main_grad` where a
+    parameter has one (Megatron), else from `grad`.  Raises ConfigError.
+    """
+
+    def __init__(
+        self,
+        config_file_path: str | os.PathLike[str],
+        process_group: Any = None,
+        params_have_main_grad: bool = True,
+        opt_ty: str | None = None,
+    ) -> None:
+        if discovery.is_running():
+            raise ConfigError(
+                "a monitored run is on already in this process. Run a script that makes a TrainerMon with python "
+                "itself, not with acc monitor."
+            )
+        self.config_file_path = os.fspath(config_file_path)
+        self.config = load_config(self.config_file_path)
+        for sentence in self.config.ignored:
+            say(f"note: {sentence}")
+        self._place = _place(process_group)
+        self._prefers_main_grad = params_have_main_grad
+        self._run: Run | None = None
+        self._models: Sequence[torch.nn.Module] = ()
+        self._groups = Groups()
+        self._optimizer: Any = None
+        self._handles: list[Any] = []
+        self._patches = Patches()
+        self._read_at: float | None = None
+
+    def set_monitor(
+        self,
+        model: torch.nn.Module | Sequence[torch.nn.Module],
+        grad_acc_steps: int = 1,
+        optimizer: Any = None,
+        dp_group: Any = None,
+        tp_group: Any = None,
+        start_iteration: int = 0,
+    ) -> None:
+        """Watch `model`, or the chunks of one, from the next step on.
+
+        `grad_acc_steps` micro batches make a step; `start_iteration` is the number of the first.  msprobe's newer
+        order, with the optimizer before the number of micro batches, is understood.  Raises ConfigError for
+        arguments that cannot be, OutputError where the folder cannot be made.
+        """
+        if hasattr(grad_acc_steps, "step"):
+            grad_acc_steps, optimizer = (1 if optimizer is None else optimizer), grad_acc_steps
+        if not callable(getattr(optimizer, "step", None)):
+            raise ConfigError("set_monitor: expected an optimizer, found " + _kind(optimizer) + ".")
+        _check_number("grad_acc_steps", grad_acc_steps, least=1)
+        _check_number("start_iteration", start_iteration, least=0)
+        models = [model] if isinstance(model, torch.nn.Module) else list(model)
+        if not models or not all(isinstance(each, torch.nn.Module) for each in models):
+            raise ConfigError("set_monitor: expected a torch.nn.Module or a list of them, found " + _kind(model) + ".")
+        self.close()
+        self._models, self._groups, self._optimizer = models, Groups(dp_group, tp_group), optimizer
+        self._run = self._make_run(self.config, grad_acc_steps, start_iteration)
+        if not is_dynamic():
+            self._run.watch(models, self._groups)
+        self._follow(optimizer)
+
+    def generate_wgrad_metrics(self) -> tuple[Numbers, Numbers]:
+        """(reduced, unreduced) statistics of the gradients of the present step, by tag and op.
+
+        Before the present step has any, those of the last one with "format": "api", else empty.
+        """
+        reduced, unreduced = self._numbers(GRAD_REDUCED, GRAD_UNREDUCED)
+        return reduced, unreduced
+
+    def generate_xy_metrics(self) -> tuple[Numbers, Numbers]:
+        """(activations, their gradients), likewise."""
+        activations, gradients = self._numbers(ACTV, ACTV_GRAD)
+        return activations, gradients
+
+    def close(self) -> None:
+        """Stop watching: every hook is off, the files are closed."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self._patches.restore()
+        if self._run is not None:
+            self._run.close()
+
+    # ---- what msprobe's older users call
+
+    def monitor_gnorm_with_ad(
+        self,
+        model: torch.nn.Module | Sequence[torch.nn.Module],
+        grad_acc_steps: int = 1,
+        optimizer: Any = None,
+        tp_group: Any = None,
+        dp_group: Any = None,
+        start_iteration: int = 0,
+    ) -> None:
+        """`set_monitor` under its old name."""
+        chosen = self._optimizer if optimizer is None else optimizer
+        self.set_monitor(model, grad_acc_steps, chosen, dp_group, tp_group, start_iteration)
+
+    def set_wrapped_optimizer(self, optimizer: Any) -> None:
+        """The optimizer for `monitor_gnorm_with_ad`."""
+        self._optimizer = optimizer
+
+    # ---- steps
+
+    def _make_run(self, config: MonitorConfig, grad_acc_steps: int | None, first_step: int) -> Run:
+        run = Run(
+            config,
+            grad_acc_steps=grad_acc_steps,
+            prefers_main_grad=self._prefers_main_grad,
+            place=self._place,
+            first_step=first_step,
+            on_skipped=self._finished,
+        )
+        run.optimizers = [self._optimizer]
+        return run
+
+    def _follow(self, optimizer: Any) -> None:
+        """Be told of every step; a wrapper that is no torch optimizer has its `step` replaced."""
+        if isinstance(optimizer, torch.optim.Optimizer):
+            self._handles = [
+                optimizer.register_step_pre_hook(lambda *_: self._before()),
+                optimizer.register_step_post_hook(lambda *_: self._after()),
+            ]
+        else:
+            self._patches.replace(optimizer, "step", self._around(optimizer.step))
+
+    def _around(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*args: Any, **kwargs: Any) -> Any:
+            self._before()
+            result = original(*args, **kwargs)
+            self._after()
+            return result
+
+        return step
+
+    def _before(self) -> None:
+        if self._run is not None:
+            self._run.before_optimizer(self._optimizer)
+
+    def _after(self) -> None:
+        if self._run is not None:
+            self._run.after_optimizer(self._optimizer)
+            self._finished(self._optimizer)
+
+    def _finished(self, _: Any) -> None:
+        run = self._run
+        if run is None:
+            return
+        was_attached = run.is_attached
+        run.finish_step()
+        if is_dynamic():
+            if was_attached and not run.is_attached:
+                self._switch_off()
+            self._look_for_changes(run)
+
+    # ---- switching while the run goes on
+
+    def _look_for_changes(self, run: Run) -> None:
+        """Start anew, in a folder of its own, where the file has changed and says "dynamic_on": true."""
+        path = Path(self.config_file_path)
+        try:
+            changed_at = path.stat().st_mtime
+            if changed_at == self._read_at:
+                return
+            self._read_at = changed_at
+            config = load_config(path)
+        except (AccError, OSError) as error:
+            say(f"note: {error} The settings stay as they were.")
+            return
+        if not config.dynamic_on:
+            return
+        run.close()
+        say(f"settings read anew: step {run.step} is the first under them")
+        fresh = self._make_run(msgspec.structs.replace(config, start_step=run.step), run.grad_acc_steps, run.step)
+        try:
+            fresh.watch(self._models, self._groups)
+        except AccError as error:
+            say(f"error: {error} Nothing is recorded.")
+        self._run, self.config = fresh, config
+
+    def _switch_off(self) -> None:
+        """All of `collect_times` are done: say so in the file, so that the user can switch on again."""
+        path = Path(self.config_file_path)
+        try:
+            content = load_config(path).plain
+            if content.get("dynamic_on"):
+                write_json(path, {**content, "dynamic_on": False}, indent=2)
+            self._read_at = path.stat().st_mtime
+        except (AccError, OSError) as error:
+            say(f"note: {error} 'dynamic_on' was not switched off.")
+
+    def _numbers(self, *kinds: Any) -> list[Numbers]:
+        return [{} for _ in kinds] if self._run is None else self._run.numbers(*kinds)
+
+    @property
+    def ops(self) -> list[str]:
+        return list(self.config.ops)
+
+    @ops.setter
+    def ops(self, value: Sequence[str]) -> None:
+        """Other statistics from the next step on, in a folder of their own.  Raises ConfigError."""
+        self.config = read_config({**self.config.plain, "ops": list(value)}, source="ops")
+        run = self._run
+        if run is not None and run.is_attached:
+            run.close()
+            self._run = self._make_run(self.config, run.grad_acc_steps, run.step)
+            self._run.watch(self._models, self._groups)
+
+
+def _place(process_group: Any) -> Place:
+    rank = device.current_rank() or 0
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return Place(rank=rank)
+    group: Any = process_group if isinstance(process_group, distributed.ProcessGroup) else distributed.group.WORLD
+    mates = tuple(distributed.get_process_group_ranks(group))
+    return Place(rank=rank, pp_stage=distributed.get_group_rank(group, rank), group_mates=mates)
+
+
+def _check_number(name: str, value: object, *, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"set_monitor: {name}: expected a whole number of at least {least}, found {value!r}.")
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
