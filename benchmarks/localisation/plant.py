@@ -1,0 +1,120 @@
+"""Puts wrong kernels behind torch's operators, in the process that is about to record."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from benchmarks.localisation import edits, formulas  # noqa: F401 (they register their changes)
+from benchmarks.localisation.launches import Launch, bytes_of, find_change, floats, view
+from benchmarks.localisation.rows import Kernel
+
+if TYPE_CHECKING:
+    from benchmarks.localisation.truth import Tracer
+
+COLLECTIVE = "c10d::allreduce_"
+_current_node: Callable[[], Any] = torch._C._current_autograd_node  # type: ignore[attr-defined]
+_libraries: list[torch.library.Library] = []
+
+
+def install(kernels: tuple[Kernel, ...], tracer: Tracer, *, rank: int = 0) -> None:
+    """Override the kernels, for as long as the process lives; `tracer` is told each time that one fires.
+
+    Raises KeyError for an unknown change, RuntimeError for an unknown operator.
+    """
+    for kernel in kernels:
+        if kernel.rank not in (None, rank):
+            continue
+        namespace, _, name = kernel.operator.partition("::")
+        genuine = torch.library.get_kernel(kernel.operator, "CPU")
+        library = torch.library.Library(namespace, "IMPL")
+        make = _collective if kernel.operator == COLLECTIVE else _wrong
+        library.impl(name, make(kernel, genuine, tracer), "CPU", with_keyset=True)
+        _libraries.append(library)
+
+
+def _wrong(kernel: Kernel, genuine: Any, tracer: Tracer) -> Callable[..., Any]:
+    change, numbers = find_change(kernel.change), itertools.count()
+    memory: dict[str, Any] = {}
+
+    def run(keyset: Any, *arguments: Any, **keywords: Any) -> Any:
+        def original(*args: Any, **rest: Any) -> Any:
+            return genuine.call_boxed(keyset, *args, **rest)
+
+        if kernel.within and not _runs_within(kernel.within):
+            return original(*arguments, **keywords)
+        number = next(numbers)
+        is_due = kernel.calls is None or number in kernel.calls
+        with torch._C.DisableTorchFunction():
+            launch = Launch(original, arguments, keywords, number, memory)
+            if not is_due and kernel.change not in _REMEMBER:
+                return original(*arguments, **keywords)
+            result = change(launch, kernel.value)
+            effect = launch.effect(result)
+            if not is_due and launch.wanted is not None:  # it only remembers this time
+                for tensor, wanted in zip(floats(result), launch.wanted, strict=True):
+                    view(tensor)[...] = wanted
+            elif effect != 0 or launch.overwritten:
+                _tell(tracer, kernel, launch, result, effect)
+            return result
+
+    return run
+
+
+_REMEMBER = ("stale", "stale_tail")
+
+
+def _tell(tracer: Tracer, kernel: Kernel, launch: Launch, result: Any, effect: float | None) -> None:
+    tracer.fired(kernel.operator, effect, overwrote=bool(launch.overwritten))
+    for tensor in launch.overwritten:
+        tracer.await_reader(kernel.operator, tensor, bytes_of(tensor))
+    if not tracer.is_inside():
+        written = list(floats(result)) or list(floats(launch.arguments))
+        for tensor in written:
+            tracer.await_reader(kernel.operator, tensor, None)
+
+
+def _runs_within(name: str) -> bool:
+    node = _current_node()
+    return node is not None and name in node.name()
+
+
+def _collective(kernel: Kernel, genuine: Any, tracer: Tracer) -> Callable[..., Any]:
+    """An allreduce whose result is edited on this rank once it has arrived."""
+    numbers, inner = itertools.count(), []
+
+    def run(keyset: Any, tensors: Any, *rest: Any, **keywords: Any) -> Any:
+        if inner:
+            inner[-1] = genuine.call_boxed(keyset, tensors, *rest, **keywords)
+            return inner[-1]
+        number = next(numbers)
+        if kernel.calls is not None and number not in kernel.calls:
+            return genuine.call_boxed(keyset, tensors, *rest, **keywords)
+        with torch._C.DisableTorchFunction(), _one_deeper(inner):
+            # The work handle of the dispatcher cannot be waited for; the process group's own can.
+            torch.distributed.distributed_c10d._get_default_group().allreduce(list(tensors)).wait()
+            result = inner[-1]
+            for tensor in tensors:
+                array = view(tensor)
+                launch = Launch(lambda wrote=tensor: wrote, (), {}, number)
+                launch.genuine()
+                array *= array.dtype.type(kernel.value)
+                tracer.fired(kernel.operator, launch.effect(tensor))
+                if not tracer.is_inside():
+                    tracer.await_reader(kernel.operator, tensor, None)
+        return result
+
+    return run
+
+
+@contextmanager
+def _one_deeper(inner: list[Any]) -> Iterator[None]:
+    inner.append(None)
+    try:
+        yield
+    finally:
+        inner.pop()

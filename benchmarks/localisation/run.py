@@ -1,0 +1,66 @@
+"""Does the advisor name the operator that is wrong?  Planted faults, and healthy pairs that must stay silent.
+
+    python benchmarks/localisation/run.py                        everything, statistics, tensors and checksums
+    python benchmarks/localisation/run.py --only gelu --tasks statistics --levels L1
+    python benchmarks/localisation/run.py --recompare            judge the kept dumps again: for work on the judge
+
+Dumps and verdicts are kept below --out, and what is there already is not made again unless the code that makes it has
+changed.  Exits with 1 where a fault is not named first or a healthy pair is accused, with 2 where a case is no test:
+its fault did not fire, or a run failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+if __name__ == "__main__":
+    sys.path[0] = str(ROOT)
+
+from benchmarks.localisation import running, tables  # noqa: E402
+from benchmarks.localisation.faults import FAULTS  # noqa: E402
+from benchmarks.localisation.healthy import HEALTHY  # noqa: E402
+from benchmarks.localisation.rows import LEVELS, TASKS, Case  # noqa: E402
+
+
+def chosen(pattern: str) -> list[Case]:
+    """The cases whose name, model or group matches.  Raises re.error."""
+    wanted = re.compile(pattern)
+    return [c for c in (*FAULTS, *HEALTHY) if any(wanted.search(text) for text in (c.name, c.model, c.group))]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", metavar="PATTERN", help="cases whose name, model or group matches")
+    parser.add_argument("--tasks", default=",".join(TASKS), help="some of statistics,tensor,md5")
+    parser.add_argument("--levels", default=",".join(LEVELS), help="some of L1,mix")
+    parser.add_argument("--out", type=Path, default=ROOT / ".localisation", help="where dumps and verdicts are kept")
+    parser.add_argument("--recompare", action="store_true", help="keep the dumps, run acc compare on all of them again")
+    parser.add_argument("--workers", type=int, default=2, help="processes at a time")
+    parser.add_argument("--failures", type=Path, help="write the list of failures here too")
+    options = parser.parse_args(arguments)
+    tasks = [task for task in TASKS if task in options.tasks.split(",")]
+    levels = [level for level in LEVELS if level in options.levels.split(",")]
+    cases = chosen(options.only)
+    if not (tasks and levels and cases):
+        parser.error("no case, task or level is left")
+    todo = running.works(options.out.absolute(), cases, tasks, levels)
+    problems = running.record_all(todo, workers=options.workers, keep=options.recompare)
+    running.compare_all(todo, problems, workers=options.workers, again=options.recompare)
+    outcomes = [running.outcome(work, problems) for work in todo]
+    failures = tables.failures(outcomes)
+    for path in filter(None, (options.out / "failures.txt", options.failures)):
+        path.write_text(failures, encoding="utf-8")
+    print(failures)
+    print(tables.scores(outcomes))
+    if any(each.unsound for each in outcomes):
+        return 2
+    return 0 if all(each.is_first for each in outcomes) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
