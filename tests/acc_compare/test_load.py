@@ -80,7 +80,12 @@ def dump(**header: Any) -> Dump:
 
 @pytest.mark.parametrize(
     ("header", "mode"),
-    [({}, "statistics"), ({"sketch": 2}, "statistics"), ({"summary_mode": "md5", "hash": "md5"}, "md5"), ({"task": "tensor"}, "tensor")],
+    [
+        ({}, "statistics"),
+        ({"sketch": 2}, "statistics"),
+        ({"summary_mode": "md5", "hash": "md5"}, "md5"),
+        ({"task": "tensor"}, "tensor"),
+    ],
 )
 def test_the_mode_of_two_alike(header: dict[str, Any], mode: str) -> None:
     assert mode_of(dump(**header), dump(**header)) == mode
