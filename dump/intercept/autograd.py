@@ -20,6 +20,7 @@ from torch.autograd.graph import Node
 
 AccumulateGrad: Any = torch._C._functions.AccumulateGrad  # type: ignore[attr-defined]
 _next_sequence_number = torch._C._autograd._get_sequence_nr
+_at_the_end_of_backward: Any = torch.autograd.Variable._execution_engine.queue_callback
 
 Edge: TypeAlias = "tuple[Node, int]"
 Gradients: TypeAlias = "Sequence[torch.Tensor | None]"
@@ -111,7 +112,7 @@ class Pending:
     recorded.
     """
 
-    __slots__ = ("_done", "_expected", "_read", "_sums", "_take", "_waiting", "_written")
+    __slots__ = ("_done", "_expected", "_queued", "_read", "_sums", "_take", "_waiting", "_written")
 
     def __init__(
         self,
@@ -127,6 +128,7 @@ class Pending:
             for _, index in places:
                 self._expected[index] += 1
         self._sums: dict[int, torch.Tensor] = {}
+        self._queued = False
         self._waiting = len(border.inputs.keys() | border.outputs.keys())
         self._take = take
         self._done: Callable[[list[Any], list[Any]], None] | None = done
@@ -161,9 +163,15 @@ class Pending:
         else:
             self._written[index] = self._take(f"output.{index}", gradient)
 
+    def finish_with_backward(self, run: Run) -> None:
+        """Some nodes of the call may not run, as where only one of its outputs was used: then the end of this backward
+        pass ends its record, before anything else reads what it wrote."""
+        if self._waiting and not self._queued:
+            self._queued = True
+            _at_the_end_of_backward(lambda: run(self.finish))
+
     def finish(self) -> None:
-        """Hand the record over with what has come, if anything has; at the step's end for those that stay
-        incomplete."""
+        """Hand the record over with what has come, if anything has."""
         done, self._done = self._done, None
         for index, gradient in self._sums.items():
             self._written[index] = self._take(f"output.{index}", gradient)
@@ -182,6 +190,10 @@ def attach(border: Border, pending: Pending, run: Run) -> None:
 
 def _hook(pending: Pending, read_at: Places, written_at: Places, run: Run) -> Callable[[Gradients, Gradients], None]:
     def after_node(grad_inputs: Gradients, grad_outputs: Gradients) -> None:
-        run(lambda: pending.saw(grad_outputs, read_at, grad_inputs, written_at))
+        def note() -> None:
+            pending.saw(grad_outputs, read_at, grad_inputs, written_at)
+            pending.finish_with_backward(run)
+
+        run(note)
 
     return after_node

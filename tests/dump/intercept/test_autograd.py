@@ -243,3 +243,16 @@ def test_a_graph_is_freed_as_soon_as_it_is_without_us(record: Any) -> None:
             gc.enable()
 
     record(step)
+
+
+def test_a_call_of_which_only_a_part_runs_backward_stands_before_what_follows_the_backward_pass(record: Any) -> None:
+    lstm = torch.nn.LSTM(3, 4, num_layers=2, batch_first=True)
+    x = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(3))
+
+    def step() -> None:
+        output, _ = lstm(x)  # the states go unused
+        output.sum().backward()
+        torch.mul(lstm.weight_hh_l0.grad, 0.5)
+
+    names = list(record(step).calls)
+    assert names.index("VF.lstm.0.backward") < names.index("Torch.mul.0.forward")
