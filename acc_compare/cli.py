@@ -17,6 +17,7 @@ from dump import cli as dump_cli
 
 if TYPE_CHECKING:
     from .comparison import Comparison, Progress
+    from .report.messages import Lang
     from .report.outputs import ReportPaths
 
 
@@ -48,6 +49,7 @@ Examples:
   acc compare npu_dump/step0 gpu_dump/step0 -o results
   acc compare npu_dump gpu_dump --floor gpu_dump_again     a second bench run shows what is normal
   acc compare npu_dump gpu_dump --format xlsx,csv
+  acc compare npu_dump gpu_dump --lang zh                  the advisor in Chinese
 """
 
 
@@ -60,21 +62,24 @@ def compare(
         typer.Option(metavar="BENCH2", help="A second bench run: its distance from the first is normal."),
     ] = None,
     formats: Annotated[str, typer.Option("--format", help="Tables to write: xlsx, csv, parquet.")] = "xlsx",
+    lang: Annotated[str, typer.Option(help="Language of the advisor's text: en, zh.")] = "en",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print the verdict's line only.")] = False,
 ) -> None:
     from .comparison import compare as compare_dumps
-    from .report.advisor import advisor_text
+    from .report.advisor import advisor_text, known_language
+    from .report.saying import in_language
 
+    language = known_language(lang)
     chosen = _chosen(formats)
     with _Bars() as progress:
         comparison = compare_dumps(npu, bench, floor=floor, progress=progress)
     _refuse_empty(comparison)
-    paths = comparison.write(out, formats=chosen)
+    paths = comparison.write(out, formats=chosen, lang=language)
     if quiet:
-        print(comparison.overall.summary)
+        print(in_language(comparison.overall.summary, language))
     else:
-        print(advisor_text(comparison.overall))
-        _tell_files(paths)
+        print(advisor_text(comparison.overall, lang=language))
+        _tell_files(paths, language)
     raise typer.Exit(Exit.suspect if comparison.suspects else Exit.nothing_suspect)
 
 
@@ -101,8 +106,10 @@ def _refuse_empty(comparison: Comparison) -> None:
         )
 
 
-def _tell_files(paths: ReportPaths) -> None:
-    print("Written:")
+def _tell_files(paths: ReportPaths, lang: Lang) -> None:
+    from .report.saying import in_language, say
+
+    print(in_language(say("written"), lang))
     for path in (*paths.tables, paths.advisor_text, paths.advisor_json):
         print(f"  {path}")
 

@@ -54,14 +54,24 @@ class Comparison:
         return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
     def write(
-        self, out_dir: Path | str, *, timestamp: str | None = None, formats: Sequence[str] = ("xlsx",)
+        self,
+        out_dir: Path | str,
+        *,
+        timestamp: str | None = None,
+        formats: Sequence[str] = ("xlsx",),
+        lang: str = "en",
     ) -> ReportPaths:
-        """Write workbook and advisor below `out_dir`/accuracy_compare.  Raises OutputError, ConfigError."""
+        """Write workbook and advisor below `out_dir`/accuracy_compare, the advisor's text in `lang` ("en", "zh").
+
+        Raises OutputError, ConfigError.
+        """
         stamp = timestamp or datetime.now().strftime("%Y%m%d%H%M%S")
         with without_collecting():
             if len(self.findings) == 1:
-                return write_reports(self.overall, Path(out_dir), timestamp=stamp, formats=formats)
-            return write_many_reports(self.findings, self.overall, Path(out_dir), timestamp=stamp, formats=formats)
+                return write_reports(self.overall, Path(out_dir), timestamp=stamp, formats=formats, lang=lang)
+            return write_many_reports(
+                self.findings, self.overall, Path(out_dir), timestamp=stamp, formats=formats, lang=lang
+            )
 
 
 def compare(

@@ -15,7 +15,6 @@ from acc_compare.report.saying import in_language, listed, say
 from acc_compare.report.wording import (
     HAPPENED,
     KIND,
-    KINDS,
     MEASURED,
     MODES,
     NEXT,
@@ -24,6 +23,7 @@ from acc_compare.report.wording import (
     WHERE,
     count,
     facts,
+    meaning_of,
     quantity,
     some,
     summary_of,
@@ -124,7 +124,7 @@ class _Page:
         return [*lines, *found]
 
     def suspect(self, suspect: Suspect, number: int, *, briefly: bool) -> list[str]:
-        lines = wrap(self._in(say("headed", number=number, name=suspect.name, kind=KINDS[suspect.kind])), indent=3)
+        lines = wrap(self._in(say("headed", number=number, name=suspect.name, kind=meaning_of(suspect))), indent=3)
         lines[0] = lines[0].lstrip()
         for label, texts in facts(suspect):
             if label == KIND or (briefly and label not in _SHORT) or (label == MEASURED and _told(suspect)):
@@ -169,7 +169,13 @@ class _Page:
 
     def _unmatched(self, coverage: Coverage) -> list[str]:
         npu, bench = count(coverage.unmatched_npu, "call"), count(coverage.unmatched_bench, "call")
-        texts: list[str] = [say("lone", npu=npu, bench=bench)]
+        if not coverage.unmatched_bench:
+            lone = say("lone.npu", npu=npu)
+        elif not coverage.unmatched_npu:
+            lone = say("lone.bench", bench=bench)
+        else:
+            lone = say("lone", npu=npu, bench=bench)
+        texts: list[str] = [lone]
         groups: dict[str, list[str]] = {}
         for call, reason in coverage.reasons:
             groups.setdefault(reason, []).append(call)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from acc_compare.model import Finding
-from acc_compare.report.advisor import advisor_json, advisor_text
+from acc_compare.report.advisor import advisor_json, advisor_text, known_language
 from acc_compare.report.placing import new_file
 from acc_compare.report.plain_tables import require_pyarrow, write_csv, write_parquet
 from dump.format.errors import ConfigError
@@ -62,18 +62,21 @@ def write_reports(
     timestamp: str,
     formats: Sequence[str] = ("xlsx",),
     stem: str = "",
+    lang: str = "en",
 ) -> ReportPaths:
     """Write one finding's tables and advisor into `out_dir/accuracy_compare/`.
 
     The files are `compare_result_{timestamp}.*` and `advisor_{timestamp}.txt` and `.json`, with `stem` (such
     as `step0_rank1`) before the time where there is one.  Where any of them exists, all get `_1`, `_2`, ...
-    after it.
+    after it.  The advisor's text is in `lang`, everything else in English.
 
     Raises:
-        ConfigError: an unknown format, or one that needs a package that is not installed.
+        ConfigError: an unknown format or language, or one that needs a package that is not installed.
         OutputError: the folder cannot be written.
     """
-    return _write([(stem, finding)], finding, out_dir, timestamp=timestamp, formats=formats, advisor_stem=stem)
+    return _write(
+        [(stem, finding)], finding, out_dir, timestamp=timestamp, formats=formats, advisor_stem=stem, lang=lang
+    )
 
 
 def write_many_reports(
@@ -83,6 +86,7 @@ def write_many_reports(
     *,
     timestamp: str,
     formats: Sequence[str] = ("xlsx",),
+    lang: str = "en",
 ) -> ReportPaths:
     """Write the tables of each finding, named for its step and rank, and one advisor over all of them.
 
@@ -93,7 +97,7 @@ def write_many_reports(
     parts = [(stem_of(finding), finding) for finding in findings]
     if len({stem for stem, _ in parts}) < len(parts):
         raise ValueError("two findings of one step and rank would share a file")
-    return _write(parts, overall, out_dir, timestamp=timestamp, formats=formats, advisor_stem="")
+    return _write(parts, overall, out_dir, timestamp=timestamp, formats=formats, advisor_stem="", lang=lang)
 
 
 def stem_of(finding: Finding) -> str:
@@ -110,8 +114,9 @@ def _write(
     timestamp: str,
     formats: Sequence[str],
     advisor_stem: str,
+    lang: str,
 ) -> ReportPaths:
-    chosen = _chosen(formats)
+    chosen, language = _chosen(formats), known_language(lang)
     folder = out_dir / FOLDER
     bases = [_base("compare_result", stem, timestamp) for stem, _ in parts]
     advisor = _base("advisor", advisor_stem, timestamp)
@@ -122,7 +127,7 @@ def _write(
             path = folder / f"{base}{tail}{table_format.suffix}"
             if path not in tables:  # a workbook that overflowed has written its csv
                 tables.extend(table_format.write(finding, path))
-    text = _place(folder / f"{advisor}{tail}.txt", advisor_text(overall).encode("utf-8", "replace"))
+    text = _place(folder / f"{advisor}{tail}.txt", advisor_text(overall, lang=language).encode("utf-8", "replace"))
     document = _place(folder / f"{advisor}{tail}.json", advisor_json(overall))
     return ReportPaths(tuple(tables), text, document)
 

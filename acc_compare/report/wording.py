@@ -116,10 +116,17 @@ def where(suspect: Suspect) -> str:
     return listed([part for part in [place(suspect), *module] if part])
 
 
+def meaning_of(suspect: Suspect) -> str:
+    """What its kind means; of an operator that is accused for what it read, what that means."""
+    if suspect.kind == "operator" and suspect.tensor.partition(".")[0] in ("input", "parameters"):
+        return say("kind.before")
+    return KINDS[suspect.kind]
+
+
 def facts(suspect: Suspect) -> list[tuple[str, tuple[str, ...]]]:
     """All that is known of a suspect as (label, sentences), in the order a person asks; nothing empty."""
     table = [
-        (KIND, (say("kind.named", kind=suspect.kind, meaning=KINDS[suspect.kind]),)),
+        (KIND, (say("kind.named", kind=suspect.kind, meaning=meaning_of(suspect)),)),
         (WHERE, (where(suspect),)),
         (SOURCE, (own_line(suspect.stack),)),
         (HAPPENED, (suspect.message,)),

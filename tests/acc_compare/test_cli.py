@@ -235,3 +235,24 @@ def test_acc_dump_is_the_command_of_the_recorder() -> None:
     command = typer.main.get_command(make_app())
     assert sorted(command.commands) == ["compare", "dump", "monitor"]  # type: ignore[attr-defined]
     assert isinstance(command.commands["dump"], dump_cli.DumpCommand)  # type: ignore[attr-defined]
+
+
+def test_the_advisor_in_chinese(make: Any, tmp_path: Path, capsys: Any) -> None:
+    npu, bench = record(make, tmp_path / "n", off=1e-2), record(make, tmp_path / "b")
+    arguments = ["compare", str(npu), str(bench), "-o", str(tmp_path / "out"), "--lang", "zh"]
+    assert main(arguments) == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith("不一致：")
+    assert "\n已写入：\n" in printed
+    (text,) = (tmp_path / "out" / "accuracy_compare").glob("advisor_*.txt")
+    assert printed.startswith(text.read_text(encoding="utf-8"))
+    (document,) = (tmp_path / "out" / "accuracy_compare").glob("advisor_*.json")
+    assert "The runs differ." in document.read_text(encoding="utf-8")
+    assert main([*arguments, "--quiet"]) == 1
+    assert capsys.readouterr().out.startswith("两次运行不一致。")
+
+
+def test_a_language_that_there_is_not_is_refused_before_the_work(tmp_path: Path, capsys: Any) -> None:
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--lang", "fr"]) == 2
+    error = capsys.readouterr().err
+    assert error == "acc: error: --lang: no advisor in language 'fr'; known languages: en, zh\n"

@@ -185,7 +185,10 @@ def test_a_second_bench_run_is_the_floor(make: Any, tmp_path: Path, off: float, 
     npu, bench = pair(make, tmp_path, {"step0/rank0": {"off": off}})
     record(make, off=1e-3).write(tmp_path / "again" / "step0" / "rank0")
     assert compare(npu, bench).verdict == "different"
-    assert compare(npu, bench, floor=tmp_path / "again").verdict == verdict
+    found = compare(npu, bench, floor=tmp_path / "again")
+    assert found.verdict == verdict
+    assert set(found.to_frame()["Expected From"]) == {"measured floor", "arithmetic", "N/A"}
+    assert "measured floor" not in set(compare(npu, bench).to_frame()["Expected From"])
 
 
 def test_a_floor_that_is_missing_or_of_another_mode(make: Any, tmp_path: Path) -> None:

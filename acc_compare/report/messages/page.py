@@ -73,9 +73,11 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "传统的固定阈值仍标记了表中的 {rows}；那里的差异可由输入的不同与舍入解释",
     ),
     "lone": (
-        "{npu} of the NPU side and {bench} of the bench side have no counterpart",
-        "NPU 侧的 {npu}和标杆侧的 {bench}没有对应的调用",
+        "without a counterpart: {npu} of the NPU side, {bench} of the bench side",
+        "没有对应的调用：NPU 侧 {npu}，标杆侧 {bench}",
     ),
+    "lone.npu": ("without a counterpart: {npu} of the NPU side", "没有对应的调用：NPU 侧 {npu}"),
+    "lone.bench": ("without a counterpart: {bench} of the bench side", "没有对应的调用：标杆侧 {bench}"),
     "reason": ("{count}: {reason} ({names})", "{count}：{reason}（{names}）"),
     "reason.rest": ("{count} for other reasons; the table names them", "{count}出于其他原因，见表格"),
     "glossary": (

@@ -5,6 +5,10 @@ from __future__ import annotations
 MESSAGES: dict[str, tuple[str, str]] = {
     # What a kind of suspect means
     "kind.operator": ("what it read agrees, what it computed does not", "输入一致，计算结果不一致"),
+    "kind.before": (
+        "the difference is already in what it reads, and no recorded call made it",
+        "它读到的值已经不同，而差异并非出自任何被记录的调用",
+    ),
     "kind.nan_inf": ("NaN or Inf appears here first", "NaN 或 Inf 最先在这里出现"),
     "kind.optimizer": ("the gradients agree, the updated parameters do not", "梯度一致，更新后的参数不一致"),
     "kind.input": (
@@ -55,7 +59,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "everything it read is equal bit by bit, {tensor} is not",
         "输入逐位相同，{tensor} 却不同",
     ),
-    "happened.drew": ("its inputs {agree}, what it drew does not", "它的输入{agree}，取到的随机数却不同"),
+    "happened.drew": ("its inputs {agree}, the numbers it drew differ", "它的输入{agree}，取到的随机数却不同"),
     "happened.computed": (
         "its inputs {agree}, but {tensor} differs by {size} of its size: {times} times the {expected} that {source}",
         "它的输入{agree}，而 {tensor} 相差自身大小的 {size}：是{source}（{expected}）的 {times} 倍",
@@ -76,10 +80,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "happened.unseen": (
         "{tensor} differs by {size} when {call} reads it{before}: an operator that was not recorded{node} made the"
-        " difference in between",
-        "{call} 读取 {tensor} 时它相差 {size}{before}：差异出自其间一个未被记录的算子{node}",
+        " difference",
+        "{call} 读取 {tensor} 时它相差 {size}{before}：差异出自一个未被记录的算子{node}",
     ),
-    "happened.agreed_before": (" and agreed up to {call}", "，而直到 {call} 都一致"),
+    "happened.agreed_before": (", while all up to {call} agrees", "，而直到 {call} 都一致"),
     "happened.node": (" (autograd node {name})", "（自动微分节点 {name}）"),
     "happened.lowered": (
         "{operators} are all off by {looks}: one side computes products in a lower precision throughout",

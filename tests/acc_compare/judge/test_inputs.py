@@ -84,7 +84,7 @@ def test_an_operator_that_nobody_recorded(make: Any) -> None:
     assert suspects(finding) == [("operator", "Functional.relu.0.forward")]
     message = finding.suspects[0].message
     assert "(autograd node CatBackward)" in message
-    assert "agreed up to Functional.gelu.0.forward" in message
+    assert "while all up to Functional.gelu.0.forward agrees" in message
     assert make.judged(hidden(make, wrong=1e-5, noise=1e-6), hidden(make)).verdict == "same"
 
 

@@ -35,7 +35,7 @@ DIFFERENT: gelu is the most likely fault: in 4 calls, the first of them Function
                    bfloat16.
 
   Compared       1,243 calls and 3,960 tensors; statistics: max, min, mean, norm and a sketch
-  Not compared   3 calls of the NPU side and 1 call of the bench side have no counterpart
+  Not compared   without a counterpart: 3 calls of the NPU side, 1 call of the bench side
                  - 2 calls: the operator exists on NPU only (NPU.npu_fusion_attention.0.forward,
                    NPU.npu_fusion_attention.1.forward)
                  - 1 call: the bench makes one call fewer of this operator
@@ -123,6 +123,30 @@ def test_reasons_are_grouped_with_the_largest_group_first(build):
     assert "- 12 calls: common (b.0, b.1, b.2 and 9 more)" in text
     assert text.index("common") < text.index("rare")
     assert "- 8 calls for other reasons" in text
+
+
+@pytest.mark.parametrize(
+    ("npu", "bench", "text"),
+    [
+        (1, 0, "Not compared   without a counterpart: 1 call of the NPU side\n"),
+        (0, 2, "Not compared   without a counterpart: 2 calls of the bench side\n"),
+        (1, 2, "Not compared   without a counterpart: 1 call of the NPU side, 2 calls of the bench side\n"),
+    ],
+)
+def test_only_a_side_that_has_some_is_named(build, npu, bench, text):
+    assert text in advisor_text(build.finding(coverage=Coverage(5, 9, npu, bench)))
+
+
+@pytest.mark.parametrize(
+    ("tensor", "text"),
+    [
+        ("output.0", "what it read agrees, what it computed does not"),
+        ("input.0", "the difference is already in what it reads, and no recorded call made it"),
+    ],
+)
+def test_the_heading_says_which_side_of_the_call_is_wrong(build, tensor, text):
+    page = advisor_text(build.finding(suspects=(build.suspect(tensor=tensor),)))
+    assert text in " ".join(page.split())
 
 
 def test_control_characters_do_not_reach_the_terminal(build):
