@@ -98,13 +98,17 @@ _CLASSES: Mapping[OperatorClass, str] = {
 
 # Derivative jumps, or a choice among inputs: an input that moves by a rounding can change a whole element of the
 # gradient (or of the result, for the second table).
-_JUMPS_BACKWARD = frozenset(
+_THRESHOLDS_BACKWARD = frozenset(
     """
     relu relu_ relu6 hardtanh hardtanh_ threshold threshold_ clamp clamp_ clamp_min clamp_max clip leaky_relu
-    leaky_relu_ prelu rrelu hardswish hardsigmoid hardshrink softshrink abs max min amax amin maximum minimum
-    max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d
-    max_pool2d_with_indices sort topk l1_loss smooth_l1_loss huber_loss margin_ranking_loss triplet_margin_loss
-    sign elu selu celu where
+    leaky_relu_ prelu rrelu hardswish hardsigmoid hardshrink softshrink abs l1_loss smooth_l1_loss huber_loss
+    margin_ranking_loss triplet_margin_loss sign elu selu celu
+    """.split()
+)
+_CHOICES_BACKWARD = frozenset(
+    """
+    max min amax amin maximum minimum max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d
+    adaptive_max_pool3d max_pool2d_with_indices sort topk where
     """.split()
 )
 _JUMPS_FORWARD = frozenset(
@@ -183,7 +187,14 @@ def operator_class(api: str) -> OperatorClass:
 
 def jumps(api: str, *, backward: bool) -> bool:
     """Can a rounding of what this call reads change whole elements of what it writes?"""
-    return plain_api(api) in (_JUMPS_BACKWARD if backward else _JUMPS_FORWARD)
+    name = plain_api(api)
+    return name in _THRESHOLDS_BACKWARD or name in _CHOICES_BACKWARD if backward else name in _JUMPS_FORWARD
+
+
+def jumps_at_thresholds(api: str) -> bool:
+    """Does its gradient jump where an element crosses a fixed value, and nowhere else?  Other jumps come from ties
+    between elements, which may be exact on one side."""
+    return plain_api(api) in _THRESHOLDS_BACKWARD
 
 
 def draws(api: str) -> bool:

@@ -59,13 +59,15 @@ def judge_optimizer(call: MeasuredCall) -> OptimizerFault | None:
     """The fault of one optimizer step, None where its updates are explained.
 
     A wrong constant moves every parameter's update; one parameter alone may be chance.  So most of the updates that
-    can be judged must be off, or the settings themselves must differ.
+    can be judged must be off, or the settings themselves must differ.  Where they do, noise in the gradient is no
+    longer given the benefit of the doubt: another beta moves a second step by no more than uncertain signs may.
     """
-    updates = [update for update in _updates(call) if update.gradient_error < _UNCERTAIN]
+    settings = _differing_settings(call)
+    linear = bool(settings) or any(name in call.name.api for name in _LINEAR)
+    updates = [update for update in _updates(call, linear=linear) if update.gradient_error < _UNCERTAIN]
     if not updates:
         return None
     suspicious = [update for update in updates if update.relative > SUSPICIOUS * update.expected]
-    settings = _differing_settings(call)
     needed = 1 if settings else max(1, math.ceil(len(updates) / 2))
     if len(suspicious) < needed:
         return None
@@ -73,9 +75,8 @@ def judge_optimizer(call: MeasuredCall) -> OptimizerFault | None:
     return OptimizerFault(call, worst, len(suspicious), len(updates), settings)
 
 
-def _updates(call: MeasuredCall) -> list[Update]:
+def _updates(call: MeasuredCall, *, linear: bool) -> list[Update]:
     read = {argument.name: argument for argument in call.read}
-    linear = any(name in call.name.api for name in _LINEAR)
     found = []
     for argument in call.wrote:
         parameter = argument.name.removeprefix("output.0.")

@@ -15,6 +15,7 @@ from acc_compare.judge.arithmetic import (
     is_shaped_by_values,
     is_uninitialised,
     jumps,
+    jumps_at_thresholds,
     known_spelling,
     moves_memory_only,
     operator_class,
@@ -96,6 +97,7 @@ def test_known_spelling(flat: str, name: str | None) -> None:
         (is_shaped_by_values, "nonzero", "conv2d"),
         (lambda api: jumps(api, backward=True), "relu", "gelu"),
         (lambda api: jumps(api, backward=False), "argmax", "relu"),
+        (jumps_at_thresholds, "leaky_relu_", "max_pool2d"),
     ],
 )
 def test_tables_say_yes_and_no(ask, yes: str, no: str) -> None:  # type: ignore[no-untyped-def]

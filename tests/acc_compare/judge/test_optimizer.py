@@ -121,6 +121,16 @@ def test_one_gradient_that_is_noise_in_part_is_chance(make: Any, setting: dict[s
     assert (judged(npu, bench) is not None) is blamed
 
 
+@pytest.mark.parametrize(("settings", "blamed"), [({}, True), ({"lr": 0.1}, False)])
+def test_a_small_change_shows_beside_uncertain_gradients_where_settings_differ(
+    make: Any, settings: dict[str, Any], blamed: bool
+) -> None:
+    """The update is off by a thousandth, which Adam may make of gradients that are off by 1e-6."""
+    npu = recorded(make, adam, gradients=some(make, noise=1e-6), settings=settings, lr=0.1001)
+    bench = recorded(make, adam, gradients=some(make), settings=settings, lr=0.1)
+    assert (judged(npu, bench) is not None) is blamed
+
+
 def test_a_step_that_one_side_skipped(make: Any) -> None:
     gradients = some(make)
     moved, skipped = (recorded(make, sgd, gradients=gradients, lr=lr, settings={"lr": 1.0}) for lr in (0.1, 0.0))
