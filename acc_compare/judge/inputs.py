@@ -31,6 +31,10 @@ def judge_input(call: MeasuredCall, argument: MeasuredArgument, context: Context
     if lone:
         judged = Judged(argument, "input", Expected(noise, "seen before it"))
         return judged, Origin("structure", call, judged, seen.worst, True, seen.last_agreeing, producer=lone)
+    theirs = _other_maker(call, argument, producer, context) if argument.relative > UNSEEN * noise else ""
+    if producer is not None and theirs:
+        judged = Judged(argument, "input", Expected(noise, "seen before it"))
+        return judged, Origin("structure", call, judged, seen.worst, producer=producer.call, rewired=theirs)
     if producer is not None or (not context.npu.exact and call.is_backward):
         return Judged(argument, "propagated"), None
     if argument.npu.grad_fn is not None or call.is_backward:
@@ -111,3 +115,12 @@ def _lone_producer(call: MeasuredCall, argument: MeasuredArgument, producer: Pro
         return ""
     theirs = context.bench.producer(argument.bench, call.pair.bench.index)
     return theirs.call if theirs is not None and theirs.call not in context.answered else ""
+
+
+def _other_maker(call: MeasuredCall, argument: MeasuredArgument, producer: Producer | None, context: Context) -> str:
+    """The bench's call that made this input, where it does not answer to the NPU's: the same operators are wired in
+    another way.  "" where it does, or where a side does not say."""
+    if producer is None or call.pair.bench is None or not context.bench.exact:
+        return ""
+    theirs = context.bench.producer(argument.bench, call.pair.bench.index)
+    return theirs.call if theirs is not None and context.partner.get(producer.call) != theirs.call else ""

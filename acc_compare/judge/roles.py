@@ -46,7 +46,8 @@ class Judged:
 class Origin:
     """A call where error begins, at one of its tensors.  `before` names the last call that agreed, for an origin that
     was not seen itself; `grad_fn` its autograd node where known; `producer` a call whose result was overwritten;
-    `reshaped` says that shapes differ and not values."""
+    `reshaped` says that shapes differ and not values, `rewired` names the bench's
+    maker of an input that `producer` made on the NPU side."""
 
     kind: Kind
     call: MeasuredCall
@@ -59,6 +60,7 @@ class Origin:
     producer: str = ""
     overwritten_by: tuple[str, ...] = ()
     reshaped: bool = False
+    rewired: str = ""
 
 
 @dataclass(slots=True)

@@ -134,7 +134,7 @@ def _suspect(members: Sequence[Origin], reach: Reach, place: Place, *, closely: 
     others = () if first.kind == "input" else _others(members)
     shape, looks = _looks(first, place, closely=closely)
     base = Suspect(
-        name=first.producer if first.kind == "structure" else first.call.full_name,
+        name=first.producer if first.kind == "structure" and not first.rewired else first.call.full_name,
         kind=first.kind,
         step=place.step,
         rank=place.rank,

@@ -72,6 +72,14 @@ def _updated(origin: Origin, _: Place) -> Said:
 
 
 def _one_side(origin: Origin, _: Place) -> Said:
+    if origin.rewired:
+        return say(
+            "happened.rewired",
+            tensor=origin.judged.argument.name,
+            npu=origin.producer,
+            bench=origin.rewired,
+            size=_size(origin),
+        )
     return say("happened.one_side", producer=origin.producer, size=_size(origin), call=origin.call.full_name)
 
 

@@ -14,6 +14,7 @@ from ..report.wording import count
 from .calls import MeasuredCall
 from .classic import CallCells, judge_rows
 from .flow import Flow
+from .gradients import judge_gradients
 from .optimizer import is_optimizer, judge_optimizer
 from .origins import judged_calls, walk
 from .roles import Context, Judged, Origin, Previous, Walk
@@ -53,7 +54,10 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: str, set
     found = walk(chosen, context)
     if by_module:
         found.origins = _innermost(found)
-    faults = [fault for call in calls if is_optimizer(call) and (fault := judge_optimizer(call)) is not None]
+    optimizers = [call for call in calls if is_optimizer(call)]
+    if context.previous != "poisoned":
+        found.origins += judge_gradients(optimizers, chosen, (npu, bench), context)
+    faults = [fault for call in optimizers if (fault := judge_optimizer(call)) is not None]
     place = Place(npu, setting.step, setting.rank, mode, bench)
     suspects = suspects_of(found.origins, faults, chosen, place)
     rows = tuple(row for part in measured for row in _rows(part, mode, npu, found))

@@ -16,7 +16,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "数据或初始参数从一开始就不同",
     ),
     "kind.random": ("a random operator drew other numbers", "随机算子取到了不同的随机数"),
-    "kind.structure": ("calls are present on one side only", "只有一侧有这些调用"),
+    "kind.structure": ("the two runs do not make the same calls in the same order", "两侧的调用或其次序不同"),
     "kind.dtype": ("one side computes in a lower precision throughout", "有一侧始终以较低的精度计算"),
     # What happened
     "of_call": ("{tensor} of {call}", "{call} 的 {tensor}"),
@@ -46,6 +46,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "happened.one_side": (
         "{producer} ran on one side only, and what it made differs by {size} where {call} reads it",
         "{producer} 只在一侧运行，它的结果在被 {call} 读取时相差 {size}",
+    ),
+    "happened.rewired": (
+        "{tensor} comes from {npu} on the NPU side and from {bench} on the bench side, and differs by {size}",
+        "{tensor} 在 NPU 侧来自 {npu}，在标杆侧来自 {bench}，相差 {size}",
     ),
     "happened.nonfinite": (
         "{tensor} holds {kind} on the NPU side only, all that {operator} read is finite",
@@ -147,8 +151,8 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "换用优化器的普通实现试一试：foreach=False, fused=False",
     ),
     "advice.one_side": (
-        "find out why this call is made on one side only (a fused operator, a branch, a version)",
-        "查明为什么只有一侧有这个调用（融合算子、分支、版本）",
+        "find out why the calls differ here (a fused operator, a branch, a version)",
+        "查明这里的调用为什么不同（融合算子、分支、版本）",
     ),
     "advice.unseen": (
         "look at the lines of the model between {before} and {call}",

@@ -221,3 +221,32 @@ def test_an_input_that_differs_between_two_bench_runs_is_no_suspect(make: Any, f
     assert (finding.suspects == ()) is silent
     row = next(row for row in finding.rows if row.npu_name.endswith("input.0"))
     assert (row.expected_from == "measured floor") is silent
+
+
+def wired(make: Any, *, tanh_first: bool, noise: float = 0.0, mode: str = "statistics") -> Any:
+    """x -> tanh -> times three, or the other way round, and a sum of the result."""
+    one = make.Run(mode=mode)
+    x = make.off(make.normal(16, 16), noise)
+    one.call("Torch.abs.0.forward", [make.normal(16, 16)], [x])
+    if tanh_first:
+        one.call("Torch.tanh.0.forward", [x], [t := np.tanh(x)])
+        one.call("Torch.mul.0.forward", [t, 3.0], [y := 3 * t])
+    else:
+        one.call("Torch.mul.0.forward", [x, 3.0], [t := 3 * x])
+        one.call("Torch.tanh.0.forward", [t], [y := np.tanh(t)])
+    one.call("Torch.sum.0.forward", [y], [np.float32([y.sum()])])
+    return one
+
+
+@pytest.mark.parametrize("mode", ["statistics", "md5"])
+def test_the_same_calls_wired_in_another_way(make: Any, mode: str) -> None:
+    finding = make.judged(wired(make, tanh_first=False, mode=mode), wired(make, tanh_first=True, mode=mode))
+    assert suspects(finding)[0] == ("structure", "Torch.mul.0.forward")
+    assert "comes from Torch.abs.0.forward on the NPU side and from Torch.tanh.0.forward on the bench side" in (
+        finding.suspects[0].message
+    )
+
+
+def test_the_same_wiring_is_no_suspect_however_much_differs(make: Any) -> None:
+    finding = make.judged(wired(make, tanh_first=True, noise=0.1), wired(make, tanh_first=True))
+    assert suspects(finding) == [("operator", "Torch.abs.0.forward")]

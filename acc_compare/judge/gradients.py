@@ -1,0 +1,199 @@
+"""What happened to gradients between the backward calls that made them and the optimizer that reads them.
+
+A parameter's gradient is the sum of what the backward calls of its readers wrote, times one factor where the script
+unscales or clips.  Sketches are linear, so the sum is known on both sides: with P and Q the sums and G the gradients
+that the optimizer reads, the bench says the factor a, G_bench = a Q, and the NPU's gradient must be a P.  What is left
+of G_npu - a P was made in between, by a call that ran on one side only or by something that nobody recorded.  Where
+the bench's own gradient is no multiple of Q (averaged over ranks, accumulated over steps) this says nothing, and only a
+gradient that differs although nothing before it did is an origin.  Digests cannot be added: there the one that wrote
+the gradient must have written it alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dump.format.names import BACKWARD, FORWARD, forward_name, parse
+from dump.format.schema import Dump, TensorRecord
+
+from ..metrics.sketches import SketchVector, scale_between, sketch_vector
+from ..model import Kind
+from .calls import MeasuredArgument, MeasuredCall
+from .expected import Expected
+from .flow import Flow
+from .roles import INPUT_NOISE, SUSPICIOUS, UNSEEN, Context, Judged, Origin, largest_error, ratio
+
+_A_MULTIPLE = 1e-3
+"""What may be left of a bench gradient that is a multiple of the sum: roundings of the sum, and of 16 float32."""
+
+_GRADIENT = "input.grad."
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one backward call added to a parameter's gradient."""
+
+    call: str
+    argument: str
+    tensor: TensorRecord
+
+
+class Contributions:
+    """Who contributed to the gradient of which value, on one side."""
+
+    def __init__(self, dump: Dump, flow: Flow) -> None:
+        self._flow = flow
+        self._by_value: dict[Hashable, list[Contribution]] = {}
+        read: dict[str, list[TensorRecord]] = {}
+        for call in dump.calls:
+            name = parse(call.name)
+            if name.is_module or name.prefix == "Optimizer":
+                continue
+            if name.direction == FORWARD:
+                read[call.name] = [a.leaf for a in call.inputs if isinstance(a.leaf, TensorRecord)]
+            elif name.direction == BACKWARD:
+                given = read.get(forward_name(call.name), [])
+                for argument in call.outputs:
+                    place = argument.name.removeprefix("output.")
+                    if isinstance(argument.leaf, TensorRecord) and place.isdigit() and int(place) < len(given):
+                        key = flow.key(given[int(place)])
+                        found = Contribution(call.name, argument.name, argument.leaf)
+                        self._by_value.setdefault(key, []).append(found)
+
+    def to(self, parameter: TensorRecord) -> Sequence[Contribution]:
+        """The contributions to the gradient of `parameter`, in order of execution."""
+        return self._by_value.get(self._flow.key(parameter), ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Gradient:
+    """One gradient that an optimizer reads, with what went into it on both sides."""
+
+    argument: MeasuredArgument
+    ours: Sequence[Contribution]
+    theirs: Sequence[Contribution]
+
+
+def judge_gradients(
+    optimizers: Iterable[MeasuredCall], calls: Sequence[MeasuredCall], sides: tuple[Dump, Dump], context: Context
+) -> list[Origin]:
+    """At most one origin for each optimizer step: its gradient that is furthest off what backward calls explain."""
+    npu = bench = None
+    measured: Mapping[tuple[str, str], MeasuredArgument] = {}
+    origins = []
+    for call in optimizers:
+        if all(a.relative <= INPUT_NOISE for a in call.read if a.name.startswith(_GRADIENT)):
+            continue
+        if npu is None or bench is None:
+            npu, bench = Contributions(sides[0], context.npu), Contributions(sides[1], context.bench)
+            measured = {(c.full_name, a.name): a for c in calls if c.is_backward for a in c.wrote}
+        before = [other for other in calls if other.order < call.order]
+        origin = _judge_step(call, list(_gradients(call, npu, bench)), measured, before, context)
+        origins += [origin] if origin is not None else []
+    return origins
+
+
+def _gradients(call: MeasuredCall, npu: Contributions, bench: Contributions) -> Iterable[_Gradient]:
+    read = {argument.name: argument for argument in call.read}
+    for argument in call.read:
+        if argument.name.startswith(_GRADIENT) and argument.error is not None:
+            parameter = read.get(f"input.param.{argument.name.removeprefix(_GRADIENT)}")
+            if parameter is not None:
+                yield _Gradient(argument, npu.to(parameter.npu), bench.to(parameter.bench))
+
+
+def _judge_step(
+    call: MeasuredCall,
+    gradients: Sequence[_Gradient],
+    measured: Mapping[tuple[str, str], MeasuredArgument],
+    before: Sequence[MeasuredCall],
+    context: Context,
+) -> Origin | None:
+    contributed = [measured.get((c.call, c.argument)) for g in gradients for c in g.ours]
+    inherited = largest_error([a for a in contributed if a is not None])
+    seen = max((max(largest_error(c.read), largest_error(c.wrote)) for c in before), default=0.0)
+    worst: Origin | None = None
+    for gradient in gradients:
+        argument = gradient.argument
+        if argument.relative <= INPUT_NOISE:
+            continue
+        lone = _lone(call, gradient, context)
+        if not lone and _was_judged(call, argument, context):
+            continue
+        anything = Expected(max(seen, INPUT_NOISE) * UNSEEN / SUSPICIOUS, "what was seen before it")
+        made, share = argument.relative, anything
+        if not lone:
+            made, share = _made_in_between(gradient, _overall(contributed)) or (made, share)
+        excess = ratio(made, share.relative)
+        if excess <= SUSPICIOUS or (worst is not None and excess <= (worst.judged.excess or 0.0)):
+            continue
+        judged = Judged(argument, "input", share)
+        last = before[-1].full_name if before else ""
+        kind: Kind = "structure" if lone else "operator"
+        worst = Origin(kind, call, judged, inherited, True, last, producer=lone)
+    return worst
+
+
+def _lone(call: MeasuredCall, gradient: _Gradient, context: Context) -> str:
+    """A call that made or changed this gradient on one side and has no partner on the other; "" for none."""
+    argument = gradient.argument
+    assert call.pair.npu is not None
+    assert call.pair.bench is not None
+    for flow, leaf, end, contributions, partnered in (
+        (context.npu, argument.npu, call.pair.npu.index, gradient.ours, context.partner),
+        (context.bench, argument.bench, call.pair.bench.index, gradient.theirs, context.answered),
+    ):
+        producer = flow.producer(leaf, end)
+        makers = [producer.call] if producer is not None else []
+        for maker in (*makers, *(contribution.call for contribution in contributions)):
+            if maker not in partnered:
+                return maker
+    return ""
+
+
+def _was_judged(call: MeasuredCall, argument: MeasuredArgument, context: Context) -> bool:
+    """Did a recorded call other than a backward one write it?  Then that was judged in its place."""
+    assert call.pair.npu is not None
+    producer = context.npu.producer(argument.npu, call.pair.npu.index)
+    return producer is not None and parse(producer.call).direction == FORWARD
+
+
+def _overall(contributed: Sequence[MeasuredArgument | None]) -> float:
+    """The relative error of all that backward wrote to parameters, taken as one: what a clipping factor inherits."""
+    known = [a for a in contributed if a is not None and a.error is not None]
+    size = float(np.sqrt(sum(a.norm**2 for a in known)))
+    return float(np.sqrt(sum(a.distance**2 for a in known))) / size if size else 0.0
+
+
+def _made_in_between(gradient: _Gradient, overall: float) -> tuple[float, Expected] | None:
+    """How much of the gradient was made after backward, as a relative error, and how much there may be; None where the
+    bench's own gradient is no multiple of what backward calls wrote."""
+    argument = gradient.argument
+    ours, theirs = _sum(gradient.ours), _sum(gradient.theirs)
+    g_npu, g_bench = _sketch(argument.npu), _sketch(argument.bench)
+    if ours is None or theirs is None or g_npu is None or g_bench is None or not np.any(theirs):
+        return None
+    factor, left = scale_between(g_bench, theirs)
+    size = float(np.linalg.norm(factor * ours))
+    if size == 0 or left > _A_MULTIPLE * float(np.linalg.norm(g_bench)):
+        return None
+    made = float(np.linalg.norm(g_npu - factor * ours)) / size
+    own = left / float(np.linalg.norm(g_bench))
+    return made, Expected(INPUT_NOISE + own + overall, "what backward calls wrote")
+
+
+def _sum(contributions: Sequence[Contribution]) -> SketchVector | None:
+    sketches = [_sketch(contribution.tensor) for contribution in contributions]
+    if not sketches or any(sketch is None for sketch in sketches):
+        return None
+    return np.sum([sketch for sketch in sketches if sketch is not None], axis=0)  # type: ignore[no-any-return]
+
+
+def _sketch(tensor: TensorRecord) -> SketchVector | None:
+    if tensor.sketch is None:
+        return None
+    vector = sketch_vector(tensor.sketch)
+    return vector if np.all(np.isfinite(vector)) else None

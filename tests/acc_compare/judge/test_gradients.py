@@ -1,0 +1,99 @@
+"""Gradients between the backward calls that made them and the optimizer that reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+STEP = "Optimizer.SGD.0.forward"
+
+
+def run(
+    make: Any,
+    *,
+    parts: int = 2,
+    factor: float = 1.0,
+    noise: float = 0.0,
+    added: Any = None,
+    doubled_by_call: bool = False,
+    mode: str = "statistics",
+) -> Any:
+    """`parts` micro-batches through one linear, then a step; the optimizer reads `factor` times the sum of what the
+    backward calls wrote, plus `added`.  `noise` is on what backward writes, `doubled_by_call` a recorded call."""
+    one = make.Run(mode=mode)
+    w = one.parameter(make.normal(32, 16, seed=1))
+    total = np.zeros((32, 16))
+    for part in range(parts):
+        x = make.normal(8, 16, seed=10 + part)
+        y = one.mark(x @ w.T, requires_grad=True)
+        one.call(f"Functional.linear.{part}.forward", [x, w], [y])
+        gradient = make.off(make.normal(32, 16, seed=20 + part), noise, seed=30 + part)
+        one.call(f"Functional.linear.{part}.backward", [make.normal(8, 32, seed=40 + part)], [None, gradient])
+        total += gradient
+    read = (factor * total + (0 if added is None else added)).astype(np.float32)
+    if doubled_by_call:
+        given, read = read, np.float32(2) * read
+        one.call("Tensor.mul.0.forward", [given, 2.0], [read])
+    one.call(STEP, kwargs={"grad": {"w": read}, "param": {"w": w}})
+    return one
+
+
+def suspects(finding: Any) -> list[tuple[str, str]]:
+    return [(suspect.kind, suspect.name) for suspect in finding.suspects]
+
+
+@pytest.mark.parametrize(
+    ("npu", "bench"),
+    [
+        ({"factor": 0.55}, {"factor": 0.5}),  # unscaled wrongly
+        ({"added": np.full((32, 16), 0.01)}, {}),  # something was added
+        ({"factor": 1 / 1024}, {}),
+    ],
+)
+def test_what_happens_to_a_gradient_in_between_begins_at_the_optimizer(make: Any, npu: Any, bench: Any) -> None:
+    finding = make.judged(run(make, **npu), run(make, **bench))
+    assert suspects(finding) == [("operator", STEP)]
+    assert "an operator that was not recorded made the difference" in finding.suspects[0].message
+
+
+@pytest.mark.parametrize("factor", [1.0, 1 / 1024, 0.37])
+@pytest.mark.parametrize("noise", [0.0, 1e-6, 1e-2])
+def test_a_sum_of_contributions_times_one_factor_is_explained(make: Any, factor: float, noise: float) -> None:
+    finding = make.judged(run(make, factor=factor, noise=noise), run(make, factor=factor))
+    assert STEP not in [suspect.name for suspect in finding.suspects]
+
+
+def test_error_that_backward_made_is_no_excuse_for_more(make: Any) -> None:
+    finding = make.judged(run(make, noise=1e-3, factor=1.1), run(make))
+    assert [name for _, name in suspects(finding)] == [
+        "Functional.linear.0.backward",
+        STEP,
+    ]
+
+
+def test_a_part_that_one_side_left_out(make: Any) -> None:
+    finding = make.judged(run(make, parts=2), run(make, parts=3))
+    assert suspects(finding) == [("structure", "Functional.linear.2.backward")]
+    assert "ran on one side only" in finding.suspects[0].message
+
+
+def test_a_call_on_one_side_that_changes_it(make: Any) -> None:
+    finding = make.judged(run(make, doubled_by_call=True), run(make))
+    assert suspects(finding) == [("structure", "Tensor.mul.0.forward")]
+
+
+def test_where_the_bench_says_no_factor_only_a_clean_record_accuses(make: Any) -> None:
+    """Averaged over ranks: what the other rank added is not in this record."""
+    other = make.normal(32, 16, seed=77)
+    clean = make.judged(run(make, added=1.01 * other), run(make, added=other))
+    assert suspects(clean) == [("operator", STEP)]
+    noisy = make.judged(run(make, added=1.01 * other, noise=1e-3), run(make, added=other))
+    assert STEP not in [name for _, name in suspects(noisy)]
+
+
+@pytest.mark.parametrize(("factor", "accused"), [(0.5, True), (1.0, False)])
+def test_digests_of_a_gradient_that_nobody_changed_are_equal(make: Any, factor: float, accused: bool) -> None:
+    finding = make.judged(run(make, factor=factor, mode="md5"), run(make, mode="md5"))
+    assert (suspects(finding) == [("operator", STEP)]) is accused
