@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test lint type samples clean
+.PHONY: help demo test lint type samples bench-localisation clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -33,6 +33,10 @@ type: $(INSTALLED)  ## mypy alone
 
 samples: $(INSTALLED)  ## make sample_dumps/ anew
 	$(BIN)/python sample_dumps/make_samples.py
+
+bench-localisation: $(INSTALLED)  ## does the advisor name planted faults?  PEER=, PEER_ADVISOR=: pythons with msprobe
+	$(BIN)/python benchmarks/localisation/run.py --sweep --write $(if $(PEER),--peer $(PEER)) \
+		$(if $(PEER_ADVISOR),--peer-advisor $(PEER_ADVISOR))
 
 clean:  ## remove the environment and everything that was generated
 	rm -rf $(VENV) demo_output build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
