@@ -83,11 +83,13 @@ def side_of(parts: dict[str, Any]) -> Side:
 def record(job: dict[str, Any], folder: Path) -> None:
     """Run the script, on each rank in a process of its own."""
     side = side_of(job["side"])
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()))
     if side.ranks == 1:
         record_rank(job, folder, side, 0)
+        for place in (folder / "dump").glob("step*/*"):  # 26.2.0 analyses what it knows the rank of, and nothing else
+            place.rename(place.with_name("rank0"))
         return
-    world = {"WORLD_SIZE": str(side.ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    os.environ.update(world)
+    os.environ.update(WORLD_SIZE=str(side.ranks))
     children = []
     for rank in range(side.ranks):
         child = os.fork()
@@ -162,11 +164,6 @@ def compare(job: dict[str, Any], folder: Path) -> None:
     from msprobe.msprobe import main
 
     npu, bench = Path(job["npu"]), Path(job["bench"])
-    for root in (npu, bench):
-        for process in root.glob("proc*"):  # 26.2.0 analyses what it knows the rank of, and nothing else
-            process.rename(process.with_name("rank0"))
-        for process in root.glob("rank"):
-            process.rename(process.with_name("rank0"))
     if job["how"] == "advisor":
         for place in sorted(npu.glob("rank*")):
             out = folder / place.name

@@ -73,16 +73,25 @@ def run_peer(peer: Peer, todo: Sequence[Work], *, workers: int) -> list[Outcome]
                 "side": asdict(as_cpu(side) or side),
             }
     _work_off(peer, [job for folder, job in recordings.items() if not (folder / "done").exists()], root, workers)
-    comparisons = []
-    for work in chosen:
-        for step in range(STEPS):
-            out = _compared(root, work, step)
-            sides = [_folder(root, work, side) / "dump" / f"step{step}" for side in (work.case.npu, work.case.bench)]
-            if not (out / "done").exists() and all(path.is_dir() for path in sides):
-                npu, bench = map(str, sides)
-                comparisons.append({"compare": str(out), "npu": npu, "bench": bench, "how": peer.how})
-    _work_off(peer, comparisons, root, workers)
+    for step in range(STEPS):  # a later one only where the earlier ones name nobody
+        _work_off(peer, _comparisons(peer, root, chosen, step), root, workers)
     return [_outcome(peer, root, work) for work in chosen]
+
+
+def _comparisons(peer: Peer, root: Path, works: Sequence[Work], step: int) -> list[dict[str, Any]]:
+    jobs = []
+    for work in works:
+        out = _compared(root, work, step)
+        sides = [_folder(root, work, side) / "dump" / f"step{step}" for side in (work.case.npu, work.case.bench)]
+        if (out / "done").exists() or not all(path.is_dir() for path in sides):
+            continue
+        if not any(_named(peer, _compared(root, work, earlier), earlier) for earlier in range(step)):
+            jobs.append({"compare": str(out), "npu": str(sides[0]), "bench": str(sides[1]), "how": peer.how})
+    return jobs
+
+
+def _named(peer: Peer, out: Path, step: int) -> list[Named]:
+    return _advised(out, step) if peer.how == "advisor" else _first_differences(out, step)
 
 
 def _work_off(peer: Peer, jobs: Sequence[Mapping[str, Any]], root: Path, workers: int) -> None:
@@ -142,7 +151,7 @@ def read_peer(peer: Peer, root: Path, work: Work) -> Verdict:
             log = out / "log.txt"
             told = log.read_text(encoding="utf-8", errors="replace")[-200:] if log.is_file() else "no dump of this step"
             return Verdict(error=f"msprobe could not compare step {step}: {told}")
-        found = _advised(out, step) if peer.how == "advisor" else _first_differences(out, step)
+        found = _named(peer, out, step)
         if found:
             return Verdict(tuple(found))
     return Verdict()

@@ -94,7 +94,7 @@ def _tell(tracer: Tracer, kernel: Kernel, launch: Launch, result: Any, effect: f
     for tensor in launch.overwritten:
         tracer.await_reader(kernel.operator, tensor, bytes_of(tensor))
     if not tracer.is_inside():
-        written = list(floats(result)) or list(floats(launch.arguments))
+        written = list(floats(result)) or list(floats(launch.arguments[:1]))
         for tensor in written:
             tracer.await_reader(kernel.operator, tensor, None)
 

@@ -54,7 +54,9 @@ def _peers(options: argparse.Namespace, todo: Sequence[Work]) -> dict[str, list[
 def _sweep(options: argparse.Namespace) -> list[Point]:
     if not options.sweep:
         return []
-    return sweep.run_sweep(options.out.absolute(), workers=options.workers, keep=options.recompare)
+    return sweep.run_sweep(
+        options.out.absolute(), workers=options.workers, keep=options.keep_dumps, again=options.recompare
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--levels", default=",".join(LEVELS), help="some of L1,mix")
     parser.add_argument("--out", type=Path, default=ROOT / ".localisation", help="where dumps and verdicts are kept")
     parser.add_argument("--recompare", action="store_true", help="keep the dumps, run acc compare on all of them again")
+    parser.add_argument("--keep-dumps", action="store_true", help="take dumps that are there, whatever code made them")
     parser.add_argument("--workers", type=int, default=2, help="processes at a time")
     parser.add_argument("--sweep", action="store_true", help="also let the faults shrink, with the sketch and without")
     parser.add_argument("--peer", type=Path, metavar="PYTHON", help="an interpreter with mindstudio-probe 26.2.0")
@@ -71,13 +74,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--write", action="store_true", help="write RESULTS.md and docs/localisation.md")
     parser.add_argument("--failures", type=Path, help="write the list of failures here too")
     options = parser.parse_args(arguments)
+    options.keep_dumps |= options.recompare
     tasks = [task for task in TASKS if task in options.tasks.split(",")]
     levels = [level for level in LEVELS if level in options.levels.split(",")]
     cases = chosen(options.only)
     if not (tasks and levels and cases):
         parser.error("no case, task or level is left")
     todo = running.works(options.out.absolute(), cases, tasks, levels)
-    problems = running.record_all(todo, workers=options.workers, keep=options.recompare)
+    problems = running.record_all(todo, workers=options.workers, keep=options.keep_dumps)
     running.compare_all(todo, problems, workers=options.workers, again=options.recompare)
     outcomes = [running.outcome(work, problems) for work in todo]
     failures = tables.failures(outcomes)

@@ -57,13 +57,13 @@ def cases(change: str, size: float) -> list[Case]:
     ]
 
 
-def run_sweep(out: Path, *, workers: int, keep: bool) -> list[Point]:
+def run_sweep(out: Path, *, workers: int, keep: bool, again: bool) -> list[Point]:
     """Record, compare and compare without sketches; the points, the largest faults first."""
     grid = [(change, size) for change in ("noise", "scale") for size in SIZES]
     works = {point: running.works(out, cases(*point), ("statistics",), ("L1",)) for point in grid}
     todo = [work for part in works.values() for work in part]
     problems = running.record_all(todo, workers=workers, keep=keep)
-    running.compare_all(todo, problems, workers=workers, again=keep)
+    running.compare_all(todo, problems, workers=workers, again=again)
     ready = [work for work in todo if not any(part.folder in problems for part in work.recordings)]
     pool.run_each(ready, _compare_plain, lambda work, code: None, workers=workers, limit=TIME_LIMIT)
     return [
