@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test lint type samples bench-recording clean
+.PHONY: help demo test lint type samples bench-recording bench-localisation clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -36,6 +36,10 @@ samples: $(INSTALLED)  ## make sample_dumps/ anew
 
 bench-recording: $(INSTALLED)  ## what recording costs, beside msprobe (an hour; BENCH="--only llama" for less)
 	$(BIN)/python benchmarks/recording/run.py $(BENCH)
+
+bench-localisation: $(INSTALLED)  ## does the advisor name planted faults?  PEER=, PEER_ADVISOR=: pythons with msprobe
+	$(BIN)/python benchmarks/localisation/run.py --sweep --write $(if $(PEER),--peer $(PEER)) \
+		$(if $(PEER_ADVISOR),--peer-advisor $(PEER_ADVISOR))
 
 clean:  ## remove the environment and everything that was generated
 	rm -rf $(VENV) demo_output build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -270,7 +270,7 @@ def _argument(index: int) -> None:
         return launch.on(*launch.arguments[:index], value, *launch.arguments[index + 1 :])
 
 
-for _index in (1, 3, 4):
+for _index in (1, 4):
     _argument(_index)
 
 

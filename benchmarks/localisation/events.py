@@ -13,8 +13,8 @@ class Event:
 
     `names` are the recorded calls that hold it, outermost first, empty where none does; `alias` is the module call
     that holds this one API call and no other.  `effect` is the relative L2 distance from what the kernel would have
-    written, None where it cannot be told.  `sort` is `fired`, `marked`, or `reads` (the
-    first call to read what was written behind everybody's back).
+    written, None where it cannot be told.  `sort` is `fired`, `marked`, `reads` (the
+    first call to read what was written behind everybody's back) or `had` (the dump has the call).
     """
 
     sort: str
@@ -36,3 +36,12 @@ def read_events(path: Path) -> tuple[Event, ...]:
         return ()
     parts = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
     return tuple(Event(**{**part, "names": tuple(part["names"])}) for part in parts)
+
+
+def recorded_calls(dump: Path) -> tuple[Event, ...]:
+    """All calls of a dump of one rank, as events of sort `had`."""
+    return tuple(
+        Event("had", "", int(path.parents[1].name.removeprefix("step")), 0, (name,))
+        for path in sorted(dump.glob("step*/*/dump.json"))
+        for name in json.loads(path.read_bytes())["data"]
+    )

@@ -318,3 +318,10 @@ def _reversed(left: Array, right: Array) -> Array:
 def _matmul_reversed_sums(launch: Launch, value: float) -> Any:
     """A product, or products of batches, summed from the other end: not a mistake."""
     return _over(launch, _reversed(view(launch.arguments[0]), view(launch.arguments[1])))
+
+
+@change("smooth_l1_beta")
+def _smooth_l1_beta(launch: Launch, value: float) -> Any:
+    """Another width of the quadratic part; the mean over all elements."""
+    launch.genuine()
+    return launch.run(*launch.arguments[:2], 1, value)

@@ -46,6 +46,11 @@ def fresh(array: Array, like: torch.Tensor) -> torch.Tensor:
     return _from_numpy(np.ascontiguousarray(array, dtype=view(like).dtype))
 
 
+def number(value: float) -> torch.Tensor:
+    """A number as a tensor of no dimension."""
+    return _from_numpy(np.asarray(value))
+
+
 def floats(value: Any) -> Iterator[torch.Tensor]:
     """The floating tensors in a result or in arguments, in order."""
     if isinstance(value, torch.Tensor):
@@ -86,7 +91,7 @@ class Launch:
 
         Infinite where the result is not finite and should be, or is not zero and should be.
         """
-        if self.wanted is None:
+        if not self.wanted:
             return None
         worst = 0.0
         for tensor, wanted in zip(floats(result), self.wanted, strict=False):

@@ -1,9 +1,9 @@
 """Runs in an interpreter that has msprobe: records scripts with it and compares, each job in a forked process.
 
-    PEER_PYTHON peer_worker.py JOBS.json
+    PEER_PYTHON peer_worker.py JOBS.json WORKERS
 
 JOBS.json is a list of objects.  To record: `record` (the new dump folder), `script`, `task`, `side` (as in `rows`).
-To compare: `compare` (the new folder of results), `npu` and `bench` (dump folders of a step), `how` (`advisor`, 8.3.3,
+To compare: `compare` (the new folder of results), `npu` and `bench` (the folders of a step), `how` (`advisor`, 8.3.3,
 or `first difference`, 26.2.0).  Every job leaves `done` in its folder if it ended well, and `log.txt`.
 
 The scripts stay as they are: msprobe's debugger is started and stopped by torch's own global hooks.
@@ -14,9 +14,10 @@ from __future__ import annotations
 import gc
 import json
 import os
-import runpy
+import socket
 import sys
 import traceback
+import types
 from pathlib import Path
 from typing import Any
 
@@ -80,25 +81,58 @@ def side_of(parts: dict[str, Any]) -> Side:
 
 
 def record(job: dict[str, Any], folder: Path) -> None:
-    """Run the script with wrong kernels in place, under msprobe's PrecisionDebugger."""
+    """Run the script, on each rank in a process of its own."""
+    side = side_of(job["side"])
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()))
+    if side.ranks == 1:
+        record_rank(job, folder, side, 0)
+        for place in (folder / "dump").glob("step*/*"):  # 26.2.0 analyses what it knows the rank of, and nothing else
+            place.rename(place.with_name("rank0"))
+        return
+    os.environ.update(WORLD_SIZE=str(side.ranks))
+    children = []
+    for rank in range(side.ranks):
+        child = os.fork()
+        if child == 0:
+            os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+            record_rank(job, folder, side, rank)
+            sys.stdout.flush()
+            os._exit(0)
+        children.append(child)
+    failed = [os.waitpid(child, 0)[1] for child in children]
+    if any(failed):
+        raise SystemExit(1)
+
+
+def record_rank(job: dict[str, Any], folder: Path, side: Side, rank: int) -> None:
+    """Record with wrong kernels in place, under msprobe's PrecisionDebugger."""
     from msprobe.pytorch import PrecisionDebugger
 
-    side = side_of(job["side"])
     section = {"scope": [], "list": [], "data_mode": ["all"]}
     task = job["task"]
     if task != "tensor":
         section["summary_mode"] = "md5" if task == "md5" else "statistics"
     name = "tensor" if task == "tensor" else "statistics"
     config = {"task": name, "dump_path": str(folder / "dump"), "rank": [], "step": list(range(STEPS)), "level": "L1"}
-    (folder / "config.json").write_text(json.dumps({**config, name: section}), encoding="utf-8")
+    path = folder / f"config{rank}.json"
+    path.write_text(json.dumps({**config, name: section}), encoding="utf-8")
     os.environ.update(STEPS=str(STEPS), **dict(side.variables))
     torch.set_num_threads(side.threads)
     torch.backends.mkldnn.enabled = side.mkldnn
-    plant.install(side.kernels, Silent())
-    follow_steps(PrecisionDebugger(config_path=str(folder / "config.json")))
+    plant.install(side.kernels, Silent(), rank=rank)
+    follow_steps(PrecisionDebugger(config_path=str(path)))
     sys.path.insert(0, str(Path(job["script"]).parent))
     sys.argv = [job["script"]]
-    runpy.run_path(job["script"], run_name="__main__")
+    run_as_main(Path(job["script"]))
+
+
+def run_as_main(script: Path) -> None:
+    """Run a script as python does.  Not by runpy: for frames of a frozen module, the search for source lines that
+    8.3.3 makes at each call goes through all modules that are loaded, which takes minutes."""
+    module = types.ModuleType("__main__")
+    module.__file__ = str(script)
+    sys.modules["__main__"] = module
+    exec(compile(script.read_text(encoding="utf-8"), str(script), "exec"), module.__dict__)
 
 
 def follow_steps(debugger: Any) -> None:
@@ -115,7 +149,8 @@ def follow_steps(debugger: Any) -> None:
     def after_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         nonlocal stepped
         stepped += 1
-        if stepped % sum(isinstance(each, torch.optim.Optimizer) for each in gc.get_objects()) == 0:
+        optimizers = sum(issubclass(type(each), torch.optim.Optimizer) for each in gc.get_objects())
+        if stepped % optimizers == 0:
             debugger.stop()
             debugger.step()
             debugger.start()
@@ -125,19 +160,28 @@ def follow_steps(debugger: Any) -> None:
 
 
 def compare(job: dict[str, Any], folder: Path) -> None:
+    """One step of two dumps, every rank of it."""
     from msprobe.msprobe import main
 
     npu, bench = Path(job["npu"]), Path(job["bench"])
     if job["how"] == "advisor":
-        pair = {"is_print_compare_log": False}
-        for side, root in (("npu", npu), ("bench", bench)):
-            pair[f"{side}_path"] = str(next(root.glob("*/dump.json")))
-        pair["stack_path"] = str(next(npu.glob("*/stack.json")))
-        (folder / "pair.json").write_text(json.dumps(pair), encoding="utf-8")
-        sys.argv = ["msprobe", "-f", "pytorch", "compare", "-i", str(folder / "pair.json"), "-o", str(folder)]
+        for place in sorted(npu.glob("rank*")):
+            out = folder / place.name
+            out.mkdir()
+            pair = {"npu_path": str(place / "dump.json"), "bench_path": str(bench / place.name / "dump.json")}
+            pair["stack_path"] = str(place / "stack.json")
+            (folder / f"{place.name}.json").write_text(json.dumps({**pair, "is_print_compare_log": False}))
+            sys.argv = ["msprobe", "-f", "pytorch", "compare", "-i", str(folder / f"{place.name}.json"), "-o", str(out)]
+            main()
     else:
         sys.argv = ["msprobe", "compare", "-tp", str(npu), "-gp", str(bench), "-o", str(folder), "-da"]
-    main()
+        main()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchmarks.localisation import edits, formulas  # noqa: F401 (they register their changes)
-from benchmarks.localisation.launches import Launch, bytes_of, find_change, floats, view
+from benchmarks.localisation.launches import Launch, bytes_of, find_change, floats, number, view
 from benchmarks.localisation.rows import Kernel
 
 if TYPE_CHECKING:
@@ -33,8 +33,29 @@ def install(kernels: tuple[Kernel, ...], tracer: Tracer, *, rank: int = 0) -> No
         genuine = torch.library.get_kernel(kernel.operator, "CPU")
         library = torch.library.Library(namespace, "IMPL")
         make = _collective if kernel.operator == COLLECTIVE else _wrong
-        library.impl(name, make(kernel, genuine, tracer), "CPU", with_keyset=True)
+        takes = _tensor_places(namespace, name)
+
+        def original(*arguments: Any, genuine: Any = genuine, takes: tuple[int, ...] = takes, **keywords: Any) -> Any:
+            return genuine.call_boxed(*_with_tensors(arguments, takes), **keywords)
+
+        library.impl(name, make(kernel, original, tracer), "CPU", with_keyset=True)
         _libraries.append(library)
+
+
+def _tensor_places(namespace: str, name: str) -> tuple[int, ...]:
+    """The positions, after the key set, of the arguments that are one tensor."""
+    base, _, overload = name.partition(".")
+    schema = getattr(getattr(getattr(torch.ops, namespace), base), overload or "default")._schema
+    return tuple(number + 1 for number, part in enumerate(schema.arguments) if str(part.type) == "Tensor")
+
+
+def _with_tensors(arguments: tuple[Any, ...], places: tuple[int, ...]) -> list[Any]:
+    """A number given where a tensor is wanted reaches us as a number: it becomes a tensor again."""
+    given = list(arguments)
+    for place in places:
+        if place < len(given) and isinstance(given[place], (int, float)):
+            given[place] = number(given[place])
+    return given
 
 
 def _wrong(kernel: Kernel, genuine: Any, tracer: Tracer) -> Callable[..., Any]:
@@ -43,14 +64,14 @@ def _wrong(kernel: Kernel, genuine: Any, tracer: Tracer) -> Callable[..., Any]:
 
     def run(keyset: Any, *arguments: Any, **keywords: Any) -> Any:
         def original(*args: Any, **rest: Any) -> Any:
-            return genuine.call_boxed(keyset, *args, **rest)
+            return genuine(keyset, *args, **rest)
 
         if kernel.within and not _runs_within(kernel.within):
             return original(*arguments, **keywords)
-        number = next(numbers)
-        is_due = kernel.calls is None or number in kernel.calls
+        count = next(numbers)
+        is_due = kernel.calls is None or count in kernel.calls
         with torch._C.DisableTorchFunction():
-            launch = Launch(original, arguments, keywords, number, memory)
+            launch = Launch(original, arguments, keywords, count, memory)
             if not is_due and kernel.change not in _REMEMBER:
                 return original(*arguments, **keywords)
             result = change(launch, kernel.value)
@@ -73,7 +94,7 @@ def _tell(tracer: Tracer, kernel: Kernel, launch: Launch, result: Any, effect: f
     for tensor in launch.overwritten:
         tracer.await_reader(kernel.operator, tensor, bytes_of(tensor))
     if not tracer.is_inside():
-        written = list(floats(result)) or list(floats(launch.arguments))
+        written = list(floats(result)) or list(floats(launch.arguments[:1]))
         for tensor in written:
             tracer.await_reader(kernel.operator, tensor, None)
 
@@ -89,18 +110,18 @@ def _collective(kernel: Kernel, genuine: Any, tracer: Tracer) -> Callable[..., A
 
     def run(keyset: Any, tensors: Any, *rest: Any, **keywords: Any) -> Any:
         if inner:
-            inner[-1] = genuine.call_boxed(keyset, tensors, *rest, **keywords)
+            inner[-1] = genuine(keyset, tensors, *rest, **keywords)
             return inner[-1]
-        number = next(numbers)
-        if kernel.calls is not None and number not in kernel.calls:
-            return genuine.call_boxed(keyset, tensors, *rest, **keywords)
+        count = next(numbers)
+        if kernel.calls is not None and count not in kernel.calls:
+            return genuine(keyset, tensors, *rest, **keywords)
         with torch._C.DisableTorchFunction(), _one_deeper(inner):
             # The work handle of the dispatcher cannot be waited for; the process group's own can.
             torch.distributed.distributed_c10d._get_default_group().allreduce(list(tensors)).wait()
             result = inner[-1]
             for tensor in tensors:
                 array = view(tensor)
-                launch = Launch(lambda wrote=tensor: wrote, (), {}, number)
+                launch = Launch(lambda wrote=tensor: wrote, (), {}, count)
                 launch.genuine()
                 array *= array.dtype.type(kernel.value)
                 tracer.fired(kernel.operator, launch.effect(tensor))

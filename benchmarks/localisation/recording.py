@@ -91,9 +91,9 @@ def _record_here(recording: Recording, rank: int, port: int) -> int:
     os.environ.update(STEPS=str(STEPS), **dict(side.variables))
     if side.simulated is not None:
         os.environ["DEVICE"] = "npu"
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     if side.ranks > 1:
-        world = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": side.ranks, "MASTER_PORT": port}
-        os.environ.update({name: str(value) for name, value in world.items()}, MASTER_ADDR="127.0.0.1")
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(side.ranks))
     torch.set_num_threads(side.threads)
     torch.backends.mkldnn.enabled = side.mkldnn
     tracer = Tracer(recording.folder / EVENTS, rank=rank, script=recording.script)

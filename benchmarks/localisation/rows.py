@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Sort: TypeAlias = Literal["fired", "marked", "kind"]
+Sort: TypeAlias = Literal["fired", "marked", "one side", "kind"]
 Task: TypeAlias = Literal["statistics", "tensor", "md5"]
 Level: TypeAlias = Literal["L1", "mix"]
 
@@ -55,8 +55,9 @@ class Case:
     """One row.  `group` is the class of fault, or of difference between healthy runs.
 
     `answer` says where the names to be given come from: the calls in which the fault `fired`, the calls that `marked`
-    lines of the script make, or none, where the `kind` alone tells; None for a healthy pair.  `kinds` are the kinds
-    that a right suspect may have.  `exact` says that a healthy pair is equal to the bit.
+    lines of the script make, those that `one side` alone has, or none, where the `kind` alone tells; None for a
+    healthy pair.  `kinds` are the kinds that a right suspect may have.  `exact` says that a healthy pair is equal to
+    the bit.
     """
 
     name: str

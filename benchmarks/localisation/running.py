@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from benchmarks.localisation import judging, pool, recording
-from benchmarks.localisation.events import read_events
+from benchmarks.localisation.events import Event, read_events, recorded_calls
 from benchmarks.localisation.recording import DONE, DUMP, EVENTS, TIME_LIMIT, Recording
 from benchmarks.localisation.rows import Case, Level, Side, Task
 from benchmarks.localisation.scoring import Outcome, right_names, score
@@ -106,7 +106,7 @@ def compare_all(todo: Sequence[Work], problems: dict[Path, str], *, workers: int
 def outcome(work: Work, problems: dict[Path, str]) -> Outcome:
     """What came of one case."""
     npu, bench = work.recordings
-    events = tuple(read_events(part.folder / EVENTS) for part in (npu, bench))
+    events = events_of(work)
     problem = problems.get(npu.folder) or problems.get(bench.folder) or ""
     verdict = judging.Verdict(error=problem) if problem else judging.read_verdict(work.compared)
     place, unsound = score(work.case, verdict, *events)
@@ -125,6 +125,15 @@ def outcome(work: Work, problems: dict[Path, str]) -> Outcome:
         bench=str(bench.folder / DUMP),
         healthy=work.case.is_healthy,
     )
+
+
+def events_of(work: Work) -> tuple[tuple[Event, ...], tuple[Event, ...]]:
+    """What happened in the two runs, as far as the case asks for it."""
+    npu, bench = (
+        recorded_calls(part.folder / DUMP) if work.case.answer == "one side" else read_events(part.folder / EVENTS)
+        for part in work.recordings
+    )
+    return npu, bench
 
 
 def _record(part: Recording) -> None:

@@ -41,12 +41,19 @@ class Outcome:
 
 
 def right_names(case: Case, npu: Sequence[Event], bench: Sequence[Event]) -> tuple[Event, ...]:
-    """The events whose calls are the right answer; empty where a kind alone tells, or where the fault never fired."""
+    """The events whose calls are the right answer; empty where a kind alone tells, or where the fault never fired.
+
+    Of marked lines that both sides run, the calls that one of them alone makes count, if there are any.
+    """
     if case.answer == "marked":
         wanted = {value for side in (case.npu, case.bench) for name, value in side.variables if name == "VARIANT"}
-        return tuple(event for event in (*npu, *bench) if event.sort == "marked" and event.what in wanted)
+        marked = [{e for e in side if e.sort == "marked" and e.what in wanted} for side in (npu, bench)]
+        return tuple(sorted(marked[0] ^ marked[1] or marked[0], key=lambda e: (e.step, e.names)))
+    if case.answer == "one side":
+        had = [{e for e in side if e.sort == "had"} for side in (npu, bench)]
+        return tuple(sorted(had[0] ^ had[1], key=lambda e: (e.step, e.names)))
     if case.answer == "fired":
-        return tuple(event for event in (*npu, *bench) if event.sort != "marked" and event.name)
+        return tuple(event for event in (*npu, *bench) if event.sort in ("fired", "reads") and event.name)
     return ()
 
 

@@ -136,6 +136,7 @@ class Tracer:
     def _enter(self, name: str, recorder: object, tensors: list[torch.Tensor]) -> None:
         if not any(recorder is known for known in self._recorders):
             self._recorders.append(recorder)
+            self._awaited.clear()  # by the next step the memory may be another tensor's
         parent = self._open[-1] if self._open else None
         step = next(number for number, known in enumerate(self._recorders) if known is recorder)
         span = _Span(name, step, _sequence_number(), parent=parent)

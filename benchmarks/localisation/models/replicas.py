@@ -20,7 +20,7 @@ for name, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", 
 dist.init_process_group("gloo")
 torch.manual_seed(setting.SEED)
 model = setting.place(nn.Sequential(nn.Linear(12, 24), nn.LayerNorm(24), nn.Hardswish(), nn.Linear(24, 5)))
-replica = model if VARIANT.startswith("by_hand") else DistributedDataParallel(model)
+replica = model if VARIANT.startswith("by_hand") else DistributedDataParallel(model, gradient_as_bucket_view=True)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
 data = setting.Data()
 for step in range(setting.STEPS):

@@ -38,7 +38,7 @@ for step in range(setting.STEPS):
             if VARIANT != "undivided_loss":
                 loss = loss / PARTS  # planted: undivided_loss
         if part < parts:
-            scaler.scale(loss).backward()  # planted: lost_part
+            scaler.scale(loss).backward()
     if VARIANT == "not_unscaled":
         for parameter in model.parameters():
             parameter.grad = parameter.grad * 2.0  # planted: not_unscaled

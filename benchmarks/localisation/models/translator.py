@@ -25,7 +25,10 @@ class Translator(nn.Module):
         self.decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(WIDTH, HEADS, **layer), 2)
         self.head = nn.Linear(WIDTH, WORDS)
 
-    def forward(self, source: torch.Tensor, target: torch.Tensor, padding: torch.Tensor) -> torch.Tensor:
+    def forward(self, source: torch.Tensor, target: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        if VARIANT == "wrong_lengths":
+            lengths = lengths - 1  # planted: wrong_lengths
+        padding = torch.arange(SOURCE, device=source.device) >= lengths[:, None]
         memory = self.encoder(self.source(source), src_key_padding_mask=padding)
         later = torch.triu(torch.ones(TARGET, TARGET, dtype=torch.bool, device=source.device), diagonal=1)
         y = self.target(target)
@@ -45,11 +48,8 @@ data = setting.Data()
 for step in range(setting.STEPS):
     source, target = data.integers(WORDS, BATCH, SOURCE), data.integers(WORDS, BATCH, TARGET + 1)
     lengths = torch.tensor([14, 12, 9, 7], device=setting.DEVICE)
-    if VARIANT == "wrong_lengths":
-        lengths = lengths - 1  # planted: wrong_lengths
-    padding = torch.arange(SOURCE, device=setting.DEVICE) >= lengths[:, None]
     with setting.autocast():
-        logits = model(source, target[:, :-1], padding)
+        logits = model(source, target[:, :-1], lengths)
         loss = F.cross_entropy(logits.flatten(0, 1), target[:, 1:].flatten())
     optimizer.zero_grad()
     loss.backward()
