@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..device import upload
 from ..format import sketch
 from ..format.schema import SKETCH_BUCKETS
 from .statistics import EMPTY, Statistics, from_scaled, real_contiguous
@@ -118,7 +119,7 @@ def _signs(device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torc
     found = _signs_on.get((device, dtype))
     if found is None:
         tables = (sketch.column_signs(), sketch.row_signs())
-        columns, rows = (torch.from_numpy(table.copy()).to(device, dtype) for table in tables)
+        columns, rows = (upload(torch.from_numpy(table.copy()).to(dtype), device) for table in tables)
         found = _signs_on[device, dtype] = (columns, rows)
     return found
 
