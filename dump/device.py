@@ -94,6 +94,13 @@ def measuring() -> AbstractContextManager[None]:
     return faults.suspended() if faults is not None else contextlib.nullcontext()
 
 
+def upload(host: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A copy on `device`, made there in its turn: CUDA waits for the device where the memory is not pinned."""
+    if device.type != "cuda":
+        return host.to(device)
+    return host.pin_memory().to(device, non_blocking=True)
+
+
 def best_device() -> str:
     """`npu`, else `cuda`, else `cpu`: the first that can be used here."""
     if detect_npu().state in ("ok", "simulated"):

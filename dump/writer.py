@@ -27,7 +27,11 @@ from .format.layout import CONSTRUCT_FILE, DUMP_FILE, STACK_FILE, STACK_JOURNAL,
 from .record import contents, stack, tree
 from .record.recorder import Emission, Entry, Measured
 
-_QUEUED_RECORDS = 4096
+# Records go to the writer's thread many at a time: each time it wakes it takes the interpreter from the training
+# thread, which gets it back milliseconds later.  Handing over every record cost more than making and writing it.
+_BATCH = 64
+_BATCH_SECONDS = 0.5
+_QUEUED_BATCHES = 64
 _BUDGET_BYTES = 1 << 30
 _LONGEST_STEM = 150  # characters: with our suffixes, and the name while it is written, within the usual 255
 
@@ -41,7 +45,7 @@ class _Store:
     payload: contents.Contents
 
 
-_Item: TypeAlias = "Emission | _Store | None"
+_Item: TypeAlias = "list[Emission] | _Store | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,10 @@ class StepWriter:
         self._stacks: dict[stack.RawStack, int] = {}
         self._texts: dict[tuple[str, ...], int] = {}
         self._names: set[str] = set()
-        self._queue: queue.Queue[_Item] = queue.Queue(_QUEUED_RECORDS)
+        self._queue: queue.Queue[_Item] = queue.Queue(_QUEUED_BATCHES)
+        self._batch: list[Emission] = []
+        self._handing = threading.Lock()
+        self._unwritten: dict[IO[bytes], list[bytes]] = {}
         self._budget = budget
         self._in_flight = 0
         self._room = threading.Condition()
@@ -101,27 +108,49 @@ class StepWriter:
     def _append(self, name: str, start: bytes) -> IO[bytes]:
         handle = (self.folder / name).open("xb", buffering=0)
         self._write(handle, start)
+        self._flush()
         return handle
 
     def _write(self, handle: IO[bytes], data: bytes) -> None:
-        """All of `data`: an unbuffered file may take less, and says how much."""
-        rest = memoryview(data)
-        while rest:
-            taken = handle.write(rest)
-            rest = rest[taken:]
+        """`data` to the end of a file, at the next `_flush`."""
+        self._unwritten.setdefault(handle, []).append(data)
         self._nbytes += len(data)
+
+    def _flush(self) -> None:
+        """All that waits, to disk: an unbuffered file may take less, and says how much."""
+        unwritten, self._unwritten = self._unwritten, {}
+        for handle, parts in unwritten.items():
+            rest = memoryview(b"".join(parts))
+            while rest:
+                taken = handle.write(rest)
+                rest = rest[taken:]
 
     # ---- the training thread's side
 
     def record(self, emission: Emission) -> None:
-        """Queue a record."""
+        """Queue a record; the thread takes it when 64 are together, and within half a second."""
         if self._takes():
-            self._queue.put(emission)
+            with self._handing:
+                self._batch.append(emission)
+            if len(self._batch) >= _BATCH:
+                self._hand_over(waits=True)
+
+    def _hand_over(self, *, waits: bool) -> None:
+        """The records that wait here, into the queue; without `waits` only where it has room at once."""
+        with self._handing:
+            if self._batch:
+                try:
+                    self._queue.put(self._batch, block=waits)
+                except queue.Full:
+                    return
+                self._batch = []
 
     def store(self, measured: Measured, place: str | None, payload: contents.Contents) -> None:
         """Queue contents for a file named after `place`, or to be digested without one; waits for room."""
         if not self._takes():
             return
+        if place is not None:
+            self._hand_over(waits=True)  # a disk that this fills has still room for the records before it
         with self._room:
             while self._in_flight and self._in_flight + payload.nbytes > self._budget:
                 self._room.wait()
@@ -134,6 +163,7 @@ class StepWriter:
     def close(self, trailer: Mapping[str, object]) -> Written:
         """Write what is queued, end the files properly, and raise the failure if there was one."""
         if os.getpid() == self._process:
+            self._hand_over(waits=True)
             self._queue.put(None)
             self._thread.join()
             try:
@@ -149,6 +179,7 @@ class StepWriter:
             if self.failure is None:
                 self._write(self._records, encode.closing(trailer))
                 self._write(self._construct, encode.CONSTRUCT_CLOSING)
+                self._flush()
         finally:
             for handle in (self._records, self._construct, self._journal):
                 if handle is not None:
@@ -161,7 +192,7 @@ class StepWriter:
     # ---- the writer's thread
 
     def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
+        while (item := self._next()) is not None:
             try:
                 if self.failure is None:
                     self._take(item)
@@ -177,10 +208,24 @@ class StepWriter:
                         self._in_flight -= item.payload.nbytes
                         self._room.notify_all()
 
-    def _take(self, item: Emission | _Store) -> None:
+    def _next(self) -> _Item:
+        while True:
+            try:
+                return self._queue.get(timeout=_BATCH_SECONDS)
+            except queue.Empty:
+                self._hand_over(waits=False)
+
+    def _take(self, item: list[Emission] | _Store) -> None:
         if isinstance(item, _Store):
             self._keep(item)
             return
+        try:
+            for emission in item:
+                self._put_down(emission)
+        finally:
+            self._flush()
+
+    def _put_down(self, item: Emission) -> None:
         body = {
             key: value if key == "is_recompute" else self._plain(value, _place(item.name, key))
             for key, value in item.body.items()

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ..record import stack, tree
+from ..record.identity import version_of
 from ..record.recorder import Emission, StepRecorder
 from . import autograd
 from .watch import Watch, backward_name, recomputing
@@ -114,11 +115,6 @@ def finish(
         body["is_recompute"] = recomputing()
         recorder.emit(Emission(call.name, body, call.owner, call.stack))
     return _follow(watch, call, outputs or list(changed.values()))
-
-
-def version_of(tensor: torch.Tensor) -> int:
-    """The version counter; -1 for an inference tensor, which has none."""
-    return -1 if tensor.is_inference() else tensor._version
 
 
 def _keeps_backward(recorder: StepRecorder) -> bool:

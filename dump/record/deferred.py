@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..device import upload
 from ..format import sketch
 from ..format.schema import SKETCH_BUCKETS
 from .statistics import EMPTY, Statistics, from_scaled, real_contiguous
@@ -129,8 +130,8 @@ def _tables(device: torch.device, dtype: torch.dtype) -> _Tables:
     found = _tables_on.get((device, dtype))
     if found is None:
         tables = (sketch.column_signs(), sketch.row_signs())
-        columns, rows = (torch.from_numpy(signs.copy()).to(device, dtype) for signs in tables)
-        places = torch.from_numpy(sketch.bucket_places()).to(device)
+        columns, rows = (upload(torch.from_numpy(table.copy()).to(dtype), device) for table in tables)
+        places = upload(torch.from_numpy(sketch.bucket_places()), device)
         found = _tables_on[device, dtype] = _Tables(columns, rows.view(-1, SKETCH_BUCKETS), places)
     return found
 

@@ -58,10 +58,11 @@ class Identities:
         storage = _storage_of(tensor)
         if storage is None:
             return None
-        version = _UNCOUNTED if tensor.is_inference() else tensor._version
-        memory = self._memories.get(storage._cdata)
+        version = version_of(tensor)
+        address = storage._cdata
+        memory = self._memories.get(address)
         if memory is None:
-            memory = self._memories[storage._cdata] = _Memory(len(self._memories), version)
+            memory = self._memories[address] = _Memory(len(self._memories), version)
             self._weak.append(storage._weak_ref())  # type: ignore[arg-type]  # an address, says the code
         elif version < memory.version:
             memory.epoch += 1
@@ -93,6 +94,14 @@ class Identities:
         self._weak.clear()
         self._memories.clear()
         self._values.clear()
+
+
+def version_of(tensor: torch.Tensor) -> int:
+    """The version counter; -1 for an inference tensor, which has none.  Asking first would take as long again."""
+    try:
+        return tensor._version
+    except RuntimeError:
+        return _UNCOUNTED
 
 
 def _storage_of(tensor: torch.Tensor) -> torch.UntypedStorage | None:

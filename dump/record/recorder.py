@@ -89,7 +89,7 @@ class StepRecorder:
         self._held: list[Emission] = []
         self._in_scope = not config.scope
         self._in_list = filters.picks(config.api_list) if config.api_list else None
-        self._in_tensor_list = filters.picks(config.tensor_list)
+        self._in_tensor_list = filters.picks(config.tensor_list) if config.tensor_list else None
         self._kept = _kept(config.data_mode)
         self._real = config.task == "tensor"
         self._digesting = config.summary_mode == "md5" and not self._real
@@ -181,7 +181,7 @@ class StepRecorder:
             self._look_at(tensor, measured)
             if key is not None:
                 self._measured[key] = measured
-        if not measured.stored and (self._real or self._in_tensor_list(place)):
+        if not measured.stored and (self._real or (self._in_tensor_list is not None and self._in_tensor_list(place))):
             measured.stored = True
             self._sink.store(measured, place, _copy(tensor))
         return measured
