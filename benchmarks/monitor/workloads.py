@@ -1,6 +1,7 @@
-"""What is trained while it is timed: ResNet-50, batch 4, and a decoder as Llama has it, 8 layers, width 256, 2x128 tokens.
+"""What is trained while it is timed: ResNet-50, batch 4, and a decoder as Llama has it.
 
-Needs torch and this repository's `dump.workload`, so that it runs in either tool's interpreter.
+The decoder has 8 layers of width 256 and reads 2x128 tokens.  Needs torch and this repository's `dump.workload`
+alone, so that it runs in either tool's interpreter.
 """
 
 from __future__ import annotations
