@@ -120,7 +120,7 @@ def _write(
     for base, (_, finding) in zip(bases, parts, strict=True):
         for table_format in chosen:
             path = folder / f"{base}{tail}{table_format.suffix}"
-            if path not in tables:  # a workbook that overflowed has written its csv
+            if path not in tables:  # a workbook that overflowed has written csv and parquet
                 tables.extend(table_format.write(finding, path))
     text = _place(folder / f"{advisor}{tail}.txt", advisor_text(overall).encode("utf-8", "replace"))
     document = _place(folder / f"{advisor}{tail}.json", advisor_json(overall))
@@ -175,7 +175,7 @@ def _parquet(finding: Finding, path: Path) -> tuple[Path, ...]:
     return (path,)
 
 
-# xlsx comes first: a workbook that overflows writes the csv itself.
+# xlsx comes first: a workbook that overflows writes csv and parquet itself.
 register_format("xlsx", TableFormat(".xlsx", _xlsx))
 register_format("csv", TableFormat(".csv", _csv))
 register_format("parquet", TableFormat(".parquet", _parquet, require_pyarrow))
