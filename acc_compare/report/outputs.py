@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from acc_compare.model import Finding
@@ -19,11 +19,13 @@ FOLDER = "accuracy_compare"
 
 @dataclass(frozen=True, slots=True)
 class ReportPaths:
-    """The files written: the tables in the order of the formats, and the advisor's two."""
+    """The files written: the tables in the order of the formats, the advisor's two, and of several steps or ranks the
+    overview."""
 
     tables: tuple[Path, ...]
     advisor_text: Path
     advisor_json: Path
+    overview: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,10 @@ def write_many_reports(
     *,
     timestamp: str,
     formats: Sequence[str] = ("xlsx",),
+    each: bool = True,
 ) -> ReportPaths:
-    """Write the tables of each finding, named for its step and rank, and one advisor over all of them.
+    """Write one advisor and `overview_{timestamp}.xlsx` over all findings, and, where `each` says so, the tables of
+    each finding, named for its step and rank.
 
     Raises:
         ValueError: two findings are of the same step and rank.
@@ -93,7 +97,17 @@ def write_many_reports(
     parts = [(stem_of(finding), finding) for finding in findings]
     if len({stem for stem, _ in parts}) < len(parts):
         raise ValueError("two findings of one step and rank would share a file")
-    return _write(parts, overall, out_dir, timestamp=timestamp, formats=formats, advisor_stem="")
+    tables = parts if each else []
+    paths = _write(
+        tables, overall, out_dir, timestamp=timestamp, formats=formats, advisor_stem="", beside=("overview",)
+    )
+    from acc_compare.report.overview import write_overview  # openpyxl takes a fifth of a second
+
+    overview = paths.advisor_text.with_name(paths.advisor_text.name.replace("advisor", "overview", 1)).with_suffix(
+        ".xlsx"
+    )
+    write_overview(findings, overview)
+    return replace(paths, overview=overview)
 
 
 def stem_of(finding: Finding) -> str:
@@ -110,12 +124,13 @@ def _write(
     timestamp: str,
     formats: Sequence[str],
     advisor_stem: str,
+    beside: Sequence[str] = (),
 ) -> ReportPaths:
     chosen = _chosen(formats)
     folder = out_dir / FOLDER
     bases = [_base("compare_result", stem, timestamp) for stem, _ in parts]
     advisor = _base("advisor", advisor_stem, timestamp)
-    tail = _free_tail(folder, [*bases, advisor])
+    tail = _free_tail(folder, [*bases, advisor, *(_base(kind, "", timestamp) for kind in beside)])
     tables: list[Path] = []
     for base, (_, finding) in zip(bases, parts, strict=True):
         for table_format in chosen:
