@@ -6,6 +6,7 @@ Nothing here imports torch, pandas or openpyxl before a command needs it, so tha
 from __future__ import annotations
 
 import io
+import os
 import sys
 from enum import IntEnum
 from pathlib import Path
@@ -15,8 +16,10 @@ import typer
 
 from dump import cli as dump_cli
 
+from .progress import Bars
+
 if TYPE_CHECKING:
-    from .comparison import Comparison, Progress
+    from .comparison import Comparison
     from .report.messages import Lang
     from .report.outputs import ReportPaths
 
@@ -39,7 +42,9 @@ ROOT_HELP = """Record PyTorch runs on NPU, GPU or CPU, compare two records, and 
 COMPARE_HELP = """Compare an NPU dump with a bench dump and name the operator at fault.
 
 Each argument is a dump folder, a step, a rank folder or a dump.json. Dumps that msprobe wrote are read too. Written to
-OUT/accuracy_compare: compare_result_<time>.xlsx, advisor_<time>.txt, advisor_<time>.json.
+OUT/accuracy_compare: compare_result_<time>.xlsx, advisor_<time>.txt, advisor_<time>.json. Two folders with several
+steps or ranks are compared pair by pair; overview_<time>.xlsx tells where it went wrong, and --each adds the table of
+each pair. A table of more than 10,000 rows goes to csv and parquet beside a workbook of the rows that matter.
 
 Exit code: 0 nothing suspect, 1 something suspect, 2 the comparison could not be made.
 
@@ -50,6 +55,7 @@ Examples:
   acc compare npu_dump gpu_dump --floor gpu_dump_again     a second bench run shows what is normal
   acc compare npu_dump gpu_dump --format xlsx,csv
   acc compare npu_dump gpu_dump --lang zh                  the advisor in Chinese
+  acc compare npu_dump gpu_dump --each -j 8                a workbook for each step and rank, eight cores
 """
 
 
@@ -63,24 +69,43 @@ def compare(
     ] = None,
     formats: Annotated[str, typer.Option("--format", help="Tables to write: xlsx, csv, parquet.")] = "xlsx",
     lang: Annotated[str, typer.Option(help="Language of the advisor's text: en, zh.")] = "en",
+    each: Annotated[
+        bool, typer.Option("--each", help="Of several steps or ranks, write the table of each too.")
+    ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option("-j", "--jobs", metavar="N", min=1, help="Cores to use. (all)", show_default=False),
+    ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print the verdict's line only.")] = False,
 ) -> None:
     from .comparison import compare as compare_dumps
     from .report.advisor import advisor_text, known_language
+    from .report.overview_text import overview_text
     from .report.saying import in_language
 
     language = known_language(lang)
     chosen = _chosen(formats)
-    with _Bars() as progress:
-        comparison = compare_dumps(npu, bench, floor=floor, progress=progress)
-    _refuse_empty(comparison)
-    paths = comparison.write(out, formats=chosen, lang=language)
+    with Bars(sys.stderr) as progress:
+        comparison = compare_dumps(npu, bench, floor=floor, progress=progress, jobs=jobs or _cores(), keep_rows=each)
+        _refuse_empty(comparison)
+        progress("reports", 0, 0)
+        paths = comparison.write(out, formats=chosen, lang=language, each=each)
     if quiet:
         print(in_language(comparison.overall.summary, language))
     else:
         print(advisor_text(comparison.overall, lang=language))
+        if len(comparison.findings) > 1:
+            print(overview_text(comparison.findings))
         _tell_files(paths, language)
     raise typer.Exit(Exit.suspect if comparison.suspects else Exit.nothing_suspect)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        return os.cpu_count() or 1
 
 
 def _chosen(formats: str) -> tuple[str, ...]:
@@ -110,40 +135,9 @@ def _tell_files(paths: ReportPaths, lang: Lang) -> None:
     from .report.saying import in_language, say
 
     print(in_language(say("written"), lang))
-    for path in (*paths.tables, paths.advisor_text, paths.advisor_json):
+    overview = (paths.overview,) if paths.overview is not None else ()
+    for path in (*overview, *paths.tables, paths.advisor_text, paths.advisor_json):
         print(f"  {path}")
-
-
-class _Bars:
-    """A bar on stderr for work that takes longer than a moment; nothing where stderr is no terminal."""
-
-    def __enter__(self) -> Progress | None:
-        self._bar = None
-        if not sys.stderr.isatty():
-            return None
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            transient=True,
-        )
-        self._bar.start()
-        tasks: dict[str, int] = {}
-
-        def told(what: str, done: int, total: int) -> None:
-            assert self._bar is not None
-            if what not in tasks:
-                tasks[what] = self._bar.add_task(what, total=total)
-            self._bar.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
-
-        return told
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
 
 def make_app() -> typer.Typer:

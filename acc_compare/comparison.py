@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dump.format.reader import read_dump, without_collecting
-from dump.format.schema import Dump
+from dump.format.errors import ConfigError
+from dump.format.reader import without_collecting
 
-from .align.calls import align
-from .judge.roles import Previous
 from .judge.suspects import merge_alike
-from .judge.verdict import Setting, judge
-from .load import PlacedPair, mode_of, pair_locations
-from .measure import measure_pairs
+from .load import PlacedPair, pair_locations
+from .many import Progress, Task, compare_all
 from .model import Coverage, Finding, Suspect, VerdictName
 from .report import columns
 from .report.outputs import ReportPaths, write_many_reports, write_reports
@@ -24,11 +21,6 @@ from .report.wording import count
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_TOLD_EVERY = 100
-
-Progress = Callable[[str, int, int], None]
-"""Told of (what is being done, how much is done, of how much)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +52,10 @@ class Comparison:
         timestamp: str | None = None,
         formats: Sequence[str] = ("xlsx",),
         lang: str = "en",
+        each: bool = True,
     ) -> ReportPaths:
-        """Write workbook and advisor below `out_dir`/accuracy_compare, the advisor's text in `lang` ("en", "zh").
+        """Write workbook and advisor below `out_dir`/accuracy_compare, the advisor's text in `lang` ("en", "zh"); of
+        several steps or ranks an overview too, and the tables of each only where `each` says so.
 
         Raises OutputError, ConfigError.
         """
@@ -70,7 +64,7 @@ class Comparison:
             if len(self.findings) == 1:
                 return write_reports(self.overall, Path(out_dir), timestamp=stamp, formats=formats, lang=lang)
             return write_many_reports(
-                self.findings, self.overall, Path(out_dir), timestamp=stamp, formats=formats, lang=lang
+                self.findings, self.overall, Path(out_dir), timestamp=stamp, formats=formats, lang=lang, each=each
             )
 
 
@@ -80,21 +74,25 @@ def compare(
     *,
     floor: Path | str | None = None,
     progress: Progress | None = None,
+    jobs: int = 1,
+    keep_rows: bool = True,
 ) -> Comparison:
     """Compare two dumps, or all steps and ranks that two dump folders share.
 
     `floor` is a second bench run that should agree with the first: the distance of the two is taken as normal.
-    Raises DumpError, IncomparableError.
+    `jobs` is how many cores may work: threads for tensor files, processes for long dumps of several ranks (a script
+    then needs the usual `if __name__ == "__main__":`).  The result is the same for any number.  Without `keep_rows`
+    the findings of several pairs have no rows, so that a thousand dumps take the memory of one; then there are no
+    tables of each to write.
+    Raises DumpError, IncomparableError, ConfigError.
     """
+    if jobs < 1:
+        raise ConfigError(f"the number of jobs must be at least 1, not {jobs}")
     pairs, notes = pair_locations(Path(npu), Path(bench))
     floors = _floor_locations(Path(bench), Path(floor)) if floor is not None else {}
-    findings: list[Finding] = []
-    for number, pair in enumerate(pairs):
-        if progress is not None:
-            progress("steps", number, len(pairs))
-        setting = Setting(step=pair.step, rank=pair.rank, previous=_previous(findings, pair))
-        with without_collecting():
-            findings.append(_compare_pair(pair, setting, floors, progress))
+    one_world = len(pairs) > 1 or pairs[0].npu.path != Path(npu) or pairs[0].bench.path != Path(bench)
+    task = Task(floors=floors, one_world=one_world, keep_rows=keep_rows or len(pairs) == 1)
+    findings = list(compare_all(pairs, task, jobs=jobs, progress=progress))
     overall = findings[0] if len(findings) == 1 else _over_all(findings, notes, Path(npu), Path(bench))
     if notes and len(findings) == 1:
         overall = replace(overall, notes=(*overall.notes, *notes))
@@ -105,58 +103,6 @@ def compare(
 def _floor_locations(bench: Path, floor: Path) -> dict[Path, PlacedPair]:
     pairs, _ = pair_locations(bench, floor)
     return {pair.npu.path: pair for pair in pairs}
-
-
-def _previous(findings: Sequence[Finding], pair: PlacedPair) -> Previous:
-    """What is known of the steps before this one on the same rank."""
-    earlier = [finding for finding in findings if finding.rank == pair.rank and finding.step != pair.step]
-    if any(suspect.kind == "nan_inf" for finding in earlier for suspect in finding.suspects):
-        return "poisoned"
-    if any(finding.suspects for finding in earlier):
-        return "suspect"
-    finding = earlier[-1] if earlier else None
-    if finding is None or finding.step is None or pair.step is None or finding.step != pair.step - 1:
-        return "none"
-    judged = any(row.npu_name.startswith("Optimizer.") for row in finding.rows)
-    return "judged" if judged else "unjudged"
-
-
-def _compare_pair(
-    pair: PlacedPair,
-    setting: Setting,
-    floors: Mapping[Path, PlacedPair],
-    progress: Progress | None,
-) -> Finding:
-    ours, theirs = read_dump(pair.npu.path), read_dump(pair.bench.path)
-    mode = mode_of(ours, theirs)
-    alignment = align(ours, theirs)
-    done = 0
-
-    def one_more() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None and (done % _TOLD_EVERY == 0 or done == len(alignment.pairs)):
-            progress("calls", done, len(alignment.pairs))
-
-    measured = measure_pairs(alignment, mode, one_more)
-    floor_pair = floors.get(pair.bench.path)
-    if floor_pair is not None:
-        bench_to_npu = {p.bench.name: p.npu.name for p in alignment.pairs if p.npu is not None and p.bench is not None}
-        setting = replace(setting, floor=_measured_floor(theirs, read_dump(floor_pair.bench.path), bench_to_npu))
-    return judge(alignment, measured, mode, setting)
-
-
-def _measured_floor(bench: Dump, second: Dump, names: Mapping[str, str]) -> dict[tuple[str, str], float]:
-    """The distance of two bench runs at each tensor, under the NPU side's call names."""
-    mode = mode_of(bench, second)
-    floor: dict[tuple[str, str], float] = {}
-    for part in measure_pairs(align(bench, second), mode):
-        if part.call is None or part.call.full_name not in names:
-            continue
-        for argument in (*part.call.read, *part.call.wrote):
-            if argument.error is not None:
-                floor[(names[part.call.full_name], argument.name)] = argument.error.relative
-    return floor
 
 
 def _over_all(findings: Sequence[Finding], notes: Sequence[str], npu: Path, bench: Path) -> Finding:

@@ -76,6 +76,18 @@ def _steps(side: Sequence[DumpLocation]) -> str:
     return f"steps {steps[0]} to {steps[-1]}" if len(steps) > 1 else f"step {steps[0]}" if steps else "no step"
 
 
+def refuse_other_world(npu: Dump, bench: Dump) -> None:
+    """Raise IncomparableError where both sides know how many ranks ran, and it is not the same number: then each rank
+    had other data, or another part of the model."""
+    ours, theirs = npu.header.world_size, bench.header.world_size
+    if ours is not None and theirs is not None and ours != theirs:
+        raise IncomparableError(
+            f"{npu.path} was recorded by one of {ours} ranks, {bench.path} by one of {theirs}: ranks of the same number"
+            " had other data. Record both sides with the same number of ranks, or compare one rank with one rank by"
+            " giving their folders."
+        )
+
+
 def mode_of(npu: Dump, bench: Dump) -> str:
     """The one mode of both dumps.  Raises IncomparableError where they differ, or where their digests or
     sketches are of different kinds."""

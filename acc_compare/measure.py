@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
-from dump.format.layout import TENSOR_FOLDER
 from dump.format.names import parse
 from dump.format.schema import Dump, TensorRecord
-from dump.format.tensors import read_tensor
 
+from .files import Distances, file_distances
 from .judge.calls import MeasuredArgument, MeasuredCall
 from .judge.classic import is_output
 from .judge.errors import TensorError, tensor_error
-from .metrics.distance import REAL_DATA, TensorDistance, measure
+from .metrics.distance import REAL_DATA, TensorDistance
 from .metrics.registry import RecordPair
 from .metrics.sketches import SKETCHED
 from .metrics.statistics import STATISTICS
@@ -23,6 +21,7 @@ from .model import Alignment, PairedCall
 
 Cells: TypeAlias = "Mapping[str, float | int | str | None]"
 _NO_CELLS: Cells = {}
+_TOLD_EVERY = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,35 +33,20 @@ class MeasuredPair:
     call: MeasuredCall | None
 
 
-class TensorFiles:
-    """Elementwise distances of tensor files."""
-
-    def __init__(self, npu: Dump, bench: Dump) -> None:
-        self._npu = Path(npu.path) / TENSOR_FOLDER
-        self._bench = Path(bench.path) / TENSOR_FOLDER
-
-    def distance(self, npu: TensorRecord, bench: TensorRecord) -> TensorDistance | None:
-        """None where a side has no file, or shapes differ.  Raises TensorFileError."""
-        if npu.data_name is None or bench.data_name is None or npu.shape != bench.shape:
-            return None
-        ours, theirs = read_tensor(self._npu, npu.data_name), read_tensor(self._bench, bench.data_name)
-        return measure(ours, theirs) if ours.shape == theirs.shape else None
-
-
 class _Measuring:
     """Measures pairs of tensors, each distinct pair once: most values are written by one call and read by others."""
 
-    def __init__(self, mode: str, alignment: Alignment) -> None:
+    def __init__(self, mode: str, distances: Distances) -> None:
         self._mode = mode
-        self._files = TensorFiles(alignment.npu, alignment.bench) if mode == "tensor" else None
+        self._distances = distances
         self._seen: dict[Hashable, tuple[TensorError | None, Cells]] = {}
 
     def pair(self, npu: TensorRecord, bench: TensorRecord) -> tuple[TensorError | None, Cells]:
-        """The error and the cells of two tensors.  Raises TensorFileError."""
+        """The error and the cells of two tensors."""
         key = (_contents(npu), _contents(bench))
         found = self._seen.get(key)
         if found is None:
-            exact = self._files.distance(npu, bench) if self._files is not None else None
+            exact = self._distances.get((npu.data_name, bench.data_name)) if npu.shape == bench.shape else None
             found = self._seen[key] = (tensor_error(npu, bench, exact), self._cells(npu, bench, exact))
         return found
 
@@ -93,18 +77,24 @@ def _contents(record: TensorRecord) -> Hashable:
 
 
 def measure_pairs(
-    alignment: Alignment, mode: str, on_call: Callable[[], None] | None = None
+    alignment: Alignment, mode: str, told: Callable[[int, int], None] | None = None, *, jobs: int = 1
 ) -> tuple[MeasuredPair, ...]:
-    """Measure every pair of tensors of `alignment`; `on_call` is told of each pair of calls for progress.
+    """Measure every pair of tensors of `alignment`.
 
-    Raises TensorFileError where a tensor file that the dump names cannot be read.
+    Tensor files are read by `jobs` threads; what comes out does not depend on their number.  `told` hears of progress:
+    bytes read of how many where there are tensor files, else calls measured of how many.  Raises TensorFileError where
+    a tensor file that the dump names cannot be read.
     """
-    measuring = _Measuring(mode, alignment)
+    distances: Distances = {}
+    if mode == "tensor":
+        distances = file_distances(alignment, jobs=jobs, told=told)
+        told = None
+    measuring = _Measuring(mode, distances)
     found = []
     for order, pair in enumerate(alignment.pairs):
         found.append(_measure_call(pair, order, measuring, alignment.npu))
-        if on_call is not None:
-            on_call()
+        if told is not None and (order + 1 == len(alignment.pairs) or order % _TOLD_EVERY == 0):
+            told(order + 1, len(alignment.pairs))
     return tuple(found)
 
 

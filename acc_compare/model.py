@@ -118,7 +118,8 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a comparison came to.  `notes` are sentences about what was not compared, and about settings."""
+    """What a comparison came to.  `notes` are sentences about what was not compared, and about settings;
+    `worst_excess` is the largest excess of a row, None where none could be judged."""
 
     verdict: VerdictName
     summary: str
@@ -133,3 +134,4 @@ class Finding:
     bench_device: str = ""
     step: int | None = None
     rank: int | None = None
+    worst_excess: float | None = None

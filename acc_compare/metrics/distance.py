@@ -37,10 +37,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
-from acc_compare.metrics.blocks import BLOCK, AnyArray, Floats, paired_blocks
+from acc_compare.metrics.blocks import BLOCK, PART_BLOCKS, AnyArray, Floats, Part, Spread, paired_blocks, parts
 from acc_compare.metrics.nonfinite import NonFinite, without_nonfinite
 from acc_compare.metrics.registry import MetricTable
 from acc_compare.metrics.sums import SplitSums, Squares, Sums, as_real, dtype_edges
@@ -49,6 +50,9 @@ RATIO_LIMITS = (0.001, 0.005)
 
 _SCALE = 2.0**600
 _HUGE, _TINY = 1e290, 1e-290
+_STAND_IN, _NO_SHARE = 2.0**-1000, 1e200
+"""What stands in for a bench of 0, and what no share of a dtype shorter than float64 reaches without it: the least
+modulus is 2**-149, the largest below 2**129."""
 _LONG = frozenset(map(np.dtype, (np.float64, np.complex128)))
 
 
@@ -95,13 +99,14 @@ class TensorDistance:
         return 0 if self.live is None else self.live.sentinels
 
 
-def measure(npu: AnyArray, bench: AnyArray, *, block: int = BLOCK) -> TensorDistance:
+def measure(npu: AnyArray, bench: AnyArray, *, block: int = BLOCK, spread: Spread = map) -> TensorDistance:
     """The distance of two arrays of one shape and any torch dtype, see the module's docstring.
 
     One pass in blocks of `block` elements (some 36 bytes of memory for each), whatever the size and layout;
-    a second one for float64 whose squares leave the range.  Raises ValueError where the shapes differ.
+    a second one for float64 whose squares leave the range.  `spread` is `map`, or does the same over several threads:
+    what comes out is the same to the last bit.  Raises ValueError where the shapes differ.
     """
-    totals = _totals(npu, bench, block=block)
+    totals = _totals(npu, bench, block=block, spread=spread)
     nonfinite = totals.nonfinite
     finite = npu.size - nonfinite.positions
     if not npu.size:
@@ -112,7 +117,7 @@ def measure(npu: AnyArray, bench: AnyArray, *, block: int = BLOCK) -> TensorDist
     )
     if not finite:
         return counted
-    passes = _Passes(npu, bench, block, {1.0: totals.sums})
+    passes = _Passes(npu, bench, block, spread, {1.0: totals.sums})
     whole, scale = passes.in_range(SplitSums.whole)
     return replace(
         counted,
@@ -141,32 +146,60 @@ class _Totals:
     max_relative_index: int | None = None
     within: list[int] = field(default_factory=lambda: [0] * len(RATIO_LIMITS))
 
+    def add(self, later: _Totals) -> None:
+        """Add what was gathered behind these elements; of equal maxima the first counts."""
+        self.sums.add(later.sums)
+        self.nonfinite = self.nonfinite.joined(later.nonfinite)
+        if later.max_abs > self.max_abs:
+            self.max_abs, self.max_abs_index = later.max_abs, later.max_abs_index
+        if later.max_relative > self.max_relative:
+            self.max_relative, self.max_relative_index = later.max_relative, later.max_relative_index
+        self.within = [mine + theirs for mine, theirs in zip(self.within, later.within, strict=True)]
 
-def _totals(npu: AnyArray, bench: AnyArray, *, block: int, scale: float = 1.0) -> _Totals:
+
+def _totals(npu: AnyArray, bench: AnyArray, *, block: int, scale: float = 1.0, spread: Spread = map) -> _Totals:
+    """Block totals, added one after the other whoever gathered them: sums round alike however they are spread."""
+    gather = partial(_gather, block=block, scale=scale)
     totals = _Totals()
-    edges = dtype_edges(npu.dtype, bench.dtype)
-    apart_buffer, share_buffer = np.empty((2, min(block, npu.size)))
-    start = 0
+    for part in spread(gather, parts(npu, bench, size=block * PART_BLOCKS)):
+        for each in part:
+            totals.add(each)
+    return totals
+
+
+def _gather(part: Part, *, block: int, scale: float) -> list[_Totals]:
+    """The totals of each block of a part."""
+    edges = dtype_edges(part.npu.dtype, part.bench.dtype)
+    buffers = np.empty((2, min(block, part.npu.size)))
+    exact_zeros = _LONG.isdisjoint((part.npu.dtype, part.bench.dtype))
+    start, found, zeros = part.start, [], False
     # Overflow, 0/0 and x/0 are all expected, and looked at where they happen.
     with np.errstate(all="ignore"):
-        for n, b in paired_blocks(npu, bench, block=block):
-            length, left_out = n.shape[0], totals.nonfinite.positions
-            apart, share = apart_buffer[:length], share_buffer[:length]
+        for n, b in paired_blocks(part.npu, part.bench, block=block):
+            totals = _Totals()
+            length = n.shape[0]
+            apart, share = buffers[0, :length], buffers[1, :length]
             squares = Squares.of(n, b)
             if not squares.finite:
                 n, b, totals.nonfinite = without_nonfinite(n, b, start=start, seen=totals.nonfinite)
                 squares = Squares.of(n, b)
-            _absolute_difference(n, b, out=apart)
-            _modulus(b, out=share)
-            _add_extremes(totals, apart, share, start=start)
+            if squares.npu == squares.bench and bool((n == b).all()):
+                apart.fill(0.0)
+                totals.within = [length] * len(RATIO_LIMITS)
+            else:
+                _absolute_difference(n, b, out=apart)
+                _modulus(b, out=share)
+                zeros = _add_extremes(totals, apart, share, start=start, zeros=zeros and exact_zeros)
             if scale != 1.0:
                 n, b = n * scale, b * scale
                 _absolute_difference(n, b, out=apart)
                 squares = Squares.of(n, b)
-            count = length - (totals.nonfinite.positions - left_out)
+            count = length - totals.nonfinite.positions
             totals.sums.add_block(as_real(n), as_real(b), apart, count=count, squares=squares, edges=edges, scale=scale)
             start += length
-    return totals
+            found.append(totals)
+    part.done()
+    return found
 
 
 def _absolute_difference(n: AnyArray, b: AnyArray, *, out: Floats) -> None:
@@ -185,23 +218,36 @@ def _modulus(values: AnyArray, *, out: Floats) -> None:
     np.abs(values if values.dtype.kind == "c" else as_real(values), out=out)
 
 
-def _add_extremes(totals: _Totals, apart: Floats, share: Floats, *, start: int) -> None:
+def _add_extremes(totals: _Totals, apart: Floats, share: Floats, *, start: int, zeros: bool) -> bool:
     """Largest absolute and relative error with their indices, and the counts for the ratios.
 
-    `share` comes as the modulus of the bench, and leaves as the relative error.
+    `share` comes as the modulus of the bench, and leaves as the relative error.  `zeros` says that 0/0 is likely, and
+    that no modulus but 0 is below `_STAND_IN`; returns whether there was one.  A 0 that another number stands in for
+    is cheaper than a NaN that has to be taken out.
     """
     where = int(apart.argmax())
     if apart[where] > totals.max_abs:
         totals.max_abs, totals.max_abs_index = float(apart[where]), start + where
+    if zeros:
+        np.maximum(share, _STAND_IN, out=share)
     np.divide(apart, share, out=share)
     where = int(share.argmax())
-    if math.isnan(share[where]):  # argmax stops at a NaN, which here can only be 0/0
+    largest = float(share[where])
+    if math.isnan(largest):  # argmax stops at a NaN, which here can only be 0/0
+        zeros = True
         np.fmax(share, 0.0, out=share)
         where = int(share.argmax())
-    if share[where] > totals.max_relative:
-        totals.max_relative, totals.max_relative_index = float(share[where]), start + where
-    for position, limit in enumerate(RATIO_LIMITS):
-        totals.within[position] += int(np.count_nonzero(share < limit))
+        largest = float(share[where])
+    elif zeros and largest > _NO_SHARE:
+        where, largest = int((share > _NO_SHARE).argmax()), math.inf
+    if largest > totals.max_relative:
+        totals.max_relative, totals.max_relative_index = largest, start + where
+    within = share.size
+    for position, limit in reversed(list(enumerate(RATIO_LIMITS))):
+        if within and largest >= limit:
+            within = int(np.count_nonzero(share < limit))
+        totals.within[position] += within
+    return zeros
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,13 +257,14 @@ class _Passes:
     npu: AnyArray
     bench: AnyArray
     block: int
+    spread: Spread
     by_scale: dict[float, SplitSums]
 
     def in_range(self, pick: Callable[[SplitSums], Sums]) -> tuple[Sums, float]:
         """What `pick` takes from the sums, in a scale in which it neither over- nor underflows."""
         scale = self._scale_for(pick(self.by_scale[1.0]))
         if scale not in self.by_scale:
-            self.by_scale[scale] = _totals(self.npu, self.bench, block=self.block, scale=scale).sums
+            self.by_scale[scale] = _totals(self.npu, self.bench, block=self.block, scale=scale, spread=self.spread).sums
         return pick(self.by_scale[scale]), scale
 
     def _scale_for(self, sums: Sums) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,17 @@ class NonFinite:
     @property
     def disagreeing(self) -> int:
         return self.npu_only + self.bench_only + self.conflicting
+
+    def joined(self, later: NonFinite) -> NonFinite:
+        """The counts of both, `later` being of elements behind these."""
+        if not later.positions:
+            return self
+        first = later.first_one_sided if self.first_one_sided is None else self.first_one_sided
+        counts = {name: getattr(self, name) + getattr(later, name) for name in _COUNTS}
+        return replace(later, first_one_sided=first, **counts)
+
+
+_COUNTS = tuple(each.name for each in fields(NonFinite) if each.name != "first_one_sided")
 
 
 def without_nonfinite(n: AnyArray, b: AnyArray, *, start: int, seen: NonFinite) -> tuple[AnyArray, AnyArray, NonFinite]:

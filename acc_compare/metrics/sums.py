@@ -164,6 +164,13 @@ class SplitSums:
                 count -= rest.size - int(np.count_nonzero(rest))
         self.live.add_block(n, b, apart, count=count, squares=squares)
 
+    def add(self, later: SplitSums) -> None:
+        """Add the sums over other elements."""
+        self.live.add(later.live)
+        for mine, theirs in zip(self.held, later.held, strict=True):
+            mine.least = min(mine.least, theirs.least)
+            mine.add(theirs)
+
     def whole(self) -> Sums:
         """Over every element."""
         total = Sums()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -105,7 +106,12 @@ def _dtype(leaf: Leaf) -> object:
 
 
 def _shape(leaf: Leaf) -> object:
-    return str(list(leaf.shape)) if isinstance(leaf, TensorRecord) else None
+    return _shape_text(leaf.shape) if isinstance(leaf, TensorRecord) else None
+
+
+@lru_cache(maxsize=4096)
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return str(list(shape))
 
 
 def _requires_grad(leaf: Leaf) -> object:

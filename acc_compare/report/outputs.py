@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from acc_compare.model import Finding
@@ -19,11 +19,13 @@ FOLDER = "accuracy_compare"
 
 @dataclass(frozen=True, slots=True)
 class ReportPaths:
-    """The files written: the tables in the order of the formats, and the advisor's two."""
+    """The files written: the tables in the order of the formats, the advisor's two, and of several steps or ranks the
+    overview."""
 
     tables: tuple[Path, ...]
     advisor_text: Path
     advisor_json: Path
+    overview: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,10 @@ def write_many_reports(
     timestamp: str,
     formats: Sequence[str] = ("xlsx",),
     lang: str = "en",
+    each: bool = True,
 ) -> ReportPaths:
-    """Write the tables of each finding, named for its step and rank, and one advisor over all of them.
+    """Write one advisor and `overview_{timestamp}.xlsx` over all findings, and, where `each` says so, the tables of
+    each finding, named for its step and rank.
 
     Raises:
         ValueError: two findings are of the same step and rank.
@@ -97,7 +101,24 @@ def write_many_reports(
     parts = [(stem_of(finding), finding) for finding in findings]
     if len({stem for stem, _ in parts}) < len(parts):
         raise ValueError("two findings of one step and rank would share a file")
-    return _write(parts, overall, out_dir, timestamp=timestamp, formats=formats, advisor_stem="", lang=lang)
+    tables = parts if each else []
+    paths = _write(
+        tables,
+        overall,
+        out_dir,
+        timestamp=timestamp,
+        formats=formats,
+        advisor_stem="",
+        lang=lang,
+        beside=("overview",),
+    )
+    from acc_compare.report.overview import write_overview  # openpyxl takes a fifth of a second
+
+    overview = paths.advisor_text.with_name(paths.advisor_text.name.replace("advisor", "overview", 1)).with_suffix(
+        ".xlsx"
+    )
+    write_overview(findings, overview)
+    return replace(paths, overview=overview)
 
 
 def stem_of(finding: Finding) -> str:
@@ -115,17 +136,18 @@ def _write(
     formats: Sequence[str],
     advisor_stem: str,
     lang: str,
+    beside: Sequence[str] = (),
 ) -> ReportPaths:
     chosen, language = _chosen(formats), known_language(lang)
     folder = out_dir / FOLDER
     bases = [_base("compare_result", stem, timestamp) for stem, _ in parts]
     advisor = _base("advisor", advisor_stem, timestamp)
-    tail = _free_tail(folder, [*bases, advisor])
+    tail = _free_tail(folder, [*bases, advisor, *(_base(kind, "", timestamp) for kind in beside)])
     tables: list[Path] = []
     for base, (_, finding) in zip(bases, parts, strict=True):
         for table_format in chosen:
             path = folder / f"{base}{tail}{table_format.suffix}"
-            if path not in tables:  # a workbook that overflowed has written its csv
+            if path not in tables:  # a workbook that overflowed has written csv and parquet
                 tables.extend(table_format.write(finding, path))
     text = _place(folder / f"{advisor}{tail}.txt", advisor_text(overall, lang=language).encode("utf-8", "replace"))
     document = _place(folder / f"{advisor}{tail}.json", advisor_json(overall))
@@ -180,7 +202,7 @@ def _parquet(finding: Finding, path: Path) -> tuple[Path, ...]:
     return (path,)
 
 
-# xlsx comes first: a workbook that overflows writes the csv itself.
+# xlsx comes first: a workbook that overflows writes csv and parquet itself.
 register_format("xlsx", TableFormat(".xlsx", _xlsx))
 register_format("csv", TableFormat(".csv", _csv))
 register_format("parquet", TableFormat(".parquet", _parquet, require_pyarrow))

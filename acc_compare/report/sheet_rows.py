@@ -10,7 +10,6 @@ from __future__ import annotations
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import IO
 from xml.sax.saxutils import escape
@@ -43,6 +42,8 @@ _END_OF_ROWS = b"</sheetData>"
 _MAX_EXACT = 10**15
 """Excel keeps 15 digits of a number; a longer integer is written as text."""
 
+_MOST_KEPT = 4096
+
 _ABSENT_FACES = {"text": ABSENT_TEXT, "flag": ABSENT_FLAG}
 
 
@@ -55,17 +56,43 @@ def row_xml(
     first: int,
 ) -> Iterator[str]:
     """Each row as one `<row>` element, numbered from `first` (1 is the top of the sheet)."""
-    plan = [(get_column_letter(i), column, column.read) for i, column in enumerate(columns, 1)]
+    plan = [(get_column_letter(i), column.read, _CellEnds(column, styles)) for i, column in enumerate(columns, 1)]
     for number, row in enumerate(rows, first):
-        tint: Tint = row.result
-        marked = mark(row)
+        look = (row.result, mark(row))
         parts = [f'<row r="{number}" ht="{ROW_HEIGHT}" customHeight="1">']
-        for letter, column, read in plan:
-            cell = as_cell(read(row))
-            style = styles.number(tint, marked, _face(cell, column))
-            parts.append(f'<c r="{letter}{number}" s="{style}"{_content(cell)}')
+        parts += [f'<c r="{letter}{number}" s="{ends.of(read(row), look)}' for letter, read, ends in plan]
         parts.append("</row>")
         yield "".join(parts)
+
+
+class _CellEnds:
+    """What follows `s="` in the `<c>` elements of one column: the style's number and the content.
+
+    Texts, flags and absent cells repeat from row to row, so what was made of them is kept.
+    """
+
+    def __init__(self, column: Column, styles: CellStyles) -> None:
+        self._column, self._styles = column, styles
+        self._known: dict[tuple[Tint, Mark], dict[object, str]] = {}
+
+    def of(self, value: object, look: tuple[Tint, Mark]) -> str:
+        if type(value) is float:  # all others would be mixed up with 0, 1 and True as keys
+            return self._made(value, look)
+        known = self._known.setdefault(look, {})
+        if len(known) > _MOST_KEPT:
+            known.clear()
+        key = (type(value), value)
+        try:
+            found = known.get(key)
+            if found is None:
+                found = known[key] = self._made(value, look)
+        except TypeError:  # a value that cannot be hashed, such as a list
+            return self._made(value, look)
+        return found
+
+    def _made(self, value: object, look: tuple[Tint, Mark]) -> str:
+        cell = as_cell(value)
+        return f'{self._styles.number(*look, _face(cell, self._column))}"{_content(cell)}'
 
 
 def insert_rows(book: IO[bytes], sheet: str, rows: IO[bytes], target: Path) -> None:
@@ -122,7 +149,6 @@ def _content(cell: Cell) -> str:
     return f"><v>{cell!r}</v></c>"
 
 
-@lru_cache(maxsize=4096)
 def _text(text: str) -> str:
     shown = escape(cell_text(text))
     if not shown:

@@ -15,14 +15,15 @@ from openpyxl.worksheet.worksheet import Worksheet
 from acc_compare.model import Finding, Row, Suspect
 from acc_compare.report.columns import Column, as_cell, columns_of
 from acc_compare.report.placing import new_file
-from acc_compare.report.plain_tables import write_csv
+from acc_compare.report.plain_tables import write_whole_table
 from acc_compare.report.sheet_rows import insert_rows, row_xml
 from acc_compare.report.styles import CellStyles, Mark
 from acc_compare.report.summary_sheet import fill_columns, fill_summary, fill_suspects, head_cell
 from dump.format.errors import ConfigError
 
-DEFAULT_LIMIT = 100_000
-"""Rows of the table on the sheet; Excel opens more, but slowly."""
+DEFAULT_LIMIT = 10_000
+"""Rows up to which the sheet holds the whole table.  A person reads no more, and each thousand takes a tenth of a
+second to write and as long to open; programs have the csv and parquet."""
 
 MAX_ROWS = 1_048_576 - 1
 """Rows of a sheet (Microsoft, "Excel specifications and limits"), less the header."""
@@ -32,12 +33,15 @@ _URGENCY = {"error": 1, "warning": 2, "unmatched": 3, "pass": 4}
 
 
 def write_workbook(finding: Finding, path: Path, *, limit: int = DEFAULT_LIMIT) -> tuple[Path, ...]:
-    """Write `finding` to `path` and return the files written: `path`, and a csv of all rows where there are
-    more than `limit`.  Then the sheet holds `limit` of them: the suspects' first, then errors, warnings,
-    unmatched and passes, each in order of execution.
+    """Write `finding` to `path` and return the files written.
+
+    Up to `limit` rows the sheet holds all of them, in order of execution.  Of more it holds every row that is a
+    suspect's or not a pass, up to what Excel can open, and passes as long as there are fewer than `limit`: the
+    suspects' first, then errors, warnings, unmatched and passes, each in order of execution.  Then the whole table
+    stands beside it as csv and, where pyarrow is installed, as parquet, and the Summary sheet says so.
 
     Raises:
-        OutputError: `path` (or the csv) exists or cannot be written; nothing is left under its name.
+        OutputError: `path` (or a file beside it) exists or cannot be written; nothing is left under its name.
         ConfigError: `limit` is below 1, or the finding's mode is unknown.
     """
     if limit < 1:
@@ -49,11 +53,10 @@ def write_workbook(finding: Finding, path: Path, *, limit: int = DEFAULT_LIMIT) 
     written: tuple[Path, ...] = (path,)
     with new_file(path) as draft:
         if len(rows) > limit:
-            full = path.with_suffix(".csv")
-            write_csv(finding, full)
+            whole = write_whole_table(finding, path)
             rows = _most_urgent(rows, mark, limit)
-            notes = (*notes, _left_out(len(rows), len(finding.rows), full.name))
-            written = (path, full)
+            notes = (*notes, _left_out(len(rows), len(finding.rows), [full.name for full in whole]))
+            written = (path, *whole)
         _write(finding, draft, rows=rows, notes=notes, columns=columns, mark=mark)
     return written
 
@@ -86,14 +89,16 @@ def _here(suspect: Suspect, finding: Finding) -> bool:
 
 
 def _most_urgent(rows: tuple[Row, ...], mark: Callable[[Row], Mark], limit: int) -> tuple[Row, ...]:
-    ordered = sorted(rows, key=lambda row: _URGENCY[row.result] if mark(row) == "plain" else 0)
-    return tuple(ordered[:limit])
+    urgency = [_URGENCY[row.result] if mark(row) == "plain" else 0 for row in rows]
+    urgent = len(urgency) - urgency.count(_URGENCY["pass"])
+    order = sorted(range(len(rows)), key=urgency.__getitem__)
+    return tuple(rows[place] for place in order[: min(max(limit, urgent), MAX_ROWS)])
 
 
-def _left_out(shown: int, total: int, name: str) -> str:
+def _left_out(shown: int, total: int, names: list[str]) -> str:
     return (
         f"The Compare sheet shows {shown:,} of {total:,} rows: the suspects' first, then errors, warnings, "
-        f"unmatched and passes. All rows in order of execution are in {name}."
+        f"unmatched and passes. All rows in order of execution are in {' and '.join(names)}."
     )
 
 

@@ -114,9 +114,9 @@ def test_other_shapes_have_no_cells(make: Any) -> None:
 
 
 def test_a_lone_call_is_not_measured_and_progress_counts_all(make: Any) -> None:
-    told: list[None] = []
+    told: list[tuple[int, int]] = []
     alignment = align(run(make, longer=True).dump(), run(make).dump())
-    parts = measure_pairs(alignment, "statistics", lambda: told.append(None))
+    parts = measure_pairs(alignment, "statistics", lambda done, total: told.append((done, total)))
     assert [part.call is None for part in parts] == [False, False, True]
     assert parts[2].cells == ({}, {})
-    assert len(told) == 3
+    assert told == [(1, 3), (3, 3)]

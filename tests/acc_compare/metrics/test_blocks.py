@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import tracemalloc
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from acc_compare.metrics.blocks import paired_blocks, wide_dtype
+from acc_compare.metrics.blocks import paired_blocks, parts, release, wide_dtype
 
 BASE = np.arange(24.0).reshape(4, 6)
 LAYOUTS = {
@@ -81,3 +82,35 @@ def test_memory_is_bounded_by_the_block(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 40 * (1 << 12)
+
+
+def test_parts_are_the_whole_in_order() -> None:
+    values = np.arange(24.0).reshape(2, 12)
+    found = list(parts(values, values, size=10))
+    assert [(part.start, part.npu.tolist()) for part in found] == [
+        (start, values.reshape(-1)[start : start + 10].tolist()) for start in (0, 10, 20)
+    ]
+    assert all(np.shares_memory(part.npu, values) for part in found)
+
+
+@pytest.mark.parametrize("order", ["F", "short"])
+def test_what_cannot_be_cut_or_need_not_is_one_part(order: str) -> None:
+    values = np.zeros((4, 6), order="F" if order == "F" else "C")
+    (part,) = parts(values, values, size=10 if order == "F" else 24)
+    assert part.npu is values
+
+
+def test_parts_of_two_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="one shape"):
+        list(parts(np.zeros(3), np.zeros(4), size=2))
+
+
+def test_released_pages_keep_their_content(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    values = np.random.default_rng(0).standard_normal(1 << 14)
+    file.write_bytes(values.tobytes())
+    with file.open("rb") as stream:
+        mapped = np.frombuffer(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ), np.float64)
+    for array in (mapped, mapped[100:5000], mapped[3:4], values):
+        release(array)
+    assert np.array_equal(mapped, values)

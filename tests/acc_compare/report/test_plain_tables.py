@@ -8,8 +8,8 @@ import sys
 import pandas as pd
 import pytest
 
-from acc_compare.report.columns import frame
-from acc_compare.report.plain_tables import write_csv, write_parquet
+from acc_compare.report.columns import as_cell, frame
+from acc_compare.report.plain_tables import PART, _number, write_csv, write_parquet, write_whole_table
 from dump.format.errors import ConfigError, OutputError
 
 
@@ -24,7 +24,8 @@ def test_csv_holds_the_frame_with_all_digits(build, tmp_path):
     back = pd.read_csv(tmp_path / "a.csv", keep_default_na=False)
     table = frame(finding)
     assert list(back.columns) == list(table.columns)
-    assert [str(cell) for cell in back["Est. RelL2"]] == [str(cell) for cell in table["Est. RelL2"]]
+    for name in ("Est. RelL2", "Excess", "L2norm diff"):
+        assert [as_cell(_number(cell)) for cell in back[name]] == list(table[name])
 
 
 def test_csv_disarms_formulas_and_control_characters(build, tmp_path):
@@ -34,6 +35,73 @@ def test_csv_disarms_formulas_and_control_characters(build, tmp_path):
     assert line["NPU Name"] == "'=1+1"
     assert line["Err_Message"] == "a,\n␛b"
     assert (line["NPU min"], line["NPU mean"]) == ("-inf", "-2.5")
+
+
+ODD = ["", "N/A", "nan", "a,b", 'say "x"', "two\nlines", "=1", "-inf", "\u2028", "\x1b[2J", "\ud800", "@", "plain"]
+
+
+def test_every_text_comes_back_as_the_sheet_has_it(build, tmp_path):
+    rows = tuple(build.row(f"Torch.x.{i}.forward", err_message=text) for i, text in enumerate(ODD))
+    write_csv(build.finding(rows=rows), tmp_path / "a.csv")
+    found = [line["Err_Message"] for line in lines(tmp_path / "a.csv")]
+    assert found == [
+        "",
+        "N/A",
+        "nan",
+        "a,b",
+        'say "x"',
+        "two\nlines",
+        "'=1",
+        "-inf",
+        "\u2028",
+        "␛[2J",
+        "\ufffd",
+        "'@",
+        "plain",
+    ]
+
+
+VALUES = [None, math.nan, math.inf, -math.inf, 0, 0.0, -0.0, 1e-7, 5e-324, 2**63, 2**80, True, "same", 0.1 + 0.2]
+
+
+@pytest.mark.parametrize("values", [VALUES, VALUES[1:4], [None, None], [1.5, 2], [0.1, 1e300]])
+def test_every_number_comes_back_exactly(build, tmp_path, values):
+    rows = tuple(build.row(npu=build.tensor(max=value)) for value in values)
+    finding = build.finding(rows=rows)
+    write_csv(finding, tmp_path / "a.csv")
+    found = [line["NPU max"] for line in lines(tmp_path / "a.csv")]
+    for text, value in zip(found, frame(finding)["NPU max"], strict=True):
+        assert text == str(value) or (type(value) is float and float(text) == value)
+
+
+def test_parts_follow_each_other(build, tmp_path):
+    rows = tuple(build.row(f"Torch.x.{i}.forward") for i in range(2 * PART + 1))
+    write_csv(build.finding(rows=rows), tmp_path / "a.csv")
+    assert [line["NPU Name"] for line in lines(tmp_path / "a.csv")] == [row.npu_name for row in rows]
+
+
+def test_a_stack_stands_in_the_first_row_of_its_call(build, tmp_path):
+    first, second = ("".join(["File train.py, ", f"line {n}"]) for n in (1, 1))
+    rows = tuple(build.row(stack=stack) for stack in (first, first, second, ""))
+    write_csv(build.finding(rows=rows), tmp_path / "a.csv")
+    found = [line["NPU_Stack_Info"] for line in lines(tmp_path / "a.csv")]
+    assert found == [first, "N/A", second, "N/A"]
+
+
+def test_a_table_without_rows_has_its_header(build, tmp_path):
+    finding = build.finding(rows=())
+    write_csv(finding, tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_text() == ",".join(frame(finding).columns) + "\n"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="pyarrow is not installed")
+def test_csv_and_parquet_in_one_pass_are_those_of_two(build, tmp_path):
+    finding = build.gelu("statistics", 300, stacks=True)
+    assert write_whole_table(finding, tmp_path / "a.xlsx") == (tmp_path / "a.csv", tmp_path / "a.parquet")
+    write_csv(finding, tmp_path / "b.csv")
+    write_parquet(finding, tmp_path / "b.parquet")
+    for suffix in ("csv", "parquet"):
+        assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
 
 
 def test_csv_is_not_overwritten(build, tmp_path):

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import math
 import resource
+import sys
 
 import pytest
 from openpyxl import load_workbook
@@ -87,23 +89,53 @@ def test_a_suspect_of_another_rank_marks_nothing_here(build):
     assert marker(finding)(finding.rows[0]) == "plain"
 
 
-def test_over_the_limit_the_urgent_rows_stay_and_a_csv_has_all(build, tmp_path):
+def over_the_limit(build):
     results = ["pass", "unmatched", "warning", "pass", "error"]
     rows = [build.row(f"Torch.add.{i}.forward.output.0", result=result) for i, result in enumerate(results)]
     rows.append(build.row())  # passes, but is the suspect's
-    finding = build.finding(rows=tuple(rows), suspects=(build.suspect(),))
-    written = write_workbook(finding, tmp_path / "a.xlsx", limit=4)
-    assert written == (tmp_path / "a.xlsx", tmp_path / "a.csv")
+    return build.finding(rows=tuple(rows), suspects=(build.suspect(),))
+
+
+@pytest.mark.parametrize(
+    ("limit", "shown"),
+    [
+        (1, ["gelu.2", "add.4", "add.2", "add.1"]),  # whatever is not a pass stays
+        (4, ["gelu.2", "add.4", "add.2", "add.1"]),
+        (5, ["gelu.2", "add.4", "add.2", "add.1", "add.0"]),  # and passes as far as there is room
+    ],
+)
+def test_over_the_limit_the_urgent_rows_stay(build, tmp_path, limit, shown):
+    finding = over_the_limit(build)
+    written = write_workbook(finding, tmp_path / "a.xlsx", limit=limit)
+    assert [path.name for path in written][:2] == ["a.xlsx", "a.csv"]
     book = load_workbook(tmp_path / "a.xlsx")
-    assert [cell.value for cell in book["Compare"]["A"][1:]] == [
-        "Functional.gelu.2.forward.output.0",
-        "Torch.add.4.forward.output.0",
-        "Torch.add.2.forward.output.0",
-        "Torch.add.1.forward.output.0",
-    ]
-    assert any("4 of 6 rows" in text and "a.csv" in text for text in texts(book["Summary"]))
+    names = [cell.value for cell in book["Compare"]["A"][1:]]
+    assert [".".join(name.split(".")[1:3]) for name in names] == shown
+    assert any(f"{len(shown)} of 6 rows" in text and "a.csv" in text for text in texts(book["Summary"]))
+
+
+def test_never_more_rows_than_excel_opens(build, tmp_path, monkeypatch):
+    from acc_compare.report import workbook
+
+    monkeypatch.setattr(workbook, "MAX_ROWS", 2)
+    write_workbook(over_the_limit(build), tmp_path / "a.xlsx")
+    assert load_workbook(tmp_path / "a.xlsx")["Compare"].max_row == 3
+
+
+@pytest.mark.parametrize("pyarrow", [True, False])
+def test_over_the_limit_the_whole_table_stands_beside(build, tmp_path, monkeypatch, pyarrow):
+    if not pyarrow:
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
+    elif importlib.util.find_spec("pyarrow") is None:
+        pytest.skip("pyarrow is not installed")
+    finding = over_the_limit(build)
+    written = write_workbook(finding, tmp_path / "a.xlsx", limit=4)
+    assert [path.name for path in written] == ["a.xlsx", "a.csv", *(["a.parquet"] if pyarrow else [])]
+    assert set(tmp_path.iterdir()) == set(written)
+    note = next(text for text in texts(load_workbook(tmp_path / "a.xlsx")["Summary"]) if "of 6 rows" in text)
+    assert ("a.parquet" in note) == pyarrow
     with (tmp_path / "a.csv").open() as stream:
-        assert [line["NPU Name"] for line in csv.DictReader(stream)] == [row.npu_name for row in rows]
+        assert [line["NPU Name"] for line in csv.DictReader(stream)] == [row.npu_name for row in finding.rows]
 
 
 def test_at_the_limit_all_rows_stay_in_order(build, tmp_path):

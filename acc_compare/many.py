@@ -1,0 +1,182 @@
+"""One pair of dumps to its finding, and many pairs side by side.
+
+The steps of a rank follow each other, because a step is judged by what the one before it came to; ranks do not know of
+each other, so each may have a process of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeAlias
+
+from dump.format.errors import IncomparableError
+from dump.format.layout import DUMP_FILE
+from dump.format.reader import read_dump, without_collecting
+from dump.format.schema import Dump
+
+from .align.calls import align
+from .judge.roles import Previous
+from .judge.verdict import Setting, judge
+from .load import PlacedPair, mode_of, refuse_other_world
+from .measure import measure_pairs
+from .model import Finding
+
+Progress: TypeAlias = "Callable[[str, int, int], None]"
+"""Told of (what is being done, how much is done, of how much).  What is done is one of `steps`, `calls`, `bytes`."""
+
+WORTH_A_PROCESS = 8 << 20
+"""Bytes of dump.json for each rank, below which a process takes longer to start than its work does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What all pairs of one comparison share.  `one_world` says that both sides must be of one number of ranks."""
+
+    floors: Mapping[Path, PlacedPair] = field(default_factory=dict)
+    one_world: bool = False
+    keep_rows: bool = True
+
+
+def compare_all(
+    pairs: Sequence[PlacedPair], task: Task, *, jobs: int = 1, progress: Progress | None = None
+) -> list[Finding]:
+    """A finding for each of `pairs`, in their order, by `jobs` cores.  Raises DumpError, IncomparableError."""
+    chains = _chains(pairs)
+    workers = min(jobs, len(chains)) if _is_long(pairs, len(chains)) else 1
+    if workers == 1:
+        by_pair = dict(_compare_one_by_one(pairs, task, jobs=jobs, progress=progress))
+    else:
+        by_pair = _compare_by_processes(chains, task, workers=workers, jobs=max(1, jobs // workers), progress=progress)
+    return [by_pair[pair] for pair in pairs]
+
+
+def _chains(pairs: Sequence[PlacedPair]) -> list[list[PlacedPair]]:
+    """The pairs of each rank, in the order of their steps."""
+    chains: dict[int | None, list[PlacedPair]] = {}
+    for pair in pairs:
+        chains.setdefault(pair.rank, []).append(pair)
+    return list(chains.values())
+
+
+def _is_long(pairs: Sequence[PlacedPair], ranks: int) -> bool:
+    sizes = [_size(side.path) for pair in pairs for side in (pair.npu, pair.bench)]
+    return sum(sizes) >= WORTH_A_PROCESS * ranks
+
+
+def _size(path: Path) -> int:
+    file = path / DUMP_FILE if path.is_dir() else path
+    return file.stat().st_size if file.is_file() else 0
+
+
+def _compare_one_by_one(
+    pairs: Sequence[PlacedPair], task: Task, *, jobs: int, progress: Progress | None
+) -> Iterator[tuple[PlacedPair, Finding]]:
+    earlier: dict[int | None, list[_Outcome]] = {}
+    for number, pair in enumerate(pairs):
+        if progress is not None and len(pairs) > 1:
+            progress("steps", number, len(pairs))
+        outcomes = earlier.setdefault(pair.rank, [])
+        setting = Setting(step=pair.step, rank=pair.rank, previous=_previous(outcomes, pair))
+        with without_collecting():
+            finding = _compare_pair(pair, setting, task, jobs=jobs, progress=progress)
+        outcomes.append(_Outcome.of(finding))
+        yield pair, finding if task.keep_rows else replace(finding, rows=())
+    if progress is not None and len(pairs) > 1:
+        progress("steps", len(pairs), len(pairs))
+
+
+def _compare_chain(chain: Sequence[PlacedPair], task: Task, jobs: int) -> list[tuple[PlacedPair, Finding]]:
+    return list(_compare_one_by_one(chain, task, jobs=jobs, progress=None))
+
+
+def _compare_by_processes(
+    chains: Sequence[Sequence[PlacedPair]], task: Task, *, workers: int, jobs: int, progress: Progress | None
+) -> dict[PlacedPair, Finding]:
+    total = sum(map(len, chains))
+    found: dict[PlacedPair, Finding] = {}
+    # Spawned: a fork would take along locks that the threads of this process hold.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        futures = [pool.submit(_compare_chain, chain, task, jobs) for chain in chains]
+        try:
+            for future in as_completed(futures):
+                found.update(future.result())
+                if progress is not None:
+                    progress("steps", len(found), total)
+        except BrokenProcessPool:
+            raise IncomparableError(
+                "a process that compared one of the ranks was killed, most likely for want of memory. Compare with"
+                " fewer at a time: --jobs 1."
+            ) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a later step must know of a step."""
+
+    step: int | None
+    poisoned: bool
+    suspect: bool
+    optimizer: bool
+
+    @classmethod
+    def of(cls, finding: Finding) -> _Outcome:
+        return cls(
+            finding.step,
+            poisoned=any(suspect.kind == "nan_inf" for suspect in finding.suspects),
+            suspect=bool(finding.suspects),
+            optimizer=any(row.npu_name.startswith("Optimizer.") for row in finding.rows),
+        )
+
+
+def _previous(outcomes: Sequence[_Outcome], pair: PlacedPair) -> Previous:
+    """What is known of the steps before this one on the same rank."""
+    earlier = [outcome for outcome in outcomes if outcome.step != pair.step]
+    if any(outcome.poisoned for outcome in earlier):
+        return "poisoned"
+    if any(outcome.suspect for outcome in earlier):
+        return "suspect"
+    last = earlier[-1] if earlier else None
+    if last is None or last.step is None or pair.step is None or last.step != pair.step - 1:
+        return "none"
+    return "judged" if last.optimizer else "unjudged"
+
+
+def _compare_pair(pair: PlacedPair, setting: Setting, task: Task, *, jobs: int, progress: Progress | None) -> Finding:
+    ours, theirs = read_dump(pair.npu.path), read_dump(pair.bench.path)
+    if task.one_world:
+        refuse_other_world(ours, theirs)
+    mode = mode_of(ours, theirs)
+    alignment = align(ours, theirs)
+    told = partial(progress, "bytes" if mode == "tensor" else "calls") if progress is not None else None
+    measured = measure_pairs(alignment, mode, told, jobs=jobs)
+    floor_pair = task.floors.get(pair.bench.path)
+    if floor_pair is not None:
+        bench_to_npu = {p.bench.name: p.npu.name for p in alignment.pairs if p.npu is not None and p.bench is not None}
+        second = read_dump(floor_pair.bench.path)
+        setting = replace(setting, floor=_measured_floor(theirs, second, bench_to_npu, jobs=jobs))
+    finding = judge(alignment, measured, mode, setting)
+    return replace(
+        finding, worst_excess=max((row.excess for row in finding.rows if row.excess is not None), default=None)
+    )
+
+
+def _measured_floor(bench: Dump, second: Dump, names: Mapping[str, str], *, jobs: int) -> dict[tuple[str, str], float]:
+    """The distance of two bench runs at each tensor, under the NPU side's call names."""
+    mode = mode_of(bench, second)
+    floor: dict[tuple[str, str], float] = {}
+    for part in measure_pairs(align(bench, second), mode, jobs=jobs):
+        if part.call is None or part.call.full_name not in names:
+            continue
+        for argument in (*part.call.read, *part.call.wrote):
+            if argument.error is not None:
+                floor[(names[part.call.full_name], argument.name)] = argument.error.relative
+    return floor

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from acc_compare import compare, many
+from dump.format.errors import ConfigError, IncomparableError
+
+PLACES = [f"step{step}/rank{rank}" for step in (0, 1) for rank in (0, 1)]
+
+
+def roots(make: Any, folder: Path, faulty: tuple[str, ...] = (), worlds: tuple[int, int] = (2, 2)) -> tuple[Path, Path]:
+    """Two dump roots of two steps and ranks; gelu is off in the places `faulty`."""
+    for side, world in zip(("npu", "bench"), worlds, strict=True):
+        for place in PLACES:
+            run = make.Run(world_size=world)
+            x = make.normal(16, 16)
+            off = 1e-2 if side == "npu" and place in faulty else 0.0
+            a = make.off(np.tanh(x), off, seed=4)
+            run.call("Functional.gelu.0.forward", [x], [a])
+            run.call("Functional.relu.0.forward", [a], [np.maximum(a, 0)])
+            run.write(folder / side / place)
+    return folder / "npu", folder / "bench"
+
+
+@pytest.mark.slow
+def test_processes_find_what_one_finds(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = roots(make, tmp_path, ("step0/rank1",))
+    alone = compare(*sides)
+    monkeypatch.setattr(many, "WORTH_A_PROCESS", 0)
+    told: list[tuple[str, int, int]] = []
+    found = compare(*sides, jobs=2, progress=lambda *each: told.append(each))
+    assert found == alone
+    assert told == [("steps", 2, 4), ("steps", 4, 4)]
+    (sides[0] / "step1" / "rank1" / "dump.json").write_bytes(b"[]")
+    with pytest.raises(Exception, match="expected a JSON object"):
+        compare(*sides, jobs=2)
+
+
+def test_short_dumps_need_no_processes(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many, "ProcessPoolExecutor", None)  # would fail if it were made
+    assert compare(*roots(make, tmp_path), jobs=8).verdict == "same"
+
+
+def test_rows_are_kept_on_demand(make: Any, tmp_path: Path) -> None:
+    sides = roots(make, tmp_path, ("step0/rank1",))
+    kept, bare = compare(*sides), compare(*sides, keep_rows=False)
+    assert [len(finding.rows) for finding in kept.findings] == [4] * 4
+    assert [len(finding.rows) for finding in bare.findings] == [0] * 4
+    assert bare.suspects == kept.suspects
+    assert [finding.worst_excess for finding in bare.findings] == [finding.worst_excess for finding in kept.findings]
+    one = compare(sides[0] / "step0" / "rank0", sides[1] / "step0" / "rank0", keep_rows=False)
+    assert len(one.findings[0].rows) == 4
+
+
+def test_the_worst_excess_is_that_of_the_rows(make: Any, tmp_path: Path) -> None:
+    found = compare(*roots(make, tmp_path, ("step0/rank1",)))
+    excesses = [[row.excess for row in finding.rows if row.excess is not None] for finding in found.findings]
+    assert [finding.worst_excess for finding in found.findings] == [max(each) for each in excesses]
+    worst = {(finding.step, finding.rank): finding.worst_excess or 0 for finding in found.findings}
+    assert worst[0, 1] > 10 > worst[0, 0]
+
+
+def test_other_worlds_are_refused_where_ranks_are_paired(make: Any, tmp_path: Path) -> None:
+    npu, bench = roots(make, tmp_path, worlds=(2, 4))
+    with pytest.raises(IncomparableError, match=r"one of 2 ranks.* one of 4.*same number of ranks"):
+        compare(npu, bench)
+    assert compare(npu / "step0" / "rank0", bench / "step0" / "rank0").verdict == "same"  # asked for by name
+
+
+def test_no_jobs_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="at least 1"):
+        compare(tmp_path, tmp_path, jobs=0)
