@@ -48,6 +48,7 @@ Examples:
   acc compare npu_dump/step0 gpu_dump/step0 -o results
   acc compare npu_dump gpu_dump --floor gpu_dump_again     a second bench run shows what is normal
   acc compare npu_dump gpu_dump --format xlsx,csv
+  acc compare npu_dump gpu_dump --mapping map.yaml         modules or operators go by other names
 """
 
 
@@ -59,6 +60,11 @@ def compare(
         Path | None,
         typer.Option(metavar="BENCH2", help="A second bench run: its distance from the first is normal."),
     ] = None,
+    mapping: Annotated[
+        Path | None,
+        typer.Option(metavar="MAP.yaml", help="Renamed modules and APIs, fused operators (docs/mapping.md)."),
+    ] = None,
+    fuzzy: Annotated[bool, typer.Option("--fuzzy", help="Pair left-over calls by the operator alone.")] = False,
     formats: Annotated[str, typer.Option("--format", help="Tables to write: xlsx, csv, parquet.")] = "xlsx",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print the verdict's line only.")] = False,
 ) -> None:
@@ -67,7 +73,7 @@ def compare(
 
     chosen = _chosen(formats)
     with _Bars() as progress:
-        comparison = compare_dumps(npu, bench, floor=floor, progress=progress)
+        comparison = compare_dumps(npu, bench, floor=floor, mapping=mapping, fuzzy=fuzzy, progress=progress)
     _refuse_empty(comparison)
     paths = comparison.write(out, formats=chosen)
     if quiet:

@@ -12,6 +12,8 @@ from dump.format.reader import read_dump, without_collecting
 from dump.format.schema import Dump
 
 from .align.calls import align
+from .align.mapping_file import read_rules
+from .align.rules import Rules
 from .judge.roles import Previous
 from .judge.suspects import merge_alike
 from .judge.verdict import Setting, judge
@@ -69,13 +71,17 @@ def compare(
     bench: Path | str,
     *,
     floor: Path | str | None = None,
+    mapping: Path | str | None = None,
+    fuzzy: bool = False,
     progress: Progress | None = None,
 ) -> Comparison:
     """Compare two dumps, or all steps and ranks that two dump folders share.
 
     `floor` is a second bench run that should agree with the first: the distance of the two is taken as normal.
-    Raises DumpError, IncomparableError.
+    `mapping` is a YAML file that says what the NPU side calls otherwise (docs/mapping.md); `fuzzy` also pairs calls
+    that are left over by the operator alone.  Raises DumpError, IncomparableError, and ConfigError for the mapping.
     """
+    rules = read_rules(mapping, is_fuzzy=fuzzy)
     pairs, notes = pair_locations(Path(npu), Path(bench))
     floors = _floor_locations(Path(bench), Path(floor)) if floor is not None else {}
     findings: list[Finding] = []
@@ -84,7 +90,7 @@ def compare(
             progress("steps", number, len(pairs))
         setting = Setting(step=pair.step, rank=pair.rank, previous=_previous(findings, pair))
         with without_collecting():
-            findings.append(_compare_pair(pair, setting, floors, progress))
+            findings.append(_compare_pair(pair, setting, floors, progress, rules=rules))
     overall = findings[0] if len(findings) == 1 else _over_all(findings, notes, Path(npu), Path(bench))
     if notes and len(findings) == 1:
         overall = replace(overall, notes=(*overall.notes, *notes))
@@ -116,10 +122,12 @@ def _compare_pair(
     setting: Setting,
     floors: Mapping[Path, PlacedPair],
     progress: Progress | None,
+    *,
+    rules: Rules,
 ) -> Finding:
     ours, theirs = read_dump(pair.npu.path), read_dump(pair.bench.path)
     mode = mode_of(ours, theirs)
-    alignment = align(ours, theirs)
+    alignment = align(ours, theirs, rules)
     done = 0
 
     def one_more() -> None:

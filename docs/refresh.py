@@ -1,4 +1,4 @@
-"""Write the generated parts of the READMEs anew: the advisor's text of a sample.
+"""Write the generated parts of the docs anew: the advisor's text of a sample, tables that the code holds.
 
     python docs/refresh.py [--workbook]
 
@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from acc_compare import compare
+from acc_compare.align.mapping_file import shipped
+from acc_compare.align.rules import Step
 from acc_compare.report.advisor import advisor_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +25,8 @@ PAIR = (Path("sample_dumps/gelu_in_bfloat16"), Path("sample_dumps/bench_statisti
 BEGIN, END = "<!-- advisor: begin -->\n", "<!-- advisor: end -->\n"
 # Page of the sheet in print, dots per inch, and the part shown: x, y, width, height.
 PICTURES = {"workbook": (1, 110, (30, 40, 1240, 520)), "workbook_rows": (3, 170, (40, 80, 1750, 560))}
+PAIRS = ("<!-- known pairs: begin -->\n", "<!-- known pairs: end -->\n")
+MAPPING = ROOT / "docs" / "mapping.md"
 READMES = ("README.md", "README.zh-CN.md")
 
 
@@ -43,9 +47,24 @@ def advisor_block() -> str:
         return f"```\n{advisor_text(compare(*PAIR).overall).rstrip()}\n```\n"
 
 
-def with_block(text: str, block: str) -> str:
+def known_pairs_block() -> str:
+    """The shipped table of fused operators, as a Markdown table."""
+    lines = ["| fused | written out |", "|---|---|"]
+    for rule in shipped():
+        ways = [" ".join(_step(step) for step in steps) for steps in rule.composites]
+        fused = ", ".join(f"`{name}`" for name in rule.fused)
+        lines.append(f"| {fused} | {'<br>'.join(f'`{way}`' for way in ways) or 'each other'} |")
+    return "\n".join(lines) + "\n"
+
+
+def _step(step: Step) -> str:
+    return "\\|".join(sorted(step.operators)) + ("?" if step.is_optional else "")
+
+
+def with_block(text: str, block: str, markers: tuple[str, str] = (BEGIN, END)) -> str:
     """`text` with `block` between the markers.  Raises ValueError where a marker is missing."""
-    start, stop = text.index(BEGIN) + len(BEGIN), text.index(END)
+    begin, end = markers
+    start, stop = text.index(begin) + len(begin), text.index(end)
     return text[:start] + block + text[stop:]
 
 
@@ -75,6 +94,8 @@ def main() -> None:
     for name in READMES:
         path = ROOT / name
         path.write_text(with_block(path.read_text(encoding="utf-8"), block), encoding="utf-8")
+    text = MAPPING.read_text(encoding="utf-8")
+    MAPPING.write_text(with_block(text, known_pairs_block(), PAIRS), encoding="utf-8")
     if parser.parse_args().workbook:
         draw_workbook()
 

@@ -127,7 +127,7 @@ def _suspect(members: Sequence[Origin], reach: Reach, place: Place) -> Suspect:
     excess = judged.excess
     others = () if first.kind == "input" else _others(members)
     base = Suspect(
-        name=first.producer if first.kind == "structure" else first.call.full_name,
+        name=first.producer if first.kind == "structure" else first.call.shown_name,
         kind=first.kind,
         step=place.step,
         rank=place.rank,
@@ -148,8 +148,8 @@ def _suspect(members: Sequence[Origin], reach: Reach, place: Place) -> Suspect:
 
 
 def _others(members: Sequence[Origin]) -> tuple[str, ...]:
-    names = dict.fromkeys(origin.call.full_name for origin in members)
-    names.pop(members[0].call.full_name)
+    names = dict.fromkeys(origin.call.shown_name for origin in members)
+    names.pop(members[0].call.shown_name)
     return tuple(names)
 
 

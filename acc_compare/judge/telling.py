@@ -99,6 +99,8 @@ def _unseen_message(origin: Origin, relative: float) -> str:
 def evidence_of(first: Origin, members: Sequence[Origin]) -> tuple[str, ...]:
     found = []
     judged = first.judged
+    if first.call.pair.fused is not None:
+        found.append(f"it was laid against {first.call.pair.fused.against}")
     if judged.expected is not None and judged.expected.source == "measured floor":
         found.append(f"two bench runs differ by {quantity(judged.expected.relative)} here")
     error = judged.argument.error
