@@ -10,9 +10,15 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import ml_dtypes
+import numpy as np
 import pytest
 
 from acc_compare.align.mapping_file import read_rules
+from acc_compare.metrics.distance import REAL_DATA, measure
+from acc_compare.metrics.sketches import SKETCHED
+from acc_compare.metrics.statistics import STATISTICS
+from acc_compare.report.columns import as_cell
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -74,3 +80,44 @@ def test_the_tests_on_the_page_run_and_fail_as_shown(tmp_path: Path) -> None:
 def _without_numbers(text: str) -> str:
     """Measured numbers differ between processors."""
     return re.sub(r"[0-9][0-9.,]*(e-?[0-9]+)?", "#", text)
+
+
+def test_the_columns_on_the_page_are_those_that_are_measured() -> None:
+    text = (DOCS / "metrics.md").read_text(encoding="utf-8")
+    _, real, statistics, _ = re.split(r"^## ", text, maxsplit=3, flags=re.MULTILINE)
+    for part, tables in ((real, (REAL_DATA,)), (statistics, (STATISTICS, SKETCHED))):
+        named = re.findall(r"^\| `([^`]+)` \|", part, re.MULTILINE)
+        assert named == [column for table in tables for column in table.columns]
+
+
+def _examples() -> list[list[str]]:
+    text = (DOCS / "metrics.md").read_text(encoding="utf-8").partition("<!-- examples -->\n")[2]
+    rows = [line.strip("|").split("|") for line in text.partition("\n\n")[0].splitlines()]
+    return [[cell.strip() for cell in row] for row in (rows[0], *rows[2:])]
+
+
+@pytest.mark.parametrize("example", _examples()[1:], ids=" ".join)
+def test_the_examples_on_the_page_hold(example: list[str]) -> None:
+    header = _examples()[0]
+    npu, bench = (_array(text, example[2]) for text in example[:2])
+    cells = REAL_DATA.cells(measure(npu, bench))
+    for column, shown in zip(header[3:], example[3:], strict=True):
+        found = as_cell(cells[column])
+        if isinstance(found, str):
+            assert found == shown, column
+        else:
+            assert found == pytest.approx(float(shown), rel=2e-4), column
+
+
+def _array(text: str, dtype: str) -> np.ndarray:
+    kind = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    read = complex if kind.kind == "c" else int if kind.kind in "ib" else float
+    return np.array([read(word) for word in text.split()], dtype=kind)
+
+
+def test_the_metric_on_the_page_gets_a_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(REAL_DATA, "_measures", dict(REAL_DATA._measures))
+    (example,) = fenced("metrics.md", "python")
+    exec(compile(example, "metrics.md", "exec"), {})
+    assert REAL_DATA.cells(measure(np.ones(3), np.ones(3)))["Finite"] == 3
+    assert REAL_DATA.explanation("Finite") == "How many elements are finite on both sides."
