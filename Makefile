@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test lint type samples bench-recording bench-localisation bench-monitor clean
+.PHONY: help demo test lint type samples bench-recording bench-localisation bench-monitor fuzz clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ type: $(INSTALLED)  ## mypy alone
 
 bench-monitor: $(INSTALLED)  ## time TrainerMon beside msprobe's (installs msprobe into .peer)
 	$(BIN)/python benchmarks/monitor/run.py
+
+fuzz: $(INSTALLED)  ## give `acc compare` 10,000 damaged and forged files
+	$(BIN)/python benchmarks/fuzz/run.py --results
 
 samples: $(INSTALLED)  ## make sample_dumps/ anew
 	$(BIN)/python sample_dumps/make_samples.py

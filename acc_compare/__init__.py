@@ -6,6 +6,8 @@
     for suspect in comparison.suspects:
         print(suspect.message)
 
+In a test suite: `assert_same("npu_dump", "gpu_dump")`.
+
 The public names are handed out lazily (PEP 562).  Nothing in this package imports torch.
 """
 
@@ -15,13 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .comparison import Comparison, compare
+    from .testing import assert_same
 
-__all__ = ["Comparison", "compare"]
+_HOMES = {"Comparison": "comparison", "compare": "comparison", "assert_same": "testing"}
+
+__all__ = ["Comparison", "assert_same", "compare"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(".comparison", __name__), name)
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

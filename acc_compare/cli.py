@@ -56,6 +56,7 @@ Examples:
   acc compare npu_dump gpu_dump --format xlsx,csv
   acc compare npu_dump gpu_dump --lang zh                  the advisor in Chinese
   acc compare npu_dump gpu_dump --each -j 8                a workbook for each step and rank, eight cores
+  acc compare npu_dump gpu_dump --mapping map.yaml         modules or operators go by other names
 """
 
 
@@ -67,6 +68,11 @@ def compare(
         Path | None,
         typer.Option(metavar="BENCH2", help="A second bench run: its distance from the first is normal."),
     ] = None,
+    mapping: Annotated[
+        Path | None,
+        typer.Option(metavar="MAP.yaml", help="Renamed modules and APIs, fused operators (docs/mapping.md)."),
+    ] = None,
+    fuzzy: Annotated[bool, typer.Option("--fuzzy", help="Pair left-over calls by the operator alone.")] = False,
     formats: Annotated[str, typer.Option("--format", help="Tables to write: xlsx, csv, parquet.")] = "xlsx",
     lang: Annotated[str, typer.Option(help="Language of the advisor's text: en, zh.")] = "en",
     each: Annotated[
@@ -86,7 +92,16 @@ def compare(
     language = known_language(lang)
     chosen = _chosen(formats)
     with Bars(sys.stderr) as progress:
-        comparison = compare_dumps(npu, bench, floor=floor, progress=progress, jobs=jobs or _cores(), keep_rows=each)
+        comparison = compare_dumps(
+            npu,
+            bench,
+            floor=floor,
+            mapping=mapping,
+            fuzzy=fuzzy,
+            progress=progress,
+            jobs=jobs or _cores(),
+            keep_rows=each,
+        )
         _refuse_empty(comparison)
         progress("reports", 0, 0)
         paths = comparison.write(out, formats=chosen, lang=language, each=each)

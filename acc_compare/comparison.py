@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dump.format.errors import ConfigError
 from dump.format.reader import without_collecting
 
+from .align.mapping_file import read_rules
 from .judge.suspects import merge_alike
 from .load import PlacedPair, pair_locations
 from .many import Progress, Task, compare_all
@@ -73,6 +74,8 @@ def compare(
     bench: Path | str,
     *,
     floor: Path | str | None = None,
+    mapping: Path | str | None = None,
+    fuzzy: bool = False,
     progress: Progress | None = None,
     jobs: int = 1,
     keep_rows: bool = True,
@@ -80,18 +83,21 @@ def compare(
     """Compare two dumps, or all steps and ranks that two dump folders share.
 
     `floor` is a second bench run that should agree with the first: the distance of the two is taken as normal.
+    `mapping` is a YAML file that says what the NPU side calls otherwise (docs/mapping.md); `fuzzy` also pairs calls
+    that are left over by the operator alone.
     `jobs` is how many cores may work: threads for tensor files, processes for long dumps of several ranks (a script
     then needs the usual `if __name__ == "__main__":`).  The result is the same for any number.  Without `keep_rows`
     the findings of several pairs have no rows, so that a thousand dumps take the memory of one; then there are no
     tables of each to write.
-    Raises DumpError, IncomparableError, ConfigError.
+    Raises DumpError, IncomparableError, and ConfigError for the mapping and for `jobs`.
     """
     if jobs < 1:
         raise ConfigError(f"the number of jobs must be at least 1, not {jobs}")
+    rules = read_rules(mapping, is_fuzzy=fuzzy)
     pairs, notes = pair_locations(Path(npu), Path(bench))
     floors = _floor_locations(Path(bench), Path(floor)) if floor is not None else {}
     one_world = len(pairs) > 1 or pairs[0].npu.path != Path(npu) or pairs[0].bench.path != Path(bench)
-    task = Task(floors=floors, one_world=one_world, keep_rows=keep_rows or len(pairs) == 1)
+    task = Task(rules=rules, floors=floors, one_world=one_world, keep_rows=keep_rows or len(pairs) == 1)
     findings = list(compare_all(pairs, task, jobs=jobs, progress=progress))
     overall = findings[0] if len(findings) == 1 else _over_all(findings, notes, Path(npu), Path(bench))
     if notes and len(findings) == 1:

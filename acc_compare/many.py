@@ -21,6 +21,7 @@ from dump.format.reader import read_dump, without_collecting
 from dump.format.schema import Dump
 
 from .align.calls import align
+from .align.rules import Rules
 from .judge.roles import Previous
 from .judge.verdict import Setting, judge
 from .load import PlacedPair, mode_of, refuse_other_world
@@ -38,6 +39,7 @@ WORTH_A_PROCESS = 8 << 20
 class Task:
     """What all pairs of one comparison share.  `one_world` says that both sides must be of one number of ranks."""
 
+    rules: Rules = field(default_factory=Rules)
     floors: Mapping[Path, PlacedPair] = field(default_factory=dict)
     one_world: bool = False
     keep_rows: bool = True
@@ -155,7 +157,7 @@ def _compare_pair(pair: PlacedPair, setting: Setting, task: Task, *, jobs: int, 
     if task.one_world:
         refuse_other_world(ours, theirs)
     mode = mode_of(ours, theirs)
-    alignment = align(ours, theirs)
+    alignment = align(ours, theirs, task.rules)
     told = partial(progress, "bytes" if mode == "tensor" else "calls") if progress is not None else None
     measured = measure_pairs(alignment, mode, told, jobs=jobs)
     floor_pair = task.floors.get(pair.bench.path)

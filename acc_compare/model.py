@@ -20,12 +20,33 @@ VerdictName: TypeAlias = Literal["same", "different", "incomplete"]
 @dataclass(frozen=True, slots=True)
 class PairedArgument:
     """One argument of a matched call on both sides; a side is None where the call has no such argument.
-    `name` is the NPU side's (`input.0`), or the bench's where the NPU has none."""
+    `name` is the NPU side's (`input.0`), or the bench's where the NPU has none.  Within a fused pair both names are the
+    fused call's, and `npu_full` or `bench_full` says where the argument stands on the side of the composite."""
 
     name: str
     npu: Leaf
     bench: Leaf
     bench_name: str = ""
+    npu_full: str = ""
+    bench_full: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FusedPair:
+    """A fused call that was laid against several plain ones: its full name, theirs in order, and on which side it is.
+    The pair's record on the other side bears the name of the last of them."""
+
+    fused: str
+    members: tuple[str, ...]
+    on_npu: bool
+
+    @property
+    def against(self) -> str:
+        """What it was laid against, in words."""
+        side = "bench" if self.on_npu else "NPU"
+        if len(self.members) == 1:
+            return f"{self.members[0]} on the {side} side"
+        return f"{len(self.members)} calls on the {side} side, {self.members[0]} to {self.members[-1]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +58,25 @@ class PairedCall:
     arguments: tuple[PairedArgument, ...]
     reason: str = ""
     """Why a call has no partner, in words for the user; empty for a matched pair."""
+    fused: FusedPair | None = None
+    """Where one call was laid against several: which."""
+    part_of: str = ""
+    """The fused call of the other side that a call without a partner of its own belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """All calls of both sides, in the NPU side's order of execution; bench-only calls stand where they ran."""
+    """All calls of both sides, in the NPU side's order of execution; bench-only calls stand where they ran.
+
+    `notes` are sentences about how the sides were aligned; `differs_in_batches` says that one side runs more
+    micro-batches for an optimizer step than the other (gradient accumulation).
+    """
 
     npu: Dump
     bench: Dump
     pairs: tuple[PairedCall, ...]
+    notes: tuple[str, ...] = ()
+    differs_in_batches: bool = False
 
 
 @dataclass(frozen=True, slots=True)

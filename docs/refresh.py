@@ -1,4 +1,4 @@
-"""Write the generated parts of the READMEs and of docs/advisor.md anew: the advisor's text of samples.
+"""Write the generated parts of the docs anew: the advisor's text of samples, tables that the code holds.
 
     python docs/refresh.py [--workbook]
 
@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from acc_compare import compare
+from acc_compare.align.mapping_file import shipped
+from acc_compare.align.rules import Step
 from acc_compare.report.advisor import advisor_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,6 +37,8 @@ CASES = {
     "healthy": "bench_statistics",
 }
 """The samples that docs/advisor.md shows, each with its bench."""
+PAIRS = ("<!-- known pairs: begin -->\n", "<!-- known pairs: end -->\n")
+MAPPING = "docs/mapping.md"
 
 
 @contextlib.contextmanager
@@ -54,9 +58,29 @@ def advisor_block(npu: Path = PAIR[0], bench: Path = PAIR[1], *, lang: str = "en
         return f"```\n{advisor_text(compare(npu, bench).overall, lang=lang).rstrip()}\n```\n"
 
 
+def known_pairs_block() -> str:
+    """The shipped table of fused operators, as a Markdown table."""
+    lines = ["| fused | written out |", "|---|---|"]
+    for rule in shipped():
+        ways = [" ".join(_step(step) for step in steps) for steps in rule.composites]
+        fused = ", ".join(f"`{name}`" for name in rule.fused)
+        lines.append(f"| {fused} | {'<br>'.join(f'`{way}`' for way in ways) or 'each other'} |")
+    return "\n".join(lines) + "\n"
+
+
+def _step(step: Step) -> str:
+    return "\\|".join(sorted(step.operators)) + ("?" if step.is_optional else "")
+
+
 def with_block(text: str, block: str, name: str = "") -> str:
-    """`text` with `block` between the markers of that name.  Raises ValueError where a marker is missing."""
+    """`text` with `block` between the advisor's markers of that name.  Raises ValueError where one is missing."""
     begin, end = (marker.format(name and f" {name}") for marker in (BEGIN, END))
+    return between(text, block, (begin, end))
+
+
+def between(text: str, block: str, markers: tuple[str, str]) -> str:
+    """`text` with `block` between two markers.  Raises ValueError where one is missing."""
+    begin, end = markers
     start, stop = text.index(begin) + len(begin), text.index(end)
     return text[:start] + block + text[stop:]
 
@@ -70,6 +94,7 @@ def documents() -> dict[str, str]:
     for sample, bench in CASES.items():
         text = with_block(text, advisor_block(SAMPLES / sample, SAMPLES / bench), sample)
     found[ADVISOR] = with_block(text, advisor_block(lang="zh"), "zh")
+    found[MAPPING] = between((ROOT / MAPPING).read_text(encoding="utf-8"), known_pairs_block(), PAIRS)
     return found
 
 

@@ -2,182 +2,261 @@
 
 Where both sides made the same calls, names settle it.  Where they did not, an extra call shifts every later number of
 its api, so forward calls are aligned as sequences of (api, module, shapes), backward calls follow their forward calls,
-and modules and optimizers go by name.
+and modules and optimizers go by name.  Recomputed calls answer to what they repeat, and a fused call to the composite
+that stands for it.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from dump.format import names
-from dump.format.names import CallName
-from dump.format.schema import CallRecord, Dump, TensorRecord
+from dump.format.schema import CallRecord, Dump
 
 from ..model import Alignment, PairedCall
 from .arguments import pair_arguments
-from .sequences import common_subsequence
+from .forward import Matched, match_forward
+from .fused import FusedMatch, backward_names
+from .paths import Translator, plain_path
+from .reasons import Reasons
+from .recomputed import MicroBatches, micro_batches, originals
+from .rules import Rules
+from .side import Side, backward_of, is_api_forward, is_plain_forward
+from .values import Place, Values
 
-Token: TypeAlias = "tuple[str, str, tuple[tuple[int, ...], ...]]"
+__all__ = ["align", "plain_path"]
 
-_WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
+_NO_RULES = Rules()
 
 
-def align(npu: Dump, bench: Dump) -> Alignment:
-    """Pair the calls of both sides; every call appears once, matched or with the reason why it is not."""
-    partner = _by_name(npu, bench) if _same_names(npu, bench) else _by_sequence(npu, bench)
-    taken = {id(call) for call in partner.values()}
-    reasons = _Reasons(npu, bench)
-    pairs: list[PairedCall] = []
-    leftovers = iter([call for call in bench.calls if id(call) not in taken])
+@dataclass(slots=True)
+class _Found:
+    """What answers to what: the bench's call by the id of the NPU's; pairs with a composite on one side, by the id of
+    the NPU side's call; the fused call that an inner call of a composite is part of, by id."""
+
+    partner: dict[int, CallRecord] = field(default_factory=dict)
+    fused: dict[int, PairedCall] = field(default_factory=dict)
+    part_of: dict[int, str] = field(default_factory=dict)
+    taken: set[int] = field(default_factory=set)
+
+    def match(self, call: CallRecord, answer: CallRecord) -> None:
+        self.partner[id(call)] = answer
+        self.taken.add(id(answer))
+
+
+def align(npu: Dump, bench: Dump, rules: Rules = _NO_RULES) -> Alignment:
+    """Pair the calls of both sides; every call appears once, matched or with the reason why it is not.
+
+    Two exceptions: a call that the NPU side recomputes for backward is laid against the bench's one call a second time,
+    and of a composite that answers to a fused call the last call stands for all.
+    """
+    translator = Translator(rules.renaming)
+    ours, theirs = Side.translated(npu, translator), Side.plain(bench)
+    batches = None
+    if _same_names(ours, theirs):
+        found = _by_name(ours, theirs)
+    else:
+        batches = micro_batches(npu, bench)
+        found = _by_sequence(ours, theirs, rules, batches)
+    lone = {
+        True: frozenset(c.name for c in npu.calls if id(c) not in found.partner and id(c) not in found.fused),
+        False: frozenset(c.name for c in bench.calls if id(c) not in found.taken),
+    }
+    reasons = Reasons(ours, theirs, batches=batches, lone=lone)
+    notes = [f"{rules.source}: {entry} renames nothing in this dump." for entry in translator.unused()]
+    if batches is not None:
+        notes.append(f"The NPU side {batches.difference(on_npu=True)}.")
+    pairs = tuple(_ordered(npu, bench, found, reasons))
+    return Alignment(npu, bench, pairs, tuple(notes), differs_in_batches=batches is not None)
+
+
+def _same_names(npu: Side, bench: Side) -> bool:
+    ours = {npu.comparable(call) for call in npu.dump.calls}
+    return len(ours) == len(npu.dump.calls) and ours == {bench.comparable(call) for call in bench.dump.calls}
+
+
+def _by_name(npu: Side, bench: Side) -> _Found:
+    theirs = {bench.comparable(call): call for call in bench.dump.calls}
+    found = _Found()
+    for call in npu.dump.calls:
+        found.match(call, theirs[npu.comparable(call)])
+    return found
+
+
+def _by_sequence(npu: Side, bench: Side, rules: Rules, batches: MicroBatches | None) -> _Found:
+    found = _Found()
+    everything = max(len(npu.dump.calls), len(bench.dump.calls), 1)
+    if batches is None:
+        until = (everything, everything)
+    elif batches.same_size:
+        until = (batches.first_npu, batches.first_bench)
+    else:
+        until = (0, 0)
+    matched = match_forward(npu, bench, rules, until=until)
+    for call, answer in matched.pairs:
+        found.match(call, answer)
+    fused = _FusedPairs(npu, bench, matched, found)
+    _match_rest(npu, bench, found, batches)
+    fused.match_backward()
+    return found
+
+
+class _FusedPairs:
+    """Fused calls and composites: forward first, backward when all other calls have found their answers."""
+
+    def __init__(self, npu: Side, bench: Side, matched: Matched, found: _Found) -> None:
+        self._found = found
+        self._matched: dict[bool, Mapping[int, tuple[CallRecord, CallRecord]]] = {}
+        self._matches: list[tuple[FusedMatch, Mapping[str, Place]]] = []
+        if not matched.fused:
+            return
+        ours, theirs = Values(npu.dump.calls), Values(bench.dump.calls)
+        for pair in matched.fused:
+            match = FusedMatch.of(pair, ours, theirs)
+            paired, answers = match.forward()
+            self._matches.append((match, answers))
+            self._note(match, paired, match.members)
+
+    def match_backward(self) -> None:
+        for match, answers in self._matches:
+            paired = match.backward(answers, self._readers(match))
+            if paired is not None:
+                members = [match.values.by_name[n] for n in backward_names(match.members) if n in match.values.by_name]
+                self._note(match, paired, members)
+
+    def _readers(self, match: FusedMatch) -> Mapping[int, tuple[CallRecord, CallRecord]]:
+        """Matched pairs of calls, the fused call's side first, by the id of the call there."""
+        if match.on_npu not in self._matched:
+            npu = (match.fused_values if match.on_npu else match.values).calls
+            pairs = [(call, self._found.partner[id(call)]) for call in npu if id(call) in self._found.partner]
+            turned = pairs if match.on_npu else [(answer, call) for call, answer in pairs]
+            self._matched[match.on_npu] = {id(pair[0]): pair for pair in turned}
+        return self._matched[match.on_npu]
+
+    def _note(self, match: FusedMatch, paired: PairedCall, members: Sequence[CallRecord]) -> None:
+        assert paired.fused is not None
+        last = next(member for member in members if member.name == paired.fused.members[-1])
+        fused = match.fused_values.by_name[paired.fused.fused]
+        self._found.fused[id(fused if match.on_npu else last)] = paired
+        self._found.taken.add(id(last if match.on_npu else fused))
+        around = match.views()
+        if match.call.name != paired.fused.fused:
+            around = [match.values.by_name[n] for n in backward_names(around) if n in match.values.by_name]
+        self._found.part_of.update({id(call): paired.fused.fused for call in (*around, *members) if call is not last})
+
+
+def _match_rest(npu: Side, bench: Side, found: _Found, batches: MicroBatches | None) -> None:
+    """Modules by name, recomputed calls by what they repeat, backward calls by their forward calls."""
+    again = {call.name: name for name, call in originals(bench.dump.calls, bench.dump.owners).items()}
+    by_name = {bench.comparable(call): call for call in bench.dump.calls if not is_plain_forward(call)}
+    forward = {call.name: found.partner[id(call)] for call in npu.dump.calls if id(call) in found.partner}
+    is_followed = bool(forward)
+    for call in npu.dump.calls:
+        name = names.parse(call.name)
+        if name.is_module and name.direction == names.FORWARD and not call.is_recompute:
+            answer = by_name.get(npu.comparable(call)) if _may_go_by_name(call, batches) else None
+            if answer is not None and not answer.is_recompute:
+                found.match(call, answer)
+                forward[call.name] = answer
+    _match_recomputed(npu, bench, found, forward, again)
+    for call in npu.dump.calls:
+        name = names.parse(call.name)
+        if id(call) in found.partner or is_api_forward(name):
+            continue
+        answer = None
+        if name.direction == names.BACKWARD:
+            answer = _backward_answer(bench, call, forward, by_name, again)
+            if answer is None and not name.is_module and is_followed:
+                continue  # the forward call has no partner, so its backward has none
+        if answer is None and _may_go_by_name(call, batches):
+            answer = by_name.get(npu.comparable(call))
+        if answer is not None and id(answer) not in found.taken:
+            found.match(call, answer)
+    if batches is not None and not batches.same_size:
+        _match_last_gradients(npu, bench, found)
+
+
+def _match_recomputed(
+    npu: Side, bench: Side, found: _Found, forward: dict[str, CallRecord], again: Mapping[str, str]
+) -> None:
+    """Where both sides recompute a call, the two; where the NPU alone does, it and the bench's one call.
+
+    `forward` maps the NPU side's calls to their answers and is added to, `again` the bench's to their recomputations.
+    """
+    ours = {call.name: call for call in npu.dump.calls if call.is_recompute}
+    theirs = {call.name: call for call in bench.dump.calls if call.is_recompute}
+    for name, original in originals(npu.dump.calls, npu.dump.owners).items():
+        answer = forward.get(original.name)
+        if answer is None or id(ours[name]) in found.partner:
+            continue
+        repeated = theirs.get(again.get(answer.name, ""), answer)
+        if repeated is answer or id(repeated) not in found.taken:
+            found.match(ours[name], repeated)
+            forward[name] = repeated
+
+
+def _backward_answer(
+    bench: Side,
+    call: CallRecord,
+    forward: Mapping[str, CallRecord],
+    by_name: Mapping[str, CallRecord],
+    again: Mapping[str, str],
+) -> CallRecord | None:
+    """The backward call of what answers to the forward call, or of the recomputation of that."""
+    answer = forward.get(names.forward_name(call.name))
+    if answer is None:
+        return None
+    candidates = [answer.name, again.get(answer.name)]
+    keys = [bench.comparable(names.parse(backward_of(name))) for name in candidates if name is not None]
+    return next((by_name[key] for key in keys if key in by_name), None)
+
+
+def _may_go_by_name(call: CallRecord, batches: MicroBatches | None) -> bool:
+    """Numbers of modules mean the same unless one side runs more micro-batches; then those of the first do."""
+    name = names.parse(call.name)
+    if batches is None or name.prefix == "Optimizer":
+        return True
+    return batches.same_size and name.number == 0
+
+
+def _match_last_gradients(npu: Side, bench: Side, found: _Found) -> None:
+    """Of each module, the parameters' gradients as the last micro-batch leaves them."""
+    last: list[dict[str, CallRecord]] = [{}, {}]
+    for number, side in enumerate((npu, bench)):
+        for call in side.dump.calls:
+            name = names.parse(call.name)
+            if name.direction == names.PARAMETERS_GRAD:
+                last[number][side.comparable(call).rpartition(".")[0]] = call
+    for key, call in last[0].items():
+        if key in last[1]:
+            found.match(call, last[1][key])
+
+
+def _ordered(npu: Dump, bench: Dump, found: _Found, reasons: Reasons) -> Iterator[PairedCall]:
+    """All pairs in the NPU side's order; calls of the bench alone stand where they ran."""
+    leftovers = iter([call for call in bench.calls if id(call) not in found.taken])
     waiting = next(leftovers, None)
     for call in npu.calls:
-        found = partner.get(id(call))
-        if found is None:
-            pairs.append(PairedCall(call, None, pair_arguments(call, None), reasons.of(call, on_npu=True)))
+        fused, answer = found.fused.get(id(call)), found.partner.get(id(call))
+        reached = fused.bench if fused is not None else answer
+        if reached is None:
+            yield _alone(call, found, reasons, on_npu=True)
             continue
-        while waiting is not None and waiting.index < found.index:
-            pairs.append(PairedCall(None, waiting, pair_arguments(None, waiting), reasons.of(waiting, on_npu=False)))
+        while waiting is not None and waiting.index < reached.index:
+            yield _alone(waiting, found, reasons, on_npu=False)
             waiting = next(leftovers, None)
-        pairs.append(PairedCall(call, found, pair_arguments(call, found)))
+        yield fused if fused is not None else PairedCall(call, answer, pair_arguments(call, answer))
     while waiting is not None:
-        pairs.append(PairedCall(None, waiting, pair_arguments(None, waiting), reasons.of(waiting, on_npu=False)))
+        yield _alone(waiting, found, reasons, on_npu=False)
         waiting = next(leftovers, None)
-    return Alignment(npu, bench, tuple(pairs))
 
 
-def plain_path(path: str) -> str:
-    """A module path without what DDP, FSDP and torch.compile put around the model."""
-    for wrapper in _WRAPPERS:
-        while path.startswith(wrapper):
-            path = path.removeprefix(wrapper)
-        path = path.replace(f".{wrapper}", ".")
-    return path
-
-
-def _same_names(npu: Dump, bench: Dump) -> bool:
-    return {call.name for call in npu.calls} == {call.name for call in bench.calls}
-
-
-def _by_name(npu: Dump, bench: Dump) -> dict[int, CallRecord]:
-    theirs = {call.name: call for call in bench.calls}
-    return {id(call): theirs[call.name] for call in npu.calls}
-
-
-def _by_sequence(npu: Dump, bench: Dump) -> dict[int, CallRecord]:
-    ours = [(call, names.parse(call.name)) for call in npu.calls]
-    theirs = [(call, names.parse(call.name)) for call in bench.calls]
-    partner: dict[int, CallRecord] = {}
-    forward = _sequence_pairs(
-        [call for call, name in ours if _is_api_forward(name)],
-        [call for call, name in theirs if _is_api_forward(name)],
-        npu.owners,
-        bench.owners,
-    )
-    renamed: dict[str, str] = {}
-    for call, answer in forward:
-        partner[id(call)] = answer
-        renamed[_backward(call.name)] = _backward(answer.name)
-    by_name = {_comparable(name): call for call, name in theirs if not _is_api_forward(name)}
-    for call, name in ours:
-        if _is_api_forward(name):
-            continue
-        wanted = renamed.get(call.name) if name.direction == names.BACKWARD and not name.is_module else None
-        key = _comparable(names.parse(wanted) if wanted is not None else name)
-        if wanted is None and name.direction == names.BACKWARD and not name.is_module and renamed:
-            continue  # the forward call has no partner, so its backward has none
-        found = by_name.pop(key, None)
-        if found is not None:
-            partner[id(call)] = found
-    return partner
-
-
-def _is_api_forward(name: CallName) -> bool:
-    return not name.is_module and name.direction == names.FORWARD and name.prefix != "Optimizer"
-
-
-def _backward(forward: str) -> str:
-    return f"{forward.removesuffix('forward')}backward"
-
-
-def _comparable(name: CallName) -> str:
-    if not name.is_module:
-        return str(name)
-    return f"{name.prefix}.{plain_path(name.path)}.{name.api}.{name.direction}.{name.number}"
-
-
-def _sequence_pairs(
-    ours: Sequence[CallRecord],
-    theirs: Sequence[CallRecord],
-    our_owners: Mapping[str, str | None],
-    their_owners: Mapping[str, str | None],
-) -> list[tuple[CallRecord, CallRecord]]:
-    """Forward calls, by the longest common sequence of (api, module, shapes); what is left over, by equal name."""
-    place_known = bool(our_owners) and bool(their_owners)
-    left = [_token(call, our_owners if place_known else {}) for call in ours]
-    right = [_token(call, their_owners if place_known else {}) for call in theirs]
-    places = common_subsequence(left, right) or []
-    pairs = [(ours[first], theirs[second]) for first, second in places]
-    taken = {id(call) for pair in pairs for call in pair}
-    free = {call.name: (call, token) for call, token in zip(theirs, right, strict=True) if id(call) not in taken}
-    order = [(call.index, answer.index) for call, answer in pairs]
-    # Where most calls have found their partner, one of other shapes is another call; else all shapes are others.
-    same_shapes = 2 * len(pairs) >= min(len(ours), len(theirs))
-    for call, token in zip(ours, left, strict=True):
-        if id(call) in taken or call.name not in free:
-            continue
-        answer, other = free[call.name]
-        if (token[2] == other[2] or not same_shapes) and _keeps_order(order, (call.index, answer.index)):
-            pairs.append((call, answer))
-    return pairs
-
-
-def _keeps_order(order: list[tuple[int, int]], pair: tuple[int, int]) -> bool:
-    """Add `pair` to `order` (sorted, rising on both sides) if it crosses no other: a shifted number must not."""
-    place = bisect_left(order, pair)
-    if place > 0 and order[place - 1][1] >= pair[1]:
-        return False
-    if place < len(order) and order[place][1] <= pair[1]:
-        return False
-    order.insert(place, pair)
-    return True
-
-
-def _token(call: CallRecord, owners: Mapping[str, str | None]) -> Token:
-    name = names.parse(call.name)
-    owner = owners.get(call.name)
-    place = plain_path(names.parse(owner).path) if owner else ""
-    # What a call wrote beside its result is left out: a foreign dump does not record it.
-    leaves = (argument.leaf for argument in (*call.inputs, *call.outputs))
-    shapes = tuple(leaf.shape for leaf in leaves if isinstance(leaf, TensorRecord))
-    return (f"{name.prefix}.{name.api}", place, shapes)
-
-
-class _Reasons:
-    """Why a call has no partner, in words."""
-
-    def __init__(self, npu: Dump, bench: Dump) -> None:
-        self._counts = {True: _api_counts(npu), False: _api_counts(bench)}
-
-    def of(self, call: CallRecord, *, on_npu: bool) -> str:
-        key = _api_key(call)
-        here, there = self._counts[on_npu][key], self._counts[not on_npu][key]
-        side = "bench" if on_npu else "NPU"
-        what = "the operator" if not names.parse(call.name).is_module else "the module"
-        if there == 0:
-            return f"the {side} side has no call of {what}"
-        if there == here:
-            return f"no call of {what} on the {side} side stands in this place with these shapes"
-        return f"the {side} side has {there} calls of {what}, this side {here}"
-
-
-def _api_key(call: CallRecord) -> str:
-    name = names.parse(call.name)
-    where = plain_path(name.path) if name.is_module else ""
-    return f"{name.prefix}.{where}.{name.api}.{name.direction}"
-
-
-def _api_counts(dump: Dump) -> Counter[str]:
-    return Counter(_api_key(call) for call in dump.calls)
+def _alone(call: CallRecord, found: _Found, reasons: Reasons, *, on_npu: bool) -> PairedCall:
+    part_of = found.part_of.get(id(call), "")
+    if part_of:
+        reason = f"part of what {part_of} stands for, which was compared as one call"
+    else:
+        reason = reasons.of(call, on_npu=on_npu)
+    npu, bench = (call, None) if on_npu else (None, call)
+    return PairedCall(npu, bench, pair_arguments(npu, bench), reason, part_of=part_of)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Hashable, Sequence
 
 MOST_DIFFERENCES = 3000
@@ -59,3 +61,47 @@ def _pairs(history: Sequence[array[int]], first: int, second: int) -> list[tuple
         first, second = start, start - came_from
     pairs.reverse()
     return pairs
+
+
+def long_common_subsequence(
+    left: Sequence[Hashable], right: Sequence[Hashable], *, most: int = MOST_DIFFERENCES
+) -> list[tuple[int, int]]:
+    """As `common_subsequence`, for sequences that may differ in more places than it can search.
+
+    Elements that stand once on either side are anchors where they keep their order (patience diff, B. Cohen); between
+    anchors the search goes on, and gives up only in a gap that differs too much by itself.
+    """
+    found = common_subsequence(left, right, most=most)
+    if found is not None:
+        return found
+    pairs: list[tuple[int, int]] = []
+    before = (-1, -1)
+    for anchor in (*_anchors(left, right), (len(left), len(right))):
+        start, other = before[0] + 1, before[1] + 1
+        gap = common_subsequence(left[start : anchor[0]], right[other : anchor[1]], most=most) or []
+        pairs += [(start + first, other + second) for first, second in gap]
+        if anchor[0] < len(left):
+            pairs.append(anchor)
+        before = anchor
+    return pairs
+
+
+def _anchors(left: Sequence[Hashable], right: Sequence[Hashable]) -> list[tuple[int, int]]:
+    """Places of elements that stand once on either side, as many as rise on both (patience sorting)."""
+    ours, theirs = Counter(left), Counter(right)
+    places = {element: place for place, element in enumerate(right) if theirs[element] == 1}
+    once = [(place, places[e]) for place, e in enumerate(left) if ours[e] == 1 and e in places]
+    tops: list[int] = []
+    piles: list[int] = []
+    previous: list[int] = []
+    for number, (_, place) in enumerate(once):
+        pile = bisect_left(tops, place)
+        previous.append(piles[pile - 1] if pile else -1)
+        tops[pile : pile + 1] = [place]
+        piles[pile : pile + 1] = [number]
+    chain: list[tuple[int, int]] = []
+    number = piles[-1] if piles else -1
+    while number >= 0:
+        chain.append(once[number])
+        number = previous[number]
+    return chain[::-1]

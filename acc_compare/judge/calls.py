@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from dump.format.names import BACKWARD, CallName
+from dump.format.names import BACKWARD, CallName, parse
 from dump.format.schema import TensorRecord
 
 from ..model import PairedCall
@@ -91,8 +91,15 @@ class MeasuredCall:
         return self.name.direction == BACKWARD
 
     @property
+    def shown_name(self) -> str:
+        """The name for people: that of the fused call where one was laid against several."""
+        return self.pair.fused.fused if self.pair.fused is not None else self.full_name
+
+    @property
     def operator(self) -> str:
         """The api's name; of a module, the name of the functional that its class stands for."""
+        if self.pair.fused is not None:
+            return parse(self.pair.fused.fused).api
         return functional_name(self.name.api) if self.name.is_module else self.name.api
 
     def floating_inputs(self) -> Iterator[MeasuredArgument]:

@@ -134,7 +134,7 @@ def _suspect(members: Sequence[Origin], reach: Reach, place: Place, *, closely: 
     others = () if first.kind == "input" else _others(members)
     shape, looks = _looks(first, place, closely=closely)
     base = Suspect(
-        name=first.producer if first.kind == "structure" and not first.rewired else first.call.full_name,
+        name=first.producer if first.kind == "structure" and not first.rewired else first.call.shown_name,
         kind=first.kind,
         step=place.step,
         rank=place.rank,
@@ -171,8 +171,8 @@ def _looks(first: Origin, place: Place, *, closely: bool) -> tuple[str, str]:
 
 
 def _others(members: Sequence[Origin]) -> tuple[str, ...]:
-    names = dict.fromkeys(origin.call.full_name for origin in members)
-    names.pop(members[0].call.full_name)
+    names = dict.fromkeys(origin.call.shown_name for origin in members)
+    names.pop(members[0].call.shown_name)
     return tuple(names)
 
 

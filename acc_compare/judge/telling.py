@@ -136,6 +136,8 @@ def _unseen(origin: Origin) -> Said:
 def evidence_of(first: Origin, members: Sequence[Origin]) -> tuple[str, ...]:
     """On what grounds, a sentence each."""
     found: list[str] = []
+    if first.call.pair.fused is not None:
+        found.append(say("evidence.fused", against=first.call.pair.fused.against))
     error = first.judged.argument.error
     if error is not None and error.source == "sketch" and first.kind == "operator":
         found.append(say("evidence.sketch"))

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dump.format.names import FORWARD, parse
 from dump.format.schema import Dump, TensorRecord
 
 from ..measure import MeasuredPair
-from ..model import Alignment, Coverage, Finding, Row, Suspect, VerdictName
+from ..model import Alignment, Coverage, Finding, FusedPair, Row, Suspect, VerdictName
 from ..report.wording import count
+from .accumulation import judge_accumulated
 from .calls import MeasuredCall
 from .classic import CallCells, judge_rows
 from .flow import Flow
@@ -38,16 +40,14 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: str, set
     calls = [part.call for part in measured if part.call is not None]
     by_module = not judged_calls(calls, by_module=False)
     chosen = judged_calls(calls, by_module=by_module)
-    partner = {
-        pair.npu.name: pair.bench.name for pair in alignment.pairs if pair.npu is not None and pair.bench is not None
-    }
+    partner, answered = _answers(alignment)
     context = Context(
         npu=Flow(npu),
         bench=Flow(bench),
         step=setting.step,
         previous=setting.previous,
         partner=partner,
-        answered=frozenset(partner.values()),
+        answered=answered,
         floor=setting.floor,
         one_recorder=_one_recorder(npu, bench),
     )
@@ -64,12 +64,16 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: str, set
     coverage = _coverage(alignment, measured)
     unmeasured = sum(argument.error is None for call in calls for argument in (*call.read, *call.wrote))
     verdict, summary = _verdict(suspects, coverage, unmeasured, npu, bench)
+    notes = (*_notes(npu, bench, calls, chosen, unmeasured), *_aligned(alignment))
+    if alignment.differs_in_batches and verdict == "same":
+        verdict, summary, note = judge_accumulated(calls)
+        notes = (*notes, note)
     return Finding(
         verdict=verdict,
         summary=summary,
         suspects=suspects,
         coverage=coverage,
-        notes=_notes(npu, bench, calls, chosen, unmeasured),
+        notes=notes,
         mode=mode,
         rows=rows,
         npu_path=str(npu.path),
@@ -79,6 +83,19 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: str, set
         step=setting.step,
         rank=setting.rank,
     )
+
+
+def _answers(alignment: Alignment) -> tuple[dict[str, str], frozenset[str]]:
+    """The bench's call for each of the NPU side's that has one, and the bench's calls that have been answered; the
+    inner calls of a composite share in its answer."""
+    partner: dict[str, str] = {}
+    answered: set[str] = set()
+    for pair in alignment.pairs:
+        if pair.npu is not None and (pair.bench is not None or pair.part_of):
+            partner[pair.npu.name] = pair.bench.name if pair.bench is not None else pair.part_of
+        if pair.bench is not None and (pair.npu is not None or pair.part_of):
+            answered.add(pair.bench.name)
+    return partner, frozenset(answered)
 
 
 def _innermost(found: Walk) -> list[Origin]:
@@ -106,13 +123,14 @@ def _rows(part: MeasuredPair, mode: str, npu: Dump, found: Walk) -> list[Row]:
     theirs = pair.bench.name if pair.bench is not None else ""
     rows = []
     for argument, cells, judged in zip(pair.arguments, part.cells, classic, strict=True):
-        located = found.judged.get((ours, argument.name))
+        located = found.judged.get((ours, argument.name)) if part.call is not None else None
         messages = (pair.reason,) if pair.reason else (*judged.messages, *_disagreement(judged.result, located))
         leaf = argument.npu
         rows.append(
             Row(
-                npu_name=f"{ours}.{argument.name}" if ours and argument.name else "",
-                bench_name=f"{theirs}.{argument.bench_name}" if theirs and argument.bench_name else "",
+                npu_name=argument.npu_full or (f"{ours}.{argument.name}" if ours and argument.name else ""),
+                bench_name=argument.bench_full
+                or (f"{theirs}.{argument.bench_name}" if theirs and argument.bench_name else ""),
                 npu=leaf,
                 bench=argument.bench,
                 metrics=cells,
@@ -144,8 +162,8 @@ def _disagreement(result: str, located: Judged | None) -> list[str]:
 def _coverage(alignment: Alignment, measured: Sequence[MeasuredPair]) -> Coverage:
     matched = [part for part in measured if part.call is not None]
     tensors = sum(len(part.call.read) + len(part.call.wrote) for part in matched if part.call is not None)
-    lone_npu = [p for p in alignment.pairs if p.npu is not None and p.bench is None]
-    lone_bench = [p for p in alignment.pairs if p.bench is not None and p.npu is None]
+    lone_npu = [p for p in alignment.pairs if p.npu is not None and p.bench is None and not p.part_of]
+    lone_bench = [p for p in alignment.pairs if p.bench is not None and p.npu is None and not p.part_of]
     reasons = [(pair.npu.name, pair.reason) for pair in lone_npu if pair.npu is not None]
     reasons += [(pair.bench.name, pair.reason) for pair in lone_bench if pair.bench is not None]
     return Coverage(len(matched), tensors, len(lone_npu), len(lone_bench), tuple(reasons))
@@ -211,6 +229,28 @@ def _notes(
     if without and npu.mode == "statistics":
         notes.append("A dump without sketches: small differences that leave max, min, mean and norm alone stay unseen.")
     return tuple(notes)
+
+
+def _aligned(alignment: Alignment) -> tuple[str, ...]:
+    """How the sides were aligned, where it was not call by call."""
+    pairs: dict[str, list[FusedPair]] = {}
+    for pair in alignment.pairs:
+        if pair.fused is not None:
+            name = parse(pair.fused.fused)
+            if name.direction == FORWARD:
+                pairs.setdefault(f"{name.prefix}.{name.api}", []).append(pair.fused)
+    notes = [
+        f"{count(len(found), 'call')} of {api} on the {'NPU' if found[0].on_npu else 'bench'} side:"
+        f" {found[0].fused} was laid against {found[0].against}"
+        for api, found in pairs.items()
+    ]
+    return (
+        *alignment.notes,
+        *(
+            f"{note}." if len(pairs[api]) == 1 else f"{note}, and so on."
+            for api, note in zip(pairs, notes, strict=True)
+        ),
+    )
 
 
 def _missed(side: str, dump: Dump) -> list[str]:

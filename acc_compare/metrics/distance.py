@@ -89,6 +89,13 @@ class TensorDistance:
     norm_npu: float | None = None
     norm_bench: float | None = None
     live: Live | None = None
+    shape: tuple[int, ...] = ()
+
+    def position(self, flat: int | None) -> str | None:
+        """A flat index as the tensor's: `(1, 3)`; `()` of a 0-d tensor, None of None."""
+        if flat is None:
+            return None
+        return str(tuple(int(place) for place in np.unravel_index(flat, self.shape)))
 
     @property
     def rel_l2(self) -> float | None:
@@ -110,10 +117,15 @@ def measure(npu: AnyArray, bench: AnyArray, *, block: int = BLOCK, spread: Sprea
     nonfinite = totals.nonfinite
     finite = npu.size - nonfinite.positions
     if not npu.size:
-        return TensorDistance(npu.size, finite, nonfinite)
+        return TensorDistance(npu.size, finite, nonfinite, shape=npu.shape)
     shares = [(count - nonfinite.disagreeing) / npu.size for count in totals.within]
     counted = TensorDistance(
-        npu.size, finite, nonfinite, one_thousandth_ratio=shares[0], five_thousandths_ratio=shares[1]
+        npu.size,
+        finite,
+        nonfinite,
+        one_thousandth_ratio=shares[0],
+        five_thousandths_ratio=shares[1],
+        shape=npu.shape,
     )
     if not finite:
         return counted
@@ -298,3 +310,5 @@ REAL_DATA.register("MaxRelativeErr")(lambda distance: distance.max_relative_err)
 REAL_DATA.register("One Thousandth Err Ratio")(lambda distance: distance.one_thousandth_ratio)
 REAL_DATA.register("Five Thousandths Err Ratio")(lambda distance: distance.five_thousandths_ratio)
 REAL_DATA.register("RelL2")(lambda distance: distance.rel_l2)
+REAL_DATA.register("MaxAbsErr Index")(lambda distance: distance.position(distance.max_abs_index))
+REAL_DATA.register("MaxRelativeErr Index")(lambda distance: distance.position(distance.max_relative_index))

@@ -1,7 +1,8 @@
 """Columns of the results and the functions that fill them.
 
 To add a column: write one function of what the row is measured from, and register it under the column's name
-in the table of its module (`distance.REAL_DATA`, `statistics.STATISTICS`, `sketches.SKETCHED`).
+in the table of its module (`distance.REAL_DATA`, `statistics.STATISTICS`, `sketches.SKETCHED`).  The reports show it
+after the columns they know, with the function's docstring as its explanation.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from dump.format.schema import TensorRecord
 
-Cell: TypeAlias = "int | float | None"
-"""A number, or None where the column has no value for this row."""
+Cell: TypeAlias = "int | float | str | None"
+"""A number, a text such as an index, or None where the column has no value for this row."""
 
 Subject = TypeVar("Subject")
 """What a row is measured from: a TensorDistance or a RecordPair."""
@@ -47,6 +48,10 @@ class MetricTable(Generic[Subject]):
             return measure
 
         return add
+
+    def explanation(self, column: str) -> str:
+        """What the function that fills `column` says of itself, in one line; "" where it says nothing."""
+        return " ".join((self._measures[column].__doc__ or "").split())
 
     def cells(self, subject: Subject) -> dict[str, Cell]:
         """Every column of the table for one row."""

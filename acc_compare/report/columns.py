@@ -9,10 +9,14 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from acc_compare.metrics.distance import REAL_DATA
+from acc_compare.metrics.registry import MetricTable
+from acc_compare.metrics.sketches import SKETCHED
+from acc_compare.metrics.statistics import STATISTICS
 from acc_compare.model import Finding, Row
 from dump.format.errors import ConfigError
 from dump.format.schema import Leaf, ScalarRecord, TensorRecord
@@ -67,9 +71,19 @@ def columns_of(finding: Finding) -> tuple[Column, ...]:
     except KeyError:
         known = ", ".join(COLUMNS)
         raise ConfigError(f"no columns for mode {finding.mode!r}; known modes: {known}") from None
+    columns = (*columns, *_registered(finding.mode, columns))
     if any(row.stack for row in finding.rows):
         return columns
     return tuple(column for column in columns if column.name != STACK_COLUMN)
+
+
+def _registered(mode: str, columns: tuple[Column, ...]) -> Iterator[Column]:
+    """Columns for metrics that were registered and stand in no table here."""
+    known = {column.name for column in columns}
+    for table in _METRICS.get(mode, ()):
+        for name in table.columns:
+            if name not in known:
+                yield _measured(name, "value", table.explanation(name), ours=True)
 
 
 def cells(rows: Iterable[Row], columns: tuple[Column, ...]) -> Iterator[list[Cell]]:
@@ -283,7 +297,12 @@ _SKETCHED = (
         ours=True,
     ),
 )
-_EXACT = (_measured("RelL2", "error", "|N - B| / |B|: length of the difference over length of the bench.", ours=True),)
+_EXACT = (
+    _measured("RelL2", "error", "|N - B| / |B|: length of the difference over length of the bench.", ours=True),
+    _measured("MaxAbsErr Index", "text", "Where in the tensor MaxAbsErr is; the first place of equals.", ours=True),
+    _measured("MaxRelativeErr Index", "text", "Where MaxRelativeErr is; the first place of equals.", ours=True),
+)
+_METRICS: dict[str, tuple[MetricTable[Any], ...]] = {"tensor": (REAL_DATA,), "statistics": (STATISTICS, SKETCHED)}
 _LOCALISED = (
     Column(
         "Expected",

@@ -91,6 +91,9 @@ _STORED_AS_PAIRS = {"torch.complex128": "torch.float64", "torch.complex32": "tor
 """Dtypes safetensors lacks: stored as (real, imaginary) along one more dimension of extent 2, and named in
 the header's metadata under "view".  numpy has no complex32 either: it is read as complex64."""
 
+_LONGEST_NAME = 255
+"""Characters of a file's name; no file system takes more."""
+
 
 def read_tensor(folder: Path, data_name: str) -> AnyArray:
     """The tensor in `folder/data_name`: read-only, in its shape and dtype, mapped where no byte must change.
@@ -128,8 +131,10 @@ def _registration(table: dict[str, _Registered], suffix: str) -> Callable[[_Regi
 
 
 def _inside(folder: Path, data_name: str) -> Path:
-    if data_name in {"", ".", ".."} or not data_name.isprintable() or {"/", "\\"} & set(data_name):
-        raise TensorFileError(f"{folder}: expected the bare name of a tensor file, found {data_name!r}; record again")
+    is_long = len(data_name) > _LONGEST_NAME
+    if data_name in {"", ".", ".."} or is_long or not data_name.isprintable() or {"/", "\\"} & set(data_name):
+        shown = f"{data_name[:80]!r} and {len(data_name) - 80} characters more" if is_long else repr(data_name)
+        raise TensorFileError(f"{folder}: expected the bare name of a tensor file, found {shown}; record again")
     try:
         home = folder.resolve(strict=True)
         path = (folder / data_name).resolve(strict=True)

@@ -102,6 +102,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "{parameter} 及其梯度逐位相同，更新后的 {parameter} 却不同",
     ),
     # Evidence
+    "evidence.fused": ("it was laid against {against}", "与之对照的是 {against}"),
     "evidence.sketch": (
         "measured by the sketch, which is right within about a third",
         "由草图测得，误差约在三分之一以内",

@@ -10,6 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acc_compare.align.calls import align, plain_path
+from acc_compare.align.mapping_file import shipped
+from acc_compare.align.paths import Renaming
+from acc_compare.align.rules import Rules
 from acc_compare.model import Alignment
 from dump.format.schema import Argument, CallRecord, Dump, Header, TensorRecord
 
@@ -95,7 +98,7 @@ def test_missing_calls_say_why() -> None:
         "Functional.relu.0.forward": "the NPU side has no call of the operator",
     }
     counted = align(dump(["gelu", "gelu", "relu"]), dump(["gelu", "relu"]))
-    assert [p.reason for p in counted.pairs if p.reason] == ["the bench side has 1 calls of the operator, this side 2"]
+    assert [p.reason for p in counted.pairs if p.reason] == ["the bench side has 1 call of the operator, this side 2"]
 
 
 def test_a_call_of_the_bench_alone_stands_where_it_ran() -> None:
@@ -247,3 +250,72 @@ def test_what_one_side_alone_recorded_as_written_separates_no_calls() -> None:
         "Functional.relu.0.forward": "Functional.relu.1.forward",
         "Functional.batch_norm.1.forward": "Functional.batch_norm.1.forward",
     }
+
+
+# Renamed, fuzzy
+
+
+def rules(**tables: dict[str, str]) -> Rules:
+    return Rules(
+        Renaming(**{**{key: {} for key in ("modules", "classes", "apis", "calls")}, **tables}), source="map.yaml"
+    )
+
+
+def test_renamed_operators_and_modules_answer_to_each_other() -> None:
+    ours = dump(["linear", "NPU.npu_fast_gelu.0.forward", "Module.enc.0.attn.A.forward.0"])
+    theirs = dump(["linear", "gelu", "Module.dec.0.attention.B.forward.0"])
+    assert len(lone(align(ours, theirs))) == 4
+    found = align(
+        ours,
+        theirs,
+        rules(
+            apis={"NPU.npu_fast_gelu": "Functional.gelu", "NPU.other": "Functional.silu"},
+            modules={"enc.*.attn": "dec.*.attention"},
+            classes={"A": "B"},
+        ),
+    )
+    assert not lone(found)
+    assert found.notes == ("map.yaml: apis 'NPU.other' renames nothing in this dump.",)
+
+
+def test_a_single_call_can_be_renamed() -> None:
+    ours, theirs = dump(["gelu", "linear"]), dump(["linear", "gelu", "gelu"])
+    named = rules(calls={"Functional.gelu.0.forward": "Functional.gelu.1.forward"})
+    assert partners(align(ours, theirs, named))["Functional.gelu.0.forward"] in (None, "Functional.gelu.1.forward")
+
+
+def test_renamed_modules_are_one_place_for_their_calls() -> None:
+    def owned(path: str) -> dict[str, str | None]:
+        return {f"Functional.mul.{n}.forward": f"Module.{path}.{n}.B.forward.0" for n in range(2)}
+
+    ours = dump(["mul", "mul", "relu"], owners=owned("enc"))
+    theirs = dump(["mul", "mul"], owners=owned("dec"))
+    found = align(ours, theirs, rules(modules={"enc": "dec"}))
+    assert len(lone(found)) == 1
+
+
+def test_fuzzy_pairs_what_is_left_by_the_operator_alone() -> None:
+    ours = dump(["linear", "Tensor.add_.0.forward", "relu", "Tensor.mul.0.forward"])
+    theirs = dump(["linear", "Torch.add.0.forward", "relu", "tanh"], shapes={"Torch.add.0.forward": (3,)})
+    assert len(lone(align(ours, theirs))) == 4
+    fuzzy = partners(align(ours, theirs, Rules(is_fuzzy=True)))
+    assert fuzzy["Tensor.add_.0.forward"] == "Torch.add.0.forward"
+    assert fuzzy["Tensor.mul.0.forward"] is None
+
+
+def test_fuzzy_never_leaves_its_gap() -> None:
+    ours = dump(["Tensor.add.0.forward", "linear", "relu"])
+    theirs = dump(["linear", "relu", "Torch.add.0.forward"])
+    assert partners(align(ours, theirs, Rules(is_fuzzy=True)))["Tensor.add.0.forward"] is None
+
+
+@given(CALLS, CALLS)
+def test_fuzzy_too_has_every_call_once(
+    ours: list[tuple[str, int, tuple[int, ...]]], theirs: list[tuple[str, int, tuple[int, ...]]]
+) -> None:
+    npu, bench = _drawn(ours), _drawn(theirs)
+    found = align(npu, bench, Rules(is_fuzzy=True, fused=shipped()))
+    assert [pair.npu for pair in found.pairs if pair.npu is not None] == list(npu.calls)
+    assert sorted(pair.bench.name for pair in found.pairs if pair.bench is not None) == sorted(
+        call.name for call in bench.calls
+    )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acc_compare.align.sequences import common_subsequence
+from acc_compare.align.sequences import common_subsequence, long_common_subsequence
 
 SMALL = st.lists(st.integers(0, 3), max_size=14)
 
@@ -60,3 +60,24 @@ def test_a_few_differences_in_long_sequences_shift_nothing() -> None:
     assert pairs is not None
     assert len(pairs) == len(short)
     assert {whole[first] for first, _ in pairs} == set(whole)
+
+
+def test_beyond_the_most_differences_elements_that_stand_once_are_anchors() -> None:
+    left = [*"aaaa", "one", *"bxb", "two", *"cccc"]
+    right = [*"dd", "one", *"bb", "two", *"eeeeee"]
+    assert common_subsequence(left, right, most=4) is None
+    pairs = long_common_subsequence(left, right, most=4)
+    assert [(left[first], right[second]) for first, second in pairs] == [(e, e) for e in ("one", "b", "b", "two")]
+
+
+def test_anchors_that_cross_are_left_out() -> None:
+    left, right = [*"vwxyz"], [*"zvwxy"]
+    pairs = long_common_subsequence([*"kkkk", *left, *"llll"], [*"mmmm", *right, *"nnnn"], most=1)
+    assert [second - first for first, second in pairs] == [1] * 4
+
+
+@given(st.lists(st.integers(0, 6), max_size=30), st.lists(st.integers(0, 6), max_size=30), st.integers(0, 5))
+def test_a_long_one_rises_and_pairs_equals(left: list[int], right: list[int], most: int) -> None:
+    pairs = long_common_subsequence(left, right, most=most)
+    assert all(left[first] == right[second] for first, second in pairs)
+    assert all(one[0] < two[0] and one[1] < two[1] for one, two in pairwise(pairs))

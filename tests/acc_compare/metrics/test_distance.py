@@ -193,7 +193,7 @@ def test_ratios_are_strict_shares() -> None:
 
 def test_nothing_to_measure() -> None:
     empty = measure(np.empty((0, 3)), np.empty((0, 3)))
-    assert empty == TensorDistance(numel=0, finite=0, nonfinite=NonFinite())
+    assert empty == TensorDistance(numel=0, finite=0, nonfinite=NonFinite(), shape=(0, 3))
     assert set(REAL_DATA.cells(empty).values()) == {None}
     unmeasured = measure(np.array([NAN, INF]), np.array([NAN, 1.0]))
     assert (unmeasured.numel, unmeasured.finite, unmeasured.cosine, unmeasured.live) == (2, 0, None, None)
@@ -203,6 +203,7 @@ def test_nothing_to_measure() -> None:
 def test_a_scalar_is_one_element() -> None:
     found = measure(np.array(3.0), np.array(2.0))
     assert (found.numel, found.max_abs_err, found.max_abs_index) == (1, 1.0, 0)
+    assert found.position(found.max_abs_index) == "()"
 
 
 def test_shapes_that_differ_raise() -> None:
@@ -385,4 +386,6 @@ def test_the_columns_of_real_data(tmp_path: Path) -> None:
         "One Thousandth Err Ratio": 0.5,
         "Five Thousandths Err Ratio": 0.5,
         "RelL2": pytest.approx(2 / math.sqrt(17)),
+        "MaxAbsErr Index": "(1,)",
+        "MaxRelativeErr Index": "(1,)",
     }

@@ -39,6 +39,8 @@ def test_the_columns_that_users_know() -> None:
         "One Thousandth Err Ratio",
         "Five Thousandths Err Ratio",
         "RelL2",
+        "MaxAbsErr Index",
+        "MaxRelativeErr Index",
     )
     assert STATISTICS.columns == (
         "Max diff",

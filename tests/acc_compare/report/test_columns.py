@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from acc_compare.metrics.distance import REAL_DATA, TensorDistance
+from acc_compare.model import Coverage, Finding
 from acc_compare.report.columns import COLUMNS, as_cell, cells, columns_of, frame
 from dump.format.errors import ConfigError
 from dump.format.schema import ScalarRecord
@@ -49,6 +52,8 @@ LOCALISED = ["Expected", "Expected From", "Excess", "Origin"]
                 "Err_Message",
                 "Data_Name",
                 "RelL2",
+                "MaxAbsErr Index",
+                "MaxRelativeErr Index",
                 *LOCALISED,
             ],
         ),
@@ -152,3 +157,18 @@ def test_cells_follow_the_columns(build):
 def test_unknown_mode_is_named(build):
     with pytest.raises(ConfigError, match=r"'half'.*tensor, statistics, md5"):
         columns_of(build.finding("half"))
+
+
+def test_a_registered_metric_has_a_column_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(REAL_DATA, "_measures", dict(REAL_DATA._measures))
+
+    @REAL_DATA.register("Finite")
+    def finite(distance: TensorDistance) -> int:
+        """How many elements are
+        finite on both sides."""
+        return distance.finite
+
+    found = Finding("same", "", (), Coverage(0, 0, 0, 0), mode="tensor")
+    (column,) = [column for column in columns_of(found) if column.name == "Finite"]
+    assert column.explanation == "How many elements are finite on both sides."
+    assert not [column for column in columns_of(replace(found, mode="md5")) if column.name == "Finite"]

@@ -1,0 +1,125 @@
+"""Names of one side in the words of the other: wrappers taken off, modules and operators renamed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from dump.format import names
+from dump.format.names import CallName
+
+_WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
+_REFLECTED = frozenset("add sub mul truediv floordiv mod pow matmul and or xor lshift rshift".split())
+_SPELLED = {"truediv": "div", "true_divide": "div", "divide": "div", "multiply": "mul", "subtract": "sub"}
+
+
+@lru_cache(maxsize=1 << 16)
+def plain_path(path: str) -> str:
+    """A module path without what DDP, FSDP and torch.compile put around the model."""
+    for wrapper in _WRAPPERS:
+        while path.startswith(wrapper):
+            path = path.removeprefix(wrapper)
+        path = path.replace(f".{wrapper}", ".")
+    return path
+
+
+@lru_cache(maxsize=1 << 12)
+def plain_operator(api: str) -> str:
+    """An operator's name without the dress that Python gives it: `__iadd__`, `add_` and `__radd__` are `add`."""
+    name = api
+    if name.startswith("__") and name.endswith("__") and len(name) > 4:
+        name = name[2:-2]
+        if name[:1] in ("i", "r") and name[1:] in _REFLECTED:
+            name = name[1:]
+    name = name.rstrip("_") or name
+    return _SPELLED.get(name, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Renaming:
+    """What the NPU side calls otherwise than the bench.
+
+    `modules` maps the beginning of a module's path, in which `*` stands for one part of it; `classes` a module's class;
+    `apis` an operator with its prefix (`NPU.npu_fast_gelu`); `calls` one call (`Functional.linear.3.forward`; its
+    backward call goes with it).
+    """
+
+    modules: Mapping[str, str]
+    classes: Mapping[str, str]
+    apis: Mapping[str, str]
+    calls: Mapping[str, str]
+
+    def __bool__(self) -> bool:
+        return bool(self.modules or self.classes or self.apis or self.calls)
+
+
+class Translator:
+    """The bench's words for the NPU side's names.  `used` holds the entries that have renamed something."""
+
+    def __init__(self, renaming: Renaming) -> None:
+        self.used: set[tuple[str, str]] = set()
+        self._renaming = renaming
+        # The longest beginning wins, so that a part can be renamed apart from the whole.
+        ordered = sorted(renaming.modules.items(), key=lambda entry: -len(entry[0]))
+        self._paths = [(key, _pattern(key), new) for key, new in ordered]
+
+    def path(self, path: str) -> str:
+        """A module path of the NPU side as the bench has it."""
+        plain = plain_path(path)
+        for key, pattern, new in self._paths:
+            match = pattern.match(plain)
+            if match is not None:
+                self.used.add(("modules", key))
+                return plain_path(_filled(new, match.groups())) + plain[match.end() :]
+        return plain
+
+    def name(self, name: CallName) -> CallName:
+        """A call's name of the NPU side as the bench has it; numbers stay."""
+        text = str(name)
+        single = self._call(text)
+        if single is not None:
+            return names.parse(single)
+        if name.is_module:
+            api = self._looked_up("classes", self._renaming.classes, name.api) or name.api
+            return replace(name, path=self.path(name.path), api=api)
+        found = self._looked_up("apis", self._renaming.apis, f"{name.prefix}.{name.api}")
+        if found is None:
+            return name
+        prefix, _, api = found.partition(".")
+        return replace(name, prefix=prefix, api=api)
+
+    def _call(self, text: str) -> str | None:
+        found = self._looked_up("calls", self._renaming.calls, text)
+        if found is None and text.endswith(".backward"):
+            forward = self._looked_up("calls", self._renaming.calls, names.forward_name(text))
+            found = f"{forward.removesuffix(names.FORWARD)}{names.BACKWARD}" if forward is not None else None
+        return found
+
+    def _looked_up(self, section: str, table: Mapping[str, str], key: str) -> str | None:
+        found = table.get(key)
+        if found is not None:
+            self.used.add((section, key))
+        return found
+
+    def unused(self) -> list[str]:
+        """Entries that renamed nothing, as `modules 'encoder.attn'`."""
+        sections = ("modules", "classes", "apis", "calls")
+        return [
+            f"{section} {key!r}"
+            for section in sections
+            for key in getattr(self._renaming, section)
+            if (section, key) not in self.used
+        ]
+
+
+def _pattern(key: str) -> re.Pattern[str]:
+    parts = [r"([^.]+)" if part == "*" else re.escape(part) for part in plain_path(key).split(".")]
+    return re.compile(r"\.".join(parts) + r"(?=\.|$)")
+
+
+def _filled(new: str, found: tuple[str, ...]) -> str:
+    """`new` with each `*` replaced by what the star of the same place stood for."""
+    stars = iter(found)
+    return ".".join(next(stars, part) if part == "*" else part for part in new.split("."))

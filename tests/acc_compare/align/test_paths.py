@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+
+from acc_compare.align.paths import Renaming, Translator, plain_operator
+from dump.format.names import parse
+
+
+def translator(**tables: dict[str, str]) -> Translator:
+    return Translator(Renaming(**{**{key: {} for key in ("modules", "classes", "apis", "calls")}, **tables}))
+
+
+@pytest.mark.parametrize(
+    ("modules", "path", "expected"),
+    [
+        ({"a.b": "x.y"}, "a.b.c", "x.y.c"),
+        ({"a.b": "x.y"}, "a.bc", "a.bc"),
+        ({"a.b": "x.y"}, "z.a.b", "z.a.b"),
+        ({"layers.*.attn": "blocks.*.attention"}, "layers.3.attn.q", "blocks.3.attention.q"),
+        ({"layers.*.attn": "blocks.*.attention"}, "layers.attn", "layers.attn"),
+        ({"a": "x", "a.b": "y"}, "a.b.c", "y.c"),
+        ({"a": "x", "a.b": "y"}, "a.c", "x.c"),
+        ({"module.a": "x"}, "a.c", "x.c"),
+        ({"a": "x"}, "module.a.c", "x.c"),
+        ({"*.*": "one.*"}, "a.b", "one.a"),
+        ({"a": "*"}, "a", "*"),
+        ({"a(b|c)": "x"}, "ab", "ab"),
+    ],
+)
+def test_the_beginning_of_a_path_is_renamed(modules: dict[str, str], path: str, expected: str) -> None:
+    assert translator(modules=modules).path(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("tables", "name", "expected"),
+    [
+        (
+            {"apis": {"NPU.npu_fast_gelu": "Functional.gelu"}},
+            "NPU.npu_fast_gelu.2.forward",
+            "Functional.gelu.2.forward",
+        ),
+        ({"apis": {"NPU.npu_fast_gelu": "Functional.gelu"}}, "NPU.npu_gelu.2.forward", "NPU.npu_gelu.2.forward"),
+        ({"classes": {"A": "B"}}, "Module.x.A.backward.1", "Module.x.B.backward.1"),
+        ({"classes": {"A": "B"}, "modules": {"x": "y"}}, "Module.x.A.forward.0", "Module.y.B.forward.0"),
+        ({"calls": {"Torch.a.3.forward": "Torch.b.4.forward"}}, "Torch.a.3.forward", "Torch.b.4.forward"),
+        ({"calls": {"Torch.a.3.forward": "Torch.b.4.forward"}}, "Torch.a.3.backward", "Torch.b.4.backward"),
+        ({"calls": {"Torch.a.3.forward": "Torch.b.4.forward"}}, "Torch.a.2.forward", "Torch.a.2.forward"),
+    ],
+)
+def test_calls_are_renamed(tables: dict[str, dict[str, str]], name: str, expected: str) -> None:
+    assert str(translator(**tables).name(parse(name))) == expected
+
+
+def test_entries_that_rename_nothing_are_told() -> None:
+    some = translator(modules={"a": "x", "b": "y"}, apis={"Torch.a": "Torch.b"})
+    some.path("a.c")
+    assert some.unused() == ["modules 'b'", "apis 'Torch.a'"]
+    some.name(parse("Torch.a.0.forward"))
+    assert some.unused() == ["modules 'b'"]
+
+
+@pytest.mark.parametrize(
+    ("api", "plain"),
+    [
+        ("add", "add"),
+        ("add_", "add"),
+        ("__add__", "add"),
+        ("__iadd__", "add"),
+        ("__radd__", "add"),
+        ("__rtruediv__", "div"),
+        ("__getitem__", "getitem"),
+        ("__invert__", "invert"),
+        ("rsqrt", "rsqrt"),
+        ("_", "_"),
+        ("____", "____"),
+    ],
+)
+def test_operators_without_the_dress_of_python(api: str, plain: str) -> None:
+    assert plain_operator(api) == plain
