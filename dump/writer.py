@@ -1,51 +1,40 @@
 """To disk, behind the run's back: one thread takes finished records from a bounded queue and appends them.
 
 Nothing written is ever rewritten, so a process killed at any moment loses at worst what was still queued and
-the last partial line.  Tensor contents are held to a budget in bytes; a recorder that is ahead of the disk
-waits.  A failure (disk full, permission) is kept and told once, by `close`; recording stops and the training
-goes on.
+the last partial line.  Tensor contents are digested and written by helpers, within a budget in bytes (`backlog`);
+a record is written after them.  A failure (disk full, permission) is kept and told once, by `close`; recording
+stops and the training goes on.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import queue
-import shutil
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-import torch
-
-from .format import encode, tensors
+from .backlog import Backlog, Job, helpers_here
+from .format import encode
 from .format.errors import AccError, ConfigError, OutputError
 from .format.layout import CONSTRUCT_FILE, DUMP_FILE, STACK_FILE, STACK_JOURNAL, TENSOR_FOLDER
 from .record import contents, stack, tree
 from .record.recorder import Emission, Entry, Measured
+from .tensor_files import TensorFiles
 
 # Records go to the writer's thread many at a time: each time it wakes it takes the interpreter from the training
 # thread, which gets it back milliseconds later.  Handing over every record cost more than making and writing it.
 _BATCH = 64
 _BATCH_SECONDS = 0.5
 _QUEUED_BATCHES = 64
-_BUDGET_BYTES = 1 << 30
-_LONGEST_STEM = 150  # characters: with our suffixes, and the name while it is written, within the usual 255
+BUDGET_BYTES = 512 << 20
+"""Bytes of tensor contents that may wait, unless config.json says otherwise (`buffer_mb`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Store:
-    """Tensor contents to be written to a file, or to be digested where `place` is None."""
-
-    measured: Measured
-    place: str | None
-    payload: contents.Contents
-
-
-_Item: TypeAlias = "list[Emission] | _Store | None"
+_Item: TypeAlias = "list[Emission] | Job | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +50,9 @@ class Written:
 class StepWriter:
     """Writes one step of one process into `folder`.  A recorder's sink.
 
-    At most `budget` bytes of tensor contents wait to be written, but for a single tensor that is larger.  In
-    a process forked from this one it does nothing: the files and the thread are the parent's.  Raises
-    OutputError when the folder holds a dump already or cannot be made.
+    At most `budget` bytes of tensor contents wait to be digested or written (`backlog`).  In a process forked
+    from this one it does nothing: the files and the threads are the parent's.  Raises OutputError when the
+    folder holds a dump already or cannot be made.
     """
 
     def __init__(
@@ -73,24 +62,22 @@ class StepWriter:
         *,
         file_format: str,
         hash_name: str,
-        budget: int = _BUDGET_BYTES,
+        budget: int = BUDGET_BYTES,
+        helpers: int | None = None,
     ) -> None:
         self.folder = folder
         self.failure: AccError | None = None
-        self._format = file_format
+        self._files = TensorFiles(folder, file_format)
         self._hash = hash_name
         self._process = os.getpid()
         self._calls = self._tensors = self._nbytes = 0
         self._stacks: dict[stack.RawStack, int] = {}
         self._texts: dict[tuple[str, ...], int] = {}
-        self._names: set[str] = set()
         self._queue: queue.Queue[_Item] = queue.Queue(_QUEUED_BATCHES)
         self._batch: list[Emission] = []
         self._handing = threading.Lock()
         self._unwritten: dict[IO[bytes], list[bytes]] = {}
-        self._budget = budget
-        self._in_flight = 0
-        self._room = threading.Condition()
+        self._backlog = Backlog(self._work, budget=budget, helpers=helpers_here() if helpers is None else helpers)
         self._open(header)
         self._thread = threading.Thread(target=self._run, name="dump-writer", daemon=True)
         self._thread.start()
@@ -98,7 +85,7 @@ class StepWriter:
     def _open(self, header: Mapping[str, object]) -> None:
         try:
             _refuse_used(self.folder)
-            (self.folder / TENSOR_FOLDER).mkdir(parents=True, exist_ok=True)
+            self._files.make()
             self._journal: IO[bytes] | None = None
             self._construct = self._append(CONSTRUCT_FILE, encode.CONSTRUCT_OPENING)
             self._records = self._append(DUMP_FILE, encode.opening(header))
@@ -146,16 +133,15 @@ class StepWriter:
                 self._batch = []
 
     def store(self, measured: Measured, place: str | None, payload: contents.Contents) -> None:
-        """Queue contents for a file named after `place`, or to be digested without one; waits for room."""
+        """Queue contents for a file named after `place`, or to be digested without one.
+
+        On return the run may write to the tensor that `payload` was borrowed from.
+        """
         if not self._takes():
             return
         if place is not None:
             self._hand_over(waits=True)  # a disk that this fills has still room for the records before it
-        with self._room:
-            while self._in_flight and self._in_flight + payload.nbytes > self._budget:
-                self._room.wait()
-            self._in_flight += payload.nbytes
-        self._queue.put(_Store(measured, place, payload))
+        self._backlog.add(Job(measured, place, payload), self._queue.put)
 
     def _takes(self) -> bool:
         return self.failure is None and os.getpid() == self._process
@@ -165,7 +151,9 @@ class StepWriter:
         if os.getpid() == self._process:
             self._hand_over(waits=True)
             self._queue.put(None)
+            self._backlog.help()
             self._thread.join()
+            self._backlog.close()
             try:
                 self._finish(trailer)
             except OSError as error:
@@ -186,27 +174,20 @@ class StepWriter:
                     handle.close()
         if self.failure is None:
             encode.finish_stacks(self.folder)
-        if not any((self.folder / TENSOR_FOLDER).iterdir()):
-            (self.folder / TENSOR_FOLDER).rmdir()
+        self._files.tidy()
 
-    # ---- the writer's thread
+    # ---- the writer's threads
 
     def _run(self) -> None:
         while (item := self._next()) is not None:
             try:
-                if self.failure is None:
-                    self._take(item)
+                self._take(item)
             except OSError as error:
-                self.failure = _unwritable(self.folder, error)
+                self._fail(_unwritable(self.folder, error))
             except AccError as error:
-                self.failure = error
+                self._fail(error)
             except Exception as error:  # this thread's edge: a failure here must reach the user, not vanish
-                self.failure = OutputError(f"{self.folder}: a record could not be written ({error!r})")
-            finally:
-                if isinstance(item, _Store):
-                    with self._room:
-                        self._in_flight -= item.payload.nbytes
-                        self._room.notify_all()
+                self._fail(OutputError(f"{self.folder}: a record could not be written ({error!r})"))
 
     def _next(self) -> _Item:
         while True:
@@ -215,9 +196,17 @@ class StepWriter:
             except queue.Empty:
                 self._hand_over(waits=False)
 
-    def _take(self, item: list[Emission] | _Store) -> None:
-        if isinstance(item, _Store):
-            self._keep(item)
+    def _fail(self, error: AccError) -> None:
+        self.failure = self.failure or error
+
+    def _take(self, item: list[Emission] | Job) -> None:
+        if isinstance(item, Job):
+            self._backlog.finish(item)
+            if item.file is not None and item.place is not None and self.failure is None:
+                item.measured.data_name = self._files.show(item.file, item.place)
+                self._nbytes += item.written
+            return
+        if self.failure is not None:
             return
         try:
             for emission in item:
@@ -250,59 +239,25 @@ class StepWriter:
             self._stacks[raw] = number
         self._write(self._journal, encode.stack_use_line(name, number))
 
-    def _keep(self, item: _Store) -> None:
-        """Digest contents, or write them to a file of their own."""
-        payload = item.payload
-        if item.place is None:
-            item.measured.md5 = contents.digest(payload, self._hash)
+    def _work(self, job: Job, payload: contents.Contents) -> None:
+        """Digest contents, or write them to a hidden file; on any thread."""
+        if self.failure is not None:
             return
-        name = self._free_name(item.place)
+        if job.place is None:
+            job.measured.md5 = contents.digest(payload, self._hash)
+            return
         try:
-            self._nbytes += _WRITERS[f".{self._format}"](
-                self.folder / TENSOR_FOLDER / name,
-                data=payload.data,
-                dtype=payload.dtype,
-                shape=payload.shape,
-            )
+            job.file, job.written = self._files.write(payload)
         except ConfigError as error:  # no place for this dtype in such a file: the other tensors have one
-            item.measured.failure = str(error)
-            return
-        item.measured.data_name = name
-
-    def _free_name(self, place: str) -> str:
-        """A file name that no other tensor of this step has, on file systems that ignore case either:
-        gradients that a step accumulates come under one place.
-        """
-        stem = name = file_stem(place)
-        number = 1
-        while name.casefold() in self._names:
-            number += 1
-            name = f"{stem}~{number}"
-        self._names.add(name.casefold())
-        return f"{name}.{self._format}"
-
-    def _own_file(self, name: str, place: str) -> str:
-        """A further name for the file of a value, made for this mention of it: msprobe's compare takes the names of
-        its rows from the names of the files, so those that it reads (`.pt`) are not shared."""
-        stem = file_stem(place.removesuffix(".0") if ".parameters_grad." in place else place)
-        own = f"{stem}.{self._format}"
-        if own == name or stem.casefold() in self._names:
-            return name
-        self._names.add(stem.casefold())
-        folder = self.folder / TENSOR_FOLDER
-        try:
-            os.link(folder / name, folder / own)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(folder / name, folder / own)
-        return own
+            job.measured.failure = str(error)
 
     def _plain(self, captured: Any, place: str) -> Any:
         """A captured argument as JSON's own types, laid out as msprobe lays it out; `place` grows as its name does."""
         if isinstance(captured, Entry):
             self._tensors += 1
             record = _tensor_record(captured)
-            if self._format == "pt" and "data_name" in record:
-                record["data_name"] = self._own_file(str(record["data_name"]), place)
+            if "data_name" in record:
+                record["data_name"] = self._files.name_for(str(record["data_name"]), place)
             return record
         if isinstance(captured, list):
             return [self._plain(item, f"{place}.{index}") for index, item in enumerate(captured)]
@@ -313,29 +268,6 @@ class StepWriter:
         if captured is None:
             return None
         return {"type": type(captured).__name__, "value": encode.plain(captured)}
-
-
-def _write_pt(path: Path, /, *, data: memoryview | bytes, dtype: str, shape: tuple[int, ...]) -> int:
-    """As msprobe stores tensors: torch.save of one tensor.  Slower to write and to read than the others."""
-    kind = getattr(torch, dtype.removeprefix("torch."))
-    flat = torch.frombuffer(data, dtype=kind) if len(data) else torch.empty(0, dtype=kind, device="cpu")
-    unfinished = path.with_name(f".{path.name}.part")
-    try:
-        with unfinished.open("wb") as file:
-            torch.save(flat.view(shape), file)
-        os.replace(unfinished, path)
-    except RuntimeError as error:  # torch's word for a write that failed
-        raise OutputError(f"{path}: torch.save could not write it ({_first_line(error)}); make room there") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path.stat().st_size
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
-
-
-_WRITERS: dict[str, tensors.Writer] = {**tensors.writers, ".pt": _write_pt}
 
 
 def _tensor_record(entry: Entry) -> dict[str, object]:
@@ -374,14 +306,6 @@ def _place(name: str, key: str) -> str:
 
 def _number(value: float | int | None) -> object:
     return value if value is None or isinstance(value, int) or math.isfinite(value) else encode.plain(value)
-
-
-def file_stem(place: str) -> str:
-    """A file name for `Torch.add.0.forward.input.0`; a long or unsafe one ends in a hash of the whole."""
-    safe = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "._-") else "_" for sign in place)
-    if safe == place and len(safe) <= _LONGEST_STEM:
-        return safe
-    return f"{safe[:_LONGEST_STEM]}-{hashlib.sha256(place.encode(errors='replace')).hexdigest()[:12]}"
 
 
 def _refuse_used(folder: Path) -> None:

@@ -1,10 +1,10 @@
-"""The bytes of a tensor, copied at once so that the run may go on writing to it."""
+"""The bytes of a tensor on the host: a copy of its own, or a look at memory that the run may write to."""
 
 from __future__ import annotations
 
 import hashlib
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,19 +13,33 @@ import torch
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """A private copy of a tensor's contiguous bytes, with what is needed to read them again."""
+    """A tensor's contiguous bytes, with what is needed to read them again.
+
+    Unless `private`, they are the tensor's own memory: good until the run goes on.
+    """
 
     data: memoryview
     dtype: str
     shape: tuple[int, ...]
+    private: bool = True
 
     @property
     def nbytes(self) -> int:
         return self.data.nbytes
 
+    def kept(self) -> Contents:
+        """The same, in memory that nobody else writes to."""
+        if self.private:
+            return self
+        copied: npt.NDArray[np.uint8] = np.array(np.frombuffer(self.data, dtype=np.uint8))
+        return replace(self, data=copied.data, private=True)
 
-def copy_contents(tensor: torch.Tensor) -> Contents:
-    """Copy a dense tensor from any device; on a device this waits for it."""
+
+def borrow(tensor: torch.Tensor) -> Contents:
+    """The contents of a dense tensor from any device, copied only where they do not lie in order on the host.
+
+    On a device this waits for it.
+    """
     source = tensor.detach()
     if source.is_conj() or source.is_neg():
         source = source.resolve_conj().resolve_neg()
@@ -33,9 +47,8 @@ def copy_contents(tensor: torch.Tensor) -> Contents:
     raw: npt.NDArray[np.uint8] = np.empty(0, dtype=np.uint8)
     if flat.numel():
         raw = flat.view(torch.uint8).numpy()
-    if flat.data_ptr() == tensor.data_ptr():  # nothing on the way here has made a copy
-        raw = raw.copy()
-    return Contents(raw.data, str(tensor.dtype), tuple(tensor.shape))
+    is_own = bool(flat.numel()) and flat.data_ptr() == tensor.data_ptr()
+    return Contents(raw.data, str(tensor.dtype), tuple(tensor.shape), private=not is_own)
 
 
 def digest(contents: Contents, algorithm: str) -> str:

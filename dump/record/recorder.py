@@ -73,7 +73,8 @@ class Sink(Protocol):
     """Where records go (`dump.writer`)."""
 
     def record(self, emission: Emission) -> None: ...
-    def store(self, measured: Measured, place: str | None, payload: contents.Contents) -> None: ...
+    def store(self, measured: Measured, place: str | None, payload: contents.Contents) -> None:
+        """Take contents that may be borrowed: on return the run may write to them."""
 
 
 class StepRecorder:
@@ -183,14 +184,14 @@ class StepRecorder:
                 self._measured[key] = measured
         if not measured.stored and (self._real or (self._in_tensor_list is not None and self._in_tensor_list(place))):
             measured.stored = True
-            self._sink.store(measured, place, _copy(tensor))
+            self._sink.store(measured, place, _borrow(tensor))
         return measured
 
     def _look_at(self, tensor: torch.Tensor, measured: Measured) -> None:
         """Measure or digest contents seen for the first time, now or behind the run's back."""
         self.devices.add("cpu" if tensor.is_cpu else tensor.device.type)
         if self._digesting:
-            self._sink.store(measured, None, _copy(tensor))
+            self._sink.store(measured, None, _borrow(tensor))
         elif tensor.is_cpu:
             measured.statistics = statistics.measure(tensor)
         else:
@@ -265,9 +266,9 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _copy(tensor: torch.Tensor) -> contents.Contents:
+def _borrow(tensor: torch.Tensor) -> contents.Contents:
     with _quiet():
-        return contents.copy_contents(tensor)
+        return contents.borrow(tensor)
 
 
 def _maker(tensor: torch.Tensor) -> str | None:

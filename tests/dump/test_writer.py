@@ -28,7 +28,8 @@ from dump.format.schema import CallRecord, Dump, ScalarRecord, TensorRecord
 from dump.format.tensors import read_tensor
 from dump.record.contents import Contents
 from dump.record.recorder import Emission, Entry, Measured, StepRecorder
-from dump.writer import StepWriter, file_stem
+from dump.tensor_files import TensorFiles, file_stem
+from dump.writer import StepWriter
 
 HEADER: dict[str, object] = {
     "task": "statistics",
@@ -507,29 +508,37 @@ class _Held(dict[str, Any]):
 
 
 def test_contents_wait_within_their_budget(tmp_path: Path) -> None:
-    writer = _writer(tmp_path, budget=1000)
+    writer = _writer(tmp_path, budget=1000, helpers=0)
     body = _Held()
     writer.record(Emission("Torch.add.0.forward", body, None, None))
-    for place in ("a", "b"):
+    for place in ("a", "b", "c"):
         writer.store(Measured(), place, _payload(400))
-    late = threading.Thread(target=lambda: writer.store(Measured(), "c", _payload(400)))
-    late.start()
-    late.join(0.1)
-    assert late.is_alive()
-    assert writer._in_flight == 800
+    files = os.listdir(tmp_path / "dump_tensor_data")
+    assert (writer._backlog.nbytes, len(files)) == (800, 1)  # the third did not wait, and has no name yet
     body.go.set()
-    late.join(20)
-    assert not late.is_alive()
     _close(writer)
-    assert len(os.listdir(tmp_path / "dump_tensor_data")) == 3
+    assert sorted(os.listdir(tmp_path / "dump_tensor_data")) == [f"{stem}.safetensors" for stem in "abc"]
 
 
-def test_one_tensor_beyond_the_budget_passes(tmp_path: Path) -> None:
-    writer = _writer(tmp_path, budget=10)
-    writer.store(Measured(), "a", _payload(400))
-    writer.store(Measured(), "b", _payload(400))
-    _close(writer)
-    assert len(os.listdir(tmp_path / "dump_tensor_data")) == 2
+def test_a_record_is_written_after_the_files_that_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+    write = TensorFiles.write
+
+    def late(files: TensorFiles, payload: Contents) -> tuple[Path, int]:
+        go.wait(20)
+        return write(files, payload)
+
+    monkeypatch.setattr(TensorFiles, "write", late)
+    writer = _writer(tmp_path, helpers=2)
+    recorder = StepRecorder(DumpConfig(task="tensor"), writer)
+    for number in range(3):
+        name = f"Torch.add.{number}.forward"
+        recorder.emit(_emission(name, {"input_args": recorder.read((torch.ones(number + 1),), f"{name}.input")}))
+    time.sleep(0.05)
+    assert read_dump(tmp_path).calls == ()
+    go.set()
+    _close(writer, recorder)
+    assert len(read_dump(tmp_path).calls) == 3
 
 
 def test_a_recorder_is_never_left_waiting_after_a_failure(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from dump.record.contents import Contents, copy_contents, digest
+from dump.record.contents import Contents, borrow, digest
 
 pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
 
@@ -43,7 +43,7 @@ def _bytes(tensor: torch.Tensor) -> bytes:
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_every_dtype(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     tensor = torch.randint(0, 2, shape).to(dtype)
-    copied = copy_contents(tensor)
+    copied = borrow(tensor)
     assert bytes(copied.data) == _bytes(tensor)
     assert (copied.dtype, copied.shape) == (str(dtype), shape)
     assert copied.nbytes == tensor.numel() * tensor.element_size()
@@ -62,14 +62,14 @@ LAYOUTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 @pytest.mark.parametrize("change", LAYOUTS.values(), ids=LAYOUTS)
 def test_every_layout(change: Callable[[torch.Tensor], torch.Tensor]) -> None:
     tensor = change(torch.randn(4, 6))
-    assert bytes(copy_contents(tensor).data) == _bytes(tensor)
+    assert bytes(borrow(tensor).data) == _bytes(tensor)
 
 
 @pytest.mark.parametrize("change", [lambda x: x, *LAYOUTS.values()], ids=["plain", *LAYOUTS])
 def test_the_copy_is_private(change: Callable[[torch.Tensor], torch.Tensor]) -> None:
     base = torch.randn(4, 6)
     tensor = change(base)
-    copied = copy_contents(tensor)
+    copied = borrow(tensor).kept()
     before = bytes(copied.data)
     base.zero_()
     tensor.detach().resolve_conj().resolve_neg()
@@ -77,6 +77,17 @@ def test_the_copy_is_private(change: Callable[[torch.Tensor], torch.Tensor]) -> 
         if tensor.shape[0] != 3:  # an expanded tensor cannot be written
             tensor.zero_()
     assert bytes(copied.data) == before
+
+
+def test_only_memory_in_order_is_borrowed() -> None:
+    tensor = torch.randn(4, 6)
+    borrowed, copied = borrow(tensor[1:]), borrow(tensor.t())
+    assert (borrowed.private, copied.private) == (False, True)
+    assert copied.kept() is copied
+    kept = borrowed.kept()
+    tensor.zero_()
+    assert bytes(borrowed.data) == bytes(72)
+    assert bytes(kept.data) != bytes(72)
 
 
 @pytest.mark.parametrize("payload", [b"", b"a", bytes(range(256)) * 33])
