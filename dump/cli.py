@@ -20,6 +20,7 @@ import typer
 import typer.core
 import typer.main
 
+from . import coverage
 from .config import DumpConfig, load_config, merge
 from .format.errors import AccError, ConfigError
 
@@ -79,6 +80,8 @@ Examples:
   acc dump --task statistics -s train.py --lr 0.1    your script, step 0
   acc dump --step 0,2-4 --exit-after train.py        steps 0, 2, 3, 4, then stop the script
   acc dump -c config.json -o npu_dump -m pkg.train   a module, settings from a file
+  acc dump --audit train.py                          find, and record, operators that no call stood for
+  acc dump --remeasure --task tensor train.py        find memory that is overwritten unseen
   torchrun --nproc-per-node 8 -m dump -s train.py    one dump for each rank
 """
 
@@ -147,6 +150,13 @@ def dump(
     exit_after: Annotated[
         bool, typer.Option("--exit-after", help="End the script once the last wanted step is written.")
     ] = False,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Find, and record, operators that ran under no recorded call (slower).")
+    ] = False,
+    remeasure: Annotated[
+        bool,
+        typer.Option("--remeasure", help="Look at every argument anew: finds memory overwritten unseen (slower)."),
+    ] = False,
     module: Annotated[str | None, typer.Option("-m", metavar="MODULE", help="Run a module, as python -m does.")] = None,
     simulated_npu: Annotated[
         bool, typer.Option("--simulated-npu", help="Provide a simulated device 'npu' (CPU kernels).")
@@ -172,6 +182,8 @@ def dump(
         api_list=api_list or None,
         scope=scope.split(",") if scope else None,
         data_mode=[mode.value for mode in data_mode] if data_mode else None,
+        audit=True if audit else None,
+        remeasure=True if remeasure else None,
     )
     if exit_after and not settings.step:
         raise ConfigError("--exit-after: needs a last step, found all steps. Give them, such as --step 0-9.")
@@ -285,7 +297,9 @@ def _tell_all(session: Session, seconds: float) -> None:
     tensors = sum(part.tensors for part in session.written)
     nbytes = sum(part.nbytes for part in session.written)
     _say(f"dump: {session.written[0].folder.parent.parent.absolute()}")
-    _say(f"{calls:,} calls, {tensors:,} tensors, {_bytes(nbytes)} in {seconds:.1f} s")
+    missed = coverage.sentence(session.coverage)
+    amounts = f"{calls:,} calls, {tensors:,} tensors, {_bytes(nbytes)} in {seconds:.1f} s"
+    _say(f"{amounts}; {missed}" if missed else amounts)
 
 
 def _why_nothing(session: Session) -> str:

@@ -201,6 +201,8 @@ TOP: dict[str, Setting] = {
         _choice(LEVELS, {"L2": "records kernels, which is not done here", "debug": "is not done here"}),
     ),
     "async_dump": Setting("async_dump", _flag),
+    "audit": Setting("audit", _flag),
+    "remeasure": Setting("remeasure", _flag),
     "extra_info": Setting("extra_info", _flag),
     "precision": Setting("precision", _choice(PRECISIONS)),
     "file_format": _FILE_FORMAT,
