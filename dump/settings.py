@@ -213,7 +213,7 @@ TOP: dict[str, Setting] = {
     ),
     "risk_level": Setting("", _no_effect("all calls are recorded, whatever their risk", silent=("ALL",))),
     "custom_op_namespaces": Setting(
-        "", _no_effect("custom operators make no record of their own; the advisor says between which calls they stand")
+        "", _no_effect("operators called through torch.ops are recorded, whatever their namespace")
     ),
     "enable_dataloader": Setting("", _no_effect("call start() and stop() around a step", silent=(False,))),
     "acl_config": Setting("", _no_effect("kernels are not recorded")),

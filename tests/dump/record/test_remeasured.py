@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -57,3 +59,22 @@ def test_shapes(shape: tuple[int, ...]) -> None:
     assert identities.identify(tensor).value == identities.identify(tensor).value  # type: ignore[union-attr]
     assert identities.overwritten == 0
     identities.close()
+
+
+@pytest.mark.parametrize("mode", [{}, {"summary_mode": "md5"}, {"task": "tensor"}], ids=["statistics", "md5", "tensor"])
+@pytest.mark.parametrize("remeasure", [True, False])
+def test_an_overwritten_input_shows_in_the_record(record: Any, mode: dict[str, Any], remeasure: bool) -> None:
+    def act() -> None:
+        made = torch.exp(torch.zeros(4))
+        made.numpy()[1] = 5
+        torch.tanh(made)
+
+    dump = record(act, remeasure=remeasure, **mode)
+    wrote, read = dump.leaf("Torch.exp.0.forward", "output.0"), dump.leaf("Torch.tanh.0.forward", "input.0")
+    assert wrote.storage == read.storage
+    assert ((wrote.value, wrote.max, wrote.md5) != (read.value, read.max, read.md5)) == remeasure
+    assert dump.dump.header.coverage.get("overwritten", 0) == (1 if remeasure else 0)
+    if remeasure and not mode:
+        assert read.max == 5
+    if remeasure and mode.get("task"):
+        assert dump.tensor("Torch.tanh.0.forward", "input.0").tolist() == [1, 5, 1, 1]
