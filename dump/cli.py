@@ -20,6 +20,7 @@ import typer
 import typer.core
 import typer.main
 
+from . import coverage
 from .config import DumpConfig, load_config, merge
 from .format.errors import AccError, ConfigError
 
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from .session import Session
     from .writer import Written
 
+_CHECKED_SEED = 1234
 _HIGHEST_SEED = 2**32 - 1
+_GIVEN = f"{__name__}.given"  # the key of the arguments as they were given
 _INTERRUPTED = 130  # as a shell counts it: 128 and the number of the signal
 _OURS = str(Path(__file__).parent) + os.sep
 
@@ -79,6 +82,9 @@ Examples:
   acc dump --task statistics -s train.py --lr 0.1    your script, step 0
   acc dump --step 0,2-4 --exit-after train.py        steps 0, 2, 3, 4, then stop the script
   acc dump -c config.json -o npu_dump -m pkg.train   a module, settings from a file
+  acc dump --audit train.py                          find, and record, operators that no call stood for
+  acc dump --remeasure --task tensor train.py        find memory that is overwritten unseen
+  acc dump --self-check --step 0-4 train.py          does recording change the run? exit code 0 no, 1 yes
   torchrun --nproc-per-node 8 -m dump -s train.py    one dump for each rank
 """
 
@@ -97,6 +103,7 @@ class DumpCommand(typer.core.TyperCommand):
     """The command line of `acc dump`: what follows SCRIPT or -m MODULE is the script's, as with python."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta[_GIVEN] = list(args)
         return super().parse_args(ctx, self._ended_by_module(args))
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -119,6 +126,7 @@ def add_to(app: typer.Typer, name: str | None = None) -> None:
 
 
 def dump(
+    ctx: typer.Context,
     arguments: Annotated[
         list[str] | None,
         typer.Argument(metavar="[SCRIPT] [ARGS]...", help="The script, and its own arguments."),
@@ -147,7 +155,18 @@ def dump(
     exit_after: Annotated[
         bool, typer.Option("--exit-after", help="End the script once the last wanted step is written.")
     ] = False,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Find, and record, operators that ran under no recorded call (slower).")
+    ] = False,
+    remeasure: Annotated[
+        bool,
+        typer.Option("--remeasure", help="Look at every argument anew: finds memory overwritten unseen (slower)."),
+    ] = False,
     module: Annotated[str | None, typer.Option("-m", metavar="MODULE", help="Run a module, as python -m does.")] = None,
+    self_check: Annotated[
+        bool,
+        typer.Option("--self-check", help="Run with and without recording; do all bits agree? Keeps no dump."),
+    ] = False,
     simulated_npu: Annotated[
         bool, typer.Option("--simulated-npu", help="Provide a simulated device 'npu' (CPU kernels).")
     ] = False,
@@ -172,6 +191,8 @@ def dump(
         api_list=api_list or None,
         scope=scope.split(",") if scope else None,
         data_mode=[mode.value for mode in data_mode] if data_mode else None,
+        audit=True if audit else None,
+        remeasure=True if remeasure else None,
     )
     if exit_after and not settings.step:
         raise ConfigError("--exit-after: needs a last step, found all steps. Give them, such as --step 0-9.")
@@ -181,27 +202,52 @@ def dump(
         _say(f"note: {sentence}")
     if default_step is not None:
         _say("recording step 0 only (--step chooses others)")
+    if self_check and seed is None:
+        seed = _CHECKED_SEED
     start = Start(seed, deterministic, simulated_npu, tuple(simulated_fault or ()))
+    if self_check:
+        raise typer.Exit(_check(settings, start, list(arguments or ()), module, given=ctx.meta[_GIVEN]))
     raise typer.Exit(_record(settings, start, list(arguments or ()), module, exit_after=exit_after))
+
+
+def _check(config: DumpConfig, start: Start, arguments: list[str], module: str | None, *, given: list[str]) -> int:
+    """Does recording change the run?  The same command again, in processes of their own; or one of those."""
+    from . import selfcheck
+
+    if selfcheck.role is None:
+        try:
+            return selfcheck.check(given, config)
+        except KeyboardInterrupt:
+            return _INTERRUPTED
+    mine = selfcheck.role
+    _prepare(start)
+    execute = _executable(start, arguments, module)
+    return outcome(lambda: selfcheck.perform(execute, config, mine=mine))
 
 
 def _record(config: DumpConfig, start: Start, arguments: list[str], module: str | None, *, exit_after: bool) -> int:
     """Record, and tell what came of it: the script's exit status.  Raises where the dump cannot be written."""
-    from . import launch, workload
+    from . import launch
     from .session import Session
 
     _prepare(start)
     began = time.perf_counter()
     session = Session(config, finds_steps=True, exit_after=exit_after, on_step=_tell_step)
-    target = launch.split_target(arguments, module)
-    if target is None:
-        options = _workload_options(arguments, start.seed)
-    if target is None:
-        status = outcome(lambda: launch.recorded(lambda: workload.train(options), session))
-    else:
-        status = outcome(lambda: launch.run(target, session))
+    execute = _executable(start, arguments, module)
+    status = outcome(lambda: launch.recorded(execute, session))
     _tell_all(session, time.perf_counter() - began)
     return status
+
+
+def _executable(start: Start, arguments: list[str], module: str | None) -> Callable[[], None]:
+    """What runs the script, or the built-in workload."""
+    from . import launch, workload
+
+    target = launch.split_target(arguments, module)
+    if target is not None:
+        return launch.prepared(target)
+    options = _workload_options(arguments, start.seed)
+    return lambda: workload.train(options)
 
 
 def outcome(execute: Callable[[], int]) -> int:
@@ -297,7 +343,9 @@ def _tell_all(session: Session, seconds: float) -> None:
     tensors = sum(part.tensors for part in session.written)
     nbytes = sum(part.nbytes for part in session.written)
     _say(f"dump: {session.written[0].folder.parent.parent.absolute()}")
-    _say(f"{calls:,} calls, {tensors:,} tensors, {_bytes(nbytes)} in {seconds:.1f} s")
+    missed = coverage.sentence(session.coverage)
+    amounts = f"{calls:,} calls, {tensors:,} tensors, {_bytes(nbytes)} in {seconds:.1f} s"
+    _say(f"{amounts}; {missed}" if missed else amounts)
 
 
 def _why_nothing(session: Session) -> str:

@@ -59,6 +59,8 @@ class DumpConfig:
     step: frozenset[int] = frozenset()
     level: Level = "L1"
     async_dump: bool = False
+    audit: bool = False
+    remeasure: bool = False
     extra_info: bool = True
     precision: Literal["high", "low"] = "low"
     scope: tuple[str, ...] = ()

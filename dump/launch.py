@@ -48,6 +48,11 @@ def run(target: Target, session: Recording) -> int:
     An exception of the script's is raised again once the dump is closed.  Raises ConfigError when there is no
     such script, and what `Session.install` raises.
     """
+    return recorded(prepared(target), session)
+
+
+def prepared(target: Target) -> Callable[[], None]:
+    """What runs `target`.  Raises ConfigError when there is no such script."""
     script = None if target.is_module else _find_script(target.name)
     folder = os.getcwd() if script is None else str(script.parent.absolute())
 
@@ -57,7 +62,18 @@ def run(target: Target, session: Recording) -> int:
             with _as_main(namespace, target.arguments):
                 exec(code, namespace.__dict__)
 
-    return recorded(execute, session)
+    return execute
+
+
+def bare(execute: Callable[[], None]) -> int:
+    """Run `execute` without a session; its exit status."""
+    try:
+        execute()
+    except LastStepDone:
+        return 0
+    except SystemExit as stop:
+        return exit_status(stop)
+    return 0
 
 
 def recorded(execute: Callable[[], None], session: Recording) -> int:

@@ -12,11 +12,14 @@ import torch
 
 from . import device
 from .config import DumpConfig
+from .coverage import Coverage
 from .format import FORMAT_VERSION, sketch
 from .format.errors import AccError, ConfigError, OutputError
 from .format.layout import DUMP_FILE, TENSOR_FOLDER, rank_folder
-from .intercept import apis, autograd, calls
+from .intercept import apis, autograd, calls, direct
+from .intercept.audit import Audit
 from .intercept.modules import ModuleCalls, ModuleTree
+from .intercept.opaque import Opaque
 from .intercept.optimizer import OptimizerSteps
 from .intercept.patching import Patches
 from .intercept.steps import StepFinder
@@ -73,6 +76,7 @@ class Session:
         self.config = config
         self.current_step = 0
         self.written: list[Written] = []
+        self.coverage: list[Coverage] = []
         self.failure: AccError | None = None
         self.modules = ModuleTree()
         self._exit_after = exit_after
@@ -82,6 +86,9 @@ class Session:
         self._output: _Output | None = None
         self._patches = Patches()
         self._watch = Watch()
+        self._opaque = Opaque(self._watch)
+        records_apis = config.level in ("L1", "mix")
+        self._audit = Audit(self._watch, records=records_apis) if config.audit else None
         self._finder = StepFinder(self._watch, self._next_step) if finds_steps else None
         self._calls = ModuleCalls(
             self._watch,
@@ -114,14 +121,20 @@ class Session:
         device.detect_npu()
         self._calls.install(self._patches)
         self._steps.install()
+        self._opaque.install(self._patches, came_first=self._finder is not None)
         if self.config.level in ("L1", "mix"):
             apis.install(self._watch, self._patches, came_first=self._finder is not None)
+            direct.install(self._watch, self._patches)
         if self._finder is not None:
             self._finder.install(self._patches)
+        if self._audit is not None:
+            self._audit.install()
 
     def remove(self) -> None:
         """Put torch back exactly as it was."""
         _installed.discard(self)
+        if self._audit is not None:
+            self._audit.remove()
         self._patches.restore()
         self._calls.parameters.release()
         self._steps.remove()
@@ -155,6 +168,8 @@ class Session:
 
     def stop(self) -> None:
         """Pause: nothing is recorded until `start`."""
+        if self._audit is not None:
+            self._audit.flush()
         self._watch.pause()
 
     @property
@@ -172,19 +187,23 @@ class Session:
         if recorder is None or output is None:
             self.current_step += 1
             return
+        if self._audit is not None:
+            self._audit.flush()
         self._watch.flush(recorder)
         self._calls.parameters.release()
         recorder.close()  # may still write, so the step is counted on after it
         number, self.current_step = self.current_step, self.current_step + 1
-        trailer = self._trailer(recorder, complete=complete)
+        coverage = self._covered(recorder)
         if output.writer is None:
             return
+        trailer = self._trailer(recorder, coverage, complete=complete)
         try:
             written = output.writer.close(trailer)
         except AccError as error:
             self.failure = error
             return
         self.written.append(written)
+        self.coverage.append(coverage)
         if self._on_step is not None:
             self._on_step(number, written)
 
@@ -209,6 +228,10 @@ class Session:
                 calls.follow_border(self._watch, border, recorder, name=f"{call}.backward", owner=None, sizes=sizes)
 
         self._watch.guard(record)
+
+    def aside(self, act: Callable[[], None]) -> None:
+        """Run `act` unseen: nothing that it does is recorded.  What it raises counts as a failure of ours."""
+        self._watch.guard(act)
 
     def close(self, *, complete: bool = True) -> None:
         """End recording for good: what is open is written to its end, torch is put back."""
@@ -293,18 +316,24 @@ class Session:
             "world_size": device.world_size(),
         }
 
-    def _trailer(self, recorder: StepRecorder, *, complete: bool) -> dict[str, object]:
+    def _covered(self, recorder: StepRecorder) -> Coverage:
+        return Coverage(
+            calls=recorder.calls,
+            not_recordable=recorder.skipped,
+            failed=self._watch.take_failures(),
+            overwritten=recorder.overwritten,
+            opaque=self._opaque.take(),
+            audit=self._audit.take() if self._audit is not None else None,
+        )
+
+    def _trailer(self, recorder: StepRecorder, coverage: Coverage, *, complete: bool) -> dict[str, object]:
         kinds = recorder.devices
         kind = next((found for found in ("npu", "cuda") if found in kinds), "cpu")
         return {
             "device": kind,
             "device_name": device.device_name(kind),
             "complete": complete,
-            "coverage": {
-                "calls": recorder.calls,
-                "not_recordable": recorder.skipped,
-                "failed": self._watch.take_failures(),
-            },
+            "coverage": coverage.header(),
         }
 
 

@@ -201,6 +201,8 @@ TOP: dict[str, Setting] = {
         _choice(LEVELS, {"L2": "records kernels, which is not done here", "debug": "is not done here"}),
     ),
     "async_dump": Setting("async_dump", _flag),
+    "audit": Setting("audit", _flag),
+    "remeasure": Setting("remeasure", _flag),
     "extra_info": Setting("extra_info", _flag),
     "precision": Setting("precision", _choice(PRECISIONS)),
     "file_format": _FILE_FORMAT,
@@ -211,7 +213,7 @@ TOP: dict[str, Setting] = {
     ),
     "risk_level": Setting("", _no_effect("all calls are recorded, whatever their risk", silent=("ALL",))),
     "custom_op_namespaces": Setting(
-        "", _no_effect("custom operators make no record of their own; the advisor says between which calls they stand")
+        "", _no_effect("operators called through torch.ops are recorded, whatever their namespace")
     ),
     "enable_dataloader": Setting("", _no_effect("call start() and stop() around a step", silent=(False,))),
     "acl_config": Setting("", _no_effect("kernels are not recorded")),

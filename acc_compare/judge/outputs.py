@@ -38,6 +38,8 @@ def judge_output(
         judged = Judged(argument, "random", expected)
         given = arithmetic.is_random_source(call.operator) and call.owner is None
         return judged, Origin("input" if given else "random", call, judged, inherited)
+    if _passed_on(call, argument, context):
+        return Judged(argument, "propagated", expected), None
     judged = Judged(argument, "introduced", expected)
     return judged, Origin("operator", call, judged, inherited)
 
@@ -53,6 +55,13 @@ def _expected(
     if _inputs_unrecorded(call) and UNSEEN * max(seen.worst, INPUT_NOISE) > expected.relative:
         return Expected(UNSEEN * max(seen.worst, INPUT_NOISE), "its inputs were not recorded")
     return expected
+
+
+def _passed_on(call: MeasuredCall, argument: MeasuredArgument, context: Context) -> bool:
+    """Did an earlier call make this very value?  A custom autograd Function returns what the calls in it made."""
+    if call.name.is_module or not context.npu.exact or call.pair.npu is None:
+        return False
+    return context.npu.producer(argument.npu, call.pair.npu.index) is not None
 
 
 def _inputs_unrecorded(call: MeasuredCall) -> bool:

@@ -256,7 +256,12 @@ def _aligned(alignment: Alignment) -> tuple[str, ...]:
 def _missed(side: str, dump: Dump) -> list[str]:
     coverage = dump.header.coverage or {}
     found = []
-    for key, label in (("not_recordable", "not recordable"), ("failed", "failed while recording")):
+    for key, label in (
+        ("not_recordable", "not recordable"),
+        ("failed", "failed while recording"),
+        ("scripted", "inside scripted code, not seen one by one"),
+        ("compiled", "inside compiled code, not seen one by one"),
+    ):
         counts = coverage.get(key)
         if isinstance(counts, Mapping) and counts:
             text = "; ".join(f"{reason} ({number})" for reason, number in list(counts.items())[:5])

@@ -7,7 +7,8 @@
     │   ├── DumpCorrupt       there is one, but its bytes are not a dump
     │   └── TensorFileError   one tensor file of a dump is missing, short, foreign or outside its folder
     ├── IncomparableError     two dumps that cannot be laid side by side
-    └── OutputError           the place for the results cannot be written
+    ├── OutputError           the place for the results cannot be written
+    └── SelfCheckFailed       a run from which nothing can be said about recording
 
 A message says what was expected, what was found, and what to do.
 """
@@ -45,3 +46,7 @@ class IncomparableError(AccError):
 
 class OutputError(AccError):
     """Results cannot be written where they should go."""
+
+
+class SelfCheckFailed(AccError):
+    """The script fails alone, does not repeat itself, or computes nothing that could be checked."""

@@ -18,7 +18,7 @@ FORWARD = "forward"
 BACKWARD = "backward"
 PARAMETERS_GRAD = "parameters_grad"
 
-API_PREFIXES = ("Functional", "Torch", "Tensor", "VF", "NPU", "Distributed", "Aten", "Optimizer")
+API_PREFIXES = ("Functional", "Torch", "Tensor", "VF", "NPU", "Distributed", "Aten", "Autograd", "Optimizer")
 """The prefixes that a recording of ours uses; a foreign prefix in the same shape is kept as it stands."""
 
 MODULE_PREFIXES = ("Module", "Cell")

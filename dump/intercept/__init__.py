@@ -4,6 +4,7 @@
 `watch`       is anybody listening; the one guard between our work and the user's step
 `catalog`     which callables of torch are operators
 `apis`        API calls, by a light closure on the attribute
+`direct`      custom autograd Functions, and operators called as `torch.ops.NAMESPACE.OP`
 `modules`     module calls and the module tree, by a stand-in for `torch.nn.Module.__call__`
 `calls`       one call of either kind between its beginning and its end
 `autograd`    gradients of a call, by hooks on its own autograd nodes

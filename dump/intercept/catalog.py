@@ -72,6 +72,8 @@ _COLLECTIVES = _words("""
 _RECURRENT = _words("lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell")
 _SPARSE = _words("mm addmm sampled_addmm softmax log_softmax sum")
 _FUSED_LAYERS = _words("_native_multi_head_attention _transformer_encoder_layer_fwd")  # torch.nn in eval mode
+_FREQUENCIES = _words("fftfreq rfftfreq")  # constructors too
+_FOREACH = "_foreach_"
 
 
 def operators() -> tuple[Operator, ...]:
@@ -101,10 +103,12 @@ def _enumerate() -> Iterator[Operator]:
     in_place = {name for name in dir(torch._C._VariableFunctions) if name.endswith("_") and name[0] != "_"}
     yield from _in(torch, names | in_place | set(_CONSTRUCTORS), "Torch")
     yield from _in(torch, _FUSED_LAYERS, "Torch", private=True)
+    yield from _in(torch, {name for name in dir(torch) if name.startswith(_FOREACH)}, "Torch", private=True)
     for module in (torch.linalg, torch.fft, torch.special):
         short = module.__name__.rpartition(".")[2]
         names = {f.__name__.removeprefix(f"{short}_") for f in overridable[module]}
         yield from _in(module, names, "Torch", within=f"{short}.")
+    yield from _in(torch.fft, _FREQUENCIES, "Torch", within="fft.")
     yield from _in(torch.sparse, _SPARSE, "Torch", within="sparse.")
     methods = {id(f) for f in overridable[torch.Tensor]}
     names = {
@@ -125,6 +129,7 @@ def _functional(overridable: Iterable[Any]) -> Iterator[Operator]:
         original = getattr(functional, operator.attribute)
         if getattr(kernels, operator.attribute, None) is original:
             yield Operator(kernels, operator.attribute, operator.prefix, operator.api)
+    yield from _in(kernels, dir(kernels), "Functional")
 
 
 def _public_callables(module: Any) -> set[str]:

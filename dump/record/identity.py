@@ -46,9 +46,13 @@ class _Memory:
 
 
 class Identities:
-    """The values met in one step.  Close it to let the storages go."""
+    """The values met in one step.  Close it to let the storages go.
+
+    `overwritten` counts values found changed past the version counter, where somebody looks (`remeasured`).
+    """
 
     def __init__(self) -> None:
+        self.overwritten = 0
         self._memories: dict[int, _Memory] = {}
         self._weak: list[int] = []
         self._values: dict[tuple[Any, ...], int] = {}

@@ -18,6 +18,7 @@ from .. import device
 from ..config import DumpConfig
 from . import contents, deferred, filters, stack, statistics, tree
 from .identity import Identities, Identity
+from .remeasured import CheckedIdentities
 
 _FETCH_AFTER = 2048
 _PLAIN_TYPES = (torch.Tensor, torch.nn.Parameter)
@@ -83,7 +84,7 @@ class StepRecorder:
     def __init__(self, config: DumpConfig, sink: Sink) -> None:
         self._config = config
         self._sink = sink
-        self._identities = Identities()
+        self._identities: Identities = CheckedIdentities() if config.remeasure else Identities()
         self._numbers: dict[str, int] = {}
         self._measured: dict[tuple[Any, ...], Measured] = {}
         self._pending: list[Measured] = []
@@ -144,6 +145,11 @@ class StepRecorder:
     def touch(self, tensor: torch.Tensor) -> None:
         """The tensor's memory was written without its version counter moving."""
         self._identities.touch(tensor)
+
+    @property
+    def overwritten(self) -> int:
+        """How many values were found changed past the version counter, where `remeasure` looks for them."""
+        return self._identities.overwritten
 
     def take_stack(self) -> stack.RawStack | None:
         """The caller's stack, where the configuration asks for stacks."""

@@ -23,7 +23,7 @@ from dump.format.layout import find_dumps
 from dump.format.reader import read_dump
 from dump.session import Session
 
-STEPS = 3
+STEPS = 5
 
 
 class Cnn(nn.Module):
@@ -179,6 +179,7 @@ MODES: dict[str, dict[str, Any]] = {
     "statistics": {"task": "statistics"},
     "md5": {"task": "statistics", "summary_mode": "md5"},
     "tensor": {"task": "tensor"},
+    "audited": {"task": "statistics", "audit": True, "remeasure": True},
 }
 
 
@@ -237,15 +238,21 @@ from dump.config import DumpConfig
 from dump.session import Session
 
 
-def train(rank, root):
+def ways():
+    # Every level and task; the first at mix, which the test reads.
+    tasks = [{}, {"summary_mode": "md5"}, {"task": "tensor"}, {"audit": True, "remeasure": True}]
+    return [{"level": level, **task} for level in ("mix", "L0", "L1") for task in tasks]
+
+
+def train(rank, root, **settings):
     torch.manual_seed(rank)
     model = nn.parallel.DistributedDataParallel(
         nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
     )
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    session = None if root is None else Session(replace(DumpConfig(dump_path=Path(root)), level="mix"))
+    session = None if root is None else Session(replace(DumpConfig(dump_path=Path(root)), **settings))
     left = []
-    for _ in range(3):
+    for _ in range(5):
         if session is not None:
             session.start([model])
         loss = model(torch.randn(4, 4)).square().mean()
@@ -267,8 +274,10 @@ def main(rank, port, root):
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=2)
-    alone, recorded = train(rank, None), train(rank, root)
-    assert all(torch.equal(a, b) for a, b in zip(alone, recorded, strict=True))
+    alone = train(rank, None)
+    for number, settings in enumerate(ways()):
+        recorded = train(rank, f"{root}/{number}", **settings)
+        assert all(torch.equal(a, b) for a, b in zip(alone, recorded, strict=True)), settings
     dist.destroy_process_group()
 
 
@@ -285,13 +294,14 @@ def test_two_ranks_over_gloo_change_nothing_and_record_a_folder_each(tmp_path: P
         port = probe.getsockname()[1]
     script = tmp_path / "distributed.py"
     script.write_text(DISTRIBUTED)
-    root = tmp_path / "dump"
+    everything = tmp_path / "dump"
+    root = everything / "0"
     done = subprocess.run(
-        [sys.executable, script, str(port), str(root)], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, script, str(port), str(everything)], capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stderr
     found = [(location.step, location.rank) for location in find_dumps(root)]
-    assert found == [(step, rank) for step in range(3) for rank in range(2)]
+    assert found == [(step, rank) for step in range(5) for rank in range(2)]
     dump = read_dump(root / "step1" / "rank1")
     assert dump.header.world_size == 2
     reduced = next(call for call in dump.calls if call.name == "Distributed.all_reduce.0.forward")

@@ -254,3 +254,19 @@ def test_one_side_in_another_dtype_is_taken_as_normal(make: Any) -> None:
     finding = make.judged(run(half=True), run(half=False))
     assert finding.verdict == "same"
     assert any("1 result are float16 on the NPU side and float32 on the bench" in note for note in finding.notes)
+
+
+@pytest.mark.parametrize("passes_on", [True, False])
+def test_what_an_earlier_call_made_is_not_this_calls_making(make: Any, passes_on: bool) -> None:
+    """A custom autograd Function is recorded around the calls in it, and returns what the last of them made."""
+
+    def run(size: float) -> Any:
+        one = make.Run()
+        x = make.normal(64)
+        inner = make.off(np.tanh(x), size)
+        one.call("Torch.tanh.0.forward", [x], [inner])
+        one.call("Autograd.Mine.0.forward", [x], [inner if passes_on else inner + 0])
+        return one
+
+    names = [suspect.name for suspect in make.judged(run(1e-2), run(0.0)).suspects]
+    assert names == ["Torch.tanh.0.forward"] + ([] if passes_on else ["Autograd.Mine.0.forward"])

@@ -98,3 +98,28 @@ def test_a_symbolic_trace_works_while_we_record(record: Any) -> None:
     model, x, results = Small(), torch.ones(1, 3), []
     record(lambda: results.append(torch.fx.symbolic_trace(model)(x)))
     assert torch.equal(results[0], model(x))
+
+
+def test_what_runs_inside_scripted_code_is_told(record: Any) -> None:
+    x = torch.ones(3)
+    function, model = torch.jit.script(scripted), torch.jit.script(Small())
+    original = torch.jit.ScriptFunction.__call__
+
+    def act() -> None:
+        torch.exp(x)
+        function(x)
+        for _ in range(2):
+            model(x)
+
+    coverage = record(act).dump.header.coverage
+    assert coverage["scripted"] == {"scripted": 1, "Small": 2}
+    assert torch.jit.ScriptFunction.__call__ is original
+    assert "scripted" not in record(lambda: torch.exp(x)).dump.header.coverage
+
+
+def test_what_was_compiled_is_told(record: Any) -> None:
+    compiled, x = torch.compile(lambda x: torch.exp(x) + 1, backend="eager"), torch.ones(3)
+    torch._dynamo.utils.counters.clear()
+    coverage = record(lambda: (torch.exp(x), compiled(x))).dump.header.coverage
+    torch._dynamo.reset()
+    assert coverage["compiled"] == {"graphs": 1, "operators": 2}

@@ -1,0 +1,86 @@
+"""What a recording saw and what it missed: for the header of each step, and in one sentence at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """The account of one step.
+
+    `calls` is the number of records; `not_recordable` counts tensors by the reason why they were not measured,
+    `failed` what went wrong in our own hooks; `overwritten` is the number of values found changed past torch's
+    version counter (`record.remeasured`).  `opaque` tells of scripted and compiled code, whose insides nobody
+    sees (`intercept.opaque`); `audit` is what the dispatcher was seen to run (`intercept.audit`), None where
+    nobody looked.
+    """
+
+    calls: int
+    not_recordable: Mapping[str, int] = field(default_factory=dict)
+    failed: Mapping[str, int] = field(default_factory=dict)
+    overwritten: int = 0
+    opaque: Mapping[str, Any] = field(default_factory=dict)
+    audit: Mapping[str, Any] | None = None
+
+    def header(self) -> dict[str, object]:
+        """As it stands in dump.json."""
+        found: dict[str, object] = {
+            "calls": self.calls,
+            "not_recordable": self.not_recordable,
+            "failed": self.failed,
+            **self.opaque,
+            **(self.audit or {}),
+        }
+        return {**found, "overwritten": self.overwritten} if self.overwritten else found
+
+
+def sentence(steps: Sequence[Coverage]) -> str:
+    """What was missed over all steps; "" where nobody knows of anything."""
+    parts = []
+    for label, counts in (
+        ("not recordable", _sum([step.not_recordable for step in steps])),
+        ("failed", _sum([step.failed for step in steps])),
+        ("not seen inside scripted", _sum([step.opaque.get("scripted", {}) for step in steps if step.audit is None])),
+    ):
+        if counts:
+            parts.append(f"{label}: {_listed(counts)}")
+    compiled = steps[-1].opaque.get("compiled") if steps else None
+    if compiled:
+        parts.append(f"not seen inside compiled: {compiled['operators']:,} operators of {compiled['graphs']:,} graphs")
+    overwritten = sum(step.overwritten for step in steps)
+    if overwritten:
+        parts.append(f"overwritten past the version counter: {overwritten:,} values")
+    audits = [step.audit for step in steps if step.audit is not None]
+    if audits:
+        parts.append(_audited(audits))
+    return "; ".join(parts)
+
+
+def _audited(audits: Sequence[Mapping[str, Any]]) -> str:
+    dispatched = sum(sum(audit["dispatched"].values()) for audit in audits)
+    unseen = _sum([{name: found["calls"] for name, found in audit["unseen"].items()} for audit in audits])
+    if not unseen:
+        return f"all {dispatched:,} dispatched operators ran under a recorded call"
+    recorded = any(found["recorded_as"] for audit in audits for found in audit["unseen"].values())
+    how = ", recorded by themselves" if recorded else ""
+    return f"{sum(unseen.values()):,} of {dispatched:,} dispatched operators ran under no call{how}: {_listed(unseen)}"
+
+
+def _sum(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for each in counts:
+        for name, number in each.items():
+            total[name] = total.get(name, 0) + number
+    return total
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    ordered = sorted(counts.items(), key=lambda pair: -pair[1])
+    rest = len(ordered) - _NAMED
+    named = [f"{name} {number:,}" for name, number in ordered[:_NAMED]]
+    return ", ".join([*named, f"and {rest} more kinds"] if rest > 0 else named)

@@ -1,0 +1,274 @@
+"""What no interceptor saw: every operator that torch dispatches, and the recorded call that it ran under.
+
+A dispatch mode sees what closures on attributes cannot: names bound before recording began, properties such as
+`x.T`, kernels that an extension calls, what autograd computes for an operator that nobody recorded.  It costs
+some microseconds for each operator, so it is there only where it is asked for.  At levels L1 and mix what
+nobody saw is recorded, under the operator's own name (`Aten.relu.0.forward`).
+
+The mode sits at the bottom of the stack of modes, below the user's: those are entered and left in their own
+order.  It is put there past `TorchDispatchMode.__enter__`, so torch.compile goes on compiling; what compiled
+code runs in its own kernels stays unseen.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import CodeType, FrameType
+from typing import Any
+
+import torch
+from torch.utils import _python_dispatch
+
+from ..record import stack, tree
+from ..record.recorder import StepRecorder
+from . import calls
+from .direct import NOT_RECORDED, operator_key
+from .watch import Watch, in_backward
+
+# Questions about a tensor, and acts that neither compute nor move anything.
+_NO_OPERATORS = frozenset(
+    """
+    detach detach_ alias _local_scalar_dense item is_pinned is_same_size lift_fresh lift lift_fresh_copy set_
+    resize_ _reshape_alias record_stream _has_compatible_shallow_copy_type sym_size sym_stride sym_numel
+    sym_storage_offset _version equal is_nonzero _conj _neg_view _pin_memory pin_memory
+    """.split()
+)
+_NO_NAMESPACES = frozenset({"prim", "profiler", "higher_order", "debugprims"})
+_TORCH = f"File {torch.__path__[0]}"
+_BETWEEN = (__file__, torch._compile.__file__, _python_dispatch.__file__, f"{torch.__path__[0]}{os.sep}_dynamo{os.sep}")
+_next_sequence_number = torch._C._autograd._get_sequence_nr
+_current_node: Any = torch._C._current_autograd_node
+_engine: CodeType = torch.autograd.graph._engine_run_backward.__code__
+
+
+@dataclass(slots=True)
+class _Unseen:
+    """An operator that nobody saw: how often, where first, and what its records are called ("" for none)."""
+
+    where: stack.RawStack
+    recorded_as: str
+    calls: int = 0
+
+
+@dataclass(slots=True)
+class Tally:
+    """The operators dispatched in one step: under recorded API calls, in recorded modules (where API calls are
+    not recorded), in optimizer steps, by autograd for operators that were seen, and by nobody."""
+
+    calls: int = 0
+    modules: int = 0
+    optimizers: int = 0
+    autograd: int = 0
+    unseen: int = 0
+
+
+class Audit:
+    """Watches all that is dispatched on the thread that installs it, and on those that autograd starts for it.
+
+    `records` says that what nobody saw is to be recorded: at levels that record API calls.
+    """
+
+    def __init__(self, watch: Watch, *, records: bool) -> None:
+        self._watch = watch
+        self._records = records
+        self._mode = _Mode(self)
+        self._tally = Tally()
+        self._unseen: dict[str, _Unseen] = {}
+        self._unseen_nodes: set[int] = set()
+        self._waiting: tuple[calls.OpenCall, Any] | None = None
+
+    # ---- on and off
+
+    def install(self) -> None:
+        """Put the mode below all others of this thread."""
+        modes = _python_dispatch._get_current_dispatch_mode_stack()
+        if self._mode not in modes:
+            _rebuild_stack(remove=modes, add=[self._mode, *modes])
+
+    def remove(self) -> None:
+        """Take the mode out from wherever it lies, if it lies on this thread's stack."""
+        modes = _python_dispatch._get_current_dispatch_mode_stack()
+        if self._mode in modes:
+            _rebuild_stack(remove=modes, add=[mode for mode in modes if mode is not self._mode])
+        self._waiting = None
+
+    # ---- what came of it
+
+    def flush(self) -> None:
+        """Finish the call that waits for what autograd makes of it."""
+        if self._waiting is not None:
+            (call, output), self._waiting = self._waiting, None
+            border = self._watch.guard(lambda: calls.finish(self._watch, call, output))
+            if border is not None:  # its gradients are followed, so what its nodes call is no longer unseen
+                followed = border.outputs.keys() | border.inputs.keys()
+                self._unseen_nodes.difference_update(node._sequence_nr() for node in followed)
+
+    def take(self) -> Mapping[str, object]:
+        """The account of the step since the last one, for the header."""
+        tally, unseen = self._tally, self._unseen
+        self._tally, self._unseen = Tally(), {}
+        self._unseen_nodes.clear()
+        return {
+            "dispatched": {
+                "in_calls": tally.calls,
+                "in_modules": tally.modules,
+                "in_optimizers": tally.optimizers,
+                "by_autograd": tally.autograd,
+                "unseen": tally.unseen,
+            },
+            "unseen": {
+                name: {"calls": found.calls, "recorded_as": found.recorded_as or None, "line": _line(found.where)}
+                for name, found in sorted(unseen.items(), key=lambda pair: -pair[1].calls)
+            },
+        }
+
+    # ---- one operator
+
+    def dispatched(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run `func`, and note whose it was."""
+        watch = self._watch
+        recorder = watch.recorder
+        if recorder is None or not watch.is_our_thread():
+            return func(*args, **kwargs)
+        self.flush()
+        name = _name(func)
+        if not name:
+            return func(*args, **kwargs)
+        by_engine = in_backward() and _called_by_engine()
+        if not self._is_unseen(by_engine=by_engine):
+            return func(*args, **kwargs)
+        if not by_engine and _makes_node((args, kwargs)):
+            self._unseen_nodes.add(_next_sequence_number() - 1)  # made just before the operator was dispatched
+        return self._unseen_call(name, func, args, kwargs, recorder, by_engine=by_engine)
+
+    def _is_unseen(self, *, by_engine: bool) -> bool:
+        """Does nobody stand for an operator dispatched now?  Counts it where somebody does."""
+        watch, tally = self._watch, self._tally
+        if watch.busy:
+            tally.calls += 1
+        elif by_engine:
+            node = _current_node()
+            if self._records and node is not None and node._sequence_nr() in self._unseen_nodes:
+                return True
+            tally.autograd += 1
+        elif watch.muted:
+            tally.optimizers += 1
+        elif not watch.listening():
+            return False
+        elif not self._records and watch.owner is not None:
+            tally.modules += 1
+        else:
+            return True
+        return False
+
+    def _unseen_call(
+        self,
+        name: str,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        recorder: StepRecorder,
+        *,
+        by_engine: bool,
+    ) -> Any:
+        watch = self._watch
+        self._tally.unseen += 1
+        found = self._unseen.get(name)
+        if found is None:
+            records = self._records and name.partition("::")[0] not in NOT_RECORDED
+            found = self._unseen[name] = _Unseen(stack.take(), operator_key(name) if records else "")
+        found.calls += 1
+        key = found.recorded_as
+        if not key:
+            return func(*args, **kwargs)
+        call = watch.guard(
+            lambda: calls.begin(
+                watch, f"{key}.{recorder.number(key)}.forward", args=args, kwargs=kwargs, owner=watch.owner
+            )
+        )
+        output = func(*args, **kwargs)
+        if call is None:
+            return output
+        if func.is_view:
+            watch.guard(lambda: calls.finish(watch, call, _twins(args[0], output)))
+        elif by_engine and not func._schema.is_mutable:
+            watch.guard(lambda: calls.finish(watch, call, output))
+        else:
+            # Version counters and autograd nodes move after the mode has returned.
+            self._waiting = (_since_its_node(call), output)
+        return output
+
+
+class _Mode(_python_dispatch.TorchDispatchMode):  # type: ignore[no-untyped-call]
+    supports_higher_order_operators = True
+
+    def __init__(self, audit: Audit) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._audit = audit
+
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        return True
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return self._audit.dispatched(func, args, kwargs or {})
+
+
+def _rebuild_stack(*, remove: list[Any], add: list[Any]) -> None:
+    for _ in remove:
+        _python_dispatch._pop_mode()
+    for mode in add:
+        _python_dispatch._push_mode(mode)
+
+
+def _name(func: Any) -> str:
+    """`aten::relu`; "" for what is no operator."""
+    schema = getattr(func, "_schema", None)
+    if schema is None:
+        return ""
+    name: str = schema.name
+    namespace, _, plain = name.partition("::")
+    return "" if plain in _NO_OPERATORS or namespace in _NO_NAMESPACES else name
+
+
+def _called_by_engine() -> bool:
+    """Was the operator dispatched by autograd itself, with no Python of anybody's in between?"""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_BETWEEN):
+        frame = frame.f_back
+    return frame is None or frame.f_code is _engine
+
+
+def _since_its_node(call: calls.OpenCall) -> calls.OpenCall:
+    """`call` with the operator's own autograd node counted in: it was made before the mode was asked."""
+    if call.before is None:
+        return call
+    return replace(call, before=replace(call.before, sequence=call.before.sequence - 1))
+
+
+def _makes_node(arguments: Any) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tree.tensors_of(arguments))
+
+
+def _twins(base: torch.Tensor, output: Any) -> Any:
+    """Views of `base` as their caller will have them.  What the kernel makes has a version counter of its own,
+    and is given that of its base after the mode has returned.  None for one of another dtype."""
+    if isinstance(output, (list, tuple)):
+        return [_twins(base, view) for view in output]
+    if output.dtype is not base.dtype:
+        return None
+    counted = torch._C._SetExcludeDispatchKeyGuard(torch._C.DispatchKey.ADInplaceOrView, False)
+    with torch.no_grad(), counted:
+        return base.detach().as_strided(output.shape, output.stride(), output.storage_offset())
+
+
+def _line(where: stack.RawStack) -> str | None:
+    """The innermost line that is the user's; torch's own where there is none of his."""
+    lines = stack.render(where)
+    chosen = next((line for line in lines if not line.startswith(_TORCH)), lines[0] if lines else None)
+    return None if chosen is None else " ".join(chosen.split())

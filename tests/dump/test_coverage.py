@@ -1,0 +1,56 @@
+"""What a recording missed, in one sentence and in the header."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dump.coverage import Coverage, sentence
+
+
+def _audit(**unseen: int) -> dict[str, Any]:
+    found = {f"aten::{name}": {"calls": n, "recorded_as": f"Aten.{name}", "line": None} for name, n in unseen.items()}
+    counts = {"in_calls": 10, "in_modules": 0, "in_optimizers": 2, "by_autograd": 3, "unseen": sum(unseen.values())}
+    return {"dispatched": counts, "unseen": found}
+
+
+_ALL = "all 15 dispatched operators ran under a recorded call"
+SENTENCES = [
+    ([], ""),
+    ([Coverage(3)], ""),
+    (
+        [Coverage(3, {"layout": 2}), Coverage(3, {"layout": 1})],
+        "not recordable: layout 3",
+    ),
+    ([Coverage(3, failed={"ValueError: x": 1})], "failed: ValueError: x 1"),
+    ([Coverage(3, overwritten=2)], "overwritten past the version counter: 2 values"),
+    ([Coverage(3, opaque={"scripted": {"f": 4}})], "not seen inside scripted: f 4"),
+    (
+        [Coverage(3, opaque={"scripted": {"f": 4}}, audit=_audit())],
+        "all 15 dispatched operators ran under a recorded call",
+    ),
+    (
+        [Coverage(3, opaque={"compiled": {"graphs": 2, "operators": 1400}})],
+        "not seen inside compiled: 1,400 operators of 2 graphs",
+    ),
+    (
+        [Coverage(3, audit=_audit(relu=2)), Coverage(3, audit=_audit(relu=1, mm=4))],
+        "7 of 37 dispatched operators ran under no call, recorded by themselves: aten::mm 4, aten::relu 3",
+    ),
+    (
+        [Coverage(1, dict.fromkeys("abcdefg", 1))],
+        "not recordable: a 1, b 1, c 1, d 1, e 1, and 2 more kinds",
+    ),
+]
+
+
+@pytest.mark.parametrize(("steps", "text"), SENTENCES)
+def test_the_closing_sentence(steps: list[Coverage], text: str) -> None:
+    assert sentence(steps) == text
+
+
+def test_the_header_says_only_what_is_known() -> None:
+    assert Coverage(2).header() == {"calls": 2, "not_recordable": {}, "failed": {}}
+    header = Coverage(2, overwritten=1, opaque={"scripted": {"f": 1}}, audit=_audit(mm=1)).header()
+    assert list(header) == ["calls", "not_recordable", "failed", "scripted", "dispatched", "unseen", "overwritten"]
