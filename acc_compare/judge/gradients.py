@@ -91,7 +91,7 @@ def judge_gradients(
             npu, bench = Contributions(sides[0], context.npu), Contributions(sides[1], context.bench)
             measured = {(c.full_name, a.name): a for c in calls if c.is_backward for a in c.wrote}
         before = [other for other in calls if other.order < call.order]
-        origin = _judge_step(call, list(_gradients(call, npu, bench)), measured, before, context)
+        origin = _judge_step(call, list(_gradients(call, npu, bench)), measured, before, sides, context)
         origins += [origin] if origin is not None else []
     return origins
 
@@ -110,6 +110,7 @@ def _judge_step(
     gradients: Sequence[_Gradient],
     measured: Mapping[tuple[str, str], MeasuredArgument],
     before: Sequence[MeasuredCall],
+    sides: tuple[Dump, Dump],
     context: Context,
 ) -> Origin | None:
     contributed = [measured.get((c.call, c.argument)) for g in gradients for c in g.ours]
@@ -130,6 +131,7 @@ def _judge_step(
         excess = ratio(made, share.relative)
         if excess <= SUSPICIOUS or (worst is not None and excess <= (worst.judged.excess or 0.0)):
             continue
+        lone = lone or _lone_since_backward(call, sides, context)
         judged = Judged(argument, "input", share)
         last = before[-1].full_name if before else ""
         kind: Kind = "structure" if lone else "operator"
@@ -151,6 +153,24 @@ def _lone(call: MeasuredCall, gradient: _Gradient, context: Context) -> str:
         for maker in (*makers, *(contribution.call for contribution in contributions)):
             if maker not in partnered:
                 return maker
+    return ""
+
+
+def _lone_since_backward(call: MeasuredCall, sides: tuple[Dump, Dump], context: Context) -> str:
+    """The first call of one side alone between the last backward call and this step, as of clipping; "" for none."""
+    assert call.pair.npu is not None
+    assert call.pair.bench is not None
+    for dump, step, partnered in (
+        (sides[0], call.pair.npu.index, context.partner),
+        (sides[1], call.pair.bench.index, context.answered),
+    ):
+        found = ""
+        for other in reversed(dump.calls[:step]):
+            if parse(other.name).direction != FORWARD or other.name.startswith("Optimizer."):
+                break
+            found = found if other.name in partnered else other.name
+        if found:
+            return found
     return ""
 
 

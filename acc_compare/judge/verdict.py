@@ -55,7 +55,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: str, set
     if by_module:
         found.origins = _innermost(found)
     optimizers = [call for call in calls if is_optimizer(call)]
-    if context.previous != "poisoned":
+    if context.previous != "poisoned" and not alignment.differs_in_batches:
         found.origins += judge_gradients(optimizers, chosen, (npu, bench), context)
     faults = [fault for call in optimizers if (fault := judge_optimizer(call)) is not None]
     place = Place(npu, setting.step, setting.rank, mode, bench)

@@ -14,13 +14,15 @@ def run(
     make: Any,
     *,
     parts: int = 2,
+    left_out: int | None = None,
     factor: float = 1.0,
     noise: float = 0.0,
     added: Any = None,
     doubled_by_call: bool = False,
+    beside: bool = False,
     mode: str = "statistics",
 ) -> Any:
-    """`parts` micro-batches through one linear, then a step; the optimizer reads `factor` times the sum of what the
+    """`parts` micro-batches through one linear, all but `left_out` backward too, then a step; the optimizer reads `factor` times the sum of what the
     backward calls wrote, plus `added`.  `noise` is on what backward writes, `doubled_by_call` a recorded call."""
     one = make.Run(mode=mode)
     w = one.parameter(make.normal(32, 16, seed=1))
@@ -29,6 +31,8 @@ def run(
         x = make.normal(8, 16, seed=10 + part)
         y = one.mark(x @ w.T, requires_grad=True)
         one.call(f"Functional.linear.{part}.forward", [x, w], [y])
+        if part == left_out:
+            continue
         gradient = make.off(make.normal(32, 16, seed=20 + part), noise, seed=30 + part)
         one.call(f"Functional.linear.{part}.backward", [make.normal(8, 32, seed=40 + part)], [None, gradient])
         total += gradient
@@ -36,6 +40,9 @@ def run(
     if doubled_by_call:
         given, read = read, np.float32(2) * read
         one.call("Tensor.mul.0.forward", [given, 2.0], [read])
+    if beside:
+        one.call("Tensor.rsqrt.0.forward", [make.normal(4)], [make.normal(4, seed=3)])
+        one.call("Tensor.clamp.0.forward", [make.normal(4)], [make.normal(4, seed=4)])
     one.call(STEP, kwargs={"grad": {"w": read}, "param": {"w": w}})
     return one
 
@@ -74,14 +81,21 @@ def test_error_that_backward_made_is_no_excuse_for_more(make: Any) -> None:
 
 
 def test_a_part_that_one_side_left_out(make: Any) -> None:
-    finding = make.judged(run(make, parts=2), run(make, parts=3))
-    assert suspects(finding) == [("structure", "Functional.linear.2.backward")]
+    finding = make.judged(run(make, parts=3, left_out=1), run(make, parts=3))
+    assert suspects(finding) == [("structure", "Functional.linear.1.backward")]
     assert "ran on one side only" in finding.suspects[0].message
 
 
 def test_a_call_on_one_side_that_changes_it(make: Any) -> None:
     finding = make.judged(run(make, doubled_by_call=True), run(make))
     assert suspects(finding) == [("structure", "Tensor.mul.0.forward")]
+
+
+@pytest.mark.parametrize("factor", [0.4, 1.0])
+def test_calls_of_one_side_after_backward_are_named_where_the_gradient_was_changed(make: Any, factor: float) -> None:
+    """Clipping: what changes the gradient in place was not recorded, what leads up to it was."""
+    finding = make.judged(run(make, beside=True, factor=factor), run(make))
+    assert suspects(finding) == ([("structure", "Tensor.rsqrt.0.forward")] if factor != 1 else [])
 
 
 def test_where_the_bench_says_no_factor_only_a_clean_record_accuses(make: Any) -> None:
