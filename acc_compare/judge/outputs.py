@@ -61,7 +61,8 @@ def _passed_on(call: MeasuredCall, argument: MeasuredArgument, context: Context)
     """Did an earlier call make this very value?  A custom autograd Function returns what the calls in it made."""
     if call.name.is_module or not context.npu.exact or call.pair.npu is None:
         return False
-    return context.npu.producer(argument.npu, call.pair.npu.index) is not None
+    producer = context.npu.producer(argument.npu, call.pair.npu.index)
+    return producer is not None and producer.index < call.pair.npu.index
 
 
 def _inputs_unrecorded(call: MeasuredCall) -> bool:

@@ -22,8 +22,11 @@ def run(
     beside: bool = False,
     mode: str = "statistics",
 ) -> Any:
-    """`parts` micro-batches through one linear, all but `left_out` backward too, then a step; the optimizer reads `factor` times the sum of what the
-    backward calls wrote, plus `added`.  `noise` is on what backward writes, `doubled_by_call` a recorded call."""
+    """`parts` micro-batches through one linear, all but `left_out` backward too, then a step.
+
+    The optimizer reads `factor` times the sum of what the backward calls wrote, plus `added`; `noise` is on what
+    backward writes, `doubled_by_call` a recorded call, `beside` two calls that say nothing of the gradient.
+    """
     one = make.Run(mode=mode)
     w = one.parameter(make.normal(32, 16, seed=1))
     total = np.zeros((32, 16))
