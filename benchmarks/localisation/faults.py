@@ -40,12 +40,9 @@ def _npu(*faults: str) -> Side:
     return Side(simulated=faults)
 
 
-def _script(
-    name: str, model: str, group: str, kinds: tuple[str, ...] = BETWEEN, npu: str = "", bench: str = ""
-) -> Case:
+def _script(name: str, model: str, group: str, kinds: tuple[str, ...] = ("operator", "structure")) -> Case:
     """A fault that is a variant of the script; the calls of its marked lines are to be named."""
-    bench_side = Side(variables=variant(bench)) if bench else Side()
-    return Case(name, model, group, Side(variables=variant(npu or name)), bench_side, "marked", kinds)
+    return Case(name, model, group, Side(variables=variant(name)), Side(), "marked", kinds)
 
 
 def _kind(name: str, model: str, group: str, kinds: tuple[str, ...], *variables: tuple[str, str]) -> Case:
@@ -188,7 +185,7 @@ NON_FINITE_AND_BUFFERS = (
     Case("inf-gone-by-mask", "decoder", "NaN and Inf", _cpu("aten::bmm", "inf_above", 0, 2)),
     Case("conv-backward-nan", "unet", "NaN and Inf", _cpu("aten::convolution_backward", "nan", 3, 2)),
     Case("loss-nan", "adversaries", "NaN and Inf", _npu("aten::softplus=nan:0@4")),
-    _script("overwritten", "decoder", "overwritten input"),
+    _script("overwritten", "decoder", "overwritten input", BETWEEN),
     Case(
         "norm-overwrites-input",
         "decoder",
@@ -237,7 +234,7 @@ TRAINING = (
         "gradient accumulation",
         Side(variables=variant("lost_part")),
         answer="one side",
-        kinds=BETWEEN,
+        kinds=("structure", "operator"),
     ),
     Case(
         "accumulation-halved",

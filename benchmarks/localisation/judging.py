@@ -38,6 +38,11 @@ class Verdict:
     error: str = ""
 
 
+def preload() -> None:
+    """Import what a comparison needs, once for all the processes forked from here."""
+    from acc_compare import cli, comparison  # noqa: F401
+
+
 def compare(npu: Path, bench: Path, out: Path) -> None:
     """Run `acc compare` in this process, which ends with its exit code."""
     from acc_compare import cli
@@ -47,7 +52,7 @@ def compare(npu: Path, bench: Path, out: Path) -> None:
     log = os.open(out / "log.txt", os.O_WRONLY | os.O_CREAT, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    raise SystemExit(cli.main(["compare", str(npu), str(bench), "-q", "-o", str(out)]))
+    raise SystemExit(cli.main(["compare", str(npu), str(bench), "-q", "-o", str(out), "--format", "csv"]))
 
 
 def read_verdict(out: Path) -> Verdict:

@@ -185,7 +185,9 @@ def free_port() -> int:
 
 
 def main() -> int:
-    import msprobe.pytorch  # noqa: F401 (once, for all the processes forked from here)
+    # Once, for all the processes forked from here; the first optimizer of a process would import torch._dynamo.
+    import msprobe.pytorch  # noqa: F401
+    import torch._dynamo  # noqa: F401
 
     jobs = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     done = 0

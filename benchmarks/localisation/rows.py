@@ -13,6 +13,7 @@ Level: TypeAlias = Literal["L1", "mix"]
 TASKS: tuple[Task, ...] = ("statistics", "tensor", "md5")
 LEVELS: tuple[Level, ...] = ("L1", "mix")
 OPERATOR = ("operator", "nan_inf")
+# What was changed between two recorded calls can be told as the fault of either, or as an input that differs.
 BETWEEN = ("operator", "nan_inf", "input", "structure", "optimizer")
 
 

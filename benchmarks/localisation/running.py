@@ -66,7 +66,9 @@ def record_all(todo: Sequence[Work], *, workers: int, keep: bool) -> dict[Path, 
     needed = {part.folder: part for work in todo for part in work.recordings}
     missing = [part for part in needed.values() if not _is_recorded(part, keep=keep)]
     if missing:
-        import torch  # noqa: F401 (once, for all the processes forked from here)
+        # Once, for all the processes forked from here.  The first optimizer of a process imports torch._dynamo, which
+        # takes four times as long as recording one of the models.
+        import torch._dynamo  # noqa: F401
 
         from benchmarks.localisation import plant  # noqa: F401
         from dump import launch, session  # noqa: F401
@@ -92,6 +94,7 @@ def compare_all(todo: Sequence[Work], problems: dict[Path, str], *, workers: int
     ready = [work for work in todo if not any(part.folder in problems for part in work.recordings)]
     missing = [work for work in ready if again or _read(work.compared / DONE) != _judged_by(work)]
     done = 0
+    judging.preload()
 
     def told(work: Work, code: int) -> None:
         nonlocal done

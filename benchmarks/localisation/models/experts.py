@@ -47,7 +47,8 @@ for step in range(setting.STEPS):
     with setting.autocast():
         logits, balance = model(features)
         weight = 0.02 if VARIANT == "wrong_balance" else 0.01
-        loss = F.cross_entropy(logits, labels) + weight * balance  # planted: wrong_balance
+        balance = weight * balance  # planted: wrong_balance
+        loss = F.cross_entropy(logits, labels) + balance
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
