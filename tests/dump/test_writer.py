@@ -481,6 +481,16 @@ def test_an_unfinished_dump_can_be_read_while_it_grows(tmp_path: Path) -> None:
     _close(writer)
 
 
+@pytest.mark.parametrize("many", [1, 63, 64, 65, 200])
+def test_records_keep_their_order_however_many_go_together(tmp_path: Path, many: int) -> None:
+    writer = _writer(tmp_path)
+    names = [f"Torch.add.{number}.forward" for number in range(many)]
+    for name in names:
+        writer.record(_emission(name))
+    assert writer.close({"complete": True}).calls == many
+    assert list(json.loads((tmp_path / "dump.json").read_bytes())["data"]) == names
+
+
 def test_a_bug_of_ours_reaches_the_user_as_one_error(tmp_path: Path) -> None:
     writer = _writer(tmp_path)
     writer.record(_emission("Torch.add.0.forward"))

@@ -349,6 +349,16 @@ def test_measuring_does_not_write() -> None:
         assert tensor._version == 0
 
 
+@pytest.mark.parametrize("value", [0.1, -3.7e5, 1e-9])
+@pytest.mark.parametrize("count", [300, BLOCK - 5, BLOCK, 3 * BLOCK + 1, 1 << 20])
+def test_a_mean_of_equal_elements_gathers_no_error(count: int, value: float) -> None:
+    # Where rounding goes one way, one sum over rows of 4096 would be 2e-6 off.
+    tensor = torch.full((count,), value)
+    found = measure(tensor)
+    assert found.mean == pytest.approx(tensor[0].item(), rel=4e-7)
+    assert found.norm == pytest.approx(abs(tensor[0].item()) * math.sqrt(count), rel=2e-6)
+
+
 def test_the_reference_itself_is_exact() -> None:
     values = _random(torch.float64, (50,)).tolist()
     exact = sum(Fraction(value) for value in values) / len(values)
