@@ -225,7 +225,9 @@ class Session:
             border = autograd.output_border(tensors)
             if backward and border.outputs:
                 sizes = (len(tensors), 0)
-                calls.follow_border(self._watch, border, recorder, name=f"{call}.backward", owner=None, sizes=sizes)
+                calls.follow_border(
+                    self._watch, border, recorder, name=f"{call}.backward", owner=None, sizes=sizes, within=None
+                )
 
         self._watch.guard(record)
 

@@ -23,12 +23,17 @@ _MOST_NODES = 100_000
 
 @dataclass(frozen=True, slots=True)
 class OpenCall:
-    """A call that has begun.  `tensors` are its tensor arguments in order, `places` their names in the
-    record, `versions` their version counters (-1 for inference tensors, which have none)."""
+    """A call that has begun within the module calls `within`; `recorded` unless its backward alone is wanted.
+
+    `tensors` are its tensor arguments in order, `places` their names in the record, `versions` their version
+    counters (-1 for inference tensors, which have none).
+    """
 
     name: str
     recorder: StepRecorder
+    recorded: bool
     owner: str | None
+    within: tuple[str, ...]
     tensors: list[torch.Tensor]
     places: list[str]
     versions: list[int]
@@ -45,8 +50,15 @@ def begin(
     A tensor given as `out` is not read, so it is not among the inputs: it may hold uninitialised memory.
     """
     recorder = watch.recorder
-    if recorder is None or not recorder.wanted(name):
+    if recorder is None:
         return None
+    within = watch.within(name) if recorder.selection.selects else ()
+    recorded = recorder.selection.wants(name, within)
+    follows = _keeps_backward(recorder)
+    if recorder.selection.selects:
+        follows = follows and recorder.selection.may_want(backward_name(name), map(backward_name, within))
+        if not (recorded or follows):
+            return None
     if "out" in kwargs:
         kwargs = {key: value for key, value in kwargs.items() if key != "out"}
     tensors: list[torch.Tensor] = []
@@ -60,19 +72,21 @@ def begin(
     if kwargs:
         tree.capture(kwargs, "input", on_tensor=note)
     body: dict[str, Any] = {}
-    if recorder.keeps("forward", "input"):
+    if recorded and recorder.keeps("forward", "input"):
         body["input_args"] = recorder.read(args, f"{name}.input")
         body["input_kwargs"] = recorder.read(kwargs, f"{name}.input") if kwargs else {}
     return OpenCall(
         name=name,
         recorder=recorder,
+        recorded=recorded,
         owner=owner,
+        within=within,
         tensors=tensors,
         places=places,
         versions=[version_of(tensor) for tensor in tensors],
         body=body,
-        before=autograd.before_call(tensors) if _keeps_backward(recorder) else None,
-        stack=recorder.take_stack(),
+        before=autograd.before_call(tensors) if follows else None,
+        stack=recorder.take_stack() if recorded else None,
     )
 
 
@@ -98,7 +112,8 @@ def finish(
             recorder.touch(tensor)
     outputs = tree.tensors_of(output)
     changed = {} if still_running else _changed(call, outputs, writes_unseen)
-    keeps_input, keeps_output = recorder.keeps("forward", "input"), recorder.keeps("forward", "output")
+    keeps_input = call.recorded and recorder.keeps("forward", "input")
+    keeps_output = call.recorded and recorder.keeps("forward", "output")
     if keeps_input and parameters is not None:
         body["parameters"] = recorder.read(parameters, f"{call.name}.parameters")
     if keeps_output:
@@ -146,6 +161,7 @@ def _follow(watch: Watch, call: OpenCall, outputs: Sequence[torch.Tensor]) -> au
             name=backward_name(call.name),
             owner=None if call.owner is None else backward_name(call.owner),
             sizes=(len(outputs), len(call.tensors)),
+            within=tuple(map(backward_name, call.within)),
         )
     return border
 
@@ -158,17 +174,30 @@ def follow_border(
     name: str,
     owner: str | None,
     sizes: tuple[int, int],
+    within: tuple[str, ...] | None = (),
 ) -> None:
     """Record the gradients that cross `border` as the backward call `name`: those of its outputs (`sizes[0]`
-    of them) as read, those of its inputs (`sizes[1]`) as written."""
+    of them) as read, those of its inputs (`sizes[1]`) as written.
+
+    `within` are the module calls around it, running backward; None where `scope` and `list` have no say.
+    """
     keeps_read, keeps_written = recorder.keeps("backward", "input"), recorder.keeps("backward", "output")
+    wanted: list[bool] = []
 
     def take(place: str, gradient: torch.Tensor) -> Any:
+        if not wanted:  # its first gradient: the call begins
+            wanted.append(within is None or recorder.selection.wants(name, within))
+        if not wanted[0]:
+            recorder.selection.left(name)
+            return None
         keeps = keeps_read if place.startswith("input") else keeps_written
         return recorder.read(gradient, f"{name}.{place}") if keeps else None
 
     def done(read: list[Any], written: list[Any]) -> None:
         watch.pending.pop(pending, None)
+        recorder.selection.left(name)
+        if not (wanted and wanted[0]):
+            return
         body = {}
         if keeps_read:
             body["input"] = read

@@ -166,6 +166,8 @@ class ModuleCalls:
             return output
         finally:
             del self._open[depth:], watch.modules[depth:]
+            if watch.recorder is not None and name is not None and name != watch.owner:
+                watch.recorder.selection.left(name)
             if opens_gate:
                 watch.gated = bool(self._gates)
 

@@ -123,7 +123,7 @@ class OptimizerSteps:
         assert recorder is not None
         key = f"Optimizer.{type(optimizer).__name__}"
         name = f"{key}.{recorder.number(key)}.forward"
-        if not recorder.wanted(name):
+        if not recorder.selection.wants(name):
             return None
         body: dict[str, Any] = {}
         if recorder.keeps("forward", "input"):

@@ -38,6 +38,8 @@ class _Arriving:
             recorder, base = self.call.recorder, self._base
             body, self.gradients = self.gradients, {}
             owner = backward_name(self.call.name)
+            if not recorder.selection.took(owner):
+                return
             recorder.emit(Emission(f"{base}.{recorder.number(base)}", body, owner, None))
 
     @property

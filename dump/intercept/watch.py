@@ -88,6 +88,10 @@ class Watch:
         """The module call that encloses the present one."""
         return self.modules[-1] if self.modules else None
 
+    def within(self, name: str) -> tuple[str, ...]:
+        """The module calls around the call `name`, innermost last."""
+        return tuple(dict.fromkeys(module for module in self.modules if module is not None and module != name))
+
     def guard(self, act: Callable[[], T]) -> T | None:
         """Run our own work, unseen by any `__torch_function__` of the user's.
 

@@ -89,8 +89,7 @@ class StepRecorder:
         self._measured: dict[tuple[Any, ...], Measured] = {}
         self._pending: list[Measured] = []
         self._held: list[Emission] = []
-        self._in_scope = not config.scope
-        self._in_list = filters.picks(config.api_list) if config.api_list else None
+        self.selection = filters.Selection(config.scope, config.api_list)
         self._in_tensor_list = filters.picks(config.tensor_list) if config.tensor_list else None
         self._kept = _kept(config.data_mode)
         self._real = config.task == "tensor"
@@ -109,17 +108,6 @@ class StepRecorder:
         count = self._numbers.get(key, 0)
         self._numbers[key] = count + 1
         return count
-
-    def wanted(self, name: str) -> bool:
-        """Do `list` and `scope` ask for this call?  Called once for each call, in order of execution."""
-        scope = self._config.scope
-        if scope:
-            inside = self._in_scope = self._in_scope or name == scope[0]
-            if name == scope[-1]:
-                self._in_scope = False
-            if not inside:
-                return False
-        return self._in_list is None or self._in_list(name)
 
     def keeps(self, direction: str, side: str) -> bool:
         """Does `data_mode` ask for this direction (forward, backward) and side (input, output)?"""

@@ -135,8 +135,13 @@ FILTERS: list[tuple[dict[str, Any], list[str]]] = [
     ({"api_list": ("relu",)}, ["Torch.relu.0.forward", "Torch.relu.0.backward"]),
     (
         {"scope": ("Torch.relu.0.forward", "Torch.sin.0.forward")},
-        ["Torch.relu.0.forward", "Torch.sin.0.forward", "Torch.sin.0.backward", "Torch.relu.0.backward"],
+        ["Torch.relu.0.forward", "Torch.sin.0.forward"],
     ),
+    (
+        {"scope": ("Torch.sin.0.forward", "Torch.sin.0.backward")},
+        ["Torch.sin.0.forward", "Tensor.sum.0.forward", "Tensor.sum.0.backward", "Torch.sin.0.backward"],
+    ),
+    ({"api_list": ("relu.0.backward",)}, ["Torch.relu.0.backward"]),
     (
         {"data_mode": ("forward",)},
         ["Torch.exp.0.forward", "Torch.relu.0.forward", "Torch.sin.0.forward", "Tensor.sum.0.forward"],

@@ -75,7 +75,7 @@ NAMES = [f"Torch.{api}.{n}.forward" for api, n in itertools.product(("add", "mul
 )
 def test_wanted(settings: dict[str, Any], expected: str) -> None:
     recorder, _ = _recorder(**settings)
-    assert "".join(str(number) for number, name in enumerate(NAMES) if recorder.wanted(name)) == expected
+    assert "".join(str(number) for number, name in enumerate(NAMES) if recorder.selection.wants(name)) == expected
 
 
 @pytest.mark.parametrize(
