@@ -72,6 +72,7 @@ def align(npu: Dump, bench: Dump, rules: Rules = _NO_RULES) -> Alignment:
 
 
 def _same_names(npu: Side, bench: Side) -> bool:
+    """Did both sides make the same calls, wrappers and renaming aside?"""
     ours = {npu.comparable(call) for call in npu.dump.calls}
     return len(ours) == len(npu.dump.calls) and ours == {bench.comparable(call) for call in bench.dump.calls}
 

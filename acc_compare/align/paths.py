@@ -60,6 +60,7 @@ class Translator:
 
     def __init__(self, renaming: Renaming) -> None:
         self.used: set[tuple[str, str]] = set()
+        self.renames = bool(renaming)
         self._renaming = renaming
         # The longest beginning wins, so that a part can be renamed apart from the whole.
         ordered = sorted(renaming.modules.items(), key=lambda entry: -len(entry[0]))

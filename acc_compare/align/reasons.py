@@ -28,9 +28,7 @@ class Reasons:
         lone: Mapping[bool, frozenset[str]] | None = None,
     ) -> None:
         self._sides = {True: npu, False: bench}
-        self._counts = {
-            on_npu: Counter(_key(side, call) for call in side.dump.calls) for on_npu, side in self._sides.items()
-        }
+        self._counts: dict[bool, Counter[str]] = {}
         self._batches = batches
         self._lone = lone or {}
 
@@ -44,6 +42,9 @@ class Reasons:
             return self._batches.reason(on_npu=on_npu)
         what = "the module" if name.is_module else "the operator"
         key = _key(self._sides[on_npu], call)
+        if not self._counts:
+            for which, one in self._sides.items():
+                self._counts[which] = Counter(_key(one, other) for other in one.dump.calls)
         here, there = self._counts[on_npu][key], self._counts[not on_npu][key]
         if there == 0:
             return f"the {side} side has no call of {what}"

@@ -36,6 +36,8 @@ def originals(calls: Sequence[CallRecord], owners: Mapping[str, str | None]) -> 
 
 
 class _Originals:
+    """The plain forward calls of one kind or another, the latest first that no recomputation has been found for."""
+
     def __init__(self, calls: Sequence[CallRecord], owners: Mapping[str, str | None], *, modules: bool) -> None:
         self._owners = owners
         self._calls = [
@@ -43,29 +45,36 @@ class _Originals:
             for call in calls
             if not call.is_recompute and names.parse(call.name).is_module == modules and _is_forward(call)
         ]
-        self._by_kind: dict[object, list[int]] = {}
+        self._kinds = [self._kind(call) for call in self._calls]
+        self._places: dict[object, list[int]] = {}
         for place, call in enumerate(self._calls):
-            self._by_kind.setdefault(self._kind(call), []).append(place)
+            kind = self._kinds[place]
+            self._places.setdefault(kind, []).append(place)
+            self._places.setdefault((kind, _first_read(call)), []).append(place)
         self._used: set[int] = set()
         self._next = -1
 
     def of(self, call: CallRecord) -> CallRecord | None:
         kind = self._kind(call)
-        free = [
-            place
-            for place in self._by_kind.get(kind, ())
-            if place not in self._used and self._calls[place].index < call.index
-        ]
-        if not free:
+        chosen: int | None = self._next
+        if self._next < 0 or self._next >= len(self._calls) or not self._is_free(self._next, kind, call):
+            chosen = self._latest((kind, _first_read(call)), kind, call)
+            if chosen is None:
+                chosen = self._latest(kind, kind, call)
+        if chosen is None:
             return None
-        chosen = self._next
-        if chosen not in free:
-            key = _first_read(call)
-            same = [place for place in free if key is not None and _first_read(self._calls[place]) == key]
-            chosen = (same or free)[-1]
         self._used.add(chosen)
         self._next = chosen + 1
         return self._calls[chosen]
+
+    def _is_free(self, place: int, kind: object, call: CallRecord) -> bool:
+        return place not in self._used and self._kinds[place] == kind and self._calls[place].index < call.index
+
+    def _latest(self, key: object, kind: object, call: CallRecord) -> int | None:
+        places = self._places.get(key, [])
+        while places and places[-1] in self._used:
+            places.pop()
+        return next((place for place in reversed(places) if self._is_free(place, kind, call)), None)
 
     def _kind(self, call: CallRecord) -> object:
         name = names.parse(call.name)

@@ -27,6 +27,8 @@ class Side:
     @classmethod
     def translated(cls, dump: Dump, translator: Translator) -> Side:
         """The NPU side, whose names are turned into the bench's."""
+        if not translator.renames:
+            return cls.plain(dump)
         return cls(dump, translator.path, translator.name)
 
     @classmethod
@@ -36,9 +38,10 @@ class Side:
 
     def comparable(self, call: CallRecord | CallName) -> str:
         """The name under which a call of the other side answers to this one."""
-        name = self.name(call if isinstance(call, CallName) else names.parse(call.name))
+        given = call if isinstance(call, CallName) else names.parse(call.name)
+        name = self.name(given)
         if not name.is_module:
-            return str(name)
+            return call.name if name is given and isinstance(call, CallRecord) else str(name)
         return f"{name.prefix}.{plain_path(name.path)}.{name.api}.{name.direction}.{name.number}"
 
     def token(self, call: CallRecord, *, place_known: bool) -> Token:

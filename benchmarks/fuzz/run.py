@@ -49,7 +49,13 @@ def run(cases: int, *, seed: int, jobs: int) -> list[Outcome]:
     starts = range(seed, seed + cases, _BATCH)
     with ThreadPoolExecutor(jobs) as pool:
         batches = pool.map(lambda start: list(_batch(start, min(_BATCH, seed + cases - start))), starts)
-        return [outcome for batch in batches for outcome in batch]
+        outcomes: list[Outcome] = []
+        for batch in batches:
+            outcomes += batch
+            if sys.stderr.isatty():
+                bad = sum(bool(outcome.failure) for outcome in outcomes)
+                print(f"\r{len(outcomes):,} of {cases:,} tried, {bad} not held", end="", file=sys.stderr, flush=True)
+        return outcomes
 
 
 def _batch(start: int, count: int) -> Iterator[Outcome]:

@@ -109,9 +109,9 @@ def reference(npu: np.ndarray, bench: np.ndarray) -> dict[str, Any]:
             "norm_npu": norms[0],
             "norm_bench": norms[1],
         }
-    if min(norms) < mpmath.mpf(10) ** -150 * max(norms):
-        # Squares of both are summed in one scale, in which the shorter one's vanish.
-        for name in ("cosine", "norm_npu", "norm_bench"):
+    if min(*norms, distance or max(norms)) < mpmath.mpf(10) ** -150 * max(norms):
+        # Squares are summed in one scale, in which those of a much shorter one vanish.
+        for name in ("cosine", "norm_npu", "norm_bench", "euc_dist"):
             found.pop(name, None)
     return found
 
