@@ -29,7 +29,7 @@ from benchmarks.parity import running  # noqa: E402
 
 LIMIT = 1.05
 CONFIG = {"targets": {}, "wg_distribution": True, "format": "csv", "ops": ["norm", "min", "max", "nans"]}
-SIZES = {"resnet50": (4, 3), "llama": (8, 10)}  # rounds, and steps of each round
+SIZES = {"resnet50": (4, 2), "llama": (8, 6)}  # rounds, and steps of each round
 
 
 @dataclass(frozen=True, slots=True)

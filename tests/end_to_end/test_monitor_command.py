@@ -51,9 +51,9 @@ for way in ("ddp", "fsdp1", "fsdp2"):
     data = torch.Generator().manual_seed(dist.get_rank() + 1)
     optimizer.zero_grad()
     model(torch.randn(4, 6, generator=data)).square().mean().backward()
+    work = dist.all_reduce(torch.ones(2) * (dist.get_rank() + 1), async_op=True)
+    work.wait()
     optimizer.step()
-    works = dist.all_reduce(torch.ones(2) * (dist.get_rank() + 1), async_op=True)
-    works.wait()
 os._exit(0)
 """
 
@@ -168,7 +168,7 @@ def test_two_ranks_under_ddp_and_both_fsdps(tmp_path: Path) -> None:
     config = tmp_path / "monitor_config.json"
     config.write_text(json.dumps({**CONFIG, "cc_distribution": {"enable": True, "cc_pre_hook": True}}))
     (tmp_path / "train.py").write_text(RANKS)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
         [*command, "-m", "dump.monitor", "-c", str(config), "train.py"],
         cwd=tmp_path,
@@ -190,7 +190,8 @@ def test_two_ranks_under_ddp_and_both_fsdps(tmp_path: Path) -> None:
         assert ddp != pytest.approx(reduced[rank]["0"], rel=1e-2)
     assert found[0]["0"] != pytest.approx(found[1]["0"], rel=1e-2)
     assert reduced[0]["0"] == reduced[1]["0"]
-    calls = {row["name"]: float(row["max"]) for row in _rows(runs[0].path, "cc") if row["step"] == "1"}
+    rows = [row for row in _rows(runs[0].path, "cc") if row["step"] == "0" and row["name"].startswith("all_reduce")]
+    calls = {row["name"]: float(row["max"]) for row in rows}
     assert calls == {"all_reduce.pre_0": 1.0 + runs[0].rank, "all_reduce.post_0": 3.0}
 
 
