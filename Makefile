@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test lint type samples bench-recording clean
+.PHONY: help demo test lint type samples bench-recording bench-monitor clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ lint: $(INSTALLED)  ## ruff alone
 
 type: $(INSTALLED)  ## mypy alone
 	$(BIN)/mypy
+
+bench-monitor: $(INSTALLED)  ## time TrainerMon beside msprobe's (installs msprobe into .peer)
+	$(BIN)/python benchmarks/monitor/run.py
 
 samples: $(INSTALLED)  ## make sample_dumps/ anew
 	$(BIN)/python sample_dumps/make_samples.py

@@ -8,6 +8,7 @@ runs, so that torch.compile reads the code it would read without us.
 from __future__ import annotations
 
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class Discovery:
         self._patches = Patches()
         self._looking = Patches()
         self._optimizers = LiveOptimizers()
-        self._known: list[torch.optim.Optimizer] = []
+        self._known: weakref.WeakSet[torch.optim.Optimizer] = weakref.WeakSet()
         self._models: list[torch.nn.Module] = []
         self._named: set[int] = set()
         self._open: list[torch.optim.Optimizer] = []
@@ -102,23 +103,31 @@ class Discovery:
         if not own or own <= self._named:
             return
         inner = {id(member) for member in module.modules()}
-        self._models = [model for model in self._models if id(model) not in inner]
+        self._models = [model for model in self._models if id(model) not in inner and not self._is_left(model)]
         self._models.append(module)
-        self._named |= own
+        self._named = {id(each) for model in self._models for each in model.parameters() if each.requires_grad}
         if self.run is None:
             self.run = Run(self._config, grad_acc_steps=self._grad_acc_steps, on_skipped=self._step_is_over)
         self.run.optimizers = self._known
         self.run.watch(self._models)
 
-    def _all_found(self) -> bool:
-        """Is every parameter that an optimizer trains in a model that was found?"""
-        trained = {
+    def _trained(self) -> set[int]:
+        return {
             id(parameter)
             for optimizer in self._known
             for group in optimizer.param_groups
             for parameter in group["params"]
         }
+
+    def _all_found(self) -> bool:
+        """Is every parameter that an optimizer trains in a model that was found?"""
+        trained = self._trained()
         return bool(trained) and trained <= self._named
+
+    def _is_left(self, model: torch.nn.Module) -> bool:
+        """Has the script trained this model and given up its optimizer?  We must not be what keeps it alive."""
+        has_stepped = self.run is not None and not self.run.is_first_step
+        return has_stepped and self._trained().isdisjoint(id(parameter) for parameter in model.parameters())
 
     # ---- optimizers
 
@@ -132,8 +141,8 @@ class Discovery:
         self._patches.replace(torch.optim.Optimizer, "__init__", __init__)
 
     def _meet(self, optimizer: torch.optim.Optimizer) -> None:
-        if not any(known is optimizer for known in self._known):
-            self._known.append(optimizer)
+        if optimizer not in self._known:
+            self._known.add(optimizer)
             self._optimizers.made(optimizer)
             if not self._all_found():
                 self._look_for_models()

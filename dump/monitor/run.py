@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,7 +57,7 @@ class Run:
         self.step = first_step
         self.measurer = Measurer(config.ops, config.eps)
         self.scope = Scope((), (), ())
-        self.optimizers: list[Any] = []
+        self.optimizers: Collection[Any] = ()
         self.failure: str | None = None
         self.folder: Path | None = None
         self.latest: dict[Kind, Numbers] = {}

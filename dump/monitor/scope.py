@@ -92,8 +92,8 @@ def _modules(model: torch.nn.Module, stage: int, config: MonitorConfig, matched:
     seen: set[str] = set()
     for path, module in model.named_modules():
         full = without_wrappers(path)
-        if full in seen:
-            continue  # a wrapper and what it wraps go by one name; the outer one comes first
+        if full in seen or type(module).__name__ == "FullyShardedDataParallel":
+            continue  # a wrapper and what it wraps go by one name; FSDP 1 cuts the graph, so there the inner one counts
         seen.add(full)
         spellings = _spellings(path, stage, squash=config.squash_name)
         named = spellings & set(config.targets)

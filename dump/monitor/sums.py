@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.utils.dlpack import from_dlpack, to_dlpack  # type: ignore[attr-defined]
 
 from ..format.encode import sketch_text
 from ..record import deferred
@@ -90,6 +91,9 @@ class Measurer:
         source = real_contiguous(tensor)
         if not source.numel():
             return
+        # A second tensor on the same memory: `.numpy()` forbids ever resizing the storage of the one it is called on,
+        # and FSDP resizes its flat parameters.
+        source = from_dlpack(to_dlpack(source))
         if "sketch" in self.ops:
             self._take(measured, measure(source))
         elif self._summed:
@@ -168,7 +172,7 @@ def _lean(source: torch.Tensor, *, extremes: bool, mean: bool) -> dict[str, Valu
         if extremes:
             high, low = max(high, float(block.max())), min(low, float(block.min()))
         if mean:
-            total += float(np.add.reduce(block))
+            total += float(np.add.reduce(block, dtype=np.float64))
     is_clean = _LEAST_MEAN_SQUARE * count <= squares < math.inf  # a NaN makes neither true
     if not is_clean and (squares != 0.0 or values.any()):
         return None

@@ -40,8 +40,6 @@ class Activations(Collector):
     def attach(self) -> None:
         for watched in self.site.scope.modules:
             module = watched.module
-            if type(module).__name__ == "FullyShardedDataParallel":
-                continue  # what it wraps has its name
             if self._backward:
                 self._handles.append(module.register_forward_pre_hook(self._begin(watched), with_kwargs=True))
             self._handles.append(module.register_forward_hook(self._end(watched), with_kwargs=True))

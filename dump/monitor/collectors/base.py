@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
@@ -22,7 +22,7 @@ class Site(Protocol):
     config: MonitorConfig
     measurer: Measurer
     scope: Scope
-    optimizers: list[Any]
+    optimizers: Collection[Any]
     grad_acc_steps: int | None
     prefers_main_grad: bool
 

@@ -11,6 +11,7 @@ import torch
 from ..rows import GRAD_REDUCED, GRAD_UNREDUCED, Label
 from ..scope import WatchedParameter
 from .base import Collector, Site, gradient_of, parameters_of, register, show_parameters
+from .sharded import is_fsdp2
 
 _queue_callback = torch.autograd.Variable._execution_engine.queue_callback
 
@@ -34,9 +35,10 @@ class UnreducedGradients(Collector):
         self._batch: list[tuple[WatchedParameter, int]] = []
 
     def attach(self) -> None:
+        sharded = any(is_fsdp2(module) for model in self.site.scope.models for module in model.modules())
         for watched in self.site.scope.parameters:
-            if not watched.parameter.is_leaf:
-                continue
+            if not watched.parameter.is_leaf or (sharded and hasattr(watched.parameter, "to_local")):
+                continue  # FSDP 2 calls such hooks with what is reduced already
             if self.site.prefers_main_grad and hasattr(watched.parameter, "main_grad"):
                 # Megatron adds to main_grad in a hook on this node, put there before ours.
                 node = _accumulator(watched.parameter)

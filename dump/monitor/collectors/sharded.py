@@ -8,7 +8,6 @@ is missing that is said, and the reduced gradients are recorded all the same.
 from __future__ import annotations
 
 import importlib
-import sys
 from collections import Counter
 from typing import Any
 
@@ -47,7 +46,7 @@ class ShardedGradients(Collector):
         self._by_path = {without_wrappers(watched.path): watched for watched in parameters}
         if any(_is_fsdp1(module) for model in self.site.scope.models for module in model.modules()):
             self._replace(_FSDP1, "_post_backward_hook", self._around_post_backward)
-        if any(hasattr(watched.parameter, "to_local") for watched in parameters) and _FSDP2 in sys.modules:
+        if any(is_fsdp2(module) for model in self.site.scope.models for module in model.modules()):
             self._replace(_FSDP2, "foreach_reduce", self._around_foreach_reduce)
 
     def detach(self) -> None:
@@ -82,14 +81,14 @@ class ShardedGradients(Collector):
         return foreach_reduce
 
     def _flat(self, handle: Any) -> None:
-        """FSDP 1: one flat gradient (n,) of a unit, of which each parameter has a stretch."""
+        """FSDP 1: one flat gradient (n,) of a unit, of which each parameter has a stretch; padding lies between."""
         flat = handle.flat_param
         if flat.grad is None:
             return
         found = []
-        for parameter, (start, end), shape in zip(
-            flat._params, handle._get_flat_param_offsets(), flat._shapes, strict=True
-        ):
+        stretches = zip(handle._get_flat_param_offsets(), flat._is_padding_mask, strict=True)
+        offsets = [stretch for stretch, is_padding in stretches if not is_padding]
+        for parameter, (start, end), shape in zip(flat._params, offsets, flat._shapes, strict=True):
             watched = self._by_identity.get(id(parameter))
             if watched is not None:
                 found.append((watched, flat.grad[start : end + 1].view(shape)))
@@ -119,6 +118,11 @@ class ShardedGradients(Collector):
 
 def _is_fsdp1(module: torch.nn.Module) -> bool:
     return type(module).__name__ == "FullyShardedDataParallel"
+
+
+def is_fsdp2(module: torch.nn.Module) -> bool:
+    """Has `fully_shard` been applied to this module?  It changes the module's class to one of its own."""
+    return any(base.__name__ == "FSDPModule" for base in type(module).__mro__)
 
 
 def _missing(module: str, name: str) -> None:

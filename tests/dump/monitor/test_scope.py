@@ -1,0 +1,67 @@
+"""Which parameters and modules a configuration names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from torch import nn
+
+from dump.monitor.config import read_config
+from dump.monitor.scope import Scope, scope_of
+
+
+def _model() -> nn.Module:
+    layers = nn.ModuleList([nn.Linear(2, 2, bias=False) for _ in range(11)])
+    return nn.ModuleDict({"layers": layers, "head": nn.Sequential(nn.Linear(2, 1))})
+
+
+def _scope(**content: Any) -> Scope:
+    return scope_of([_model()], read_config(content))
+
+
+@pytest.mark.parametrize(
+    ("targets", "parameters", "modules"),
+    [
+        (["layers.1"], ["layers.1.weight"], ["layers.1"]),  # and not layers.10
+        (["layers.1.weight"], ["layers.1.weight"], []),
+        (["0:head"], ["head.0.weight", "head.0.bias"], ["head"]),
+        (["head.0", "layers.2"], ["layers.2.weight", "head.0.weight", "head.0.bias"], ["layers.2", "head.0"]),
+    ],
+)
+def test_targets(targets: list[str], parameters: list[str], modules: list[str]) -> None:
+    scope = _scope(targets={target: {} for target in targets})
+    assert [watched.name for watched in scope.parameters] == parameters
+    assert [watched.name for watched in scope.modules] == modules
+    assert scope.unmatched == ()
+
+
+def test_the_beginning_of_names_counts_where_nothing_is_named_so() -> None:
+    assert len(_scope(targets={"layer": {}}).parameters) == 11
+
+
+def test_a_target_that_names_nothing_is_reported() -> None:
+    scope = _scope(targets={"lm_head": {}})
+    assert scope.unmatched == ("lm_head",)
+    assert scope.parameters == ()
+
+
+def test_without_targets_everything_is_watched() -> None:
+    scope = _scope()
+    assert len(scope.parameters) == 13
+    assert {"", "layers.10", "head", "head.0"} <= {watched.name for watched in scope.modules}
+
+
+def test_what_is_not_trained_is_not_watched() -> None:
+    model = nn.Linear(2, 2).requires_grad_(False)
+    assert scope_of([model], read_config({})).parameters == ()
+
+
+def test_chunks_of_a_model_have_stages() -> None:
+    scope = scope_of([nn.Linear(2, 2), nn.Linear(2, 2)], read_config({}))
+    assert [(watched.vpp_stage, watched.name) for watched in scope.parameters] == [
+        (0, "weight"),
+        (0, "bias"),
+        (1, "weight"),
+        (1, "bias"),
+    ]
