@@ -1,4 +1,5 @@
-"""One process: train a workload bare and monitored in turn, and print the seconds of each step as JSON.
+"""One process: train a workload bare and monitored in turn, and print the seconds of each step as JSON: by the clock,
+and of the processor.
 
     python timed.py {dump|msprobe.pytorch} WORKLOAD ROUNDS STEPS CONFIG
 
@@ -24,14 +25,14 @@ def main(module: str, workload: str, rounds: int, steps: int, config: str) -> No
     bare, watched = WORKLOADS[workload](), WORKLOADS[workload]()
     monitor = trainer_mon(config, params_have_main_grad=False)
     monitor.set_monitor(watched.model, grad_acc_steps=1, optimizer=watched.optimizer)
-    seconds: dict[str, list[float]] = {"bare": [], "monitored": []}
+    seconds: dict[str, list[tuple[float, float]]] = {"bare": [], "monitored": []}
     for number in range(rounds + 1):
         for name, work in (("bare", bare), ("monitored", watched)):
             for _ in range(steps):
-                began = time.perf_counter()
+                began, used = time.perf_counter(), time.process_time()
                 work.step()
                 if number:  # the first round warms up
-                    seconds[name].append(time.perf_counter() - began)
+                    seconds[name].append((time.perf_counter() - began, time.process_time() - used))
     print(json.dumps(seconds))
 
 

@@ -3,7 +3,8 @@
 Host: numpy over blocks that stay in cache.  Measured on the gradients of a ResNet-50 (25.6 M float32, two cores):
 norm, min and max take 10 ms a step that way, as long as reading them from memory; `torch.linalg.vector_norm` and
 `torch._foreach_norm` take 5 ms on both cores for the norm alone and are wrong by up to 4e-5, since they add up
-float32 over the whole tensor.  So blocks are summed in float32 by BLAS and their sums in float64: 6e-8.
+float32 over the whole tensor.  So blocks are summed in float32 by BLAS and their sums in float64: 6e-8.  One call for
+all gradients of a pass matters: the same work done in a hook between the kernels of backward took twice as long.
 
 Device: nothing waits.  Norms of all tensors of a batch are one `torch._foreach_norm`, the other numbers are queued
 tensor by tensor, and `settle` brings all of a step back in one transfer for each dtype.
@@ -70,6 +71,7 @@ class Measurer:
         self.eps = eps
         self._summed = self.ops & {"norm", "min", "max", "mean", "nans"}
 
+    @np.errstate(all="ignore")
     def measure(self, tensors: Sequence[torch.Tensor], *, divisor: float = 1.0) -> list[Measured]:
         """The numbers of each tensor, in order; `divisor` is the loss scale that all of them are under."""
         found: list[Measured] = []
@@ -86,7 +88,6 @@ class Measurer:
             self._queue(on_device, divisor)
         return found
 
-    @np.errstate(all="ignore")
     def _on_host(self, measured: Measured, tensor: torch.Tensor) -> None:
         source = real_contiguous(tensor)
         if not source.numel():

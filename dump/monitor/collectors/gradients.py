@@ -18,10 +18,10 @@ _queue_callback = torch.autograd.Variable._execution_engine.queue_callback
 
 @register("grad_unreduced")
 class UnreducedGradients(Collector):
-    """Measured when a gradient has been accumulated, before ranks are averaged.
+    """Measured when a backward pass is over, all its gradients as one batch.
 
-    On the host that is done in the hook, while the gradient is still in the cache.  On a device, and with no other
-    rank that could write to it, the gradients of a backward pass are one batch when the pass is over.
+    Only where other ranks could write to a gradient by then, each is measured as soon as it has been accumulated.
+    That costs twice as much on a host: what runs between two kernels finds the caches full of their data.
     """
 
     key = "wg_distribution"
@@ -64,22 +64,19 @@ class UnreducedGradients(Collector):
 
         def accumulated(*_: Any) -> None:
             if site.recording and not torch.compiler.is_compiling():
-                site.guard(lambda: self._saw(watched))
+                self._saw(watched)
 
         return accumulated
 
     def _saw(self, watched: WatchedParameter) -> None:
         micro_step = self._micro_steps[watched]
-        self._micro_steps[watched] += 1
+        self._micro_steps[watched] = micro_step + 1
         site = self.site
         is_last = site.grad_acc_steps is None or (micro_step + 1) % site.grad_acc_steps == 0
         if not (is_last or site.config.monitor_mbs_grad):
             return
-        gradient = gradient_of(watched, prefers_main_grad=site.prefers_main_grad)
-        if gradient is None:
-            return
-        if gradient.device.type == "cpu" or _has_other_ranks():
-            self._show([(watched, micro_step)])
+        if _has_other_ranks():
+            site.guard(lambda: self._show([(watched, micro_step)]))
             return
         if not self._batch:
             _queue_callback(lambda: site.guard(self._pass_is_over))
