@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from .host import as_array
+
 
 @dataclass(frozen=True, slots=True)
 class Contents:
@@ -46,7 +48,7 @@ def borrow(tensor: torch.Tensor) -> Contents:
     flat = source.cpu().contiguous().view(-1)
     raw: npt.NDArray[np.uint8] = np.empty(0, dtype=np.uint8)
     if flat.numel():
-        raw = flat.view(torch.uint8).numpy()
+        raw = as_array(flat.view(torch.uint8))
     is_own = bool(flat.numel()) and flat.data_ptr() == tensor.data_ptr()
     return Contents(raw.data, str(tensor.dtype), tuple(tensor.shape), private=not is_own)
 

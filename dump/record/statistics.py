@@ -21,6 +21,7 @@ import torch
 
 from ..format import sketch
 from ..format.sketch import Floats
+from .host import as_array
 
 # Elements summed at a time, multiples of every width of the sketch.  More would leave the cache, or go to
 # several threads, of torch where it widens and of OpenBLAS where it sums, and on a busy machine those wait for
@@ -101,7 +102,7 @@ def measure(tensor: torch.Tensor) -> Statistics:
     working = working_dtype(source.dtype)
     if count <= _BLOCK[working]:
         # Without the loop over blocks, which would take longer than a small tensor's sums.
-        values = (source if source.dtype is working else _widened(source, working)).numpy().reshape(-1)
+        values = as_array(source if source.dtype is working else _widened(source, working)).reshape(-1)
         squares = _squares(values)
         if _is_clean(squares, count, working) or not (squares or values.any()):
             high, low = float(values[values.argmax()]), float(values[values.argmin()])
@@ -168,7 +169,7 @@ def _statistics(source: torch.Tensor, sums: _Sums) -> Statistics:
         if max(-low, high) < _EXACT_IN_FLOAT64:
             high, low = int(high), int(low)
         else:
-            whole = source.numpy()
+            whole = as_array(source)
             high, low = int(whole.max()), int(whole.min())
     elif sketch.has_sentinel(low, high):
         rows = _rows_without_sentinels(source.view(-1), low)
@@ -181,7 +182,7 @@ def _blocks(flat: torch.Tensor, working: torch.dtype) -> Iterator[Floats]:
     """The elements of `flat` (n,) in `working`, block by block; the next one may overwrite the last."""
     size = _BLOCK[working]
     if flat.dtype is working:
-        values = flat.numpy()
+        values = as_array(flat)
         for start in range(0, values.shape[0], size):
             yield values[start : start + size]
         return

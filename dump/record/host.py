@@ -1,0 +1,21 @@
+"""A host tensor's memory as numpy sees it, leaving the tensor as it was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy.typing as npt
+import torch
+
+_to_dlpack: Any = torch._C._to_dlpack
+_from_dlpack: Any = torch._C._from_dlpack
+
+
+def as_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
+    """The memory of a detached host tensor, of a dtype that numpy has, as an array.
+
+    Not by its own `.numpy()`, which forbids for good to resize the storage, as FSDP does with every parameter it has
+    gathered: by that of a second tensor on the same memory.
+    """
+    array: npt.NDArray[Any] = _from_dlpack(_to_dlpack(tensor)).numpy()
+    return array
