@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,11 +45,15 @@ def cases(device: str) -> list[Case]:
     return [Case(name, level, task, device) for task in tasks for name in workloads for level in LEVELS]
 
 
-def run_steps(results: Results, picked: Sequence[Case], tools: Sequence[Tool]) -> None:
+def run_steps(
+    results: Results, picked: Sequence[Case], tools: Sequence[Tool], *, keep: Callable[[Results], None]
+) -> None:
+    """`keep` gets the results after every case, so that a run that is stopped keeps what it has."""
     for case in picked:
         rounds = max(2, results.repeat // 3) if case.task == "tensor" else results.repeat
         results.steps.append((case, measure(case, tools, rounds)))
         print(f"{case.name}\n{step_table(results.steps[-1:])}", flush=True)
+        keep(results)
 
 
 def run_idle(results: Results, device: str, ours: Tool) -> None:
@@ -118,39 +122,41 @@ def _has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-def evaluate(options: argparse.Namespace) -> Results:
+def evaluate(options: argparse.Namespace, keep: Callable[[Results], None]) -> Results:
     """Run what was asked for.  Raises BenchmarkError, ParityError."""
     tools = _tools(options)
     results = Results(_versions(tools), 3 if options.quick else options.repeat)
-    if options.device == "cuda" and not _has_cuda():
+    if not _has_cuda():
         results.notes.append(_NO_DEVICE)
-        return results
+        if options.device == "cuda":
+            return results
     if options.scale:
         run_scale(results, options.device, tools, quick=options.quick)
         return results
     only = options.only or ""
-    run_steps(results, [case for case in cases(options.device) if only in case.name], tools)
+    run_steps(results, [case for case in cases(options.device) if only in case.name], tools, keep=keep)
     if only in "idle":
         run_idle(results, options.device, tools[1])
-    if options.device == "cpu" and not _has_cuda():
-        results.notes.append(_NO_DEVICE)
     return results
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
+    suffix = "-scale" if options.scale else "" if options.device == "cpu" else f"-{options.device}"
+    default = None if options.only else Path(__file__).with_name(f"RESULTS{suffix}.md")
+    target: Path | None = options.results or default
+
+    def keep(results: Results) -> None:
+        if target is not None:
+            target.write_text(page(results), encoding="utf-8")
+
     try:
-        results = evaluate(options)
+        results = evaluate(options, keep)
+        keep(results)
     except (BenchmarkError, ParityError, OSError) as error:
         print(f"recording: error: {error}", file=sys.stderr)
         return 2
-    text = page(results)
-    suffix = "-scale" if options.scale else "" if options.device == "cpu" else f"-{options.device}"
-    default = None if options.only else Path(__file__).with_name(f"RESULTS{suffix}.md")
-    target = options.results or default
-    if target is not None:
-        target.write_text(text, encoding="utf-8")
-    print(text)
+    print(page(results))
     return 0
 
 

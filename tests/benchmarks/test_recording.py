@@ -14,8 +14,8 @@ from dump.config import load_config
 PYTHON = Path(sys.executable)
 
 
-def timing(*seconds: float, peak: int = 1 << 30) -> Timing:
-    return Timing(seconds, (1 << 28,) * len(seconds), peak, 3 << 20, 4, "cpu", 2)
+def timing(*seconds: float, threads: int = 2) -> Timing:
+    return Timing(seconds, (1 << 28,) * len(seconds), 1 << 30, 3 << 20, 4, "cpu", threads)
 
 
 def test_every_tool_takes_its_turn_and_only_the_recorded_steps_reach_the_disk() -> None:
@@ -56,6 +56,8 @@ def test_the_page_says_what_was_reached_and_what_was_missed() -> None:
     results = Results({"torch": "2.13.0"}, 1, notes=["No GPU was at hand."])
     for seconds in (1.39, 1.41):
         results.steps.append((Case("resnet50", "L1", "statistics"), {"bare": bare, "ours": timing(seconds)}))
+    one_thread = {"bare": timing(1.0, threads=1), "ours": timing(1.1, threads=1)}
+    results.steps.append((Case("resnet50", "L1", "statistics"), one_thread))
     results.idle.append((Case("llama", "mix", "statistics"), {"bare": bare, "idle": timing(1.02)}))
     results.calls.append((1000, {"bare": bare, "ours": timing(1.05)}))
     results.long = timing(*(0.1,) * 20)
