@@ -105,10 +105,12 @@ def _rows(part: MeasuredPair, mode: str, npu: Dump, found: Walk) -> list[Row]:
         located = found.judged.get((ours, argument.name))
         messages = (pair.reason,) if pair.reason else (*judged.messages, *_disagreement(judged.result, located))
         leaf = argument.npu
+        name = _joined(ours, argument.name)
+        alike = theirs == ours and argument.bench_name == argument.name  # then one string serves both sides
         rows.append(
             Row(
-                npu_name=f"{ours}.{argument.name}" if ours and argument.name else "",
-                bench_name=f"{theirs}.{argument.bench_name}" if theirs and argument.bench_name else "",
+                npu_name=name,
+                bench_name=name if alike else _joined(theirs, argument.bench_name),
                 npu=leaf,
                 bench=argument.bench,
                 metrics=cells,
@@ -123,6 +125,10 @@ def _rows(part: MeasuredPair, mode: str, npu: Dump, found: Walk) -> list[Row]:
             )
         )
     return rows
+
+
+def _joined(call: str, argument: str) -> str:
+    return f"{call}.{argument}" if call and argument else ""
 
 
 def _disagreement(result: str, located: Judged | None) -> list[str]:
