@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test lint type samples clean
+.PHONY: help demo test lint type samples bench-compare clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ type: $(INSTALLED)  ## mypy alone
 
 samples: $(INSTALLED)  ## make sample_dumps/ anew
 	$(BIN)/python sample_dumps/make_samples.py
+
+bench-compare: $(INSTALLED)  ## the time to compare, beside msprobe: PEERS="--peer 26.2.0=PYTHON"
+	$(BIN)/python benchmarks/compare/run.py $(PEERS)
 
 clean:  ## remove the environment and everything that was generated
 	rm -rf $(VENV) demo_output build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
