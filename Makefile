@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test lint type samples bench-recording bench-localisation bench-monitor fuzz clean
+.PHONY: help demo test lint type samples fuzz bench-recording bench-compare bench-localisation bench-monitor clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ bench-recording: $(INSTALLED)  ## what recording costs, beside msprobe (an hour;
 bench-localisation: $(INSTALLED)  ## does the advisor name planted faults?  PEER=, PEER_ADVISOR=: pythons with msprobe
 	$(BIN)/python benchmarks/localisation/run.py --sweep --write $(if $(PEER),--peer $(PEER)) \
 		$(if $(PEER_ADVISOR),--peer-advisor $(PEER_ADVISOR))
+
+bench-compare: $(INSTALLED)  ## the time to compare, beside msprobe: PEERS="--peer 26.2.0=PYTHON"
+	$(BIN)/python benchmarks/compare/run.py $(PEERS)
 
 clean:  ## remove the environment and everything that was generated
 	rm -rf $(VENV) demo_output build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -29,7 +29,8 @@ from .measure import measure_pairs
 from .model import Finding
 
 Progress: TypeAlias = "Callable[[str, int, int], None]"
-"""Told of (what is being done, how much is done, of how much).  What is done is one of `steps`, `calls`, `bytes`."""
+"""Told of (what is being done, how much is done, of how much).  What is done is one of `steps`, `dumps` (read),
+`calls`, `bytes` (measured), `judging`; of how much is 0 where nobody knows."""
 
 WORTH_A_PROCESS = 8 << 20
 """Bytes of dump.json for each rank, below which a process takes longer to start than its work does."""
@@ -153,22 +154,32 @@ def _previous(outcomes: Sequence[_Outcome], pair: PlacedPair) -> Previous:
 
 
 def _compare_pair(pair: PlacedPair, setting: Setting, task: Task, *, jobs: int, progress: Progress | None) -> Finding:
-    ours, theirs = read_dump(pair.npu.path), read_dump(pair.bench.path)
+    tell = progress if progress is not None else _tell_nobody
+    tell("dumps", 0, 2)
+    ours = read_dump(pair.npu.path)
+    tell("dumps", 1, 2)
+    theirs = read_dump(pair.bench.path)
+    tell("dumps", 2, 2)
     if task.one_world:
         refuse_other_world(ours, theirs)
     mode = mode_of(ours, theirs)
     alignment = align(ours, theirs, task.rules)
-    told = partial(progress, "bytes" if mode == "tensor" else "calls") if progress is not None else None
-    measured = measure_pairs(alignment, mode, told, jobs=jobs)
+    measured = measure_pairs(alignment, mode, partial(tell, "bytes" if mode == "tensor" else "calls"), jobs=jobs)
     floor_pair = task.floors.get(pair.bench.path)
     if floor_pair is not None:
         bench_to_npu = {p.bench.name: p.npu.name for p in alignment.pairs if p.npu is not None and p.bench is not None}
         second = read_dump(floor_pair.bench.path)
         setting = replace(setting, floor=_measured_floor(theirs, second, bench_to_npu, jobs=jobs))
+    tell("judging", 0, 0)
     finding = judge(alignment, measured, mode, setting)
+    tell("judging", 1, 1)
     return replace(
         finding, worst_excess=max((row.excess for row in finding.rows if row.excess is not None), default=None)
     )
+
+
+def _tell_nobody(what: str, done: int, total: int) -> None:
+    pass
 
 
 def _measured_floor(bench: Dump, second: Dump, names: Mapping[str, str], *, jobs: int) -> dict[tuple[str, str], float]:

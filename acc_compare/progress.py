@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
@@ -13,43 +13,65 @@ if TYPE_CHECKING:
 PATIENCE = 2.0
 """Seconds of work that need no bar."""
 
-_LABELS = {"steps": "steps and ranks", "calls": "calls", "bytes": "tensors", "reports": "writing reports"}
+_LABELS = {
+    "steps": "steps and ranks",
+    "dumps": "reading dumps",
+    "calls": "measuring calls",
+    "bytes": "measuring tensors",
+    "judging": "judging",
+    "reports": "writing reports",
+}
 
 
 class Bars:
-    """Told of work done, shows it on `stream` once it has taken `PATIENCE`; silent where that is no terminal.
+    """Told of work done, shows it on `stream` once it has taken `patience` seconds; silent where that is no terminal.
 
-    Called with what is done (`steps`, `calls`, `bytes`, `reports`), how much of it, and of how much; of how much is 0
-    where nobody knows.
+    Called with what is done (a key of `_LABELS`), how much of it, and of how much; of how much is 0 where nobody knows.
+    A thread waits for the time to come: the work may tell nothing for long.
     """
 
     def __init__(self, stream: TextIO, *, patience: float = PATIENCE) -> None:
-        self._stream, self._patience = stream, patience
-        self._begun = time.monotonic()
-        self._bars: RichProgress | None = None
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._told: dict[str, tuple[int, int]] = {}
         self._tasks: dict[str, TaskID] = {}
+        self._bars: RichProgress | None = None
+        self._timer = threading.Timer(patience, self._show)
+        self._timer.daemon = True
 
     def __enter__(self) -> Bars:
-        self._begun = time.monotonic()
+        if self._stream.isatty():
+            self._timer.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._timer.cancel()
+        if self._timer.is_alive():
+            self._timer.join()
         if self._bars is not None:
             self._bars.stop()
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        if not self._stream.isatty():
-            return
-        if self._bars is None:
-            if time.monotonic() - self._begun < self._patience:
-                return
-            self._bars = _make(self._stream)
-            self._bars.start()
+        with self._lock:
+            self._told[what] = (done, total)
+            if self._bars is not None:
+                self._update(self._bars, what)
+
+    def _show(self) -> None:
+        bars = _make(self._stream)
+        with self._lock:
+            self._bars = bars
+            bars.start()
+            for what in self._told:
+                self._update(bars, what)
+
+    def _update(self, bars: RichProgress, what: str) -> None:
+        done, total = self._told[what]
         if what not in self._tasks:
-            self._tasks[what] = self._bars.add_task(_LABELS.get(what, what), total=total or None, unit=what)
-        self._bars.update(self._tasks[what], completed=done, total=total or None)
+            self._tasks[what] = bars.add_task(_LABELS.get(what, what), total=total or None, unit=what)
+        bars.update(self._tasks[what], completed=done, total=total or None)
 
 
 def _make(stream: TextIO) -> RichProgress:

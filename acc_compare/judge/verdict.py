@@ -126,11 +126,12 @@ def _rows(part: MeasuredPair, mode: str, npu: Dump, found: Walk) -> list[Row]:
         located = found.judged.get((ours, argument.name)) if part.call is not None else None
         messages = (pair.reason,) if pair.reason else (*judged.messages, *_disagreement(judged.result, located))
         leaf = argument.npu
+        name = _joined(ours, argument.name)
+        alike = theirs == ours and argument.bench_name == argument.name  # then one string serves both sides
         rows.append(
             Row(
-                npu_name=argument.npu_full or (f"{ours}.{argument.name}" if ours and argument.name else ""),
-                bench_name=argument.bench_full
-                or (f"{theirs}.{argument.bench_name}" if theirs and argument.bench_name else ""),
+                npu_name=argument.npu_full or name,
+                bench_name=argument.bench_full or (name if alike else _joined(theirs, argument.bench_name)),
                 npu=leaf,
                 bench=argument.bench,
                 metrics=cells,
@@ -146,6 +147,10 @@ def _rows(part: MeasuredPair, mode: str, npu: Dump, found: Walk) -> list[Row]:
             )
         )
     return rows
+
+
+def _joined(call: str, argument: str) -> str:
+    return f"{call}.{argument}" if call and argument else ""
 
 
 def _disagreement(result: str, located: Judged | None) -> list[str]:

@@ -154,6 +154,8 @@ class _CsvSink:
         """Shortest digits that give the same float64 again, as JSON writes them; what JSON has no number for, and what
         is no number, by its own name."""
         kinds = set(map(type, values))
+        if kinds == {type(None)}:
+            return [ABSENT] * len(values)
         numbers = values if kinds <= _NUMBERS else [v if type(v) in _NUMBERS else None for v in values]
         try:
             texts = _numbers_to_json(numbers).decode("ascii")[1:-1].split(",")
@@ -161,7 +163,10 @@ class _CsvSink:
             return [self._other(value) for value in values]
         if kinds == {float} and "null" not in texts:
             return texts
-        return [text if text != "null" else self._other(value) for text, value in zip(texts, values, strict=True)]
+        return [
+            text if text != "null" else ABSENT if value is None else self._other(value)
+            for text, value in zip(texts, values, strict=True)
+        ]
 
     def _other(self, value: object) -> str:
         if value is None:
@@ -217,7 +222,12 @@ def _parquet_sink(path: Path, columns: Sequence[Column]) -> Iterator[_ParquetSin
 
 def _typed(values: Sequence[object], column: Column) -> Sequence[object]:
     if column.style == "text":
-        return [_shown(value if type(value) is str else str(as_cell(value))) for value in values]
+        if {str}.issuperset(map(type, values)) and "".join(cast("Sequence[str]", values)).isprintable():
+            return values
+        return [
+            ABSENT if value is None else _shown(value if type(value) is str else str(as_cell(value)))
+            for value in values
+        ]
     if column.style == "flag":
         return [value if isinstance(value, bool) else None for value in values]
     if {float, type(None)}.issuperset(map(type, values)):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import time
 
 import pytest
 
@@ -20,6 +21,8 @@ def test_bars_are_for_long_work_on_a_terminal(terminal: bool, patience: float, s
     stream = Terminal() if terminal else io.StringIO()
     with Bars(stream, patience=patience) as told:
         told("bytes", 10**9, 4 * 10**9)
+        while shows and told._bars is None:
+            time.sleep(0.01)
         told("calls", 5, 10)
         told("reports", 0, 0)
     assert bool(stream.getvalue()) == shows

@@ -1,0 +1,94 @@
+"""The timings as a page and as a table for the docs."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+
+from benchmarks.compare.running import Measured
+
+OURS = "acc compare"
+BEGIN, END = "<!-- timings: begin -->\n", "<!-- timings: end -->\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A pair of dumps: `folder` holds the roots npu and bench."""
+
+    name: str
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One tool on one case; `size` is the bytes of both sides."""
+
+    case: Case
+    tool: str
+    measured: Measured
+    size: int
+
+
+def page(timings: Sequence[Timing]) -> str:
+    """The results as Markdown."""
+    parts = [
+        "# The time to compare",
+        "Written by `python benchmarks/compare/run.py`, whose head says what is compared; do not edit.",
+        setting(),
+        table(timings),
+        "Seconds are by the clock, from the command to its exit, reports included; CPU is of all cores. `times` is how"
+        " many times as long as `acc compare` a tool took. GB/s counts both sides. Memory is the largest resident size."
+        " Load is the machine's load average before the run: above 0 others were at work, and all times are too long.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def setting() -> str:
+    """Machine, versions and date."""
+    when = datetime.now(timezone.utc).strftime("%Y-%m-%d")
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "msgspec", "openpyxl"))
+    machine = f"{_processor()}, {os.cpu_count()} cores, {platform.system()}"
+    return f"{when}, {machine}; Python {platform.python_version()}, {versions}."
+
+
+def table(timings: Sequence[Timing]) -> str:
+    """One line a tool and case."""
+    lines = [["what is compared", "by", "s", "CPU s", "times", "GB/s", "memory, MB", "load"], ["---"] * 8]
+    for timing in timings:
+        ours = next(each for each in timings if each.case == timing.case and each.tool == OURS)
+        found = timing.measured
+        lines.append(
+            [
+                f"{timing.case.name}, {timing.size / 1e9:.2f} GB",
+                timing.tool,
+                f"{'' if found.ended else 'over '}{found.wall:.2f}",
+                f"{found.cpu:.2f}",
+                f"{'' if found.ended else 'over '}{found.wall / ours.measured.wall:.2f}",
+                f"{timing.size / 1e9 / found.wall:.2f}",
+                f"{found.memory / 1e6:.0f}",
+                f"{found.load:.1f}",
+            ]
+        )
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def put_table(docs: Path, timings: Sequence[Timing]) -> None:
+    """Put the table where `docs` marks its place."""
+    before, _, rest = docs.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    when = datetime.now(timezone.utc).strftime("%Y-%m-%d")
+    machine = f"Measured {when} on {_processor()}, {os.cpu_count()} cores."
+    docs.write_text(f"{before}{BEGIN}{machine}\n\n{table(timings)}\n{END}{after}", encoding="utf-8")
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.machine()
