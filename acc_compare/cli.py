@@ -15,6 +15,8 @@ import typer
 
 from dump import cli as dump_cli
 
+from .monitor.cli import add_to as add_monitor_commands
+
 if TYPE_CHECKING:
     from .comparison import Comparison, Progress
     from .report.outputs import ReportPaths
@@ -66,7 +68,7 @@ def compare(
     from .report.advisor import advisor_text
 
     chosen = _chosen(formats)
-    with _Bars() as progress:
+    with Bars() as progress:
         comparison = compare_dumps(npu, bench, floor=floor, progress=progress)
     _refuse_empty(comparison)
     paths = comparison.write(out, formats=chosen)
@@ -107,7 +109,7 @@ def _tell_files(paths: ReportPaths) -> None:
         print(f"  {path}")
 
 
-class _Bars:
+class Bars:
     """A bar on stderr for work that takes longer than a moment; nothing where stderr is no terminal."""
 
     def __enter__(self) -> Progress | None:
@@ -149,7 +151,9 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     dump_cli.add_to(app, "dump")
-    app.add_typer(dump_cli.monitor_app(), name="monitor")
+    monitor = dump_cli.monitor_app()
+    add_monitor_commands(monitor)
+    app.add_typer(monitor, name="monitor")
     app.command("compare", help=COMPARE_HELP)(compare)
     return app
 
