@@ -16,6 +16,7 @@ import typer
 
 from dump import cli as dump_cli
 
+from .monitor.cli import add_to as add_monitor_commands
 from .progress import Bars
 
 if TYPE_CHECKING:
@@ -165,7 +166,9 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     dump_cli.add_to(app, "dump")
-    app.add_typer(dump_cli.monitor_app(), name="monitor")
+    monitor = dump_cli.monitor_app()
+    add_monitor_commands(monitor)
+    app.add_typer(monitor, name="monitor")
     app.command("compare", help=COMPARE_HELP)(compare)
     return app
 

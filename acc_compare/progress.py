@@ -18,6 +18,7 @@ _LABELS = {
     "dumps": "reading dumps",
     "calls": "measuring calls",
     "bytes": "measuring tensors",
+    "bytes read": "reading",
     "judging": "judging",
     "reports": "writing reports",
 }
@@ -106,12 +107,12 @@ def amount(unit: str, done: float, total: float | None, speed: float | None) -> 
     if total is None:
         return ""
     rate = f", {_quantity(unit, speed)}/s" if speed else ""
-    if unit == "bytes":
+    if unit.startswith("bytes"):
         return f"{done / 1e9:.1f} of {total / 1e9:.1f} GB{rate}"
     return f"{done:,.0f} of {total:,.0f}{rate}"
 
 
 def _quantity(unit: str, speed: float) -> str:
-    if unit == "bytes":
+    if unit.startswith("bytes"):
         return f"{speed / 1e9:.1f} GB"
     return f"{speed:,.0f}" if speed >= 10 else f"{speed:.1f}"
