@@ -10,11 +10,13 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 
 from benchmarks.localisation.faults import FAULTS, GROUPS
+from benchmarks.localisation.healthy import HEALTHY
 from benchmarks.localisation.scoring import Outcome
 from benchmarks.localisation.sweep import Point
 from benchmarks.localisation.tables import failures, share
 
 OURS = "acc compare"
+CASES = (*FAULTS, *HEALTHY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,8 @@ def _setting(results: Results) -> str:
         f"- {when}, {_processor()}, {os.cpu_count()} cores, {platform.system()}, CPU only",
         f"- torch {version('torch')}, numpy {version('numpy')}, Python {platform.python_version()}",
     ]
-    if results.peers:
-        lines.append(f"- beside: {', '.join(results.peers)}")
+    for tool, outcomes in results.peers.items():
+        lines.append(f"- {tool}: on {len({each.case for each in outcomes})} of {len(CASES)} rows, evenly spread")
     return "\n".join(lines)
 
 
@@ -79,27 +81,30 @@ def _processor() -> str:
 
 
 def _score_table(results: Results) -> str:
+    """Ours on all rows, each peer on the rows that it was given, and ours on the same rows below it."""
     rows = []
     for tool, outcomes in results.tools().items():
-        for task, level in dict.fromkeys((each.task, each.level) for each in outcomes):
-            here = [each for each in outcomes if (each.task, each.level) == (task, level)]
-            faults = [each for each in here if not each.healthy]
-            healthy = [each for each in here if each.healthy and not each.unsound]
-            accused = sum(not each.is_first for each in healthy)
-            rows.append(
-                [
-                    tool,
-                    task,
-                    level,
-                    str(len(faults)),
-                    share(sum(each.is_first for each in faults), len(faults)),
-                    share(sum(each.is_in_three for each in faults), len(faults)),
-                    f"{accused} of {len(healthy)}",
-                    str(sum(bool(each.unsound) for each in here)),
-                ]
-            )
+        rows += _score_rows(tool, outcomes)
+        given = {(each.case, each.task, each.level) for each in outcomes}
+        same = [each for each in results.ours if (each.case, each.task, each.level) in given]
+        if tool != OURS and len(same) < len(results.ours):
+            rows += _score_rows(f"{OURS}, the same rows", same)
     heads = ["tool", "task", "level", "faults", "top-1", "top-3", "healthy pairs accused", "failed"]
     return _table(heads, rows)
+
+
+def _score_rows(tool: str, outcomes: Sequence[Outcome]) -> list[list[str]]:
+    rows = []
+    for task, level in dict.fromkeys((each.task, each.level) for each in outcomes):
+        here = [each for each in outcomes if (each.task, each.level) == (task, level)]
+        faults = [each for each in here if not each.healthy]
+        healthy = [each for each in here if each.healthy and not each.unsound]
+        accused = sum(not each.is_first for each in healthy)
+        first, three = sum(each.is_first for each in faults), sum(each.is_in_three for each in faults)
+        failed = sum(bool(each.unsound) for each in here)
+        scored = [share(first, len(faults)), share(three, len(faults)), f"{accused} of {len(healthy)}", str(failed)]
+        rows.append([tool, task, level, str(len(faults)), *scored])
+    return rows
 
 
 def _group_table(results: Results) -> str:

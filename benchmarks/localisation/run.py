@@ -44,8 +44,10 @@ def _peers(options: argparse.Namespace, todo: Sequence[Work]) -> dict[str, list[
         peers.Peer("msprobe-advisor", "advisor", options.peer_advisor),
         peers.Peer("msprobe-first-difference", "first difference", options.peer),
     ]
+    rows = {case.name for case in (*FAULTS[:: options.peer_every], *HEALTHY[:: options.peer_every])}
+    chosen = [work for work in todo if work.case.name in rows]
     return {
-        f"msprobe {peers.peer_version(peer)}, {peer.how}": peers.run_peer(peer, todo, workers=options.workers)
+        f"msprobe {peers.peer_version(peer)}, {peer.how}": peers.run_peer(peer, chosen, workers=options.workers)
         for peer in asked
         if peer.python is not None
     }
@@ -71,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sweep", action="store_true", help="also let the faults shrink, with the sketch and without")
     parser.add_argument("--peer", type=Path, metavar="PYTHON", help="an interpreter with mindstudio-probe 26.2.0")
     parser.add_argument("--peer-advisor", type=Path, metavar="PYTHON", help="one with mindstudio-probe 8.3.3")
+    parser.add_argument("--peer-every", type=int, default=1, metavar="N", help="only every Nth row, for msprobe")
     parser.add_argument("--write", action="store_true", help="write RESULTS.md and docs/localisation.md")
     parser.add_argument("--failures", type=Path, help="write the list of failures here too")
     options = parser.parse_args(arguments)

@@ -92,7 +92,7 @@ def record_all(todo: Sequence[Work], *, workers: int, keep: bool) -> dict[Path, 
 def compare_all(todo: Sequence[Work], problems: dict[Path, str], *, workers: int, again: bool) -> None:
     """Compare what is not compared yet by this code; all of it with `again`."""
     ready = [work for work in todo if not any(part.folder in problems for part in work.recordings)]
-    missing = [work for work in ready if again or _read(work.compared / DONE) != _judged_by(work)]
+    missing = [work for work in ready if again or _read(work.compared / DONE) != judged_by(work)]
     done = 0
     judging.preload()
 
@@ -101,7 +101,7 @@ def compare_all(todo: Sequence[Work], problems: dict[Path, str], *, workers: int
         done += 1
         _tell("compared", done, len(missing), f"{work.case.name} {work.mode}")
         if code in (0, 1):
-            (work.compared / DONE).write_text(_judged_by(work), encoding="utf-8")
+            (work.compared / DONE).write_text(judged_by(work), encoding="utf-8")
 
     pool.run_each(missing, _compare, told, workers=workers, limit=TIME_LIMIT)
 
@@ -164,7 +164,8 @@ def _recipe(part: Recording) -> str:
     return f"{_digest(*sources)} {_recorder()}"
 
 
-def _judged_by(work: Work) -> str:
+def judged_by(work: Work) -> str:
+    """What a comparison depends on: the judging code, and the two recordings."""
     made = [_read(part.folder / DONE) for part in work.recordings]
     return f"{_judge()} {made}"
 

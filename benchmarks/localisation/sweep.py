@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.localisation import judging, pool, running
 from benchmarks.localisation.events import read_events
-from benchmarks.localisation.recording import DUMP, EVENTS, TIME_LIMIT
+from benchmarks.localisation.recording import DONE, DUMP, EVENTS, TIME_LIMIT
 from benchmarks.localisation.rows import Case, Kernel, Side
 from benchmarks.localisation.running import Work
 from benchmarks.localisation.scoring import score
@@ -65,7 +65,8 @@ def run_sweep(out: Path, *, workers: int, keep: bool, again: bool) -> list[Point
     problems = running.record_all(todo, workers=workers, keep=keep)
     running.compare_all(todo, problems, workers=workers, again=again)
     ready = [work for work in todo if not any(part.folder in problems for part in work.recordings)]
-    pool.run_each(ready, _compare_plain, lambda work, code: None, workers=workers, limit=TIME_LIMIT)
+    missing = [work for work in ready if again or _done(work) != running.judged_by(work)]
+    pool.run_each(missing, _compare_plain, _note, workers=workers, limit=TIME_LIMIT)
     return [
         Point(
             change,
@@ -92,6 +93,16 @@ def _first(works: Sequence[Work], problems: dict[Path, str]) -> int:
 
 def _plain(work: Work) -> Path:
     return work.compared.with_name("no-sketch")
+
+
+def _done(work: Work) -> str:
+    path = _plain(work) / DONE
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _note(work: Work, code: int) -> None:
+    if code in (0, 1):
+        (_plain(work) / DONE).write_text(running.judged_by(work), encoding="utf-8")
 
 
 def _compare_plain(work: Work) -> None:
