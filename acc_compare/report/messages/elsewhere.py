@@ -65,6 +65,67 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "elsewhere.not_recordable": ("not recordable", "无法记录"),
     "elsewhere.failed": ("failed while recording", "记录失败"),
+    "elsewhere.scripted": ("inside scripted code, not seen one by one", "脚本化代码内部、未被逐个看到"),
+    "elsewhere.compiled": ("inside compiled code, not seen one by one", "编译代码内部、未被逐个看到"),
+    "elsewhere.laid_against_more": (
+        "{calls} of {api} on the {side} side: {fused} was laid against {others}, and so on.",
+        "{side}侧{api}的{calls}：{fused} 与 {others} 对照，其余类推。",
+    ),
+    "elsewhere.laid_against": (
+        "{calls} of {api} on the {side} side: {fused} was laid against {others}.",
+        "{side}侧{api}的{calls}：{fused} 与 {others} 对照。",
+    ),
+    # judge/accumulation.py
+    "elsewhere.no_optimizer_step": (
+        "Micro-batches differ, and no optimizer step was recorded on both sides: nothing says whether they agree.",
+        "微批次不同，且没有在两侧都记录到优化器步：无法判断是否一致。",
+    ),
+    "elsewhere.record_the_step": (
+        "Record the optimizer's step on both sides, or run both with the same micro-batches.",
+        "请在两侧都记录优化器步，或用相同的微批次运行两侧。",
+    ),
+    "elsewhere.accumulated_agree": (
+        "Accumulated gradients agree to {size} at {call}.",
+        "累积梯度在 {call} 处一致到 {size}。",
+    ),
+    "elsewhere.accumulated_differ": (
+        "Accumulated gradients differ by up to {size} at {call} ({parameter}).",
+        "累积梯度在 {call} 处最多相差 {size}（{parameter}）。",
+    ),
+    "elsewhere.accumulated_why": (
+        "{measured}. Other data, batch statistics or means over micro-batches may explain it; run both sides with the"
+        " same micro-batches to have the operator named.",
+        "{measured}。可能由不同的数据、批统计量或对微批次取平均造成；请用相同的微批次运行两侧，才能指出具体算子。",
+    ),
+    "elsewhere.accumulated_size": (
+        "{number} accumulated gradients were compared; {parameter} is furthest apart: {size}.",
+        "比较了 {number} 个累积梯度；相差最大的是 {parameter}：{size}。",
+    ),
+    "elsewhere.accumulated": (
+        "{number} accumulated gradients were compared; {parameter} is furthest apart",
+        "比较了 {number} 个累积梯度；相差最大的是 {parameter}",
+    ),
+    # align/calls.py, align/recomputed.py
+    "elsewhere.renames_nothing": (
+        "{source}: {entry} renames nothing in this dump.",
+        "{source}：{entry} 在这份转储中没有改名任何内容。",
+    ),
+    "elsewhere.part_of_fused": (
+        "part of what {call} stands for, which was compared as one call",
+        "属于 {call} 所代表的部分，已作为一个调用比较",
+    ),
+    "elsewhere.micro_batches_only": (
+        "{what} (gradient accumulation): only accumulated gradients and the optimizer are compared",
+        "{what}（梯度累积）：只比较累积梯度和优化器",
+    ),
+    "elsewhere.micro_batches_first": (
+        "{what}: the first is compared, and the optimizer",
+        "{what}：只比较第一个，以及优化器",
+    ),
+    "elsewhere.runs_batches": (
+        "runs {here} for an optimizer step, the {side} side {there}",
+        "每个优化器步运行 {here}，{side}侧运行 {there}",
+    ),
     # align/calls.py
     "elsewhere.no_operator": ("the {side} side has no call of {what}", "{side}侧没有{what}的调用"),
     "elsewhere.other_place": (

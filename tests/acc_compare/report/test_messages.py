@@ -23,6 +23,8 @@ PLAIN = [
     "acc_compare/comparison.py",
     "acc_compare/judge/optimizer.py",
     "acc_compare/judge/verdict.py",
+    "acc_compare/judge/accumulation.py",
+    "acc_compare/align/recomputed.py",
     "acc_compare/load.py",
     "dump/format/reader.py",
 ]
