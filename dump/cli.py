@@ -20,8 +20,9 @@ import typer
 import typer.core
 import typer.main
 
-from .config import DumpConfig, load_config, merge
+from .config import DumpConfig, merge
 from .format.errors import AccError, ConfigError
+from .live import LiveConfig
 
 if TYPE_CHECKING:
     from .session import Session
@@ -93,6 +94,15 @@ class Start:
     faults: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What to record; `live` where a file may change it while the script runs."""
+
+    config: DumpConfig
+    live: LiveConfig | None
+    exit_after: bool
+
+
 class DumpCommand(typer.core.TyperCommand):
     """The command line of `acc dump`: what follows SCRIPT or -m MODULE is the script's, as with python."""
 
@@ -156,23 +166,22 @@ def dump(
         typer.Option(metavar="OP=FAULT", help="Plant a fault in the simulated NPU: aten::gelu=bf16."),
     ] = None,
 ) -> None:
-    settings = DumpConfig(dump_path=Path("./acc_dump"), extra_info=False)
     default_step = "0" if config is None and step is None else None
-    if config is not None:
-        settings = load_config(config)
-    settings = merge(
-        settings,
-        task=task and task.value,
-        summary_mode=summary_mode and summary_mode.value,
-        level=level and level.value,
-        extra_info=True if stack else None,
-        dump_path=dump_path and str(dump_path),
-        step=[] if step == "all" else step or default_step,
-        rank=rank,
-        api_list=api_list or None,
-        scope=scope.split(",") if scope else None,
-        data_mode=[mode.value for mode in data_mode] if data_mode else None,
-    )
+    flags = {
+        "task": task and task.value,
+        "summary_mode": summary_mode and summary_mode.value,
+        "level": level and level.value,
+        "extra_info": True if stack else None,
+        "dump_path": dump_path and str(dump_path),
+        "step": [] if step == "all" else step or default_step,
+        "rank": rank,
+        "api_list": api_list or None,
+        "scope": scope.split(",") if scope else None,
+        "data_mode": [mode.value for mode in data_mode] if data_mode else None,
+    }
+    live = None if config is None else LiveConfig(config, flags)
+    unset = DumpConfig(dump_path=Path("./acc_dump"), extra_info=False)
+    settings = merge(unset, **flags) if live is None else live.config
     if exit_after and not settings.step:
         raise ConfigError("--exit-after: needs a last step, found all steps. Give them, such as --step 0-9.")
     if simulated_fault and not simulated_npu:
@@ -182,17 +191,25 @@ def dump(
     if default_step is not None:
         _say("recording step 0 only (--step chooses others)")
     start = Start(seed, deterministic, simulated_npu, tuple(simulated_fault or ()))
-    raise typer.Exit(_record(settings, start, list(arguments or ()), module, exit_after=exit_after))
+    recording = Recording(settings, live, exit_after)
+    raise typer.Exit(_record(recording, start, list(arguments or ()), module))
 
 
-def _record(config: DumpConfig, start: Start, arguments: list[str], module: str | None, *, exit_after: bool) -> int:
+def _record(recording: Recording, start: Start, arguments: list[str], module: str | None) -> int:
     """Record, and tell what came of it: the script's exit status.  Raises where the dump cannot be written."""
     from . import launch, workload
     from .session import Session
 
     _prepare(start)
     began = time.perf_counter()
-    session = Session(config, finds_steps=True, exit_after=exit_after, on_step=_tell_step)
+    session = Session(
+        recording.config,
+        finds_steps=True,
+        exit_after=recording.exit_after,
+        on_step=_tell_step,
+        live=recording.live,
+        say=_say,
+    )
     target = launch.split_target(arguments, module)
     if target is None:
         options = _workload_options(arguments, start.seed)
@@ -291,6 +308,8 @@ def _tell_all(session: Session, seconds: float) -> None:
 def _why_nothing(session: Session) -> str:
     if not session.wants_this_rank():
         return "this rank was not asked for"
+    if session.config.dump_enable is False:
+        return "dump_enable is false in config.json"
     wanted = session.config.step
     if wanted and session.current_step <= min(wanted):
         return f"the script ended after {session.current_step} steps, before step {min(wanted)}"
