@@ -21,8 +21,9 @@ import typer.core
 import typer.main
 
 from . import coverage
-from .config import DumpConfig, load_config, merge
+from .config import DumpConfig, merge
 from .format.errors import AccError, ConfigError
+from .live import LiveConfig
 
 if TYPE_CHECKING:
     from .session import Session
@@ -97,6 +98,15 @@ class Start:
     deterministic: bool
     simulated_npu: bool
     faults: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What to record; `live` where a file may change it while the script runs."""
+
+    config: DumpConfig
+    live: LiveConfig | None
+    exit_after: bool
 
 
 class DumpCommand(typer.core.TyperCommand):
@@ -175,25 +185,24 @@ def dump(
         typer.Option(metavar="OP=FAULT", help="Plant a fault in the simulated NPU: aten::gelu=bf16."),
     ] = None,
 ) -> None:
-    settings = DumpConfig(dump_path=Path("./acc_dump"), extra_info=False)
     default_step = "0" if config is None and step is None else None
-    if config is not None:
-        settings = load_config(config)
-    settings = merge(
-        settings,
-        task=task and task.value,
-        summary_mode=summary_mode and summary_mode.value,
-        level=level and level.value,
-        extra_info=True if stack else None,
-        dump_path=dump_path and str(dump_path),
-        step=[] if step == "all" else step or default_step,
-        rank=rank,
-        api_list=api_list or None,
-        scope=scope.split(",") if scope else None,
-        data_mode=[mode.value for mode in data_mode] if data_mode else None,
-        audit=True if audit else None,
-        remeasure=True if remeasure else None,
-    )
+    flags = {
+        "task": task and task.value,
+        "summary_mode": summary_mode and summary_mode.value,
+        "level": level and level.value,
+        "extra_info": True if stack else None,
+        "dump_path": dump_path and str(dump_path),
+        "step": [] if step == "all" else step or default_step,
+        "rank": rank,
+        "api_list": api_list or None,
+        "scope": scope.split(",") if scope else None,
+        "data_mode": [mode.value for mode in data_mode] if data_mode else None,
+        "audit": True if audit else None,
+        "remeasure": True if remeasure else None,
+    }
+    live = None if config is None else LiveConfig(config, flags)
+    unset = DumpConfig(dump_path=Path("./acc_dump"), extra_info=False)
+    settings = merge(unset, **flags) if live is None else live.config
     if exit_after and not settings.step:
         raise ConfigError("--exit-after: needs a last step, found all steps. Give them, such as --step 0-9.")
     if simulated_fault and not simulated_npu:
@@ -207,7 +216,8 @@ def dump(
     start = Start(seed, deterministic, simulated_npu, tuple(simulated_fault or ()))
     if self_check:
         raise typer.Exit(_check(settings, start, list(arguments or ()), module, given=ctx.meta[_GIVEN]))
-    raise typer.Exit(_record(settings, start, list(arguments or ()), module, exit_after=exit_after))
+    recording = Recording(settings, live, exit_after)
+    raise typer.Exit(_record(recording, start, list(arguments or ()), module))
 
 
 def _check(config: DumpConfig, start: Start, arguments: list[str], module: str | None, *, given: list[str]) -> int:
@@ -225,14 +235,21 @@ def _check(config: DumpConfig, start: Start, arguments: list[str], module: str |
     return outcome(lambda: selfcheck.perform(execute, config, mine=mine))
 
 
-def _record(config: DumpConfig, start: Start, arguments: list[str], module: str | None, *, exit_after: bool) -> int:
+def _record(recording: Recording, start: Start, arguments: list[str], module: str | None) -> int:
     """Record, and tell what came of it: the script's exit status.  Raises where the dump cannot be written."""
     from . import launch
     from .session import Session
 
     _prepare(start)
     began = time.perf_counter()
-    session = Session(config, finds_steps=True, exit_after=exit_after, on_step=_tell_step)
+    session = Session(
+        recording.config,
+        finds_steps=True,
+        exit_after=recording.exit_after,
+        on_step=_tell_step,
+        live=recording.live,
+        say=_say,
+    )
     execute = _executable(start, arguments, module)
     status = outcome(lambda: launch.recorded(execute, session))
     _tell_all(session, time.perf_counter() - began)
@@ -351,6 +368,8 @@ def _tell_all(session: Session, seconds: float) -> None:
 def _why_nothing(session: Session) -> str:
     if not session.wants_this_rank():
         return "this rank was not asked for"
+    if session.config.dump_enable is False:
+        return "dump_enable is false in config.json"
     wanted = session.config.step
     if wanted and session.current_step <= min(wanted):
         return f"the script ended after {session.current_step} steps, before step {min(wanted)}"

@@ -48,9 +48,10 @@ class DumpConfig:
     """What to record, and where to.
 
     `rank` and `step` are empty for all; `scope` is empty or (first, last) name; `api_list` and `tensor_list`
-    hold parts of call names, or `name-regex(...)`; `ignored` holds one sentence for each setting made in the
-    file that has no effect here.  `sections` keeps the settings of both tasks, so that changing the task by a
-    flag finds its own (`merge`).
+    hold parts of call names, or `name-regex(...)`; `dump_enable` is None where nothing can switch recording on
+    and off; `buffer_mb` are 2**20 bytes of tensor contents that may wait to be digested or written; `ignored`
+    holds one sentence for each setting made in the file that has no effect here.  `sections` keeps the settings
+    of both tasks, so that changing the task by a flag finds its own (`merge`).
     """
 
     task: Task = "statistics"
@@ -61,6 +62,7 @@ class DumpConfig:
     async_dump: bool = False
     audit: bool = False
     remeasure: bool = False
+    dump_enable: bool | None = None
     extra_info: bool = True
     precision: Literal["high", "low"] = "low"
     scope: tuple[str, ...] = ()
@@ -70,6 +72,7 @@ class DumpConfig:
     summary_mode: SummaryMode = "statistics"
     file_format: Literal["safetensors", "npy", "pt"] = "safetensors"
     hash: Literal["md5", "crc32"] = "md5"
+    buffer_mb: int = 512
     ignored: tuple[str, ...] = ()
     sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False, compare=False)
 

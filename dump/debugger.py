@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
-from .config import DumpConfig, load_config, merge
+from .config import DumpConfig, merge
 from .format.errors import ConfigError
+from .live import LiveConfig
 from .session import Session
 
 
@@ -49,17 +50,17 @@ class PrecisionDebugger:
     ) -> None:
         if PrecisionDebugger._session is not None:
             return
-        config = load_config(Path(config_path)) if config_path is not None else DumpConfig()
-        config = merge(
-            config,
-            task=task,
-            dump_path=None if dump_path is None else os.fspath(dump_path),
-            level=level,
-            step=None if step is None else list(step),
-        )
+        flags = {
+            "task": task,
+            "dump_path": None if dump_path is None else os.fspath(dump_path),
+            "level": level,
+            "step": None if step is None else list(step),
+        }
+        live = LiveConfig(Path(config_path), flags) if config_path is not None else None
+        config = live.config if live is not None else merge(DumpConfig(), **flags)
         for sentence in config.ignored:
             _say(f"note: {sentence}")
-        PrecisionDebugger._session = Session(config)
+        PrecisionDebugger._session = Session(config, live=live, say=_say)
         atexit.register(PrecisionDebugger._at_exit)
 
     @staticmethod

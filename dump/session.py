@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from .intercept.optimizer import OptimizerSteps
 from .intercept.patching import Patches
 from .intercept.steps import StepFinder
 from .intercept.watch import Watch
+from .live import LiveConfig
 from .record import contents, tree
 from .record.recorder import Emission, Measured, StepRecorder
-from .writer import StepWriter, Written
+from .writer import Closing, StepWriter, Written
 
 
 class LastStepDone(BaseException):
@@ -61,7 +63,8 @@ class Session:
 
     With `finds_steps` it is installed before a script's first line and finds the steps by itself
     (`intercept.steps`); else the owner calls `start`, `stop` and `step`.  `on_step(number, written)` is told
-    of every step that is on disk.  What goes wrong with writing is kept in `failure`: recording stops, the
+    of every step that is on disk, which with `async_dump` is a step later.  `live` may bring other settings
+    between steps, of which `say` tells.  What goes wrong with writing is kept in `failure`: recording stops, the
     run goes on.  In a forked child (a data loader's worker) the session is as if it had never been started.
     """
 
@@ -72,6 +75,8 @@ class Session:
         finds_steps: bool = False,
         exit_after: bool = False,
         on_step: Callable[[int, Written], None] | None = None,
+        live: LiveConfig | None = None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.config = config
         self.current_step = 0
@@ -81,26 +86,33 @@ class Session:
         self.modules = ModuleTree()
         self._exit_after = exit_after
         self._on_step = on_step
+        self._live = live
+        self._say = say
+        self._closing: Closing | None = None
         self._rank_id: int | None = None
         self._recorder: StepRecorder | None = None
         self._output: _Output | None = None
+        self._build(finds_steps=finds_steps)
+
+    # ---- on and off
+
+    def _build(self, *, finds_steps: bool) -> None:
+        """The interceptors, for the level in force."""
         self._patches = Patches()
         self._watch = Watch()
         self._opaque = Opaque(self._watch)
-        records_apis = config.level in ("L1", "mix")
-        self._audit = Audit(self._watch, records=records_apis) if config.audit else None
+        records_apis = self.config.level in ("L1", "mix")
+        self._audit = Audit(self._watch, records=records_apis) if self.config.audit else None
         self._finder = StepFinder(self._watch, self._next_step) if finds_steps else None
         self._calls = ModuleCalls(
             self._watch,
             self.modules,
-            records=config.level in ("L0", "mix"),
+            records=self.config.level in ("L0", "mix"),
             on_outermost=self._outermost,
         )
         self._steps = OptimizerSteps(
             self._watch, self.modules, after_step=self._finder.stepped if self._finder else None
         )
-
-    # ---- on and off
 
     def install(self) -> None:
         """Patch and hook torch.  Nothing of torch is touched before this.
@@ -144,7 +156,7 @@ class Session:
         self.remove()
         self._calls.forget()
         self._watch.forget()
-        self._recorder = self._output = None
+        self._recorder = self._output = self._closing = None
 
     # ---- recording
 
@@ -156,7 +168,9 @@ class Session:
         self._rank_id = rank_id if rank_id is not None else self._rank_id
         for number, model in enumerate(models):
             self.modules.add_root(model, str(number) if len(models) > 1 else None)
-        if self.failure is not None or not self._wants_this_step() or not self.wants_this_rank():
+        if self.config.dump_enable is False or self.failure is not None:
+            return
+        if not self._wants_this_step() or not self.wants_this_rank():
             return
         if self._recorder is None:
             if self._finder is None:
@@ -181,7 +195,14 @@ class Session:
         self._calls.only(modules)
 
     def step(self, *, complete: bool = True) -> None:
-        """End the current step, close its files, and count on."""
+        """End the current step, close its files, count on, and look whether config.json has changed."""
+        try:
+            self._end_step(complete=complete)
+        finally:
+            self._read_again()
+
+    def _end_step(self, *, complete: bool) -> None:
+        self._settle()
         recorder, output = self._recorder, self._output
         self._recorder = self._output = None
         if recorder is None or output is None:
@@ -194,18 +215,50 @@ class Session:
         recorder.close()  # may still write, so the step is counted on after it
         number, self.current_step = self.current_step, self.current_step + 1
         coverage = self._covered(recorder)
-        if output.writer is None:
+        if output.writer is not None:
+            self.coverage.append(coverage)
+            trailer = self._trailer(recorder, coverage, complete=complete)
+            self._closing = Closing(number, output.writer, trailer, waits=self.config.async_dump)
+            if not self.config.async_dump:
+                self._settle()
+
+    def _settle(self) -> None:
+        """Wait for the last step's files."""
+        closing, self._closing = self._closing, None
+        if closing is None:
             return
-        trailer = self._trailer(recorder, coverage, complete=complete)
         try:
-            written = output.writer.close(trailer)
+            written = closing.result()
         except AccError as error:
             self.failure = error
             return
         self.written.append(written)
-        self.coverage.append(coverage)
         if self._on_step is not None:
-            self._on_step(number, written)
+            self._on_step(closing.number, written)
+
+    def _read_again(self) -> None:
+        """Take over what was changed in config.json, from the next step on."""
+        live, before = self._live, self.config
+        if live is None:
+            return
+        try:
+            if not live.read_again():
+                return
+        except ConfigError as error:
+            self._say(f"error: {error} Recording is off until the file is put right.")
+        else:
+            state = "off" if live.config.dump_enable is False else "on"
+            self._say(f"step {self.current_step}: config.json was changed; recording is {state}")
+            for sentence in live.config.ignored:
+                self._say(f"note: {sentence}")
+        self.config = live.config
+        if self._finder is not None:
+            if self.config.level != before.level:
+                self.config = replace(self.config, level=before.level)
+                self._say(f"note: 'level' stays {before.level} while the script runs.")
+        elif self.config.level != before.level or self.config.dump_enable is False:
+            self.remove()
+            self._build(finds_steps=False)
 
     def save(self, variable: Any, name: str, *, backward: bool = True) -> None:
         """Record any value as `Saved.{name}.{n}`; the gradients of its tensors follow when backward comes."""
@@ -238,7 +291,8 @@ class Session:
     def close(self, *, complete: bool = True) -> None:
         """End recording for good: what is open is written to its end, torch is put back."""
         if self._recorder is not None:
-            self.step(complete=complete)
+            self._end_step(complete=complete)
+        self._settle()
         self.remove()
 
     @property
@@ -296,11 +350,17 @@ class Session:
                     self._header(folder),
                     file_format=self.config.file_format,
                     hash_name=self.config.hash,
+                    budget=self._budget(),
                 )
             except AccError as error:
                 self.failure = error
         self.stop()
         return None
+
+    def _budget(self) -> int:
+        """Bytes that a step's contents may take; with `async_dump` two steps share them."""
+        whole = self.config.buffer_mb << 20
+        return whole // 2 if self.config.async_dump else whole
 
     def _header(self, folder: Path) -> dict[str, object]:
         config = self.config

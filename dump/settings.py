@@ -28,6 +28,7 @@ HIGHEST_STEP_OR_RANK = 1_000_000
 
 _REGEX_FILTER = re.compile(r"name-regex\((.*)\)", re.DOTALL)
 _LONGEST_SHOWN = 100
+_MOST_MEGABYTES = 1 << 20
 _RANGE = re.compile(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", re.ASCII)
 _KINDS = {bool: "true or false", dict: "an object", list: "a list", str: "a string", type(None): "null"}
 
@@ -92,6 +93,14 @@ def _choice(allowed: tuple[str, ...], elsewhere: Mapping[str, str] | None = None
 def _flag(value: Any, where: str, ignored: list[str]) -> bool:
     if not isinstance(value, bool):
         raise wrong(where, "true or false", value)
+    return value
+
+
+def _megabytes(value: Any, where: str, ignored: list[str]) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise wrong(where, "a whole number of megabytes", value)
+    if not 0 <= value <= _MOST_MEGABYTES:
+        raise wrong(where, f"megabytes from 0 to {_MOST_MEGABYTES}", value)
     return value
 
 
@@ -207,10 +216,8 @@ TOP: dict[str, Setting] = {
     "precision": Setting("precision", _choice(PRECISIONS)),
     "file_format": _FILE_FORMAT,
     "hash": _HASH,
-    "dump_enable": Setting(
-        "",
-        _refused("switching by this key is not done here; remove it and call start() and stop()", silent=(True,)),
-    ),
+    "dump_enable": Setting("dump_enable", _flag),
+    "buffer_mb": Setting("buffer_mb", _megabytes),
     "risk_level": Setting("", _no_effect("all calls are recorded, whatever their risk", silent=("ALL",))),
     "custom_op_namespaces": Setting(
         "", _no_effect("operators called through torch.ops are recorded, whatever their namespace")

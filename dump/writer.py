@@ -14,6 +14,7 @@ import queue
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -62,7 +63,7 @@ class StepWriter:
         *,
         file_format: str,
         hash_name: str,
-        budget: int = BUDGET_BYTES,
+        budget: int = 512 << 20,
         helpers: int | None = None,
     ) -> None:
         self.folder = folder
@@ -146,12 +147,16 @@ class StepWriter:
     def _takes(self) -> bool:
         return self.failure is None and os.getpid() == self._process
 
-    def close(self, trailer: Mapping[str, object]) -> Written:
-        """Write what is queued, end the files properly, and raise the failure if there was one."""
+    def close(self, trailer: Mapping[str, object], *, helps: bool = True) -> Written:
+        """Write what is queued, end the files properly, and raise the failure if there was one.
+
+        The caller works along on what is queued, unless it only waits beside a run that goes on.
+        """
         if os.getpid() == self._process:
             self._hand_over(waits=True)
             self._queue.put(None)
-            self._backlog.help()
+            if helps:
+                self._backlog.help()
             self._thread.join()
             self._backlog.close()
             try:
@@ -268,6 +273,36 @@ class StepWriter:
         if captured is None:
             return None
         return {"type": type(captured).__name__, "value": encode.plain(captured)}
+
+
+class Closing:
+    """A step's files on their way to their end: at once, or (`waits`) beside a run that goes on."""
+
+    def __init__(self, number: int, writer: StepWriter, trailer: dict[str, object], *, waits: bool) -> None:
+        self.number = number
+        self._act = partial(writer.close, trailer, helps=not waits)
+        self._written: Written | None = None
+        self._failure: AccError | None = None
+        self._thread = threading.Thread(target=self._run, name="dump-closing", daemon=True) if waits else None
+        if self._thread is not None:
+            self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._written = self._act()
+        except AccError as error:
+            self._failure = error
+
+    def result(self) -> Written:
+        """Wait for the end.  Raises what kept the files from it."""
+        if self._thread is None:
+            self._run()
+        else:
+            self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+        assert self._written is not None
+        return self._written
 
 
 def _tensor_record(entry: Entry) -> dict[str, object]:

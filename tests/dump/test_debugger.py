@@ -42,6 +42,60 @@ def test_the_usual_loop(path: Path, tmp_path: Path) -> None:
     assert "Functional.linear.0.backward" in _names(path, 1)
 
 
+def test_recording_is_switched_on_and_off_in_a_running_job(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is written to config.json during a step counts from the next step on."""
+    config = tmp_path / "config.json"
+    settings = {"dump_enable": False, "dump_path": str(path), "level": "L1", "extra_info": False}
+    narrower = {**settings, "dump_enable": True, "level": "L0", "statistics": {"list": ["Linear"]}}
+    writes: list[str] = [
+        "",
+        json.dumps({**settings, "dump_enable": True}),
+        "",
+        json.dumps({**settings, "dump_enable": False}),
+        json.dumps(narrower),
+        '{"dump_enable": tru',
+        json.dumps({**settings, "dump_enable": True, "step": [8]}),
+        "",
+        "",
+    ]
+    config.write_text(json.dumps(settings))
+    model = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.ReLU())
+    original = torch.nn.functional.relu
+    patched = []
+    debugger = PrecisionDebugger(config_path=config)
+    for text in writes:
+        debugger.start(model=model)
+        patched.append(torch.nn.functional.relu is not original)
+        model(torch.ones(1, 2)).sum().backward()
+        debugger.stop()
+        if text:
+            config.write_text(text)
+        debugger.step()
+    assert sorted(folder.name for folder in path.iterdir()) == ["step2", "step3", "step5", "step8"]
+    assert patched == [False, False, True, True, False, False, False, False, True]
+    assert "Functional.linear.0.forward" in _names(path, 2)
+    assert _names(path, 5)[0] == "Module.0.Linear.forward.0"
+    assert all("Linear" in name for name in _names(path, 5))
+    said = capsys.readouterr().err
+    assert said.count("config.json was changed; recording is on") == 3
+    assert said.count("config.json was changed; recording is off") == 1
+    assert said.count("Recording is off until the file is put right.") == 1
+
+
+def test_without_dump_enable_the_file_is_not_read_again(path: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"dump_path": str(path), "level": "L1"}))
+    debugger = PrecisionDebugger(config_path=config)
+    for _ in range(2):
+        debugger.start()
+        torch.ones(1)
+        config.write_text(json.dumps({"dump_path": str(path), "level": "L1", "dump_enable": False}))
+        debugger.step()
+    assert _names(path, 1) == ["Torch.ones.0.forward"]
+
+
 def test_the_methods_work_on_the_class(path: Path) -> None:
     PrecisionDebugger(dump_path=path, level="L1")
     PrecisionDebugger.start()

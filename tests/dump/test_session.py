@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +16,14 @@ import torch.nn.functional as F
 from torch.nn.modules import module as torch_module
 from torch.optim import optimizer as torch_optimizer
 
+from dump.backlog import Backlog, Job
 from dump.config import DumpConfig
 from dump.format.errors import ConfigError, OutputError
 from dump.format.reader import read_dump
+from dump.format.tensors import read_tensor
+from dump.record.contents import Contents
 from dump.session import LastStepDone, Session
+from dump.tensor_files import TensorFiles
 
 OWNERS = [
     torch,
@@ -162,6 +168,120 @@ def test_filters(record: Any, settings: dict[str, Any], names: list[str]) -> Non
         torch.sin(torch.relu(torch.exp(x))).sum().backward(seed)
 
     assert record(act, **settings).names == names
+
+
+def test_all_that_a_module_contains_comes_with_it(record: Any) -> None:
+    model = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.GELU()), torch.nn.Linear(2, 1))
+    seed = torch.ones(1, 1)
+
+    def act() -> None:
+        model(torch.ones(1, 2)).backward(seed)
+
+    names = record(act, models=[model], level="mix", api_list=("Module.0.Sequential",)).names
+    assert names[:3] == ["Functional.linear.0.forward", "Module.0.0.Linear.forward.0", "Functional.gelu.0.forward"]
+    assert {"Functional.gelu.0.backward", "Functional.linear.0.backward", "Module.0.Sequential.backward.0"} < {*names}
+    assert not [name for name in names if name.startswith(("Module.1", "Functional.linear.1"))]
+    ends = ("Module.1.Linear.forward.0", "Module.1.Linear.forward.0")
+    assert record(act, models=[model], level="mix", scope=ends).names == ["Functional.linear.1.forward", ends[0]]
+
+
+@pytest.mark.parametrize("precision", ["low", "high"])
+def test_statistics_are_computed_in_float32_at_either_precision(record: Any, precision: str) -> None:
+    """msprobe's `low` sums bfloat16 in bfloat16: this mean would be 1.0, off by 1.5e-3."""
+    tensor = torch.tensor([1.0] * 255 + [1.390625], dtype=torch.bfloat16)
+    found = record(lambda: torch.neg(tensor), level="L1", precision=precision).leaf("Torch.neg.0.forward", "input.0")
+    assert found.mean == pytest.approx(tensor.double().mean().item(), rel=1e-6)
+    assert found.norm == pytest.approx(tensor.double().norm().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("summary_mode", ["statistics", "md5"])
+def test_a_tensor_list_writes_whole_tensors_of_those_calls_alone(record: Any, summary_mode: str) -> None:
+    x = torch.ones(2, requires_grad=True)
+    seed = torch.tensor(1.0)
+
+    def act() -> None:
+        torch.sin(torch.relu(x)).sum().backward(seed)
+
+    dump = record(act, level="L1", summary_mode=summary_mode, tensor_list=("relu.0.forward", "name-regex(^Tensor.sum)"))
+    kept = {call.name for call in dump.calls.values() for _, leaf in call.tensors() if leaf.data_name}
+    assert kept >= {"Torch.relu.0.forward", "Tensor.sum.0.forward", "Tensor.sum.0.backward"}
+    assert "Torch.relu.0.backward" not in {
+        name for name in kept if dump[name].outputs and getattr(dump[name].outputs[0].leaf, "data_name", None)
+    }
+    assert dump.tensor("Torch.relu.0.forward", "input.0").tolist() == [1.0, 1.0]
+    assert all(
+        (leaf.md5 is not None, leaf.max is None) == (summary_mode == "md5",) * 2
+        for call in dump.calls.values()
+        for _, leaf in call.tensors()
+    )
+
+
+def test_with_async_dump_the_run_goes_on_before_its_step_is_written(
+    config: DumpConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+    write = TensorFiles.write
+
+    def late(files: TensorFiles, payload: Contents) -> tuple[Path, int]:
+        go.wait(20)
+        return write(files, payload)
+
+    monkeypatch.setattr(TensorFiles, "write", late)
+    told: list[int] = []
+    session = Session(replace(config, task="tensor", async_dump=True), on_step=lambda number, _: told.append(number))
+    x = torch.ones(3)
+    for number in range(2):
+        session.start()
+        torch.neg(x)
+        x.add_(1)
+        if number:
+            assert told == []
+            go.set()
+        session.step()
+    session.close()
+    assert told == [0, 1]
+    for number, written in enumerate(session.written):
+        dump = read_dump(written.folder)
+        assert dump.incomplete is None
+        ((_, first), *_rest) = dump.calls[0].tensors()
+        assert first.data_name is not None
+        assert read_tensor(written.folder / "dump_tensor_data", first.data_name).tolist() == [number + 1.0] * 3
+
+
+def test_what_fails_beside_the_run_is_told_at_the_next_step(config: DumpConfig) -> None:
+    session = Session(replace(config, task="tensor", async_dump=True, rank=frozenset()))
+    session.start(rank_id=0)
+    torch.neg(torch.ones(3))
+    shutil.rmtree(Path(config.dump_path) / "step0")
+    torch.neg(torch.ones(4))
+    session.step()
+    session.start()
+    session.step()
+    session.close()
+    assert isinstance(session.failure, OutputError)
+    assert session.written == []
+
+
+@pytest.mark.parametrize("task", ["tensor", "statistics"])
+def test_contents_take_no_more_than_buffer_mb(record: Any, monkeypatch: pytest.MonkeyPatch, task: str) -> None:
+    most = 0
+    do = Backlog._do
+
+    def watched(backlog: Backlog, job: Job) -> None:
+        nonlocal most
+        most = max(most, backlog.nbytes)
+        do(backlog, job)
+
+    monkeypatch.setattr(Backlog, "_do", watched)
+    tensors = [torch.full((100_000,), float(number)) for number in range(8)]
+
+    def act() -> None:
+        for tensor in tensors:
+            torch.neg(tensor)
+
+    dump = record(act, level="L1", task=task, summary_mode="md5", buffer_mb=1)
+    assert 400_000 <= most <= 1 << 20
+    assert len(dump.names) == 8
 
 
 def test_a_side_that_is_not_wanted_is_left_out(record: Any) -> None:
