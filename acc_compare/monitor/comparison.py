@@ -14,9 +14,9 @@ from dump.format.errors import ConfigError, IncomparableError
 
 from .distances import measure
 from .drawing import curves_of, heat_map_of
-from .model import Coverage, Curve, HeatMap, MonitorFinding, Origin
+from .model import Coverage, Curve, Furthest, HeatMap, MonitorFinding, Origin
 from .noise import GRADIENTS, GradientsSeen, expect, gradients_seen
-from .origins import PHASES, Parting, earliest, origin_of, partings
+from .origins import PHASES, Parting, earliest, furthest, origin_of, partings
 from .rows import Numbers
 from .runs import MonitoredRun, RankFiles, open_run
 from .tables import EVERY_STEP, Pair, StepRange, pair_tables, read_table
@@ -47,6 +47,7 @@ class _TableFound:
     drifts: tuple[Drift, ...]
     curves: tuple[Curve, ...]
     heat_map: HeatMap | None
+    furthest: Furthest | None
     both_bad: int
 
 
@@ -58,6 +59,7 @@ class _Work:
     steps: StepRange
     told: Callable[[int], None] | None
     gradients: GradientsSeen = field(default_factory=GradientsSeen)
+    suspected: int = -1
 
 
 def compare_monitored(
@@ -117,6 +119,8 @@ def _compare_table(work: _Work, kind: str) -> _TableFound | None:
         work.gradients = gradients_seen(pair, expected, work.gradients)
     parted = partings(pair, distances, expected, rank=work.bench.rank)
     parting = min(parted, key=lambda part: part.place, default=None)
+    if kind in GRADIENTS and parting is not None:  # they are read first
+        work.suspected = parting.step if work.suspected < 0 else min(work.suspected, parting.step)
     place = None if parted else parted_at(pair, expected)
     return _TableFound(
         table=kind,
@@ -131,9 +135,10 @@ def _compare_table(work: _Work, kind: str) -> _TableFound | None:
         only_bench=pair.only_bench,
         partings=tuple(parted),
         parted=None if place is None else int(pair.steps[place]),
-        drifts=() if place is None else tuple(drifts(pair, distances, place)),
+        drifts=() if place is None else tuple(drifts(pair, distances, expected, place)),
         curves=curves_of(pair, distances, expected, parting, rank=work.bench.rank),
         heat_map=heat_map_of(pair, distances, expected, parting, rank=work.bench.rank),
+        furthest=furthest(pair, distances, expected, work.suspected) if kind == "param_origin" else None,
         both_bad=int((distances.bad_npu & distances.bad_bench).any(axis=0).sum()),
     )
 
@@ -216,7 +221,11 @@ def _finding(
 ) -> MonitorFinding:
     watched = tuple(dict.fromkeys(table.table for table in found))
     first, later = earliest([part for table in found for part in table.partings])
-    origins = [origin_of(part, watched, later if part is first[0] else ()) for part in first[:MOST_ORIGINS]]
+    parameters = {table.rank: table.furthest for table in found if table.furthest is not None}
+    origins = [
+        origin_of(part, watched, later if part is first[0] else (), parameters.get(part.rank))
+        for part in first[:MOST_ORIGINS]
+    ]
     parted = min((table.parted for table in found if table.parted is not None), default=None)
     if not origins:
         origins = [_drift(table, table.drifts[0]) for table in found if table.drifts][:MOST_ORIGINS]

@@ -44,6 +44,15 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class Furthest:
+    """The telling parameter that is furthest apart at a step, by how much, and the median of all of them."""
+
+    name: str
+    apart: float
+    median: float
+
+
+@dataclass(frozen=True, slots=True)
 class Curve:
     """One series of both runs over the steps, thinned for drawing.  `steps`, `npu`, `bench`, `apart`, `limit`: (n,);
     a number that a side does not have is NaN.  `statistic` names what `npu` and `bench` are."""

@@ -39,6 +39,15 @@ LATER_STEPS = 2048.0
 NULL = 0.02
 """Where rounding of its kin's sums explains so much of a gradient, it is zero but for rounding."""
 
+KINKS = 4.0
+"""Times the root of the noise that a gradient may jump by where relu flips; seen: up to 0.6 of the root."""
+
+TOGETHER = 256.0
+"""Roundoffs above which four of five gradients jump together in no healthy pair; seen: up to a tenth of it."""
+
+FORWARD_NOISE = 16.0
+"""Roundoffs that activations are off by at least."""
+
 ANYTHING = 4.0
 """More than any two tensors can be apart."""
 
@@ -49,6 +58,7 @@ MEASURED_GROWTH = 4.0
 """How much further apart than two bench runs a healthy pair may be."""
 
 GRADIENTS = frozenset({"grad_unreduced", "grad_reduced"})
+BACKWARD = GRADIENTS | {"actv_grad"}
 DRIVEN = frozenset({"param_origin", "param_updated", "exp_avg", "exp_avg_sq", "adam_update", "adam_ratio", "other"})
 """Tables of what an optimizer makes of gradients."""
 
@@ -60,8 +70,8 @@ _RECENT = 8
 @dataclass(frozen=True, slots=True)
 class Expected:
     """`limit` (s, t): what a healthy pair stays below.  `floor` (s, t): the part of it that needs no history.
-    `level` (s, t): the largest distance so far.  `kin` (t,): the level that nine of ten series stay below.
-    `null` (s, t): gradients that are zero but for rounding."""
+    `level` (s, t): the largest distance so far.  `kin` (t,): the level that nine of ten of the telling series stay
+    below.  `null` (s, t): gradients that are zero but for rounding, and what an optimizer made of them."""
 
     limit: Numbers
     floor: Numbers
@@ -96,37 +106,50 @@ def expect(
       roundoff of the largest gradient of the step relative to this one (sums that cancel); for one-dimensional
       parameters a share of the way they have come (`_travelled`);
     - STEP_GROWTH times the level of this series, and of its kin, one step before;
+    - in a backward pass, KINKS times the root of the kin's level: where noise moves an element over the kink of a relu,
+      its gradient jumps; the share of such elements is that of the noise, and random signs add up as their root.  What
+      lies between a kink and the loss stays calm, since the forward pass has no jump there; so where four of five
+      series jump together none of this is allowed, and TOGETHER roundoffs are the floor;
     - MEASURED_GROWTH times `measured` (s, t), the level between two bench runs, where there is one.
     """
     apart = np.nan_to_num(distances.apart, nan=0.0)
     level = np.maximum.accumulate(apart, axis=1)
-    kin = np.quantile(level, 0.9, axis=0) if len(level) else np.zeros(level.shape[1])
-    floor, null = _floor(pair, distances, gradients)
+    floor = _floor(pair, distances, gradients)
+    null = floor >= ANYTHING
+    telling: Mask = np.asarray(~null.any(axis=1))
+    kin = np.quantile(level[telling], 0.9, axis=0) if telling.any() else np.zeros(level.shape[1])
     before = np.zeros(apart.shape)
     before[:, 1:] = np.maximum(level[:, :-1], kin[None, :-1])
     limit = np.maximum(floor, STEP_GROWTH * before)
+    if pair.kind in BACKWARD and telling.any():
+        earlier = np.concatenate([[0.0], kin[:-1]])
+        unit = float(_roundoffs(pair).max())
+        together = np.quantile(apart[telling], 0.2, axis=0) > np.maximum(TOGETHER * unit, STEP_GROWTH * earlier)
+        explained = np.where(together, 0.0, KINKS * np.sqrt(np.maximum(earlier, FORWARD_NOISE * unit)))
+        explained[:1] = 0.0
+        limit = np.maximum(limit, explained)
+        lower = np.maximum(np.minimum(floor, TOGETHER * unit), STEP_GROWTH * before)
+        limit = np.where(together & telling[:, None], lower, limit)
     if measured is not None:
         limit = np.maximum(limit, MEASURED_GROWTH * measured)
     return Expected(limit, floor, level, kin, null)
 
 
-def _floor(pair: Pair, distances: Distances, gradients: GradientsSeen) -> tuple[Numbers, Mask]:
+def _floor(pair: Pair, distances: Distances, gradients: GradientsSeen) -> Numbers:
     unit = _roundoffs(pair)[:, None]
     roundoffs = np.full(distances.apart.shape[1], LATER_STEPS)
     if pair.kind not in AFTER_UPDATE:
         roundoffs[:1] = FIRST_STEP
     size = np.nan_to_num(np.abs(distances.size), nan=0.0, posinf=0.0)
-    null = np.zeros(size.shape, np.bool_)
     with np.errstate(all="ignore"):
         shrunk = np.nan_to_num(_recent(size) / size, nan=1.0, posinf=1e9)
         floor: Numbers = unit * roundoffs * shrunk
         if pair.kind in GRADIENTS and len(size):
             cancelled = np.nan_to_num(unit * FIRST_STEP * size.max(axis=0) / size, nan=0.0, posinf=1e9)
-            null = cancelled >= NULL
-            floor = np.maximum(floor, np.where(null, ANYTHING, cancelled))
+            floor = np.maximum(floor, np.where(cancelled >= NULL, ANYTHING, cancelled))
         elif pair.kind in DRIVEN:
             floor = np.maximum(floor, _travelled(pair, size, gradients))
-    return floor, null
+    return floor
 
 
 def _travelled(pair: Pair, size: Numbers, gradients: GradientsSeen) -> Numbers:

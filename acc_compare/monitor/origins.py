@@ -11,7 +11,7 @@ import numpy.typing as npt
 from acc_compare.report.wording import quantity
 
 from .distances import Distances, Mask
-from .model import Origin, OriginKind
+from .model import Furthest, Origin, OriginKind
 from .noise import DRIVEN, GRADIENTS, STEP_GROWTH, Expected
 from .tables import Pair, label
 
@@ -36,6 +36,7 @@ _STANDING = 3
 _MOST_ALIKE = 12
 _EVERYWHERE = 0.8
 _BY_FAR = 0.02
+_COARSE = 2e-4  # rounding to float16 gives 3e-4 of each element, to bfloat16 2e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +148,26 @@ def _moment(part: Parting) -> tuple[int, int]:
     return part.step, PHASES.get(part.table, JUDGED_LAST)
 
 
-def origin_of(part: Parting, watched: Sequence[str], later: Sequence[Parting] = ()) -> Origin:
-    """The parting as a finding: of what kind it is depends on what else was watched and agreed until then."""
+def furthest(pair: Pair, distances: Distances, expected: Expected, step: int) -> Furthest | None:
+    """Which series of a table is furthest apart at a step; None where it has no such step, or all are equal."""
+    place = int(np.searchsorted(pair.steps, step))
+    telling = np.flatnonzero(~expected.null.any(axis=1))
+    if place >= len(pair.steps) or pair.steps[place] != step or not len(telling):
+        return None
+    apart = np.nan_to_num(distances.apart[telling, place], nan=0.0)
+    worst = int(apart.argmax())
+    if apart[worst] == 0:
+        return None
+    return Furthest(label(pair.keys[telling[worst]]), float(apart[worst]), float(np.median(apart)))
+
+
+def origin_of(
+    part: Parting, watched: Sequence[str], later: Sequence[Parting] = (), parameters: Furthest | None = None
+) -> Origin:
+    """The parting as a finding: of what kind it is depends on what else was watched and agreed until then.
+
+    `parameters` says which parameter was furthest apart when the step began, as far as that was watched.
+    """
     kind = _kind(part, watched)
     apart = None if part.is_bad else part.apart[0]
     return Origin(
@@ -159,12 +178,12 @@ def origin_of(part: Parting, watched: Sequence[str], later: Sequence[Parting] = 
         rank=part.rank,
         apart=apart,
         expected=None if part.is_bad else part.limit[0],
-        message=_message(part, kind, watched),
+        message=_message(part, kind, watched, parameters),
         alike=part.names[1:],
         alike_count=len(part.members) - 1,
         series=part.series,
         spread=_spread(later),
-        advice=_advice(part, kind, watched),
+        advice=_advice(part, kind, watched, parameters),
     )
 
 
@@ -178,10 +197,10 @@ def _kind(part: Parting, watched: Sequence[str]) -> OriginKind:
     if part.is_first:
         if part.table in ("param_origin", "exp_avg", "exp_avg_sq"):
             return "input"
-        if _is_everywhere(part) and part.dtypes[0] != part.dtypes[1]:
-            return "dtype"
         if _is_everywhere(part) and _median(part) > _BY_FAR:
             return "input"
+        if _is_everywhere(part) and (part.dtypes[0] != part.dtypes[1] or _median(part) > _COARSE):
+            return "dtype"
     if part.table in DRIVEN:
         return "optimizer"
     if part.table in ("actv", "actv_grad"):
@@ -189,6 +208,10 @@ def _kind(part: Parting, watched: Sequence[str]) -> OriginKind:
     if part.table == "cc" or (part.table == "grad_reduced" and "grad_unreduced" in watched):
         return "communication"
     return "gradient"
+
+
+def _stands_out(parameters: Furthest | None) -> bool:
+    return parameters is not None and parameters.apart > STEP_GROWTH * parameters.median
 
 
 def _is_everywhere(part: Parting) -> bool:
@@ -199,7 +222,7 @@ def _median(part: Parting) -> float:
     return float(np.median(part.apart))
 
 
-def _message(part: Parting, kind: OriginKind, watched: Sequence[str]) -> str:
+def _message(part: Parting, kind: OriginKind, watched: Sequence[str], parameters: Furthest | None) -> str:
     what = TABLES.get(part.table, part.table)
     if kind == "nan_inf":
         side, other = ("NPU", "bench") if part.bad_on_npu else ("bench", "NPU")
@@ -211,13 +234,15 @@ def _message(part: Parting, kind: OriginKind, watched: Sequence[str]) -> str:
     size = f"{what} differs by {apart} of its size"
     normal = f"{limit} is the most that noise explains"
     where = "from the first step on" if part.is_first else f"at step {part.step} for the first time"
-    return f"{size} {where}; {normal}. {_reading(part, kind, watched)}"
+    return f"{size} {where}; {normal}. {_reading(part, kind, watched, parameters)}"
 
 
-def _reading(part: Parting, kind: OriginKind, watched: Sequence[str]) -> str:
+def _reading(part: Parting, kind: OriginKind, watched: Sequence[str], parameters: Furthest | None) -> str:
     share = f"{len(part.members):,} of {part.series:,} series part at once"
     if kind == "dtype":
-        return f"{share}: one side computes in {part.dtypes[0]}, the other in {part.dtypes[1]}."
+        if part.dtypes[0] != part.dtypes[1]:
+            return f"{share}: one side computes in {part.dtypes[0]}, the other in {part.dtypes[1]}."
+        return f"{share}, about as far as when one side computes in bfloat16 or float16 throughout (autocast)."
     if kind == "input":
         if part.table in DRIVEN:
             return f"{share}: the runs do not start from the same state (another seed, another checkpoint)."
@@ -233,17 +258,26 @@ def _reading(part: Parting, kind: OriginKind, watched: Sequence[str]) -> str:
     if part.is_first:
         return f"{share}. Nothing came before: the forward or the backward pass of this step."
     if "param_origin" in watched:
-        return f"{share}. The parameters agreed when the step began: its forward or backward pass."
+        if parameters is None:
+            return f"{share}. The parameters were equal when the step began: its forward or backward pass."
+        far = (
+            f"{parameters.name} is {quantity(parameters.apart)} apart, the median of them {quantity(parameters.median)}"
+        )
+        if _stands_out(parameters):
+            return f"{share}. The parameters were not: when the step began {far}. The update before it is suspect."
+        return f"{share}. When the step began, of the parameters {far}: within noise. Its forward or backward pass."
     return (
         f"{share}. The step's own forward or backward pass, or the update of the step before it, which was not watched."
     )
 
 
-def _advice(part: Parting, kind: OriginKind, watched: Sequence[str]) -> tuple[str, ...]:
+def _advice(part: Parting, kind: OriginKind, watched: Sequence[str], parameters: Furthest | None) -> tuple[str, ...]:
     if kind == "input":
         return ("give both runs the same seed, data order and checkpoint, then compare again",)
-    if kind == "optimizer":
-        module = part.names[0].rpartition(".")[0] or part.names[0]
+    updated = kind == "gradient" and not part.is_first and _stands_out(parameters)
+    if kind == "optimizer" or updated:
+        name = parameters.name if updated and parameters is not None else part.names[0]
+        module = name.rpartition(".")[0] or name
         return (f"compare learning rate, weight decay and betas of the parameter group that holds {module}",)
     advice = []
     if kind == "gradient" and not part.is_first and not {"param_origin", "param_updated"} & set(watched):

@@ -33,6 +33,7 @@ def curves_png(finding: MonitorFinding) -> bytes:
     panels = figure.subplots(2 * len(curves), 1, squeeze=False, height_ratios=[3, 2] * len(curves))
     for number, curve in enumerate(curves):
         _draw_curve(panels[2 * number][0], panels[2 * number + 1][0], curve, step)
+    panels[-1][0].set_xlabel("step")
     return _png(figure)
 
 
@@ -41,7 +42,7 @@ def _draw_curve(sizes: Any, gaps: Any, curve: Curve, step: int | None) -> None:
     sizes.plot(curve.steps, _drawn(curve.npu), color="#d95f02", linewidth=1.2, label="NPU")
     gaps.plot(curve.steps, _drawn(curve.limit), color="#999999", linestyle="--", linewidth=1, label="noise explains")
     gaps.plot(curve.steps, _drawn(curve.apart), color="#7570b3", linewidth=1.2, label="apart")
-    sizes.set_title(_plain(f"{curve.name}  ({curve.table}, rank {curve.rank})"), fontsize=10, loc="left")
+    sizes.set_title(f"{_plain(curve.name)}  ({_plain(curve.table)}, rank {curve.rank})", fontsize=10, loc="left")
     sizes.set_ylabel(curve.statistic)
     gaps.set_ylabel("distance")
     sizes.tick_params(labelbottom=False)
@@ -84,7 +85,7 @@ def heat_map_png(finding: MonitorFinding) -> bytes:
     panel.set_xticks(places, [f"{tick:g}" for tick in ticks])
     panel.invert_yaxis()
     panel.set_xlabel("step")
-    panel.set_title(_plain(f"{heat.table}, rank {heat.rank}: distance (red: NaN or Inf on one side)"), fontsize=10)
+    panel.set_title(f"{_plain(heat.table)}, rank {heat.rank}: distance (red: NaN or Inf on one side)", fontsize=10)
     bar = figure.colorbar(image, ax=panel, ticks=bounds[1:], pad=0.01)
     bar.ax.set_yticklabels([quantity(bound) for bound in bounds[1:]])
     return _png(figure)

@@ -23,6 +23,7 @@ _CHUNK = 1 << 25
 _LONGEST_LINE = 1 << 16
 _MOST_ROWS = 1 << 26
 _DETAILED = 1 << 14
+_DETAILED_BYTES = 1 << 22
 
 Numbers = npt.NDArray[np.float64]
 
@@ -82,11 +83,13 @@ def describe(files: Sequence[StepFile]) -> Tensors:
     counts: dict[str, int] = {}
     sides: dict[str, int] = {}
     for file in files[:1]:
-        text = _read(file.path, limit=_CHUNK)
+        text = _read(file.path, limit=_DETAILED_BYTES)
         for number, row in enumerate(csv.DictReader(io.StringIO(text.decode("utf-8", "replace")))):
             if number >= _DETAILED:
                 break
             name = row.get("name") or ""
+            if name in dtypes:
+                continue
             dtypes.setdefault(name, _known(row.get("dtype")).removeprefix("torch."))
             shape = _shape(_known(row.get("shape")))
             if shape is not None:
@@ -115,7 +118,7 @@ def _texts(files: Sequence[StepFile]) -> Iterator[tuple[tuple[str, ...], bytes, 
     for file in files:
         for found, part in _parts(file.path):
             if held and (found != header or size + len(part) > _CHUNK):
-                yield header, b"".join(held), paths
+                yield header, held[0] if len(held) == 1 else b"".join(held), paths
                 held, paths, size = [], [], 0
             header = found
             held.append(part)
@@ -134,13 +137,14 @@ def _parts(path: Path) -> Iterator[tuple[tuple[str, ...], bytes]]:
             header = _header(path, first)
             left = b""
             while block := stream.read(_CHUNK):
-                whole, end, left = (left + block).rpartition(b"\n")
+                end = block.rfind(b"\n") + 1
+                whole, left = left + block[:end] if left else block[:end], block[end:] if end else left + block
                 if len(left) > _LONGEST_LINE:
                     raise DumpCorrupt(
                         f"{path}: expected lines of a csv, found one of more than {_LONGEST_LINE:,} bytes."
                     )
                 if end:
-                    yield header, whole + end
+                    yield header, whole
     except OSError as error:
         raise DumpError(f"{path}: cannot be read ({error.strerror}).") from error
 

@@ -36,7 +36,7 @@ def parted_at(pair: Pair, expected: Expected) -> int | None:
     return int(late.argmax()) if late.any() else None
 
 
-def drifts(pair: Pair, distances: Distances, place: int) -> list[Drift]:
+def drifts(pair: Pair, distances: Distances, expected: Expected, place: int) -> list[Drift]:
     """Series that differ throughout the second half of the steps from `place` on by more than they vary by themselves.
 
     The steps after `place` are cut into eight windows (fewer where there are few steps).  A series drifts when in each
@@ -52,7 +52,7 @@ def drifts(pair: Pair, distances: Distances, place: int) -> list[Drift]:
     edges = np.linspace(0, ratio.shape[1], windows + 1).astype(int)
     late = range(windows // 2, windows)
     found = []
-    for row in range(len(ratio)):
+    for row in np.flatnonzero(~expected.null.any(axis=1)):
         spread = _spread(bench[row])
         medians = np.array([_median(ratio[row, edges[w] : edges[w + 1]]) for w in late])
         if np.isfinite(medians).all() and (np.abs(medians) > _SPREADS * spread).all() and len({*np.sign(medians)}) == 1:
