@@ -40,8 +40,8 @@ def fenced(page: str, language: str) -> list[str]:
 
 
 def test_the_table_of_fused_operators_is_the_one_that_is_shipped(refresh: ModuleType) -> None:
-    text = refresh.MAPPING.read_text(encoding="utf-8")
-    assert refresh.with_block(text, refresh.known_pairs_block(), refresh.PAIRS) == text
+    text = (ROOT / refresh.MAPPING).read_text(encoding="utf-8")
+    assert refresh.between(text, refresh.known_pairs_block(), refresh.PAIRS) == text
 
 
 def test_the_mapping_on_the_page_is_read(tmp_path: Path) -> None:

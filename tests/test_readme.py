@@ -15,7 +15,7 @@ from dump.config import load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 READMES = ("README.md", "README.zh-CN.md")
-DOCUMENTS = (*READMES, "docs/advisor.md")
+DOCUMENTS = (*READMES, "docs/advisor.md", "docs/mapping.md")
 
 
 def _refresh() -> ModuleType:
