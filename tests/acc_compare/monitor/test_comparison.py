@@ -242,3 +242,20 @@ def test_names_from_outside_are_shown_and_not_obeyed(write_run: Write, drawn: Dr
     for path in paths.pictures:
         assert path.read_bytes().startswith(b"\x89PNG")
     assert len(paths.pictures) == 2
+
+
+def test_what_msprobe_wrote_is_read(tmp_path: Path) -> None:
+    """Its files of ten kinds against a copy with one moment changed; rows without a tensor are no NaN."""
+    recorded = Path(__file__).parents[2] / "dump" / "monitor" / "msprobe_26_2"
+    found = compare_monitored(recorded, recorded)
+    assert (found.verdict, found.loudest, found.notes) == ("same", 0.0, ())
+    assert {"actv", "actv_grad", "exp_avg", "grad_unreduced", "param_updated"} <= set(found.coverage.tables)
+    changed = tmp_path / "Nov22_13-26-22-rank0-7def9a46"
+    changed.mkdir()
+    for path in recorded.glob("*.csv"):
+        text = path.read_text()
+        if path.name.startswith("exp_avg_0"):
+            text = text.replace("layers.0.fc1.weight,1,0.0015", "layers.0.fc1.weight,1,0.0016")
+        (changed / path.name).write_text(text)
+    (origin,) = compare_monitored(tmp_path, recorded).origins
+    assert (origin.table, origin.name, origin.step) == ("exp_avg", "layers.0.fc1.weight", 1)
