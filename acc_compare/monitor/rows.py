@@ -66,7 +66,7 @@ def read_chunks(files: Sequence[StepFile], told: Callable[[int], None] | None = 
             told(len(text))
         try:
             chunk = _parse(header, text)
-        except (ValueError, OverflowError) as error:
+        except (ValueError, OverflowError, csv.Error) as error:
             raise _blame(header, paths, error) from error
         rows += len(chunk.steps)
         if rows > _MOST_ROWS:
@@ -164,9 +164,19 @@ def _header(path: Path, line: bytes) -> tuple[str, ...]:
     return names
 
 
+def _refuse_ragged(header: tuple[str, ...], text: bytes) -> None:
+    """Raises ValueError at a row with too many or too few fields, which pandas would cut or fill with NaN."""
+    if text.count(b",") - text.count(b", ") == text.count(b"\n") * (len(header) - 1):
+        return  # commas within a field are those of shapes, with a space after them; else it is looked at with care
+    for row in csv.reader(io.StringIO(text.decode("utf-8", "replace"))):
+        if row and len(row) != len(header):
+            raise ValueError(f"{len(row)} fields in a row, not {len(header)}")
+
+
 def _parse(header: tuple[str, ...], text: bytes) -> Chunk:
     import pandas as pd
 
+    _refuse_ragged(header, text)
     keys = [name for name in ("vpp_stage", "micro_step") if name in header]
     ops = [op for op in OPS if op in header]
     types: dict[str, str] = {"name": "category", "step": "int64"}
@@ -221,7 +231,7 @@ def _blame(header: tuple[str, ...], paths: Sequence[Path], error: Exception) -> 
         for _, part in _parts(path):
             try:
                 _parse(header, part)
-            except (ValueError, OverflowError) as found:
+            except (ValueError, OverflowError, csv.Error) as found:
                 return DumpCorrupt(f"{path}: expected rows of {','.join(header)}, found other text ({_short(found)}).")
     return DumpCorrupt(f"{paths[0]}: expected rows of {','.join(header)} ({_short(error)}).")
 

@@ -88,15 +88,19 @@ def main() -> int:
             )
         runs = [measure(folder) for _ in range(options.repeat)]
     best, _, peak, line = min(runs)
-    page = (
-        "# What comparing two monitored runs costs\n\nWritten by `python benchmarks/monitor_compare/run.py`; do not"
-        f" edit.\n\n{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load"
-        f" {os.getloadavg()[0]:.1f}; Python {platform.python_version()}, numpy {version('numpy')}, pandas"
-        f" {version('pandas')}.\n\n| steps | parameters | steps a file | both sides, MB | seconds, best of"
-        f" {options.repeat} | all, s | seconds of all cores | peak memory, MB |\n|---|---|---|---|---|---|---|---|\n| {options.steps:,} |"
-        f" {options.series:,} | {options.per_file:,} | {size / 1e6:,.0f} | {best:.1f} |"
-        f" {', '.join(f'{run[0]:.1f}' for run in runs)} | {min(run[1] for run in runs):.1f} | {peak:,.0f} |\n\nWanted: at most {LIMIT:g} s. The"
-        f" advisor said: {line}\n"
+    heads = ["steps", "parameters", "steps a file", "both sides, MB", f"seconds, best of {options.repeat}", "all, s"]
+    heads += ["seconds of all cores", "peak memory, MB"]
+    cells = [f"{options.steps:,}", f"{options.series:,}", f"{options.per_file:,}", f"{size / 1e6:,.0f}", f"{best:.1f}"]
+    cells += [", ".join(f"{run[0]:.1f}" for run in runs), f"{min(run[1] for run in runs):.1f}", f"{peak:,.0f}"]
+    page = "\n".join(
+        [
+            "# What comparing two monitored runs costs\n",
+            "Written by `python benchmarks/monitor_compare/run.py`; do not edit.\n",
+            f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; Python"
+            f" {platform.python_version()}, numpy {version('numpy')}, pandas {version('pandas')}.\n",
+            *(f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), cells)),
+            f"\nWanted: at most {LIMIT:g} s. The advisor said: {line}\n",
+        ]
     )
     options.output.write_text(page, encoding="utf-8")
     print(page)

@@ -27,6 +27,8 @@ Examples:
   acc monitor -c monitor_config.json -m pkg.train          a module
   torchrun --nproc-per-node 8 -m dump.monitor -c monitor_config.json train.py
   acc monitor csv2tb monitor_output                        for TensorBoard
+  acc monitor compare npu_output gpu_output                where two runs part
+  acc monitor show monitor_output --follow                 the worst parameters, live
 """
 
 RUN_HELP = """Run a training script, unmodified, and watch it.
