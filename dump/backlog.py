@@ -138,7 +138,8 @@ class Backlog:
 
     def _run(self) -> None:
         if sys.platform == "linux":  # elsewhere a thread has no priority that its process may lower
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+            own = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, own, os.getpriority(os.PRIO_PROCESS, own) + _NICENESS)
         while (job := self._ahead.get()) is not None:
             if job.claim():
                 self._do(job)
