@@ -124,7 +124,8 @@ class Tracer:
         if node.name().endswith(_ACCUMULATES):
             return self._step_now(), [], True
         number = node._sequence_nr()
-        holding = [span for span in self._spans if span.first <= number < span.last]
+        # Of calls that made the same nodes, the outer one ended last; sorting keeps the order of equals.
+        holding = [span for span in reversed(self._spans) if span.first <= number < span.last]
         return self._step_now(), sorted(holding, key=lambda span: (span.first, -span.last)), True
 
     def _holds_others(self, holder: _Span) -> bool:

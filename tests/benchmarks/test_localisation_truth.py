@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+# Recorded in a process of its own, since the tracer stays in place.
+RECORD = """
+import sys
+from pathlib import Path
+from benchmarks.localisation.events import read_events
+from benchmarks.localisation.recording import EVENTS, Recording, record
+from benchmarks.localisation.rows import Kernel, Side
+out = Path(sys.argv[1])
+kernels = tuple(Kernel(f"aten::{operator}", "scale", 1.5, (0,)) for operator in sys.argv[2:])
+print(record(Recording(out, "adversaries", Side(kernels=kernels), "statistics", "mix")), file=sys.stderr)
+for event in read_events(out / EVENTS):
+    print(event.sort, event.what, event.step, event.name, event.alias)
+"""
+
+
+def test_a_fault_is_traced_to_the_call_and_to_a_module_that_is_that_call(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    operators = ("addmm", "elu", "mm", "native_batch_norm_backward")
+    command = [sys.executable, "-c", RECORD, str(tmp_path / "run"), *operators]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [line.strip() for line in done.stdout.splitlines()] == [
+        "fired aten::addmm 0 Functional.linear.0.forward Module.generator.first.Linear.forward.0",
+        "fired aten::elu 0 Functional.elu.0.forward",  # the module that holds it holds others
+        "fired aten::mm 0 Functional.linear.7.backward Module.judge.last.Linear.backward.1",
+        "fired aten::native_batch_norm_backward 0 Functional.batch_norm.0.backward",
+    ], done.stderr
