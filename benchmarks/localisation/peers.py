@@ -123,9 +123,9 @@ def _outcome(peer: Peer, root: Path, work: Work) -> Outcome:
     events = events_of(work)
     missing = [side for side in sides if not (_folder(root, work, side) / "done").exists()]
     verdict = Verdict(error="msprobe could not record this") if missing else read_peer(peer, root, work)
-    verdict = replace(verdict, suspects=tuple(_with_kind(named, work.case) for named in verdict.suspects))
+    right = right_names(work.case, *events)
+    verdict = replace(verdict, suspects=tuple(credited(named, work.case, right) for named in verdict.suspects))
     place, unsound = score(work.case, verdict, *events)
-    right: Sequence[Event] = right_names(work.case, *events)
     return Outcome(
         case=work.case.name,
         task=work.task,
@@ -138,9 +138,21 @@ def _outcome(peer: Peer, root: Path, work: Work) -> Outcome:
     )
 
 
-def _with_kind(named: Named, case: Case) -> Named:
-    """msprobe tells no kind: a random operator is credited for one where a random operator is the answer."""
-    return replace(named, kind="random") if case.answer == "kind" and _RANDOM.search(named.name) else named
+def credited(named: Named, case: Case, right: Sequence[Event]) -> Named:
+    """What msprobe names, as far as it can be right without telling a kind.
+
+    A random operator where a random operator is the answer; a call of the script's wrong line, whichever of its
+    arguments is named; within an optimizer, which it records operator by operator, the operator that is wrong.
+    """
+    if case.answer == "kind" and _RANDOM.search(named.name):
+        return replace(named, kind="random")
+    if case.answer == "marked":
+        return replace(named, kind="")
+    for event in right:
+        operator = event.what.removeprefix("aten::").partition(".")[0]
+        if event.name.startswith("Optimizer.") and f".{operator}." in named.name and named.step == event.step:
+            return replace(named, name=event.name)
+    return named
 
 
 def read_peer(peer: Peer, root: Path, work: Work) -> Verdict:

@@ -43,7 +43,7 @@ def page(results: Results) -> str:
         " error that the fault puts into a tensor by itself, where it is known.",
         _cases_table(results),
         "## What is not right at the first place",
-        "```\n" + failures(results.ours).strip() + "\n```",
+        "```\n" + failures(results.ours, with_paths=False).strip() + "\n```",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -191,9 +191,10 @@ to accuse nobody.
   and so is the first that reads it.
 - **msprobe** records the same scripts with the same wrong kernels by its own `PrecisionDebugger`, level L1, and
   compares its own dumps: 8.3.3 with the advisor, 26.2.0 with `compare -da`. Each step is compared, and the first in
-  which anything is named counts. Neither tells a kind, step or rank, so they are held to the name alone. Faults of
-  the simulated NPU become the same faults in CPU kernels for it. An advisor that names a call's input says that what
-  it read differs: that is right for other data and weights, and wrong for an operator's fault.
+  which anything is named counts. Neither tells a kind, so they are held to the name. Faults of the simulated NPU
+  become the same faults in CPU kernels for it. An advisor that names a call's input says that what it read differs:
+  that is right for other data and weights and for a changed line of the script, and wrong for an operator's fault.
+  Within an optimizer, which msprobe records operator by operator, the operator that is wrong is right.
 - A case in which the fault fires in no recorded call, or in which a tool fails, counts as a miss and is listed as
   failed.
 """

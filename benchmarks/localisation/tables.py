@@ -9,14 +9,14 @@ from benchmarks.localisation.scoring import Outcome
 _MOST_SHOWN = 4
 
 
-def failures(outcomes: Sequence[Outcome]) -> str:
-    """Each wrong outcome: what was expected, the first three suspects, and the two dumps."""
-    parts = [_failure(each) for each in outcomes if not each.is_first]
+def failures(outcomes: Sequence[Outcome], *, with_paths: bool = True) -> str:
+    """Each wrong outcome: what was expected, the first three suspects, and the command that compares the dumps."""
+    parts = [_failure(each, with_paths=with_paths) for each in outcomes if not each.is_first]
     head = f"{len(parts)} of {len(outcomes)} outcomes are not right at the first place\n"
     return "\n".join([head, *parts])
 
 
-def _failure(each: Outcome) -> str:
+def _failure(each: Outcome, *, with_paths: bool) -> str:
     effect = "" if each.effect is None else f", off by {each.effect:.2g}"
     how = (
         "UNSOUND" if each.unsound else "ACCUSED" if each.healthy else f"place {each.place}" if each.place else "MISSED"
@@ -30,7 +30,8 @@ def _failure(each: Outcome) -> str:
     lines += [f"  got {suspect}" for suspect in each.suspects[:3]] or ["  got nobody"]
     if len(each.suspects) > 3:
         lines.append(f"  and {len(each.suspects) - 3} more")
-    lines.append(f"  acc compare {each.npu} {each.bench}")
+    if with_paths:
+        lines.append(f"  acc compare {each.npu} {each.bench}")
     return "\n".join(lines) + "\n"
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from benchmarks.localisation import edits, peers, sweep  # noqa: F401 (edits registers its changes)
+from benchmarks.localisation.events import Event
 from benchmarks.localisation.faults import FAULTS, GROUPS
 from benchmarks.localisation.judging import Named
 from benchmarks.localisation.launches import Launch, find_change, rounded
@@ -129,3 +130,28 @@ def test_a_stale_buffer_holds_the_call_before() -> None:
     stale = find_change("stale")
     assert stale(one, 0).tolist() == [1.0, 2.0]
     assert stale(two, 0).tolist() == [1.0, 2.0]
+
+
+STEPPED = Event("fired", "aten::addcdiv_", 0, 0, ("Optimizer.AdamW.0.forward",))
+FIRED = Case("f", "decoder", "optimizer", Side(threads=2))
+MARKED = Case("m", "decoder", "wrong constant", Side(threads=2), answer="marked")
+SEEDED = Case("s", "decoder", "seed", Side(threads=2), answer="kind", kinds=("random",))
+
+
+@pytest.mark.parametrize(
+    ("case", "named", "expected"),
+    [
+        (FIRED, Named("Tensor.addcdiv_.3.forward", "", 0, 0), Named("Optimizer.AdamW.0.forward", "", 0, 0)),
+        (FIRED, Named("Tensor.addcdiv_.3.forward", "", 1, 0), Named("Tensor.addcdiv_.3.forward", "", 1, 0)),
+        (FIRED, Named(GELU, "input", 0, 0), Named(GELU, "input", 0, 0)),
+        (MARKED, Named(GELU, "input", 0, 0), Named(GELU, "", 0, 0)),
+        (
+            SEEDED,
+            Named("Functional.dropout.0.forward", "", 0, 0),
+            Named("Functional.dropout.0.forward", "random", 0, 0),
+        ),
+        (SEEDED, Named(GELU, "", 0, 0), Named(GELU, "", 0, 0)),
+    ],
+)
+def test_msprobe_is_credited_for_what_it_can_know(case: Case, named: Named, expected: Named) -> None:
+    assert peers.credited(named, case, [STEPPED]) == expected
