@@ -16,7 +16,7 @@ from .calls import MeasuredArgument, MeasuredCall
 from .expected import Expected, expected_error
 from .roles import INPUT_NOISE, SUSPICIOUS, largest_error, ratio
 
-FEWEST = 4
+FEWEST = 3
 """Kin that must agree before they are believed."""
 
 SOURCE = "kin"
