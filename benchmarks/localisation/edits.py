@@ -46,16 +46,6 @@ def _scale(x: Array, value: float) -> None:
     x *= x.dtype.type(value)
 
 
-@_edit("add")
-def _add(x: Array, value: float) -> None:
-    x += x.dtype.type(value)
-
-
-@_edit("sign")
-def _sign(x: Array, value: float) -> None:
-    np.negative(x, out=x)
-
-
 @_edit_all("bf16")
 def _bf16(x: Array, value: float) -> None:
     x[...] = rounded(x, 7)
@@ -145,13 +135,6 @@ def _one_element(x: Array, value: float) -> None:
     """One element is off by a share `value` of the tensor's largest."""
     flat = x.reshape(-1)
     flat[flat.size // 2] += x.dtype.type(value) * np.abs(flat).max()
-
-
-@_edit("clipped")
-def _clipped(x: Array, value: float) -> None:
-    """Saturates at a share `value` of its largest element."""
-    limit = value * float(np.abs(x).max())
-    np.clip(x, -limit, limit, out=x)
 
 
 @_edit("nan_above")

@@ -104,16 +104,16 @@ class Launch:
 
 
 Change: TypeAlias = "Callable[[Launch, float], Any]"
-_CHANGES: dict[str, Change] = {}
+CHANGES: dict[str, Change] = {}
 
 
 def change(name: str) -> Callable[[Change], Change]:
     """Register a way to be wrong under a name that the table uses.  Raises ValueError where it is taken."""
 
     def enter(function: Change) -> Change:
-        if name in _CHANGES:
+        if name in CHANGES:
             raise ValueError(f"the change {name!r} is registered twice")
-        _CHANGES[name] = function
+        CHANGES[name] = function
         return function
 
     return enter
@@ -121,4 +121,4 @@ def change(name: str) -> Callable[[Change], Change]:
 
 def find_change(name: str) -> Change:
     """Raises KeyError for an unknown name."""
-    return _CHANGES[name]
+    return CHANGES[name]

@@ -26,7 +26,7 @@ WORKER = Path(__file__).with_name("peer_worker.py")
 # What an advisor of msprobe's calls a row: the call, then the argument.
 _ROW = re.compile(r"(?P<call>.+?\.(?:forward|backward)(?:\.\d+)?)\.(?P<side>input|output|parameters)\b")
 _RANDOM = re.compile(r"\.(dropout|rand\w*|bernoulli|multinomial)\.")
-_AS_KERNEL = {"bf16": "bf16", "fp16": "fp16", "scale": "scale", "nan": "nan", "zero_tail": "last_tile"}
+AS_KERNEL = {"bf16": "bf16", "fp16": "fp16", "scale": "scale", "nan": "nan", "zero_tail": "last_tile"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def as_cpu(side: Side) -> Side | None:
 
     faults = [Fault.parse(spec) for spec in side.simulated]
     kernels = tuple(
-        Kernel(f.op, _AS_KERNEL[f.kind], f.value or 0.0, None if f.call is None else (f.call,)) for f in faults
+        Kernel(f.op, AS_KERNEL[f.kind], f.value or 0.0, None if f.call is None else (f.call,)) for f in faults
     )
     return replace(side, simulated=None, kernels=kernels)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.localisation import edits, formulas, tables  # noqa: F401 (they register their changes)
+from benchmarks.localisation import edits, formulas, launches, peers, tables  # noqa: F401 (they register their changes)
 from benchmarks.localisation.events import Event
 from benchmarks.localisation.faults import FAULTS, GROUPS
 from benchmarks.localisation.healthy import HEALTHY
@@ -172,3 +172,9 @@ def test_a_pattern_that_matches_nothing_is_refused(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "no case, task or level is left" in done.stderr
+
+
+def test_no_way_to_be_wrong_is_left_unused() -> None:
+    kernels = [kernel for case in CASES for side in (case.npu, case.bench) for kernel in side.kernels]
+    used = {kernel.change for kernel in kernels} | set(peers.AS_KERNEL.values()) | {"noise", "scale"}
+    assert set(launches.CHANGES) - used == set()
