@@ -66,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="", metavar="PATTERN", help="cases whose name, model or group matches")
     parser.add_argument("--tasks", default=",".join(TASKS), help="some of statistics,tensor,md5")
     parser.add_argument("--levels", default=",".join(LEVELS), help="some of L1,mix")
+    parser.add_argument("--modes", default="", metavar="TASK-LEVEL,...", help="these alone: statistics-L1,tensor-mix")
     parser.add_argument("--out", type=Path, default=ROOT / ".localisation", help="where dumps and verdicts are kept")
     parser.add_argument("--recompare", action="store_true", help="keep the dumps, run acc compare on all of them again")
     parser.add_argument("--keep-dumps", action="store_true", help="take dumps that are there, whatever code made them")
@@ -80,10 +81,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.keep_dumps |= options.recompare
     tasks = [task for task in TASKS if task in options.tasks.split(",")]
     levels = [level for level in LEVELS if level in options.levels.split(",")]
+    modes = [(task, level) for task in tasks for level in levels]
+    modes = [mode for mode in modes if not options.modes or "-".join(mode) in options.modes.split(",")]
     cases = chosen(options.only)
-    if not (tasks and levels and cases):
+    if not (modes and cases):
         parser.error("no case, task or level is left")
-    todo = running.works(options.out.absolute(), cases, tasks, levels)
+    out = options.out.absolute()
+    todo = [work for task, level in modes for work in running.works(out, cases, (task,), (level,))]
     problems = running.record_all(todo, workers=options.workers, keep=options.keep_dumps)
     running.compare_all(todo, problems, workers=options.workers, again=options.recompare)
     outcomes = [running.outcome(work, problems) for work in todo]
