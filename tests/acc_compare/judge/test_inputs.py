@@ -250,3 +250,19 @@ def test_the_same_calls_wired_in_another_way(make: Any, mode: str) -> None:
 def test_the_same_wiring_is_no_suspect_however_much_differs(make: Any) -> None:
     finding = make.judged(wired(make, tanh_first=True, noise=0.1), wired(make, tanh_first=True))
     assert suspects(finding) == [("operator", "Torch.abs.0.forward")]
+
+
+@pytest.mark.parametrize(("foreign", "accused"), [(True, False), (False, True)])
+def test_a_foreign_dump_may_leave_out_who_made_an_input(make: Any, foreign: bool, accused: bool) -> None:
+    """A flatten that was not recorded stands between two calls; ours would say that the value is a result."""
+
+    def side(noise: float) -> Any:
+        one = make.Run(foreign=foreign)
+        x, w = make.normal(8, 8), make.normal(8, 8, seed=1)
+        y = make.off(np.maximum(x @ w.T, 0), noise, seed=3)
+        one.call("Functional.linear.0.forward", [x, w], [y])
+        flat = np.float32(2) * y
+        one.call("Functional.linear.1.forward", [flat, w], [flat @ w.T])
+        return one
+
+    assert (("input", "Functional.linear.1.forward") in suspects(make.judged(side(3e-6), side(0.0)))) is accused
