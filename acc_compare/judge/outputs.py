@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dump.format.names import parse
+
 from . import arithmetic
 from .calls import MeasuredArgument, MeasuredCall
 from .expected import Expected, expected_error
@@ -62,7 +64,8 @@ def _passed_on(call: MeasuredCall, argument: MeasuredArgument, context: Context)
     if call.name.is_module or not context.npu.exact or call.pair.npu is None:
         return False
     producer = context.npu.producer(argument.npu, call.pair.npu.index)
-    return producer is not None and producer.index < call.pair.npu.index
+    # A module around the call may have been recorded before it.
+    return producer is not None and producer.index < call.pair.npu.index and not parse(producer.call).is_module
 
 
 def _inputs_unrecorded(call: MeasuredCall) -> bool:

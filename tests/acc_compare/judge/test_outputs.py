@@ -270,3 +270,19 @@ def test_what_an_earlier_call_made_is_not_this_calls_making(make: Any, passes_on
 
     names = [suspect.name for suspect in make.judged(run(1e-2), run(0.0)).suspects]
     assert names == ["Torch.tanh.0.forward"] + ([] if passes_on else ["Autograd.Mine.0.forward"])
+
+
+def test_a_module_recorded_before_its_call_takes_no_blame_from_it(make: Any) -> None:
+    """At level mix a module's gradients may be on record before those of the call in it."""
+
+    def run(size: float) -> Any:
+        one = make.Run()
+        x, w, dy = make.normal(8, 16), make.normal(4, 16, seed=1), make.normal(8, 4, seed=2)
+        one.call("Functional.linear.0.forward", [x, w], [x @ w.T])
+        dw = make.off(dy.T @ x, size)
+        one.call("Module.fc.Linear.parameters_grad.0", [], [dw])
+        one.call("Functional.linear.0.backward", [dy], [None, dw])
+        return one
+
+    names = [suspect.name for suspect in make.judged(run(1e-2), run(0.0)).suspects]
+    assert names == ["Functional.linear.0.backward"]
