@@ -2,8 +2,8 @@
 
 Two runs that differ in rounding alone part slowly: rounding noise is there from the first step, training amplifies it a
 little a step, in all parameters alike.  So what a cell may show is what its own series and its kin showed before, times
-what one step may amplify; and what rounding itself explains where nothing was seen before.  docs/monitor_compare.md has
-the figures that the constants rest on.
+what one step may amplify; and what rounding itself explains where nothing was seen before.  HEALTHY.md in
+benchmarks/monitor_compare has the pairs that the constants rest on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROUNDOFF = {
 """Unit roundoff (IEEE 754-2019; bfloat16: 8 bits of significand; OCP 8-bit floating point specification, 2023)."""
 
 STEP_GROWTH = 32.0
-"""How much louder noise may get from one step to the next: healthy pairs showed up to a third of that."""
+"""How much louder noise may get from one step to the next."""
 
 FIRST_STEP = 64.0
 """Roundoffs that a gradient may be off by in the first step: a backward pass through some hundred operators."""
@@ -40,10 +40,10 @@ NULL = 0.02
 """Where rounding of its kin's sums explains so much of a gradient, it is zero but for rounding."""
 
 KINKS = 4.0
-"""Times the root of the noise that a gradient may jump by where relu flips; seen: up to 0.6 of the root."""
+"""Times the root of the noise that a gradient may jump by where relu flips."""
 
 TOGETHER = 256.0
-"""Roundoffs above which four of five gradients jump together in no healthy pair; seen: up to a tenth of it."""
+"""Roundoffs above which four of five gradients jump together in no healthy pair."""
 
 FORWARD_NOISE = 16.0
 """Roundoffs that activations are off by at least."""
@@ -52,7 +52,7 @@ ANYTHING = 4.0
 """More than any two tensors can be apart."""
 
 TRAVEL = 2.0**-7
-"""Of the way that a one-dimensional parameter has come, what healthy pairs may differ by; seen: a fifteenth of it."""
+"""Of the way that a one-dimensional parameter has come, what healthy pairs may differ by."""
 
 MEASURED_GROWTH = 4.0
 """How much further apart than two bench runs a healthy pair may be."""

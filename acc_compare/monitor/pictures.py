@@ -29,10 +29,14 @@ def curves_png(finding: MonitorFinding) -> bytes:
     if not curves:
         return b""
     step = finding.origins[0].step if finding.origins else None
-    figure = _figure(11, 3.1 * len(curves) + 0.4)
+    height = 3.1 * len(curves) + 0.4
+    figure = _figure(11, height)
+    # Fixed margins: a layout that is computed draws everything twice more.
+    figure.subplots_adjust(left=0.1, right=0.985, top=1 - 0.35 / height, bottom=0.5 / height, hspace=0.32)
     panels = figure.subplots(2 * len(curves), 1, squeeze=False, height_ratios=[3, 2] * len(curves))
     for number, curve in enumerate(curves):
         _draw_curve(panels[2 * number][0], panels[2 * number + 1][0], curve, step)
+    panels[-1][0].tick_params(labelbottom=True)
     panels[-1][0].set_xlabel("step")
     return _png(figure)
 
@@ -46,6 +50,7 @@ def _draw_curve(sizes: Any, gaps: Any, curve: Curve, step: int | None) -> None:
     sizes.set_ylabel(curve.statistic)
     gaps.set_ylabel("distance")
     sizes.tick_params(labelbottom=False)
+    gaps.tick_params(labelbottom=False)
     for panel in (sizes, gaps):
         panel.set_yscale("log")
         panel.set_xlim(curve.steps[0], max(curve.steps[-1], curve.steps[0] + 1))
@@ -68,7 +73,11 @@ def heat_map_png(finding: MonitorFinding) -> bytes:
 
     heat = finding.heat_maps[0]
     rows, bins = heat.apart.shape
-    figure = _figure(11, 0.2 * rows + 1.6)
+    height = 0.2 * rows + 1.6
+    figure = _figure(11, height)
+    longest = max(len(_plain(name)) for name in heat.names)
+    left = 0.02 + 0.0055 * longest
+    figure.subplots_adjust(left=left, right=1.05, top=1 - 0.4 / height, bottom=0.6 / height)
     panel = figure.subplots()
     bounds = [0.0, *(limit for limit, _ in COLOURS)]
     colours = ListedColormap([colour for _, colour in COLOURS])
@@ -95,7 +104,7 @@ def _figure(width: float, height: float) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure
 

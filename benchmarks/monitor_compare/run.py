@@ -1,6 +1,6 @@
 """How long `acc monitor compare` takes for long runs: 10,000 steps by 400 parameters unless told otherwise.
 
-    python benchmarks/monitor_compare/run.py [--steps N] [--series N] [--per-file N] [--output RESULTS.md]
+    python benchmarks/monitor_compare/run.py [--steps N] [--series N] [--per-file N] [--work FOLDER]
 
 Two runs are written that differ by growing noise, as the monitor writes them ("ops": norm, min, max, nans).  The
 command runs in a process of its own; seconds are wall time, memory is the process's peak.  msprobe has no such command,
@@ -28,12 +28,11 @@ PARTS = ("self_attn.q_proj", "self_attn.k_proj", "mlp.up_proj", "mlp.down_proj")
 HEADER = "vpp_stage,name,step,norm,min,max,nans,shape,dtype\n"
 
 
-def write_run(root: Path, *, steps: int, series: int, per_file: int, kind: str, noise: float) -> int:
-    """One rank's folder with numbers like a training's; gives the bytes written."""
+def write_run(root: Path, *, steps: int, series: int, per_file: int, kind: str, noise: float) -> None:
+    """One rank's folder with numbers like a training's."""
     folder = root / "Jan01_00-00-00-rank0"
     folder.mkdir(parents=True)
     heads = [f"0,model.layers.{number // 4}.{PARTS[number % 4]}.weight," for number in range(series)]
-    written = 0
     for first in range(0, steps, per_file):
         lines = [HEADER]
         for step in range(first, min(first + per_file, steps)):
@@ -45,9 +44,7 @@ def write_run(root: Path, *, steps: int, series: int, per_file: int, kind: str, 
                 for head, a, b, c in zip(heads, norm, low, high, strict=True)
             ]
         text = "".join(lines)
-        written += len(text)
         (folder / f"{kind}_{first}-{first + per_file - 1}.csv").write_text(text, encoding="ascii")
-    return written
 
 
 def measure(folder: Path) -> tuple[float, float, float, str]:
@@ -72,13 +69,15 @@ def main() -> int:
     parser.add_argument("--series", type=int, default=400)
     parser.add_argument("--per-file", type=int, default=1000, help="step_count_per_record")
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--work", type=Path, help="keeps the runs; what is there is not written again")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("RESULTS.md"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        size = 0
+        folder = options.work or Path(name)
         for side, noise in (("npu", 1e-6), ("bench", 0.0)):
-            size += write_run(
+            if (folder / side).exists():
+                continue
+            write_run(
                 folder / side,
                 steps=options.steps,
                 series=options.series,
@@ -86,6 +85,7 @@ def main() -> int:
                 kind="grad_reduced",
                 noise=noise,
             )
+        size = sum(path.stat().st_size for path in folder.glob("*/*/*.csv"))
         runs = [measure(folder) for _ in range(options.repeat)]
     best, _, peak, line = min(runs)
     heads = ["steps", "parameters", "steps a file", "both sides, MB", f"seconds, best of {options.repeat}", "all, s"]
