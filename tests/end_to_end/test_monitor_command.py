@@ -71,6 +71,7 @@ def _acc(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
+        timeout=240,
     )
 
 
@@ -89,7 +90,7 @@ def config(tmp_path: Path) -> Path:
 def test_an_unmodified_script(tmp_path: Path, config: Path) -> None:
     (tmp_path / "train.py").write_text(PLAIN)
     alone = subprocess.run(
-        [sys.executable, "train.py", "--lr", "1"], cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, "train.py", "--lr", "1"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=240
     )
     done = _acc(tmp_path, "monitor", "-c", str(config), "train.py", "--lr", "1")
     assert (done.returncode, done.stdout) == (0, alone.stdout)
@@ -129,7 +130,12 @@ def test_help_shows_examples_without_torch(tmp_path: Path) -> None:
         "sys.exit(status or 'torch' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", probe], env=_environment(tmp_path), capture_output=True, text=True, check=False
+        [sys.executable, "-c", probe],
+        env=_environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
     )
     assert done.returncode == 0
     assert "acc monitor -c monitor_config.json train.py" in done.stdout
@@ -176,6 +182,7 @@ def test_two_ranks_under_ddp_and_both_fsdps(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     runs = find_runs(tmp_path / "out")
