@@ -10,9 +10,9 @@ of hashing it.  Copies that wait never take more than the budget.  Where there i
 does the job at once, without a copy, instead of waiting for those who do the others.
 
 Priority.  Where every core is busy with the step, a helper at the step's own priority holds up whichever of
-torch's threads it shares a core with, and the others spin until that one arrives: recording MD5 of a ResNet-50's
-step on two cores took 6.0 to 6.5 s of processor time so, and 4.7 to 5.1 s with helpers that yield.  They do not
-yield altogether: on a machine that is busy with other work a job that a helper has begun must come to its end.
+torch's threads it shares a core with, and the others spin until that one arrives: in a profile of MD5 of a
+ResNet-50's step on two cores a quarter of the processor time went there.  So helpers yield, but not altogether: on a
+machine that is busy with other work a job that a helper has begun must come to its end.
 """
 
 from __future__ import annotations
