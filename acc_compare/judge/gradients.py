@@ -115,6 +115,7 @@ def _judge_step(
 ) -> Origin | None:
     contributed = [measured.get((c.call, c.argument)) for g in gradients for c in g.ours]
     inherited = largest_error([a for a in contributed if a is not None])
+    overall = _overall(contributed)
     seen = max((max(largest_error(c.read), largest_error(c.wrote)) for c in before), default=0.0)
     worst: Origin | None = None
     for gradient in gradients:
@@ -127,7 +128,7 @@ def _judge_step(
         anything = Expected(max(seen, INPUT_NOISE) * UNSEEN / SUSPICIOUS, "what was seen before it")
         made, share = argument.relative, anything
         if not lone:
-            made, share = _made_in_between(gradient, _overall(contributed)) or (made, share)
+            made, share = _made_in_between(gradient, overall) or (made, share)
         excess = ratio(made, share.relative)
         if excess <= SUSPICIOUS or (worst is not None and excess <= (worst.judged.excess or 0.0)):
             continue

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.dlpack import from_dlpack, to_dlpack  # type: ignore[attr-defined]
 
 from ..format.encode import sketch_text
 from ..record import deferred
+from ..record.host import shared
 from ..record.statistics import Statistics, measure, real_contiguous, working_dtype
 from .rows import Number, Value
 
@@ -92,9 +92,7 @@ class Measurer:
         source = real_contiguous(tensor)
         if not source.numel():
             return
-        # A second tensor on the same memory: `.numpy()` forbids ever resizing the storage of the one it is called on,
-        # and FSDP resizes its flat parameters.
-        source = from_dlpack(to_dlpack(source))
+        source = shared(source)
         if "sketch" in self.ops:
             self._take(measured, measure(source))
         elif self._summed:

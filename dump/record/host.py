@@ -11,11 +11,17 @@ _to_dlpack: Any = torch._C._to_dlpack
 _from_dlpack: Any = torch._C._from_dlpack
 
 
-def as_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
-    """The memory of a detached host tensor, of a dtype that numpy has, as an array.
+def shared(tensor: torch.Tensor) -> torch.Tensor:
+    """A second tensor on the memory of a detached host tensor.
 
-    Not by its own `.numpy()`, which forbids for good to resize the storage, as FSDP does with every parameter it has
-    gathered: by that of a second tensor on the same memory.
+    Its `.numpy()` leaves the first alone, whose own would forbid for good to resize the storage, as FSDP does with
+    every parameter it has gathered.
     """
-    array: npt.NDArray[Any] = _from_dlpack(_to_dlpack(tensor)).numpy()
+    second: torch.Tensor = _from_dlpack(_to_dlpack(tensor))
+    return second
+
+
+def as_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
+    """The memory of a detached host tensor, of a dtype that numpy has, as an array."""
+    array: npt.NDArray[Any] = shared(tensor).numpy()
     return array
