@@ -72,7 +72,8 @@ class StepWriter:
         self._hash = hash_name
         self._process = os.getpid()
         self._calls = self._tensors = self._nbytes = 0
-        self._stacks: dict[stack.RawStack, int] = {}
+        self._stacks: dict[tuple[object, ...], int] = {}
+        self._kept_stacks: list[stack.RawStack] = []  # for their keys to stay theirs
         self._texts: dict[tuple[str, ...], int] = {}
         self._queue: queue.Queue[_Item] = queue.Queue(_QUEUED_BATCHES)
         self._batch: list[Emission] = []
@@ -234,14 +235,16 @@ class StepWriter:
     def _note_stack(self, name: str, raw: stack.RawStack) -> None:
         if self._journal is None:
             self._journal = self._append(STACK_JOURNAL, b"")
-        number = self._stacks.get(raw)
+        key = stack.key(raw)
+        number = self._stacks.get(key)
         if number is None:
             text = tuple(stack.render(raw))
             number = self._texts.get(text)
             if number is None:
                 number = self._texts[text] = len(self._texts)
                 self._write(self._journal, encode.stack_line(number, text))
-            self._stacks[raw] = number
+            self._stacks[key] = number
+            self._kept_stacks.append(raw)
         self._write(self._journal, encode.stack_use_line(name, number))
 
     def _work(self, job: Job, payload: contents.Contents) -> None:

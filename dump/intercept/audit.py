@@ -15,10 +15,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any
 
+import msgspec
 import torch
 from torch.utils import _python_dispatch
 
@@ -248,7 +249,8 @@ def _since_its_node(call: calls.OpenCall) -> calls.OpenCall:
     """`call` with the operator's own autograd node counted in: it was made before the mode was asked."""
     if call.before is None:
         return call
-    return replace(call, before=replace(call.before, sequence=call.before.sequence - 1))
+    before = msgspec.structs.replace(call.before, sequence=call.before.sequence - 1)
+    return msgspec.structs.replace(call, before=before)
 
 
 def _makes_node(arguments: Any) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import msgspec
 import torch
 from torch.autograd.graph import Node
 
@@ -29,8 +30,7 @@ Take: TypeAlias = "Callable[[str, torch.Tensor], Any]"
 Run: TypeAlias = "Callable[[Callable[[], None]], None]"
 
 
-@dataclass(frozen=True, slots=True)
-class Before:
+class Before(msgspec.Struct, frozen=True, gc=False, eq=False):
     """The state of autograd when a call begins: the next node's number and the edge of each tensor input."""
 
     sequence: int

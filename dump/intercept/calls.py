@@ -7,9 +7,9 @@ was not returned is recorded once more under `written`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import torch
 
 from ..record import stack, tree
@@ -21,8 +21,7 @@ from .watch import Watch, backward_name, recomputing
 _MOST_NODES = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class OpenCall:
+class OpenCall(msgspec.Struct, frozen=True, gc=False, eq=False):
     """A call that has begun within the module calls `within`; `recorded` unless its backward alone is wanted.
 
     `tensors` are its tensor arguments in order, `places` their names in the record, `versions` their version

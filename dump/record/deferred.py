@@ -10,9 +10,10 @@ careful way of `statistics`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -158,4 +159,4 @@ def _statistics(launched: Launched, numbers: _Row, whole: _Row) -> Statistics:
         nan, bad = first, second
         return from_scaled(high, low, nan=nan, inf=bad - nan, scale=scale, mean=mean, norm=norm, buckets=buckets)
     rest = from_scaled(high, low, nan=0, inf=0, scale=scale, mean=mean, norm=norm, buckets=buckets)
-    return replace(rest, max=first - launched.lowered, min=second - launched.lowered)
+    return msgspec.structs.replace(rest, max=first - launched.lowered, min=second - launched.lowered)

@@ -12,17 +12,16 @@ memory is believed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import torch
 
 _UntypedStorage = torch.UntypedStorage
 _UNCOUNTED = -1  # the version of an inference tensor, whose writes nobody counts
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True, gc=False):
     """`value` numbers a distinct value, `storage` the memory it lies in; `fresh` at the first sight of the
     value. `content` equals that of every tensor whose flattened contents are the same bytes, whatever its
     shape.
@@ -34,8 +33,7 @@ class Identity:
     fresh: bool
 
 
-@dataclass(slots=True)
-class _Memory:
+class _Memory(msgspec.Struct, gc=False, eq=False):
     """A storage met in this step: its number, the last version seen, and how often its versions lost their
     meaning.
     """

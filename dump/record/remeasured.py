@@ -10,8 +10,7 @@ A digest reads the whole tensor, and waits for a device; this is for a run that 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+import msgspec
 import torch
 
 from .. import device
@@ -39,4 +38,4 @@ class CheckedIdentities(Identities):
         self.touch(tensor)
         renewed = self.identify(tensor)
         # Not fresh: its autograd node made what lay there before.
-        return None if renewed is None else replace(renewed, fresh=False)
+        return None if renewed is None else msgspec.structs.replace(renewed, fresh=False)

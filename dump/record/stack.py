@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 import linecache
 import os
 import sys
 from types import CodeType, FrameType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-RawStack: TypeAlias = "tuple[tuple[CodeType, int], ...]"
-"""Innermost frame first: its code, and the offset of the instruction.  Finding its line takes longer."""
+RawStack: TypeAlias = "tuple[Any, ...]"
+"""Innermost frame first: its code, then the offset of the instruction.  Finding its line takes longer.
+
+One flat tuple: Python's collector comes after so many objects, and a pair for each frame is most of a small call's.
+"""
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _OUR_LAUNCHERS = (_OURS + "launch.py", _OURS + "cli.py")
 _WORKLOAD = _OURS + "workload.py"
 _LAUNCHERS = ("<frozen runpy>", f"{os.sep}runpy.py")
+_KEPT_FRAMES = 1 << 13
 
 
 def take() -> RawStack:
     """The stack of the present thread, from the caller outwards."""
-    frames: list[tuple[CodeType, int]] = []
+    frames: list[Any] = []
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        frames.append((frame.f_code, frame.f_lasti))
+        frames += (frame.f_code, frame.f_lasti)
         frame = frame.f_back
     return tuple(frames)
+
+
+def key(stack: RawStack) -> tuple[object, ...]:
+    """Equal for equal stacks as long as both are kept.  To hash the code itself takes ten times as long."""
+    return (*map(id, stack[::2]), *stack[1::2])
 
 
 def render(stack: RawStack) -> list[str]:
@@ -34,15 +44,20 @@ def render(stack: RawStack) -> list[str]:
     that a launcher runs ends at the launcher: below it lies nothing of the user's.
     """
     lines: list[str] = []
-    for code, offset in stack:
+    for code, offset in zip(stack[::2], stack[1::2], strict=True):
         path = code.co_filename
         if path.endswith(_LAUNCHERS) or path in _OUR_LAUNCHERS:
             break
         if not path.startswith(_OURS) or path == _WORKLOAD:
-            number = _line(code, offset)
-            source = linecache.getline(path, number).strip()
-            lines.append(f"File {path}, line {number}, in {code.co_name}, \n {source}")
+            lines.append(_text(code, offset))
     return lines
+
+
+@functools.lru_cache(_KEPT_FRAMES)
+def _text(code: CodeType, offset: int) -> str:
+    number = _line(code, offset)
+    source = linecache.getline(code.co_filename, number).strip()
+    return f"File {code.co_filename}, line {number}, in {code.co_name}, \n {source}"
 
 
 def _line(code: CodeType, offset: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dump.format import sketch
-from dump.record import deferred
+from dump.record import deferred, statistics
 from dump.record.statistics import EMPTY, Statistics, measure
 
 pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
@@ -41,9 +41,17 @@ INTEGERS = [
 ]
 COMPLEX = [torch.complex128, torch.complex64, torch.complex32]
 INF, NAN = math.inf, math.nan
-BLOCK = 1 << 16
+BLOCK = 1 << 16  # an eighth of the real one, so that small tensors have several
 
 Way = Callable[[torch.Tensor], Statistics]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_blocks() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(statistics._BLOCK, torch.float32, BLOCK)
+        patch.setitem(statistics._BLOCK, torch.float64, BLOCK // 8)
+        yield
 
 
 def _on_device(tensor: torch.Tensor) -> Statistics:
