@@ -132,6 +132,18 @@ def test_a_registered_operator_is_recorded_once_under_its_namespace(
         assert dump.tensor(f"{key}.0.backward", "output.0").tolist() == [2, 2]
 
 
+def test_an_operator_that_is_registered_while_we_record_is_recorded(record: Any) -> None:
+    library = torch.library.Library("npu", "FRAGMENT")
+
+    def act() -> None:
+        library.define("npu_of_a_later_release(Tensor x) -> Tensor")
+        library.impl("npu_of_a_later_release", lambda x: x + x, "CompositeImplicitAutograd")
+        torch.ops.npu.npu_of_a_later_release(torch.ones(2))
+
+    assert record(act).names[1:] == ["NPU.npu_of_a_later_release.0.forward"]
+    library._destroy()
+
+
 @pytest.mark.usefixtures("registered")
 def test_a_subclass_of_the_users_answers_as_without_us(record: Any) -> None:
     class Logged(torch.Tensor):
