@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test lint type samples fuzz bench-recording bench-compare bench-localisation bench-monitor clean
+.PHONY: help demo test test-torch-npu lint type samples fuzz bench-recording bench-compare bench-localisation bench-monitor clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ test: $(INSTALLED)  ## lint, types, and all tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+test-torch-npu:  ## record on the real torch_npu over stub CANN libraries (installs it into .venv-torch-npu; needs gcc)
+	$(PYTHON) tests/torch_npu/job.py
 
 lint: $(INSTALLED)  ## ruff alone
 	$(BIN)/ruff check .
@@ -51,4 +54,4 @@ bench-compare: $(INSTALLED)  ## the time to compare, beside msprobe: PEERS="--pe
 	$(BIN)/python benchmarks/compare/run.py $(PEERS)
 
 clean:  ## remove the environment and everything that was generated
-	rm -rf $(VENV) demo_output build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-torch-npu demo_output build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

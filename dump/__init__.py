@@ -17,16 +17,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .debugger import PrecisionDebugger, module_dump, module_dump_end
+    from .intercept.custom import register_custom_api, register_custom_ops, restore_custom_api, restore_custom_ops
     from .monitor.trainer import TrainerMon
     from .seeding import seed_all
 
-__all__ = ["PrecisionDebugger", "TrainerMon", "module_dump", "module_dump_end", "seed_all"]
+__all__ = [
+    "PrecisionDebugger",
+    "TrainerMon",
+    "module_dump",
+    "module_dump_end",
+    "register_custom_api",
+    "register_custom_ops",
+    "restore_custom_api",
+    "restore_custom_ops",
+    "seed_all",
+]
 
 _HOMES = {
     "PrecisionDebugger": "debugger",
     "TrainerMon": "monitor.trainer",
     "module_dump": "debugger",
     "module_dump_end": "debugger",
+    "register_custom_api": "intercept.custom",
+    "register_custom_ops": "intercept.custom",
+    "restore_custom_api": "intercept.custom",
+    "restore_custom_ops": "intercept.custom",
     "seed_all": "seeding",
 }
 

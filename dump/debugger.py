@@ -14,6 +14,7 @@ import torch
 
 from .config import DumpConfig, merge
 from .format.errors import ConfigError
+from .intercept import custom
 from .live import LiveConfig
 from .session import Session
 
@@ -105,6 +106,16 @@ class PrecisionDebugger:
     def save(variable: Any, name: str, save_backward: bool = True) -> None:
         """Record `variable` under `name`, and the gradients of its tensors when backward comes."""
         PrecisionDebugger._open().save(variable, name, backward=save_backward)
+
+    @staticmethod
+    def register_custom_api(module: Any, api: str, api_prefix: str | None = None) -> None:
+        """Record calls of `module.api` too: `dump.register_custom_api`, which needs no debugger."""
+        custom.register_custom_api(module, api, api_prefix)
+
+    @staticmethod
+    def restore_custom_api(module: Any, api: str) -> None:
+        """Record calls of `module.api` no more, and put back what stood there."""
+        custom.restore_custom_api(module, api)
 
     @staticmethod
     def close() -> None:

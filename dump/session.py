@@ -19,6 +19,7 @@ from .format.errors import AccError, ConfigError, OutputError
 from .format.layout import DUMP_FILE, TENSOR_FOLDER, rank_folder
 from .intercept import apis, autograd, calls, direct
 from .intercept.audit import Audit
+from .intercept.custom import CustomApis
 from .intercept.modules import ModuleCalls, ModuleTree
 from .intercept.opaque import Opaque
 from .intercept.optimizer import OptimizerSteps
@@ -101,6 +102,7 @@ class Session:
         self._patches = Patches()
         self._watch = Watch()
         self._opaque = Opaque(self._watch)
+        self._custom = CustomApis(self._watch)
         records_apis = self.config.level in ("L1", "mix")
         self._audit = Audit(self._watch, records=records_apis) if self.config.audit else None
         self._finder = StepFinder(self._watch, self._next_step) if finds_steps else None
@@ -137,6 +139,7 @@ class Session:
         if self.config.level in ("L1", "mix"):
             apis.install(self._watch, self._patches, came_first=self._finder is not None)
             direct.install(self._watch, self._patches)
+            self._custom.install()
         if self._finder is not None:
             self._finder.install(self._patches)
         if self._audit is not None:
@@ -147,6 +150,7 @@ class Session:
         _installed.discard(self)
         if self._audit is not None:
             self._audit.remove()
+        self._custom.remove()
         self._patches.restore()
         self._calls.parameters.release()
         self._steps.remove()

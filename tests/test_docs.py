@@ -121,3 +121,18 @@ def test_the_metric_on_the_page_gets_a_column(monkeypatch: pytest.MonkeyPatch) -
     exec(compile(example, "metrics.md", "exec"), {})
     assert REAL_DATA.cells(measure(np.ones(3), np.ones(3)))["Finite"] == 3
     assert REAL_DATA.explanation("Finite") == "How many elements are finite on both sides."
+
+
+def test_the_registration_on_the_npu_page_runs() -> None:
+    (example,) = fenced("npu.md", "python")
+    child = f"{example}\nfrom dump.intercept.naming import NAMES\nprint(NAMES.key('_C_ascend::op'))"
+    done = subprocess.run(
+        [sys.executable, "-c", child], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "_C_ascend.op\n"), done.stderr
+
+
+def test_links_on_the_npu_page_lead_to_files() -> None:
+    targets = re.findall(r"\]\(([^)#]+\.md)\)", (DOCS / "npu.md").read_text(encoding="utf-8"))
+    assert targets
+    assert [target for target in targets if not (DOCS / target).exists()] == []

@@ -5,6 +5,8 @@
 `catalog`     which callables of torch are operators
 `apis`        API calls, by a light closure on the attribute
 `direct`      custom autograd Functions, and operators called as `torch.ops.NAMESPACE.OP`
+`naming`      what calls of registered operators are named
+`custom`      callables and kernels of the user's own, registered by name
 `modules`     module calls and the module tree, by a stand-in for `torch.nn.Module.__call__`
 `calls`       one call of either kind between its beginning and its end
 `autograd`    gradients of a call, by hooks on its own autograd nodes

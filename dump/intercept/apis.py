@@ -55,8 +55,8 @@ def wrap(original: Function, key: str, watch: Watch, *, came_first: bool) -> Fun
         run = overridden if has_torch_function(args) and _is_users_override(args) else original
         if watch.recorder is None or watch.busy:
             return run(*args, **kwargs)
-        if watch.listening() or (watch.setting_up and _ends_setup(watch, args)):
-            return _record(watch, key, run, args, kwargs)
+        if watch.listening() or (watch.setting_up and ends_setup(watch, args)):
+            return record(watch, key, run, args, kwargs)
         return run(*args, **kwargs)
 
     def overridden(*args: Any, **kwargs: Any) -> Any:
@@ -77,7 +77,7 @@ def _is_users_override(args: tuple[Any, ...]) -> bool:
     return any(kind.__module__.partition(".")[0] != "torch" for kind in kinds)
 
 
-def _ends_setup(watch: Watch, args: tuple[Any, ...]) -> bool:
+def ends_setup(watch: Watch, args: tuple[Any, ...]) -> bool:
     """A script's set-up (building the model, drawing its weights) ends with the first outermost module call,
     or with the first call that builds a graph.  If this is such a call, it ends here."""
     if watch.busy or not torch.is_grad_enabled():
@@ -88,8 +88,14 @@ def _ends_setup(watch: Watch, args: tuple[Any, ...]) -> bool:
     return watch.listening()
 
 
-def _record(watch: Watch, key: str, run: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Make the call, one forward record of it, and, when backward comes, one backward record."""
+def record(
+    watch: Watch, key: str, run: Function, args: tuple[Any, ...], kwargs: dict[str, Any], *, writes: bool = False
+) -> Any:
+    """Make the call, one forward record of it, and, when backward comes, one backward record.
+
+    `writes` says that it may write into any of its tensor arguments without moving their version counters, as a
+    kernel does that is handed pointers.
+    """
 
     def begin() -> calls.OpenCall | None:
         assert watch.recorder is not None
@@ -108,7 +114,7 @@ def _record(watch: Watch, key: str, run: Function, args: tuple[Any, ...], kwargs
                 watch,
                 call,
                 output,
-                writes_unseen=_writes_unseen(key, call, args, kwargs),
+                writes_unseen=call.places if writes else _writes_unseen(key, call, args, kwargs),
                 still_running=key.startswith("Distributed.") and _is_awaited(output),
             )
         )

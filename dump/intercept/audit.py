@@ -26,7 +26,7 @@ from torch.utils import _python_dispatch
 from ..record import stack, tree
 from ..record.recorder import StepRecorder
 from . import calls
-from .direct import NOT_RECORDED, operator_key
+from .naming import NAMES, NOT_RECORDED
 from .watch import Watch, in_backward
 
 # Questions about a tensor, and acts that neither compute nor move anything.
@@ -180,7 +180,7 @@ class Audit:
         found = self._unseen.get(name)
         if found is None:
             records = self._records and name.partition("::")[0] not in NOT_RECORDED
-            found = self._unseen[name] = _Unseen(stack.take(), operator_key(name) if records else "")
+            found = self._unseen[name] = _Unseen(stack.take(), NAMES.key(name) if records else "")
         found.calls += 1
         key = found.recorded_as
         if not key:

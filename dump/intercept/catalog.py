@@ -3,7 +3,7 @@
 torch.overrides lists every function that a tensor subclass can override, which is torch's own account of
 what is an operator.  From it go functions that read a tensor's metadata or state, and those whose outer
 call hides operators that matter more.  Constructors are not overridable and are added by name.  torch_npu's
-operators are asked for by enumeration, so that a new version brings its own.
+operators are those that are registered (`intercept.direct`), so that a new version brings its own.
 """
 
 from __future__ import annotations
@@ -155,7 +155,20 @@ def _in(
 
 
 def _npu_operators() -> Iterator[Operator]:
-    """torch_npu's own operators, where it is loaded: what `torch.ops.npu` has and `torch_npu` hands out."""
+    """What torch_npu hands out of `torch.ops.npu` as a function of its own.
+
+    Nearly all are the registered operators themselves, whose calls are met where they go through
+    (`intercept.direct`): those keep their place, and with it `.default`, their overloads and torch.compile.
+    """
     torch_npu = sys.modules.get("torch_npu")
-    if torch_npu is not None:
-        yield from _in(torch_npu, dir(torch.ops.npu), "NPU")
+    if torch_npu is None:
+        return
+    for operator in _in(torch_npu, npu_names(), "NPU", private=True):
+        if not isinstance(getattr(torch_npu, operator.attribute), torch._ops.OpOverloadPacket):
+            yield operator
+
+
+def npu_names() -> tuple[str, ...]:
+    """The operators that torch_npu has put into `torch.ops.npu`, whatever its version."""
+    packets = torch._ops.OpOverloadPacket
+    return tuple(name for name in dir(torch.ops.npu) if isinstance(getattr(torch.ops.npu, name), packets))

@@ -1,8 +1,13 @@
 """Calls that no attribute of torch holds: a custom `torch.autograd.Function`, and `torch.ops.NAMESPACE.OP`.
 
-Both go through one method of torch's, which is where they are met.  A Function is recorded around what its
-`forward` calls, as a module is: those calls keep their own records, and its gradients are those that its
-`backward` read and wrote.  torch's own Functions (checkpointing, DDP) are no operators and make no record.
+Each kind goes through one method of torch's, which is where it is met, so that the objects themselves stay what they
+are: `torch_npu.npu_rms_norm` keeps its overloads and its identity, and torch.compile knows it.
+
+A Function is recorded around what its `forward` calls, as a module is: those calls keep their own records, and its
+gradients are those that its `backward` read and wrote.  torch's own Functions (checkpointing, DDP) are no operators
+and make no record.  Of overloads called by name (`torch.ops.mine.op.default`, which is also how a
+`torch.library.custom_op` is called) those outside torch's own namespaces are recorded: torch calls its own all the
+time, inside what its users call.
 """
 
 from __future__ import annotations
@@ -15,27 +20,25 @@ import torch
 from torch.overrides import has_torch_function
 
 from . import apis, calls
+from .naming import NAMES, NOT_RECORDED
 from .patching import Patches
 from .watch import Watch
 
 _is_traced_by_dynamo = torch.compiler.is_dynamo_compiling
 _PLUMBING = frozenset({"torch", __name__.partition(".")[0]})
-# Collectives called past torch.distributed return before their results are there.
-NOT_RECORDED = frozenset({"profiler", "prim", "prims", "c10d", "_c10d_functional", "c10d_functional"})
+# Namespaces of torch's own, whose overloads its Python code calls.
+_TORCHS_OWN = NOT_RECORDED | {
+    "_dtensor", "_inductor_test", "_quantized", "aten", "aten_prims", "debugprims", "export", "fsdp", "higher_order",
+    "inductor", "mkl", "mkldnn", "mkldnn_prepacked", "onednn", "quantized", "quantized_decomposed", "rngprims",
+    "streams", "symm_mem",
+}  # fmt: skip
 
 
 def install(watch: Watch, patches: Patches) -> None:
     """Record custom autograd Functions and direct calls of registered operators."""
     _follow_functions(watch, patches)
-    _follow_packets(watch, patches)
-
-
-def operator_key(qualified: str) -> str:
-    """What calls of a registered operator are named: `aten::relu` -> `Aten.relu`, `npu::x` -> `NPU.x`, `mine::x`
-    -> `Torch.mine.x`, as msprobe names what it sees of the dispatcher."""
-    namespace, _, name = qualified.partition("::")
-    prefix = {"aten": "Aten", "npu": "NPU"}.get(namespace)
-    return f"{prefix}.{name}" if prefix is not None else f"Torch.{namespace}.{name}"
+    _follow(torch._ops.OpOverloadPacket, _name_of_packet, watch, patches)
+    _follow(torch._ops.OpOverload, _name_of_overload, watch, patches)
 
 
 def _follow_functions(watch: Watch, patches: Patches) -> None:
@@ -65,21 +68,33 @@ def _begin(watch: Watch, function: type, args: tuple[Any, ...], kwargs: dict[str
     return calls.begin(watch, name, args=args, kwargs=kwargs, owner=watch.owner)
 
 
-def _follow_packets(watch: Watch, patches: Patches) -> None:
-    original: Any = torch._ops.OpOverloadPacket.__call__
-    stand_ins: dict[str, Callable[..., Any]] = {}
+def _follow(kind: Any, name_of: Callable[[Any], str | None], watch: Watch, patches: Patches) -> None:
+    """Record calls of the objects of class `kind`; `name_of` gives the full name of one, or None to let it pass."""
+    original: Any = kind.__call__
+    stand_ins: dict[tuple[Any, str], Callable[..., Any]] = {}
 
     @functools.wraps(original)
     def __call__(self: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
-        # `getattr` of a packet looks for overloads; the name is an attribute of the instance.
-        qualified: str = vars(self)["_qualified_op_name"]
-        is_operator = qualified.partition("::")[0] not in NOT_RECORDED
-        if watch.recorder is None or watch.busy or not is_operator or has_torch_function(args):
+        if watch.recorder is None or watch.busy:
             return original(self, *args, **kwargs)
-        stand_in = stand_ins.get(qualified)
+        qualified = name_of(self)
+        if qualified is None or has_torch_function(args):  # the override comes back here with what it made of it
+            return original(self, *args, **kwargs)
+        key = NAMES.key(qualified)
+        stand_in = stand_ins.get((self, key))
         if stand_in is None:
             run = functools.partial(original, self)
-            stand_in = stand_ins[qualified] = apis.wrap(run, operator_key(qualified), watch, came_first=True)
+            stand_in = stand_ins[self, key] = apis.wrap(run, key, watch, came_first=True)
         return stand_in(*args, **kwargs)
 
-    patches.replace(torch._ops.OpOverloadPacket, "__call__", __call__)
+    patches.replace(kind, "__call__", __call__)
+
+
+def _name_of_packet(packet: Any) -> str | None:
+    # `getattr` of a packet looks for overloads; the name is an attribute of the instance.
+    qualified: str = vars(packet)["_qualified_op_name"]
+    return None if qualified.partition("::")[0] in NOT_RECORDED else qualified
+
+
+def _name_of_overload(overload: Any) -> str | None:
+    return None if overload.namespace in _TORCHS_OWN else str(overload._schema.name)

@@ -93,13 +93,18 @@ def test_no_place_is_named_twice() -> None:
     assert len(places) == len(set(places))
 
 
-def test_operators_of_torch_npu_are_enumerated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real package needs its device, so a module with an operator of its own stands in for it."""
+def test_operators_of_torch_npu_stay_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module with operators of its own stands in for torch_npu (tests/torch_npu has the real one): what it hands
+    out as it is registered is met at its call, and a function of its own is wrapped."""
     library = torch.library.Library("npu", "FRAGMENT")
-    library.define("npu_made_up(Tensor x) -> Tensor")
-    _ = torch.ops.npu.npu_made_up
+    library.define("_npu_made_up(Tensor x) -> Tensor")
+    library.define("npu_in_python(Tensor x) -> Tensor")
     torch_npu = ModuleType("torch_npu")
-    torch_npu.npu_made_up = torch.ops.npu.npu_made_up  # type: ignore[attr-defined]
+    torch_npu._npu_made_up = torch.ops.npu._npu_made_up  # type: ignore[attr-defined]
+    torch_npu.npu_in_python = lambda x: torch.ops.npu.npu_in_python(x)  # type: ignore[attr-defined]
+    _ = torch.ops.npu.npu_in_python
     monkeypatch.setitem(sys.modules, "torch_npu", torch_npu)
     found = [op for op in catalog.operators() if op.prefix == "NPU"]
-    assert [(op.owner, op.attribute, op.api) for op in found] == [(torch_npu, "npu_made_up", "npu_made_up")]
+    assert [(op.owner, op.attribute, op.api) for op in found] == [(torch_npu, "npu_in_python", "npu_in_python")]
+    assert {"_npu_made_up", "npu_in_python"} <= set(catalog.npu_names())
+    library._destroy()
