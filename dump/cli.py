@@ -24,6 +24,7 @@ from . import coverage
 from .config import DumpConfig, merge
 from .format.errors import AccError, ConfigError
 from .live import LiveConfig
+from .torch_loading import load_torch
 
 if TYPE_CHECKING:
     from .session import Session
@@ -185,6 +186,7 @@ def dump(
         typer.Option(metavar="OP=FAULT", help="Plant a fault in the simulated NPU: aten::gelu=bf16."),
     ] = None,
 ) -> None:
+    load_torch()
     default_step = "0" if config is None and step is None else None
     flags = {
         "task": task and task.value,
@@ -279,6 +281,13 @@ def outcome(execute: Callable[[], int]) -> int:
     except Exception as error:
         _show(error)
         return 1
+
+
+def add_environment_to(app: typer.Typer) -> None:
+    """Make `acc env` a command of `app`."""
+    from . import environment_cli
+
+    environment_cli.add_to(app)
 
 
 def monitor_app() -> typer.Typer:

@@ -20,6 +20,7 @@ from .gradients import judge_gradients
 from .optimizer import is_optimizer, judge_optimizer
 from .origins import judged_calls, walk
 from .roles import Context, Judged, Origin, Previous, Walk
+from .settings import differing_settings
 from .suspects import stack_of, suspects_of
 from .telling import Place
 
@@ -82,6 +83,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: str, set
         bench_device=device_of(bench),
         step=setting.step,
         rank=setting.rank,
+        settings=differing_settings(npu, bench),
     )
 
 

@@ -16,6 +16,7 @@ import typer.core
 
 from .. import cli as dump_cli
 from ..format.errors import ConfigError
+from ..torch_loading import load_torch
 
 GROUP_HELP = """Watch a training run: a few numbers of every gradient, weight, activation and moment, step by step.
 
@@ -98,6 +99,7 @@ def run(
     ] = None,
     module: Annotated[str | None, typer.Option("-m", metavar="MODULE", help="Run a module, as python -m does.")] = None,
 ) -> None:
+    load_torch()
     from .config import load_config, read_config
 
     settings = read_config(DEFAULT_CONFIG) if config is None else load_config(config)

@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 
 import torch
 
+from dump.sim import faults
+
 DeviceLike: TypeAlias = "torch.device | str | int | None"
 
 NAME = "SimulatedNPU"
@@ -116,6 +118,27 @@ class OnDevice:
         return None
 
 
+class Hf32Switch:
+    """`torch.npu.matmul` and `torch.npu.conv`: with `allow_hf32` the products of float32 are computed in HF32.
+
+    A real NPU begins with it on for convolutions; this one begins with it off, equal to the CPU.
+    """
+
+    def __init__(self, *operators: str) -> None:
+        self._faults = tuple(faults.Fault(operator, "hf32") for operator in operators)
+
+    @property
+    def allow_hf32(self) -> bool:
+        return self._faults[0] in faults.injected()
+
+    @allow_hf32.setter
+    def allow_hf32(self, allow: bool) -> None:
+        for fault in self._faults:
+            faults.withdraw(fault)
+            if allow:
+                faults.inject(fault)
+
+
 class SimulatedNpu(types.ModuleType):
     """`torch.npu`.  `is_simulated` tells it from the real one."""
 
@@ -127,6 +150,8 @@ class SimulatedNpu(types.ModuleType):
         self.default_generators = (torch.default_generator,)
         self.amp = types.SimpleNamespace(autocast=_autocast, GradScaler=_grad_scaler)
         self.config = types.SimpleNamespace(allow_internal_format=False)
+        self.matmul = Hf32Switch("mm", "addmm", "bmm", "baddbmm", "addbmm", "addmv_")
+        self.conv = Hf32Switch("convolution", "convolution_backward")
         self._stream = Stream()
         for name in _ALLOCATOR_FIGURES:
             setattr(self, name, _no_bytes)

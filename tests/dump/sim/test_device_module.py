@@ -102,6 +102,22 @@ def test_a_loader_may_ask_for_pinned_memory():
     assert [b.tolist() for b in batches] == [[0, 1], [2, 3]]
 
 
+@pytest.mark.parametrize("kind", ["matmul", "conv"])
+def test_hf32_is_a_switch_and_changes_its_operators_alone(kind):
+    x, w = torch.randn(1, 1, 8, 8), torch.randn(1, 1, 3, 3)
+    calls = {"matmul": lambda d: x.to(d) @ x.to(d), "conv": lambda d: torch.conv2d(x.to(d), w.to(d))}
+    switch = getattr(torch.npu, kind)
+    assert switch.allow_hf32 is False
+    switch.allow_hf32 = True
+    try:
+        assert switch.allow_hf32 is True
+        for name, call in calls.items():
+            assert torch.equal(call("npu").cpu(), call("cpu")) is (name != kind)
+    finally:
+        switch.allow_hf32 = False
+    assert torch.equal(calls[kind]("npu").cpu(), calls[kind]("cpu"))
+
+
 def test_amp_names_of_torch_npu():
     with torch.npu.amp.autocast(dtype=torch.bfloat16):
         assert torch.mm(*[torch.ones(2, 2, device="npu")] * 2).dtype == torch.bfloat16
