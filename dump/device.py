@@ -70,6 +70,17 @@ def _import_torch_npu() -> Detected | None:
     return None
 
 
+def transfer_to_npu() -> None:
+    """Let scripts written for CUDA run on the NPU, as torch_npu itself does it.  For good; before any recording.
+
+    A recording knows torch's methods by identity, so it looks at them first.
+    """
+    from .intercept import catalog
+
+    catalog.operators()
+    importlib.import_module("torch_npu.contrib.transfer_to_npu")
+
+
 @contextlib.contextmanager
 def _without_autoload() -> Iterator[None]:
     """torch_npu sets the variable to "0" while it imports and restores it only when it succeeds."""

@@ -67,6 +67,16 @@ def _versions() -> dict[str, object]:
     return {name: version for name, version in versions.items() if version is not None}
 
 
+_asked: list[str] = []
+
+
+def asked_for(option: str | None) -> None:
+    """Remember for headers what `--device` said; None where the script is left alone again."""
+    _asked[:] = [] if option is None else [option]
+
+
 def header() -> dict[str, object]:
-    """What the header of a dump says from its first line on: the state of the NPU, and the versions that are known."""
-    return {"npu": device.detect_npu().state, **_versions()}
+    """What the header of a dump says from its first line on: the state of the NPU, the versions that are known, and
+    `asked_for`, the device that a script written for CUDA was sent to."""
+    sent: dict[str, object] = {"asked_for": _asked[0]} if _asked else {}
+    return {"npu": device.detect_npu().state, **sent, **_versions()}

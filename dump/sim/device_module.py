@@ -6,14 +6,15 @@ waiting is a no-op, nothing is allocated, and seeding it seeds `torch.default_ge
 
 from __future__ import annotations
 
-import time
 import types
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
 
+from dump import synchronous
 from dump.sim import faults
+from dump.synchronous import Event
 
 DeviceLike: TypeAlias = "torch.device | str | int | None"
 
@@ -40,69 +41,16 @@ class DeviceProperties:
     multi_processor_count: int = 1
 
 
-class Event:
-    """A moment on the device's time line, which is the host's: work is done when the call returns."""
-
-    def __init__(self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False) -> None:
-        self._timed = enable_timing
-        self._at: float | None = None
-
-    def record(self, stream: Stream | None = None) -> None:
-        self._at = time.perf_counter()
-
-    def wait(self, stream: Stream | None = None) -> None:
-        """Nothing is ever pending."""
-
-    def query(self) -> bool:
-        return True
-
-    def synchronize(self) -> None:
-        """Nothing is ever pending."""
-
-    def elapsed_time(self, end_event: Event) -> float:
-        """Milliseconds from this event to the other.  Raises RuntimeError where one was not recorded or not
-        timed.
-        """
-        if not (self._timed and end_event._timed):
-            raise RuntimeError("elapsed_time needs two events made with enable_timing=True")
-        if self._at is None or end_event._at is None:
-            raise RuntimeError("elapsed_time needs two recorded events")
-        return (end_event._at - self._at) * 1000.0
-
-
-class Stream:
-    """A queue of work; there is only one, since every call completes before it returns."""
+class Stream(synchronous.Stream):
+    """The device's only stream."""
 
     def __init__(self, device: DeviceLike = None, priority: int = 0) -> None:
         _check(device)
-        self.priority = priority
+        super().__init__(device, priority)
 
     @property
     def device(self) -> torch.device:
         return torch.device("npu", 0)
-
-    def record_event(self, event: Event | None = None) -> Event:
-        recorded = Event() if event is None else event
-        recorded.record(self)
-        return recorded
-
-    def wait_event(self, event: Event) -> None:
-        """Nothing is ever pending."""
-
-    def wait_stream(self, stream: Stream) -> None:
-        """Nothing is ever pending."""
-
-    def synchronize(self) -> None:
-        """Nothing is ever pending."""
-
-    def query(self) -> bool:
-        return True
-
-    def __enter__(self) -> Stream:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        return None
 
 
 class OnDevice:

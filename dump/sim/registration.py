@@ -21,6 +21,7 @@ from dump.sim.storage import (
     storage_over_bytes,
     without_overrides,
 )
+from dump.synchronous import drawing_on_the_host
 
 _aten: Any = torch.ops.aten
 _C: Any = torch._C
@@ -51,6 +52,7 @@ def register() -> None:
     _register_kernels(aten)
     autocast.register(everything, aten)
     torch.UntypedStorage.__new__ = _new_storage  # type: ignore[method-assign]
+    torch.Generator = drawing_on_the_host(torch.Generator, "npu")  # type: ignore[misc]
 
 
 def is_registered() -> bool:
