@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .writer import Written
 
 _CHECKED_SEED = 1234
-_HIGHEST_SEED = 2**32 - 1
+HIGHEST_SEED = 2**32 - 1
 _GIVEN = f"{__name__}.given"  # the key of the arguments as they were given
 _INTERRUPTED = 130  # as a shell counts it: 128 and the number of the signal
 _OURS = str(Path(__file__).parent) + os.sep
@@ -153,7 +153,7 @@ def dump(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, max=_HIGHEST_SEED, help="Seed Python, numpy and torch before the script."),
+        typer.Option(min=0, max=HIGHEST_SEED, help="Seed Python, numpy and torch before the script."),
     ] = None,
     deterministic: Annotated[bool, typer.Option("--deterministic", help="Ask for deterministic kernels.")] = False,
     exit_after: Annotated[
