@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import dump.sim
 from acc_compare import compare
+from dump.redirect import redirected
 
 ROOT = Path(__file__).parents[2]
 FLAGS = "-a resnet18 -b 2 --gpu 1 --dummy --dummy-images 2 --image-size 32 --classes 10 --seed 3".split()
@@ -31,14 +33,15 @@ def _dump(folder: Path, *arguments: str) -> str:
 
 
 @pytest.mark.skipif(not hasattr(dump.sim, "kernels"), reason="this torch has no simulated device")
-def test_the_runs_agree_and_go_on_from_each_others_checkpoint(tmp_path: Path) -> None:
+def test_the_runs_agree_and_go_on_from_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = str(ROOT / "examples" / "imagenet_cuda.py")
-    saved = _dump(tmp_path, "--device", "cpu", "-o", "first", script, *FLAGS, "--checkpoint", "first.pt")
-    assert "=> GPU 1 of 1: cpu in place of CUDA" in saved
+    monkeypatch.setattr(sys, "argv", [script, *FLAGS, "--checkpoint", str(tmp_path / "first.pt")])
+    with redirected("cpu"):
+        runpy.run_path(script, run_name="__main__")
     resumed = (*FLAGS, "--resume", "first.pt", "--epochs", "2", "--amp")
     bench = _dump(tmp_path, "--device", "cpu", "-o", "bench", script, *resumed)
     npu = _dump(tmp_path, "--device", "npu", "--simulated-npu", "-o", "npu", script, *resumed)
-    assert "=> resumed at epoch 1" in bench
+    assert "=> GPU 1 of 1: cpu in place of CUDA\n=> resumed at epoch 1" in bench
     assert npu.replace("npu in place", "cpu in place") == bench
     found = compare(tmp_path / "npu", tmp_path / "bench").overall
     assert found.verdict == "same"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import dump.sim
+from acc_compare import cli
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -36,13 +37,15 @@ def _acc(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.skipif(not hasattr(dump.sim, "kernels"), reason="this torch has no simulated device")
-def test_the_page_begins_with_the_settings(tmp_path: Path) -> None:
+def test_the_page_begins_with_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "train.py").write_text(SCRIPT)
     assert _acc(tmp_path, "dump", "--simulated-npu", "-o", "npu", "train.py").returncode == 0
     assert _acc(tmp_path, "dump", "-o", "bench", "train.py").returncode == 0
-    run = _acc(tmp_path, "compare", "npu", "bench", "-j", "1")
-    assert run.returncode == 1, run.stderr
-    page = run.stdout
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["compare", "npu", "bench", "-j", "1"]) == 1
+    page = capsys.readouterr().out
     assert page.index("matrix products of float32 ran in HF32") < page.index("1. Functional.linear.0.forward")
     assert "torch.npu.matmul.allow_hf32 = False" in page
     document = json.loads(next(tmp_path.glob("compare_result/*/advisor_*.json")).read_text())

@@ -97,6 +97,22 @@ def test_work_on_a_stream_is_done_at_once():
     assert x.tolist() == [3, 3]
 
 
+def test_a_tensor_may_be_used_on_several_streams():
+    x = torch.ones(2, device="npu")
+    x.record_stream(torch.npu.current_stream())
+    torch.accelerator.synchronize()
+    assert x.tolist() == [1, 1]
+
+
+def test_a_generator_of_the_device_draws_what_the_cpus_draws():
+    generator = torch.Generator(device="npu").manual_seed(3)
+    assert isinstance(generator, torch.Generator)
+    drawn = torch.randn(3, device="npu", generator=generator)
+    assert drawn.device.type == "npu"
+    assert torch.equal(drawn.cpu(), torch.randn(3, generator=torch.Generator().manual_seed(3)))
+    assert torch.randperm(5, device="npu", generator=torch.Generator("npu:0")).sort().values.tolist() == [0, 1, 2, 3, 4]
+
+
 def test_a_loader_may_ask_for_pinned_memory():
     batches = list(DataLoader(torch.arange(4.0), batch_size=2, pin_memory=True))
     assert [b.tolist() for b in batches] == [[0, 1], [2, 3]]
