@@ -75,7 +75,8 @@ _VARIABLES = {
 """Environment variables that are compared where both sides ran on the device; what they do elsewhere is nothing."""
 
 _SATURATING = {"INF_NAN_MODE_ENABLE": "0", "INF_NAN_MODE_FORCE_DISABLE": "1"}
-"""With one of these an NPU writes its largest number where others write Inf: told whatever the other side is."""
+"""With one of these an NPU is asked for saturation, the largest number in place of Inf and 0 in place of NaN, as
+torch_npu documents INF_NAN_MODE_ENABLE: told whatever the other side is."""
 
 
 @dataclass(frozen=True, slots=True)

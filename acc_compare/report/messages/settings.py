@@ -15,8 +15,9 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "settings.full": ("in full precision", "以完整精度计算"),
     "settings.unknown_type": ("in a type that its dump does not tell", "的计算类型在转储中没有说明"),
     "settings.saturating": (
-        "the NPU side ran with {variable}: it writes its largest number where the bench writes Inf",
-        "NPU 侧以 {variable} 运行：标杆侧写 Inf 的地方，它写最大值",
+        "the NPU side ran with {variable}, which asks for saturation: the largest number in place of Inf, 0 in place of"
+        " NaN",
+        "NPU 侧以 {variable} 运行，即要求饱和模式：以最大值代替 Inf，以 0 代替 NaN",
     ),
     "settings.differs": (
         "{name}: {npu} on the NPU side, {bench} on the bench",
