@@ -12,6 +12,7 @@ import pytest
 
 import dump.sim
 from acc_compare import compare
+from dump import cli
 from dump.redirect import redirected
 
 ROOT = Path(__file__).parents[2]
@@ -32,14 +33,20 @@ def _dump(folder: Path, *arguments: str) -> str:
     return run.stdout
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.cuda.amp:FutureWarning")  # the script is of its time
 @pytest.mark.skipif(not hasattr(dump.sim, "kernels"), reason="this torch has no simulated device")
-def test_the_runs_agree_and_go_on_from_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_runs_agree_and_go_on_from_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     script = str(ROOT / "examples" / "imagenet_cuda.py")
     monkeypatch.setattr(sys, "argv", [script, *FLAGS, "--checkpoint", str(tmp_path / "first.pt")])
     with redirected("cpu"):
         runpy.run_path(script, run_name="__main__")
     resumed = (*FLAGS, "--resume", "first.pt", "--epochs", "2", "--amp")
-    bench = _dump(tmp_path, "--device", "cpu", "-o", "bench", script, *resumed)
+    monkeypatch.chdir(tmp_path)
+    capfd.readouterr()
+    assert cli.main(["--device", "cpu", "-o", "bench", script, *resumed]) == 0
+    bench = capfd.readouterr().out
     npu = _dump(tmp_path, "--device", "npu", "--simulated-npu", "-o", "npu", script, *resumed)
     assert "=> GPU 1 of 1: cpu in place of CUDA\n=> resumed at epoch 1" in bench
     assert npu.replace("npu in place", "cpu in place") == bench

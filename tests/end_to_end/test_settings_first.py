@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 
 import dump.sim
-from acc_compare import cli
+from dump import cli
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
-import torch
-from dump.device import best_device
-device = best_device()
+import sys, torch
+device = sys.argv[1]
 if device == "npu":
     torch.npu.matmul.allow_hf32 = True
 torch.manual_seed(0)
@@ -26,26 +25,28 @@ optimizer = torch.optim.SGD(model.parameters(), 0.1)
 model(torch.randn(16, 64).to(device)).square().mean().backward()
 optimizer.step()
 """
-ACC = [sys.executable, "-c", "import sys; from acc_compare.cli import main; sys.exit(main(sys.argv[1:]))"]
-
-
-def _acc(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
-    return subprocess.run(
-        [*ACC, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
-    )
+ACC = "import sys; from acc_compare.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
 @pytest.mark.skipif(not hasattr(dump.sim, "kernels"), reason="this torch has no simulated device")
-def test_the_page_begins_with_the_settings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "train.py").write_text(SCRIPT)
-    assert _acc(tmp_path, "dump", "--simulated-npu", "-o", "npu", "train.py").returncode == 0
-    assert _acc(tmp_path, "dump", "-o", "bench", "train.py").returncode == 0
+def test_the_page_begins_with_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["compare", "npu", "bench", "-j", "1"]) == 1
-    page = capsys.readouterr().out
+    (tmp_path / "train.py").write_text(SCRIPT)
+    try:
+        assert cli.main(["--simulated-npu", "-o", "npu", "train.py", "npu"]) == 0
+    finally:
+        dump.sim.clear()
+    assert cli.main(["-o", "bench", "train.py", "cpu"]) == 0
+    run = subprocess.run(
+        [sys.executable, "-c", ACC, "compare", "npu", "bench", "-j", "1"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert run.returncode == 1, run.stderr
+    page = run.stdout
     assert page.index("matrix products of float32 ran in HF32") < page.index("1. Functional.linear.0.forward")
     assert "torch.npu.matmul.allow_hf32 = False" in page
     document = json.loads(next(tmp_path.glob("compare_result/*/advisor_*.json")).read_text())
