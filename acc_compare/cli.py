@@ -170,6 +170,7 @@ def make_app() -> typer.Typer:
     add_monitor_commands(monitor)
     app.add_typer(monitor, name="monitor")
     app.command("compare", help=COMPARE_HELP)(compare)
+    dump_cli.add_environment_to(app)
     return app
 
 

@@ -129,6 +129,7 @@ def _over_all(findings: Sequence[Finding], notes: Sequence[str], npu: Path, benc
     summary = first.summary
     if verdict == "same":
         summary = f"{count(coverage.calls, 'call')} compared, none differs by more than rounding explains."
+    settings = dict.fromkeys(sentence for finding in findings for sentence in finding.settings)
     said = dict.fromkeys((*notes, *(note for finding in findings for note in finding.notes)))
     return Finding(
         verdict=verdict,
@@ -142,4 +143,5 @@ def _over_all(findings: Sequence[Finding], notes: Sequence[str], npu: Path, benc
         bench_path=str(bench),
         npu_device=first.npu_device,
         bench_device=first.bench_device,
+        settings=tuple(settings),
     )

@@ -149,8 +149,9 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a comparison came to.  `notes` are sentences about what was not compared, and about settings;
-    `worst_excess` is the largest excess of a row, None where none could be judged."""
+    """What a comparison came to.  `settings` are sentences about settings that change results and differ between the
+    sides, `notes` are sentences about what was not compared; `worst_excess` is the largest excess of a row, None where
+    none could be judged."""
 
     verdict: VerdictName
     summary: str
@@ -166,3 +167,4 @@ class Finding:
     step: int | None = None
     rank: int | None = None
     worst_excess: float | None = None
+    settings: tuple[str, ...] = ()

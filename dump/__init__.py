@@ -51,4 +51,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    from .torch_loading import load_torch
+
+    load_torch()
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)

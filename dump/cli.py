@@ -24,13 +24,15 @@ from . import coverage
 from .config import DumpConfig, merge
 from .format.errors import AccError, ConfigError
 from .live import LiveConfig
+from .starting import DeviceKind, Start, begun
+from .torch_loading import load_torch
 
 if TYPE_CHECKING:
     from .session import Session
     from .writer import Written
 
 _CHECKED_SEED = 1234
-_HIGHEST_SEED = 2**32 - 1
+HIGHEST_SEED = 2**32 - 1
 _GIVEN = f"{__name__}.given"  # the key of the arguments as they were given
 _INTERRUPTED = 130  # as a shell counts it: 128 and the number of the signal
 _OURS = str(Path(__file__).parent) + os.sep
@@ -83,21 +85,13 @@ Examples:
   acc dump --task statistics -s train.py --lr 0.1    your script, step 0
   acc dump --step 0,2-4 --exit-after train.py        steps 0, 2, 3, 4, then stop the script
   acc dump -c config.json -o npu_dump -m pkg.train   a module, settings from a file
+  acc dump --device npu train.py --gpu 0             a script written for CUDA, on an NPU
+  acc dump --device cpu train.py --gpu 0             the same script on the CPU, as a bench
   acc dump --audit train.py                          find, and record, operators that no call stood for
   acc dump --remeasure --task tensor train.py        find memory that is overwritten unseen
   acc dump --self-check --step 0-4 train.py          does recording change the run? exit code 0 no, 1 yes
   torchrun --nproc-per-node 8 -m dump -s train.py    one dump for each rank
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """How the script is to begin: seeds, deterministic kernels, the simulated device."""
-
-    seed: int | None
-    deterministic: bool
-    simulated_npu: bool
-    faults: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +153,7 @@ def dump(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, max=_HIGHEST_SEED, help="Seed Python, numpy and torch before the script."),
+        typer.Option(min=0, max=HIGHEST_SEED, help="Seed Python, numpy and torch before the script."),
     ] = None,
     deterministic: Annotated[bool, typer.Option("--deterministic", help="Ask for deterministic kernels.")] = False,
     exit_after: Annotated[
@@ -177,6 +171,10 @@ def dump(
         bool,
         typer.Option("--self-check", help="Run with and without recording; do all bits agree? Keeps no dump."),
     ] = False,
+    device: Annotated[
+        DeviceKind | None,
+        typer.Option(help="Where a script written for CUDA runs: npu, cpu (as a bench), cuda. [default: as it says]"),
+    ] = None,
     simulated_npu: Annotated[
         bool, typer.Option("--simulated-npu", help="Provide a simulated device 'npu' (CPU kernels).")
     ] = False,
@@ -185,6 +183,7 @@ def dump(
         typer.Option(metavar="OP=FAULT", help="Plant a fault in the simulated NPU: aten::gelu=bf16."),
     ] = None,
 ) -> None:
+    load_torch()
     default_step = "0" if config is None and step is None else None
     flags = {
         "task": task and task.value,
@@ -213,7 +212,7 @@ def dump(
         _say("recording step 0 only (--step chooses others)")
     if self_check and seed is None:
         seed = _CHECKED_SEED
-    start = Start(seed, deterministic, simulated_npu, tuple(simulated_fault or ()))
+    start = Start(seed, deterministic, simulated_npu, tuple(simulated_fault or ()), device)
     if self_check:
         raise typer.Exit(_check(settings, start, list(arguments or ()), module, given=ctx.meta[_GIVEN]))
     recording = Recording(settings, live, exit_after)
@@ -230,9 +229,9 @@ def _check(config: DumpConfig, start: Start, arguments: list[str], module: str |
         except KeyboardInterrupt:
             return _INTERRUPTED
     mine = selfcheck.role
-    _prepare(start)
-    execute = _executable(start, arguments, module)
-    return outcome(lambda: selfcheck.perform(execute, config, mine=mine))
+    with begun(start, _say):
+        execute = _executable(start, arguments, module)
+        return outcome(lambda: selfcheck.perform(execute, config, mine=mine))
 
 
 def _record(recording: Recording, start: Start, arguments: list[str], module: str | None) -> int:
@@ -240,18 +239,18 @@ def _record(recording: Recording, start: Start, arguments: list[str], module: st
     from . import launch
     from .session import Session
 
-    _prepare(start)
-    began = time.perf_counter()
-    session = Session(
-        recording.config,
-        finds_steps=True,
-        exit_after=recording.exit_after,
-        on_step=_tell_step,
-        live=recording.live,
-        say=_say,
-    )
-    execute = _executable(start, arguments, module)
-    status = outcome(lambda: launch.recorded(execute, session))
+    with begun(start, _say):
+        began = time.perf_counter()
+        session = Session(
+            recording.config,
+            finds_steps=True,
+            exit_after=recording.exit_after,
+            on_step=_tell_step,
+            live=recording.live,
+            say=_say,
+        )
+        execute = _executable(start, arguments, module)
+        status = outcome(lambda: launch.recorded(execute, session))
     _tell_all(session, time.perf_counter() - began)
     return status
 
@@ -263,7 +262,7 @@ def _executable(start: Start, arguments: list[str], module: str | None) -> Calla
     target = launch.split_target(arguments, module)
     if target is not None:
         return launch.prepared(target)
-    options = _workload_options(arguments, start.seed)
+    options = _workload_options(arguments, start)
     return lambda: workload.train(options)
 
 
@@ -281,6 +280,13 @@ def outcome(execute: Callable[[], int]) -> int:
         return 1
 
 
+def add_environment_to(app: typer.Typer) -> None:
+    """Make `acc env` a command of `app`."""
+    from . import environment_cli
+
+    environment_cli.add_to(app)
+
+
 def monitor_app() -> typer.Typer:
     """The group `acc monitor`."""
     from .monitor.cli import make_app
@@ -288,35 +294,17 @@ def monitor_app() -> typer.Typer:
     return make_app()
 
 
-def _workload_options(arguments: Sequence[str], seed: int | None) -> Any:
+def _workload_options(arguments: Sequence[str], start: Start) -> Any:
     from . import workload
 
-    seeded = arguments if seed is None else ["--seed", str(seed), *arguments]
+    seed = [] if start.seed is None else ["--seed", str(start.seed)]
+    device = [] if start.device is None else ["--device", start.device.value]
     try:
-        return workload.parse(seeded)
+        return workload.parse([*seed, *device, *arguments])
     except ConfigError as error:
         known = {flag for option in typer.main.get_command(_app()).params for flag in option.opts}
         close = [near for word in arguments for near in get_close_matches(word, known, n=1, cutoff=0.75)]
         raise ConfigError(f"{error} Did you mean {close[0]}?" if close else str(error)) from error
-
-
-def _prepare(start: Start) -> None:
-    if start.simulated_npu:
-        from . import sim
-
-        sim.enable()
-        for spec in start.faults:
-            sim.inject(spec)
-        faults = f", with the faults {', '.join(start.faults)}" if start.faults else ""
-        _say(f"the device 'npu' is simulated: CPU kernels underneath{faults}")
-    if start.seed is not None:
-        from .seeding import seed_all
-
-        seed_all(start.seed, mode=start.deterministic)
-    elif start.deterministic:
-        from .seeding import deterministic
-
-        deterministic()
 
 
 def _show(error: BaseException) -> None:

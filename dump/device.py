@@ -16,9 +16,10 @@ from typing import Literal, TypeAlias
 
 import torch
 
+from .torch_loading import AUTOLOAD
+
 NpuState: TypeAlias = Literal["ok", "simulated", "no-device", "broken", "absent"]
 
-_AUTOLOAD = "TORCH_DEVICE_BACKEND_AUTOLOAD"
 _UNCLAIMED = "privateuseone"  # torch's name for its slot for a foreign device while nobody has it
 
 
@@ -69,18 +70,29 @@ def _import_torch_npu() -> Detected | None:
     return None
 
 
+def transfer_to_npu() -> None:
+    """Let scripts written for CUDA run on the NPU, as torch_npu itself does it.  For good; before any recording.
+
+    A recording knows torch's methods by identity, so it looks at them first.
+    """
+    from .intercept import catalog
+
+    catalog.operators()
+    importlib.import_module("torch_npu.contrib.transfer_to_npu")
+
+
 @contextlib.contextmanager
 def _without_autoload() -> Iterator[None]:
     """torch_npu sets the variable to "0" while it imports and restores it only when it succeeds."""
-    before = os.environ.get(_AUTOLOAD)
-    os.environ[_AUTOLOAD] = "0"
+    before = os.environ.get(AUTOLOAD)
+    os.environ[AUTOLOAD] = "0"
     try:
         yield
     finally:
         if before is None:
-            os.environ.pop(_AUTOLOAD, None)
+            os.environ.pop(AUTOLOAD, None)
         else:
-            os.environ[_AUTOLOAD] = before
+            os.environ[AUTOLOAD] = before
 
 
 def _first_line(error: Exception) -> str:
@@ -114,6 +126,16 @@ def device_name(kind: str) -> str:
     if kind in ("cuda", "npu") and module is not None and module.is_available():
         return str(module.get_device_name(module.current_device()))
     return kind
+
+
+def usable(npu: Detected) -> tuple[str, ...]:
+    """Every device that can be used here, with its name: "npu:0 Ascend910B2", "cuda:1 NVIDIA H100", "cpu"."""
+    found = []
+    for kind, is_there in (("npu", npu.state in ("ok", "simulated")), ("cuda", torch.cuda.is_available())):
+        module = getattr(torch, kind, None)
+        if is_there and module is not None:
+            found += [f"{kind}:{index} {module.get_device_name(index)}" for index in range(module.device_count())]
+    return (*found, "cpu")
 
 
 def current_rank() -> int | None:

@@ -22,6 +22,12 @@ _DROPOUTS = {
     "feature_alpha_dropout": (1, "p"),
     "scaled_dot_product_attention": (4, "dropout_p"),
 }
+_LIBRARIES = {
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    "LCCL_DETERMINISTIC": "1",
+    "CLOSE_MATMUL_K_SHIFT": "1",
+    "ATB_MATMUL_SHUFFLE_K_ENABLE": "0",
+}
 _MARK = "keeps_all_elements"
 
 
@@ -75,9 +81,13 @@ def _keeping_all(original: Callable[..., torch.Tensor], place: int, *, keyword: 
 def deterministic() -> None:
     """Ask torch and the device libraries for run-to-run equal results.
 
-    Kernels without a deterministic version warn rather than raise, so that an unmodified script still runs.
+    Kernels without a deterministic version warn rather than raise, so that an unmodified script still runs.  Of the
+    libraries' variables the user's own choice stays, except that HCCL is asked in any case: for cuBLAS a workspace of
+    fixed size (NVIDIA, "cuBLAS reproducibility"), for an NPU reductions in one order between devices (HCCL, LCCL) and
+    within matrix products, as Ascend's guides to reproducible runs set them.
     """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    for variable, value in _LIBRARIES.items():
+        os.environ.setdefault(variable, value)
     os.environ["HCCL_DETERMINISTIC"] = "TRUE"
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.deterministic = True

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from . import device
+from . import device, environment, numerics
 from .config import DumpConfig
 from .coverage import Coverage
 from .format import FORMAT_VERSION, sketch
@@ -380,6 +380,7 @@ class Session:
             "hash": config.hash if config.summary_mode == "md5" and not real else None,
             "sketch": sketch.SKETCH_VERSION,
             "world_size": device.world_size(),
+            "environment": environment.header(),
         }
 
     def _covered(self, recorder: StepRecorder) -> Coverage:
@@ -398,6 +399,7 @@ class Session:
         return {
             "device": kind,
             "device_name": device.device_name(kind),
+            "numerics": numerics.in_force(),
             "complete": complete,
             "coverage": coverage.header(),
         }

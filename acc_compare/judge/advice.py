@@ -86,6 +86,10 @@ def recordings(suspect: Suspect, place: Place, options: str, *, into: tuple[str,
     )
 
 
+_DEVICES = ("npu", "cpu", "cuda")
+"""What `acc dump --device` takes."""
+
+
 def _recording(dump: Dump, suspect: Suspect, options: str, folder: str) -> str:
     header = dump.header
     ranks = header.world_size or 1
@@ -94,6 +98,9 @@ def _recording(dump: Dump, suspect: Suspect, options: str, folder: str) -> str:
         parts.append(f"--level {shlex.quote(header.level)}")
     if suspect.step:
         parts.append(f"--step {suspect.step}")
+    asked_for = (header.environment or {}).get("asked_for")
+    if asked_for in _DEVICES:
+        parts.append(f"--device {asked_for}")
     if "simulated" in (header.device_name or "").lower():
         parts.append("--simulated-npu")
     script = script_of(suspect.stack)

@@ -20,6 +20,7 @@ from .gradients import judge_gradients
 from .optimizer import is_optimizer, judge_optimizer
 from .origins import judged_calls, walk
 from .roles import Context, Judged, Origin, Previous, Walk
+from .settings import differing_settings
 from .suspects import stack_of, suspects_of
 from .telling import Place
 
@@ -82,6 +83,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: str, set
         bench_device=device_of(bench),
         step=setting.step,
         rank=setting.rank,
+        settings=differing_settings(npu, bench),
     )
 
 
@@ -204,7 +206,7 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = [text for text in (npu.incomplete, bench.incomplete) if text]
     for side, dump in (("NPU", npu), ("bench", bench)):
-        if "simulated" in (dump.header.device_name or "").lower():
+        if _is_simulated(dump):
             notes.append(f"The {side} side ran on a simulated NPU: CPU kernels, no hardware.")
         notes += _missed(side, dump)
     if unmeasured:
@@ -234,6 +236,13 @@ def _notes(
     if without and npu.mode == "statistics":
         notes.append("A dump without sketches: small differences that leave max, min, mean and norm alone stay unseen.")
     return tuple(notes)
+
+
+def _is_simulated(dump: Dump) -> bool:
+    """Did it run on a simulated NPU?  A dump that was cut short says only whether the process had one."""
+    if dump.header.device is None:
+        return (dump.header.environment or {}).get("npu") == "simulated"
+    return "simulated" in (dump.header.device_name or "").lower()
 
 
 def _aligned(alignment: Alignment) -> tuple[str, ...]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from dump.format.errors import DumpNotFound
 
 _MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+_META_FILE = "monitor.json"
+_LONGEST_META = 1 << 20
 _FOLDER = re.compile(r"([A-Z][a-z]{2})(\d\d)_(\d\d)-(\d\d)-(\d\d)-rank(\d{1,5})(?:-(\w+))?", re.ASCII)
 _FILE = re.compile(r"([a-z][a-z_]{0,40}?)_(\d{1,15})-(\d{1,15})\.csv", re.ASCII)
 
@@ -70,7 +73,9 @@ def open_run(path: Path) -> MonitoredRun:
         raise DumpNotFound(f"{path}: expected a folder that a monitor wrote, found {_what(path)}.")
     own = tuple(_files(path))
     if own:
-        return MonitoredRun(path, (RankFiles(_rank_of(path.resolve().name), (path,), own),))
+        return MonitoredRun(
+            path, (RankFiles(_rank_of(path.resolve().name), (path,), own),), _simulated(path, folders=(path,))
+        )
     starts = sorted(_starts(path), key=lambda start: (start.began, start.path.name))
     ranks, left_out = [], []
     for rank in sorted({start.rank for start in starts}):
@@ -88,7 +93,27 @@ def open_run(path: Path) -> MonitoredRun:
     if left_out:
         shown = ", ".join(left_out[:3]) + (", ..." if len(left_out) > 3 else "")
         notes = (f"{path} holds earlier runs too, which are left out: {shown}. Give a rank folder to choose one.",)
+    notes += _simulated(path, folders=[folder for rank in ranks for folder in rank.folders])
     return MonitoredRun(path, tuple(ranks), notes)
+
+
+def _simulated(path: Path, *, folders: Iterable[Path]) -> tuple[str, ...]:
+    """A note where any of `folders` is of a simulated NPU."""
+    if any(_is_simulated(folder) for folder in folders):
+        return (f"{path} is of a simulated NPU: CPU kernels, no hardware.",)
+    return ()
+
+
+def _is_simulated(folder: Path) -> bool:
+    """Does the folder's monitor.json say so?  msprobe writes none; one that cannot be read says nothing."""
+    path = folder / _META_FILE
+    try:
+        if path.is_symlink() or path.stat().st_size > _LONGEST_META:
+            return False
+        name = json.loads(path.read_bytes()).get("device_name")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False
+    return isinstance(name, str) and "simulated" in name.lower()
 
 
 def _what(path: Path) -> str:

@@ -49,7 +49,8 @@ _LED_IN = re.compile(rf"^(?P<lead>.*?:)\s+`?(?P<command>{_COMMAND.pattern}[^`]*|
 def advisor_text(finding: Finding, *, lang: str = "en") -> str:
     """One page of plain text, at most 100 columns wide except for commands and paths, which are never broken.
 
-    The verdict first, then the suspects, most likely first, then what was compared and what was not.
+    The verdict first, with settings that differ, then the suspects, most likely first, then what was compared and
+    what was not.
 
     Raises:
         ConfigError: there is no text in `lang`.
@@ -75,7 +76,7 @@ def known_language(lang: str) -> Lang:
 def advisor_json(finding: Finding) -> bytes:
     """The same for machines, as strict JSON in UTF-8: a number that is not finite is null.
 
-    Keys: verdict, compared, suspects, and besides them summary, mode, notes; a suspect has the keys of its
+    Keys: verdict, compared, suspects, and besides them summary, mode, settings, notes; a suspect has the keys of its
     class, `shape_of_error` as `looks_like`; all sentences are in English.
     """
     coverage = finding.coverage
@@ -90,6 +91,7 @@ def advisor_json(finding: Finding) -> bytes:
         "suspects": [_suspect_object(suspect) for suspect in finding.suspects],
         "summary": summary_of(finding),
         "mode": finding.mode,
+        "settings": list(finding.settings),
         "notes": list(finding.notes),
     }
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2)
@@ -117,6 +119,8 @@ class _Page:
             for side, path, device in reversed(sides)
             if path or device
         ]
+        if finding.settings:
+            found += self._points(say("label.settings"), finding.settings)
         if len(finding.suspects) > 1:
             found += self._labelled(
                 say("label.suspects"), say("most_likely_first", number=f"{len(finding.suspects):,}")

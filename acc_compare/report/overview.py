@@ -40,6 +40,7 @@ def write_overview(findings: Sequence[Finding], path: Path) -> None:
     book.properties.creator = "acc compare"
     book.active.title = "Overview"
     _fill_grid(book.active, Grid.of(findings))
+    _fill_below(book.active, findings)
     _fill_lines(book.create_sheet("Pairs"), findings)
     with new_file(path) as draft:
         book.save(draft)
@@ -65,6 +66,16 @@ def _fill_grid(sheet: Worksheet, grid: Grid) -> None:
     )
     sheet[f"A{len(grid.ranks) + 3}"].alignment = Alignment(horizontal="left")
     sheet.freeze_panes = "B2"
+
+
+def _fill_below(sheet: Worksheet, findings: Sequence[Finding]) -> None:
+    """Below the grid, each once: settings that differ between the sides, and devices that are no hardware."""
+    sentences = [f"Settings differ. {sentence}" for finding in findings for sentence in finding.settings]
+    for finding in findings:
+        sides = (("NPU", finding.npu_device), ("bench", finding.bench_device))
+        sentences += [f"The {side} side ran on {device}." for side, device in sides if "simulated" in device.lower()]
+    for line, sentence in enumerate(dict.fromkeys(sentences), sheet.max_row + 2):
+        put(sheet, f"A{line}", sentence).alignment = Alignment(horizontal="left")
 
 
 def _put_excess(sheet: Worksheet, at: str, finding: Finding) -> None:

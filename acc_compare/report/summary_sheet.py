@@ -70,11 +70,13 @@ def fill_summary(sheet: Worksheet, finding: Finding, *, notes: tuple[str, ...]) 
     sheet.sheet_view.showGridLines = False
     row = _verdict(sheet, finding)
     row = _sides(sheet, finding, row + 1)
+    if finding.settings:
+        row = _sentences(sheet, "Settings", finding.settings, row + 1)
     row = _counts(sheet, finding, row + 1)
     if finding.suspects:
         row = _suspects(sheet, finding, row + 1)
     if notes:
-        row = _notes(sheet, notes, row + 1)
+        row = _sentences(sheet, "Notes", notes, row + 1)
     row = _legend(sheet, row + 1, accused=bool(finding.suspects))
     _page(sheet, f"A1:{_LAST}{row - 1}")
 
@@ -186,10 +188,10 @@ def _suspects(sheet: Worksheet, finding: Finding, row: int) -> int:
     return row + 1
 
 
-def _notes(sheet: Worksheet, notes: tuple[str, ...], row: int) -> int:
-    put(sheet, f"A{row}", "Notes", bold=True)
-    for note in notes:
-        row = _span(sheet, row, note)
+def _sentences(sheet: Worksheet, label: str, sentences: tuple[str, ...], row: int) -> int:
+    put(sheet, f"A{row}", label, bold=True)
+    for sentence in sentences:
+        row = _span(sheet, row, sentence)
     return row
 
 

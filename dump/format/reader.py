@@ -44,6 +44,7 @@ _TEXT_FIELDS = (
     "summary_mode",
     "hash",
 )
+_OBJECT_FIELDS = ("coverage", "environment", "numerics")
 _INT_FIELDS = ("format_version", "sketch", "world_size")
 _HASH_BY_DIGITS = {8: "crc32", 32: "md5"}
 _TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*)"|[\[{]|[\]}]', re.DOTALL)
@@ -301,7 +302,7 @@ def _header(values: Mapping[str, object], source: Path) -> Header:
         *((key, str, "a string") for key in _TEXT_FIELDS),
         *((key, int, "an integer") for key in _INT_FIELDS),
     ]
-    kinds += [("complete", bool, "true or false"), ("coverage", dict, "an object")]
+    kinds += [("complete", bool, "true or false"), *((key, dict, "an object") for key in _OBJECT_FIELDS)]
     for key, kind, words in kinds:
         value = values.get(key)
         if value is None:
@@ -309,8 +310,9 @@ def _header(values: Mapping[str, object], source: Path) -> Header:
         if type(value) is not kind:
             raise wrong_value(source, key, words, value)
         fields[key] = value
-    if nests_too_deep(fields.get("coverage")):
-        raise _too_deep(source, "coverage")
+    for key in _OBJECT_FIELDS:
+        if nests_too_deep(fields.get(key)):
+            raise _too_deep(source, key)
     header = Header(**fields)
     if header.format_version is not None and header.format_version > FORMAT_VERSION:
         raise DumpCorrupt(

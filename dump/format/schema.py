@@ -95,7 +95,11 @@ class CallRecord:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What is said about the whole dump.  Every field that is ours is None in a dump written by msprobe."""
+    """What is said about the whole dump.  Every field that is ours is None in a dump written by msprobe.
+
+    `environment` says what the run had under it ({"npu": "ok", "cann": "8.0"}), `numerics` which settings that change
+    results were in force when the step ended ({"float32_matmul.npu": "hf32"}); `dump.numerics` names them all.
+    """
 
     task: str
     level: str
@@ -111,6 +115,8 @@ class Header:
     world_size: int | None = None
     complete: bool | None = None
     coverage: Mapping[str, object] | None = None
+    environment: Mapping[str, object] | None = None
+    numerics: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)

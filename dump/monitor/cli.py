@@ -16,6 +16,8 @@ import typer.core
 
 from .. import cli as dump_cli
 from ..format.errors import ConfigError
+from ..starting import DeviceKind, Start, begun
+from ..torch_loading import load_torch
 
 GROUP_HELP = """Watch a training run: a few numbers of every gradient, weight, activation and moment, step by step.
 
@@ -40,6 +42,7 @@ finished step. Without -c every gradient is watched: norm, min, max, mean, nans 
 Examples:
   acc monitor -c monitor_config.json train.py --lr 0.1
   acc monitor -c monitor_config.json --grad-acc-steps 4 -m pkg.train
+  acc monitor --device npu --seed 1234 train.py --gpu 0     a script written for CUDA, on an NPU
 """
 
 CSV2TB_HELP = """Turn the csv files of monitored runs, ours or msprobe's, into TensorBoard event files.
@@ -96,8 +99,21 @@ def run(
         int | None,
         typer.Option(min=1, help="Micro batches in a step; spares measuring the others. [default: found out]"),
     ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=dump_cli.HIGHEST_SEED, help="Seed Python, numpy and torch before the script."),
+    ] = None,
+    deterministic: Annotated[bool, typer.Option("--deterministic", help="Ask for deterministic kernels.")] = False,
+    device: Annotated[
+        DeviceKind | None,
+        typer.Option(help="Where a script written for CUDA runs: npu, cpu (as a bench), cuda. [default: as it says]"),
+    ] = None,
+    simulated_npu: Annotated[
+        bool, typer.Option("--simulated-npu", help="Provide a simulated device 'npu' (CPU kernels).")
+    ] = False,
     module: Annotated[str | None, typer.Option("-m", metavar="MODULE", help="Run a module, as python -m does.")] = None,
 ) -> None:
+    load_torch()
     from .config import load_config, read_config
 
     settings = read_config(DEFAULT_CONFIG) if config is None else load_config(config)
@@ -106,17 +122,23 @@ def run(
     if output is not None:
         os.environ["MONITOR_OUTPUT_DIR"] = str(output)
     for sentence in settings.ignored:
-        print(f"acc monitor: note: {sentence}", file=sys.stderr)
+        _say(f"note: {sentence}")
     from .. import launch
     from .discovery import Discovery
 
     target = launch.split_target(list(arguments or ()), module)
     if target is None:
         raise ConfigError(f"expected a script, found {(arguments or [''])[0]!r}. The script's path comes first.")
-    found = Discovery(settings, grad_acc_steps=grad_acc_steps)
-    status = dump_cli.outcome(lambda: launch.run(target, found))
+    with begun(Start(seed, deterministic, simulated_npu, device=device), _say):
+        found = Discovery(settings, grad_acc_steps=grad_acc_steps)
+        status = dump_cli.outcome(lambda: launch.run(target, found))
     found.tell()
     raise typer.Exit(status)
+
+
+def _say(text: str) -> None:
+    """On stderr: stdout is the script's."""
+    print(f"acc monitor: {text}", file=sys.stderr, flush=True)
 
 
 def csv2tb(

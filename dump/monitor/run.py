@@ -151,6 +151,7 @@ class Run:
     def _meta(self) -> dict[str, object]:
         config = self.config
         first = next((watched.parameter for watched in self.scope.parameters), None)
+        kind = "cpu" if first is None else first.device.type
         return {
             "format_version": FORMAT_VERSION,
             "rank": self.place.rank,
@@ -163,7 +164,8 @@ class Run:
             "eps": config.eps,
             "sketch": SKETCH_VERSION,
             "torch_version": torch.__version__,
-            "device": "cpu" if first is None else first.device.type,
+            "device": kind,
+            "device_name": device.device_name(kind),
             "config": config.plain,
         }
 

@@ -9,8 +9,9 @@
 autocast, saving and loading, computed by the CPU's kernels, and so equal to the CPU to the bit.
 `torch.npu.is_simulated` tells the device from a real one.
 
-It adds some microseconds to every operator, knows one device, has no generator apart from the CPU's, does not
-mind CPU tensors among npu tensors, and rests on private parts of torch, from 2.9 on.
+torch.compile works with the backends eager and aot_eager; streams, events and generators are there, and `allow_hf32`
+rounds as an NPU would.  It adds some microseconds to every operator, knows one device, draws all random numbers on the
+CPU, does not mind CPU tensors among npu tensors, and rests on private parts of torch, from 2.9 on.
 """
 
 from __future__ import annotations

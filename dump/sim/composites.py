@@ -16,9 +16,11 @@ import torch
 from dump.sim import faults
 from dump.sim.kernels import Kernel, host_kernel, kernel_for, label, lower, tally_of
 from dump.sim.operators import plan_of
-from dump.sim.storage import without_overrides
+from dump.sim.storage import HOST, is_imagined, without_overrides
 
 _aten: Any = torch.ops.aten
+_empty_strided_host: Any = torch._C._VariableFunctions.empty_strided
+_outside_tracing: Any = torch._C._DisableTorchDispatch
 Tensors: TypeAlias = "tuple[torch.Tensor, ...]"
 MaybeTensor: TypeAlias = "torch.Tensor | None"
 
@@ -70,7 +72,8 @@ def attention() -> Kernel:
         with without_overrides():
             given = (query, key, value, attn_mask, dropout_p, is_causal)
             options = {"scale": scale, "enable_gqa": enable_gqa}
-            choice = choose(*[lower(x) for x in given], **options)
+            known = _imagined_on_host(given) if is_imagined(query) else [lower(x) for x in given]
+            choice = choose(*known, **options)
             mask = _additive(attn_mask, query.dtype)
             if choice == flash_choice:
                 out = flash(query, key, value, dropout_p, is_causal, attn_mask=mask, scale=scale)
@@ -80,6 +83,17 @@ def attention() -> Kernel:
             return result
 
     return kernel
+
+
+def _imagined_on_host(given: tuple[Any, ...]) -> list[Any]:
+    """While torch.compile traces there are shapes and no memory: blank CPU tensors of these shapes."""
+    with _outside_tracing():
+        return [
+            _empty_strided_host([int(n) for n in x.shape], [int(n) for n in x.stride()], dtype=x.dtype, device=HOST)
+            if isinstance(x, torch.Tensor)
+            else x
+            for x in given
+        ]
 
 
 def _additive(mask: MaybeTensor, dtype: torch.dtype) -> MaybeTensor:

@@ -6,12 +6,15 @@ waiting is a no-op, nothing is allocated, and seeding it seeds `torch.default_ge
 
 from __future__ import annotations
 
-import time
 import types
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
+
+from dump import synchronous
+from dump.sim import faults
+from dump.synchronous import Event
 
 DeviceLike: TypeAlias = "torch.device | str | int | None"
 
@@ -38,69 +41,16 @@ class DeviceProperties:
     multi_processor_count: int = 1
 
 
-class Event:
-    """A moment on the device's time line, which is the host's: work is done when the call returns."""
-
-    def __init__(self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False) -> None:
-        self._timed = enable_timing
-        self._at: float | None = None
-
-    def record(self, stream: Stream | None = None) -> None:
-        self._at = time.perf_counter()
-
-    def wait(self, stream: Stream | None = None) -> None:
-        """Nothing is ever pending."""
-
-    def query(self) -> bool:
-        return True
-
-    def synchronize(self) -> None:
-        """Nothing is ever pending."""
-
-    def elapsed_time(self, end_event: Event) -> float:
-        """Milliseconds from this event to the other.  Raises RuntimeError where one was not recorded or not
-        timed.
-        """
-        if not (self._timed and end_event._timed):
-            raise RuntimeError("elapsed_time needs two events made with enable_timing=True")
-        if self._at is None or end_event._at is None:
-            raise RuntimeError("elapsed_time needs two recorded events")
-        return (end_event._at - self._at) * 1000.0
-
-
-class Stream:
-    """A queue of work; there is only one, since every call completes before it returns."""
+class Stream(synchronous.Stream):
+    """The device's only stream."""
 
     def __init__(self, device: DeviceLike = None, priority: int = 0) -> None:
         _check(device)
-        self.priority = priority
+        super().__init__(device, priority)
 
     @property
     def device(self) -> torch.device:
         return torch.device("npu", 0)
-
-    def record_event(self, event: Event | None = None) -> Event:
-        recorded = Event() if event is None else event
-        recorded.record(self)
-        return recorded
-
-    def wait_event(self, event: Event) -> None:
-        """Nothing is ever pending."""
-
-    def wait_stream(self, stream: Stream) -> None:
-        """Nothing is ever pending."""
-
-    def synchronize(self) -> None:
-        """Nothing is ever pending."""
-
-    def query(self) -> bool:
-        return True
-
-    def __enter__(self) -> Stream:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        return None
 
 
 class OnDevice:
@@ -116,6 +66,27 @@ class OnDevice:
         return None
 
 
+class Hf32Switch:
+    """`torch.npu.matmul` and `torch.npu.conv`: with `allow_hf32` the products of float32 are computed in HF32.
+
+    A real NPU begins with it on for convolutions; this one begins with it off, equal to the CPU.
+    """
+
+    def __init__(self, *operators: str) -> None:
+        self._faults = tuple(faults.Fault(operator, "hf32") for operator in operators)
+
+    @property
+    def allow_hf32(self) -> bool:
+        return self._faults[0] in faults.injected()
+
+    @allow_hf32.setter
+    def allow_hf32(self, allow: bool) -> None:
+        for fault in self._faults:
+            faults.withdraw(fault)
+            if allow:
+                faults.inject(fault)
+
+
 class SimulatedNpu(types.ModuleType):
     """`torch.npu`.  `is_simulated` tells it from the real one."""
 
@@ -127,6 +98,8 @@ class SimulatedNpu(types.ModuleType):
         self.default_generators = (torch.default_generator,)
         self.amp = types.SimpleNamespace(autocast=_autocast, GradScaler=_grad_scaler)
         self.config = types.SimpleNamespace(allow_internal_format=False)
+        self.matmul = Hf32Switch("mm", "addmm", "bmm", "baddbmm", "addbmm", "addmv_")
+        self.conv = Hf32Switch("convolution", "convolution_backward")
         self._stream = Stream()
         for name in _ALLOCATOR_FIGURES:
             setattr(self, name, _no_bytes)

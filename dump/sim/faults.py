@@ -216,6 +216,15 @@ def suspended() -> Iterator[None]:
         restore(before)
 
 
+def withdraw(fault: Fault) -> None:
+    """Take one fault out of force, wherever it stands; nothing happens where it is not."""
+    rest = tuple(entry for entry in ACTIVE.get(fault.op, ()) if entry.fault != fault)
+    if rest:
+        ACTIVE[fault.op] = rest
+    else:
+        ACTIVE.pop(fault.op, None)
+
+
 def clear() -> None:
     """Take all faults out of force."""
     ACTIVE.clear()
@@ -268,6 +277,27 @@ def _bf16(launched: Launch, value: float) -> Any:
 @fault_kind("fp16")
 def _fp16(launched: Launch, value: float) -> Any:
     return _run_in(launched, torch.float16)
+
+
+@fault_kind("hf32")
+def _hf32(launched: Launch, value: float) -> Any:
+    """float32 arguments rounded to HF32, Ascend's type of 8 bits of exponent and 11 of mantissa; sums stay float32.
+
+    Rounded half to even on the bits: 12 of float32's 23 bits of mantissa go.  NaN and Inf stay what they are.
+    """
+    written = {id(x) for x in launched.written()}
+
+    def rounded(x: Any) -> Any:
+        if isinstance(x, (list, tuple)):
+            return [rounded(item) for item in x]
+        if not isinstance(x, torch.Tensor) or x.dtype is not torch.float32 or id(x) in written:
+            return x
+        bits = _aten.view.dtype(_aten.clone.default(x), torch.int32)
+        last = _aten.bitwise_and.Scalar(_aten.__rshift__.Scalar(bits, 12), 1)
+        up = _aten.bitwise_and.Scalar(_aten.add.Scalar(_aten.add.Tensor(bits, last), 0x7FF), ~0xFFF)
+        return _aten.where.self(_aten.isfinite.default(x), _aten.view.dtype(up, torch.float32), x)
+
+    return replace(launched, arguments=tuple(rounded(x) for x in launched.arguments)).run()
 
 
 @fault_kind("scale", "number")

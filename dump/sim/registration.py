@@ -21,6 +21,7 @@ from dump.sim.storage import (
     storage_over_bytes,
     without_overrides,
 )
+from dump.synchronous import drawing_on_the_host
 
 _aten: Any = torch.ops.aten
 _C: Any = torch._C
@@ -51,6 +52,9 @@ def register() -> None:
     _register_kernels(aten)
     autocast.register(everything, aten)
     torch.UntypedStorage.__new__ = _new_storage  # type: ignore[method-assign]
+    torch.Tensor.record_stream = _record_stream  # type: ignore[assignment, method-assign]
+    torch.accelerator.synchronize = _synchronize
+    torch.Generator = drawing_on_the_host(torch.Generator, "npu")  # type: ignore[misc]
 
 
 def is_registered() -> bool:
@@ -157,6 +161,19 @@ def _to_copy(x: torch.Tensor, **options: Any) -> torch.Tensor:
             return as_npu(faults.launch(_cast_plan, _cast_host, arguments, options))
         cast: torch.Tensor = _cast_host(*arguments, **options)
         return as_npu(cast) if stays else cast
+
+
+_record_other_stream: Any = torch.Tensor.record_stream
+
+
+def _record_stream(self: torch.Tensor, stream: Any) -> None:
+    """Nothing is freed while a stream still reads it: all work is done when it is asked for."""
+    if self.device.type != "npu":
+        _record_other_stream(self, stream)
+
+
+def _synchronize(device: Any = None, /) -> None:
+    """Nothing is ever pending on npu, and a process has one accelerator."""
 
 
 _new_host_storage: Any = torch.UntypedStorage.__new__

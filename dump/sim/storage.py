@@ -45,6 +45,7 @@ _set_any: Any = torch.ops.aten.set_.source_Storage_storage_offset._handle.redisp
 
 # Only complex numbers, and views of their parts, carry conjugation and negation as a flag beside the memory.
 _COMPLEX = frozenset({torch.complex32, torch.complex64, torch.complex128})
+_WITH_MEMORY = frozenset({torch.Tensor, torch.nn.Parameter})
 _blank_host: dict[torch.dtype, torch.Tensor] = {}
 _npu: list[torch.device] = []
 
@@ -125,6 +126,11 @@ def _described(npu: torch.Tensor, owner: torch.Tensor) -> torch.Tensor:
         blank = _blank_host[npu.dtype] = _empty_host((0,), dtype=npu.dtype)
     host: torch.Tensor = _set_host(_new_like(blank), untyped_storage(owner), offset(npu), size(npu), stride(npu))
     return host
+
+
+def is_imagined(npu: torch.Tensor) -> bool:
+    """Whether this may be one of torch.compile's tensors, which say npu and have no memory: those are subclasses."""
+    return type(npu) not in _WITH_MEMORY
 
 
 def same_memory(npu: torch.Tensor, host: torch.Tensor) -> bool:

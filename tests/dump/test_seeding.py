@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from dump import seeding
 from dump.seeding import deterministic, remove_dropout, seed_all
 
-VARIABLES = ("PYTHONHASHSEED", "CUBLAS_WORKSPACE_CONFIG", "HCCL_DETERMINISTIC")
+VARIABLES = ("PYTHONHASHSEED", "HCCL_DETERMINISTIC", *seeding._LIBRARIES)
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +76,8 @@ def test_seeding_alone_asks_for_nothing_else() -> None:
 
 def test_deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
-    monkeypatch.delenv("HCCL_DETERMINISTIC", raising=False)
+    for variable in ("HCCL_DETERMINISTIC", "LCCL_DETERMINISTIC", "CLOSE_MATMUL_K_SHIFT", "ATB_MATMUL_SHUFFLE_K_ENABLE"):
+        monkeypatch.delenv(variable, raising=False)
     torch.backends.cudnn.benchmark = True
     deterministic()
     assert torch.are_deterministic_algorithms_enabled()
@@ -85,6 +86,8 @@ def test_deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not torch.backends.cudnn.benchmark
     assert os.environ["HCCL_DETERMINISTIC"] == "TRUE"
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"  # the user's own choice stays
+    assert os.environ["LCCL_DETERMINISTIC"] == os.environ["CLOSE_MATMUL_K_SHIFT"] == "1"
+    assert os.environ["ATB_MATMUL_SHUFFLE_K_ENABLE"] == "0"
 
 
 X = torch.arange(1.0, 49.0).view(2, 2, 3, 4)

@@ -18,8 +18,8 @@ HERE = Path(__file__).parent
 SCRIPTS = HERE / "scripts"
 ON_STUB = HERE / "stub" / "on_stub.py"
 
-# Of `acc dump`, to put a script on the device; until it has one, `on_stub.py` imports torch_npu and transfer_to_npu.
-DEVICE_OPTIONS: tuple[str, ...] = ()
+# Of `acc dump`: imports torch_npu and transfer_to_npu before the script, which was written for CUDA.
+DEVICE_OPTIONS = ("--device", "npu")
 
 OPERATORS_OF_2_13 = 403
 EPSILON = 1e-5

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
-from . import elsewhere, looks, page, suspects
+from . import elsewhere, looks, page, settings, suspects
 
 Lang: TypeAlias = Literal["en", "zh"]
 LANGUAGES: tuple[Lang, ...] = ("en", "zh")
@@ -27,4 +27,6 @@ def _merged(*parts: Mapping[str, Message]) -> dict[str, Message]:
     return found
 
 
-CATALOGUE: Mapping[str, Message] = _merged(looks.MESSAGES, suspects.MESSAGES, page.MESSAGES, elsewhere.MESSAGES)
+CATALOGUE: Mapping[str, Message] = _merged(
+    looks.MESSAGES, suspects.MESSAGES, settings.MESSAGES, page.MESSAGES, elsewhere.MESSAGES
+)

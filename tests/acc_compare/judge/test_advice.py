@@ -41,6 +41,8 @@ def scaled(factor: float) -> Any:
         ({}, {"step": 3}, "-s", "acc dump -s --step 3 -o npu_again 'my train.py'"),
         ({"level": "mix"}, {}, "-s", "acc dump -s --level mix -o npu_again 'my train.py'"),
         ({"level": "L0"}, {}, "--level mix -s", "acc dump --level mix -s -o npu_again 'my train.py'"),
+        ({"environment": {"asked_for": "npu"}}, {}, "-s", "acc dump -s --device npu -o npu_again 'my train.py'"),
+        ({"environment": {"asked_for": "$(id)"}}, {}, "-s", "acc dump -s -o npu_again 'my train.py'"),
         ({"device_name": "SimulatedNPU"}, {}, "-s", "acc dump -s --simulated-npu -o npu_again 'my train.py'"),
         (
             {"world_size": 8},

@@ -89,6 +89,11 @@ def test_some_tensors_that_could_not_be_measured_are_a_note(make: Any) -> None:
     ("npu", "bench", "note"),
     [
         ({"device_name": "SimulatedNPU"}, {}, "The NPU side ran on a simulated NPU: CPU kernels, no hardware."),
+        (
+            {"device": None, "environment": {"npu": "simulated"}},
+            {},
+            "The NPU side ran on a simulated NPU: CPU kernels, no hardware.",
+        ),
         ({"torch_version": "2.1"}, {}, "torch 2.1 on the NPU side, 2.13.0 on the bench."),
         (
             {"coverage": {"failed": {"gelu": 2}}},

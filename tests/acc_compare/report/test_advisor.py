@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -78,6 +79,14 @@ def test_one_suspect_in_full_two_in_short_and_the_rest_in_a_line_each(build):
     assert "\n4. Torch.op3.0.forward (operator, step 0, rank 0, module blocks.2.act, differs by 1.6e-3)\n" in text
     assert "Torch.op13" not in text
     assert "and 17 more suspects, in the JSON beside this file" in text
+
+
+def test_settings_that_differ_stand_before_any_suspect(build):
+    finding = dataclasses.replace(build.gelu(), settings=("HF32 on the NPU side",))
+    text = advisor_text(finding)
+    assert text.index("  Settings       - HF32 on the NPU side\n") < text.index("\n1. ")
+    assert json.loads(advisor_json(finding))["settings"] == ["HF32 on the NPU side"]
+    assert "Settings" not in advisor_text(build.gelu())
 
 
 def test_a_single_suspect_is_not_counted(build):

@@ -33,6 +33,18 @@ def test_the_grid_has_the_worst_excess_of_each_pair(build, tmp_path):
     assert colours == ["FF" + STRONG_TINTS[tint] for tint in ("error", "pass", "warning")]
 
 
+def test_settings_that_differ_are_told_once_below_the_grid(build, tmp_path):
+    told = [
+        dataclasses.replace(finding, settings=("=HF32 here",), npu_device="npu (SimulatedNPU)")
+        for finding in findings(build)
+    ]
+    for number, pair in enumerate((findings(build), told)):
+        write_overview(pair, tmp_path / f"{number}.xlsx")
+        lines = [cell.value for cell in load_workbook(tmp_path / f"{number}.xlsx")["Overview"]["A"]]
+        assert lines.count("Settings differ. =HF32 here") == number
+        assert lines.count("The NPU side ran on npu (SimulatedNPU).") == number
+
+
 def test_each_pair_has_a_line(build, tmp_path):
     write_overview(findings(build), tmp_path / "a.xlsx")
     sheet = load_workbook(tmp_path / "a.xlsx")["Pairs"]

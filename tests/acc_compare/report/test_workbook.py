@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import importlib.util
 import math
 import resource
@@ -39,6 +40,13 @@ def test_sheets_of_a_verdict_with_and_without_suspects(build, tmp_path):
     write_workbook(build.same(), tmp_path / "b.xlsx")
     assert load_workbook(tmp_path / "a.xlsx").sheetnames == ["Summary", "Suspects", "Compare", "Columns"]
     assert load_workbook(tmp_path / "b.xlsx").sheetnames == ["Summary", "Compare", "Columns"]
+
+
+def test_settings_that_differ_stand_above_the_suspects(build, tmp_path):
+    finding = dataclasses.replace(build.gelu(), settings=("HF32 on the NPU side",))
+    write_workbook(finding, tmp_path / "a.xlsx")
+    found = texts(load_workbook(tmp_path / "a.xlsx")["Summary"])
+    assert found.index("HF32 on the NPU side") < found.index(finding.suspects[0].name)
 
 
 def test_every_finding_opens(any_finding, tmp_path):

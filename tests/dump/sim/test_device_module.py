@@ -97,9 +97,41 @@ def test_work_on_a_stream_is_done_at_once():
     assert x.tolist() == [3, 3]
 
 
+def test_a_tensor_may_be_used_on_several_streams():
+    x = torch.ones(2, device="npu")
+    x.record_stream(torch.npu.current_stream())
+    torch.accelerator.synchronize()
+    assert x.tolist() == [1, 1]
+
+
+def test_a_generator_of_the_device_draws_what_the_cpus_draws():
+    generator = torch.Generator(device="npu").manual_seed(3)
+    assert isinstance(generator, torch.Generator)
+    drawn = torch.randn(3, device="npu", generator=generator)
+    assert drawn.device.type == "npu"
+    assert torch.equal(drawn.cpu(), torch.randn(3, generator=torch.Generator().manual_seed(3)))
+    assert torch.randperm(5, device="npu", generator=torch.Generator("npu:0")).sort().values.tolist() == [0, 1, 2, 3, 4]
+
+
 def test_a_loader_may_ask_for_pinned_memory():
     batches = list(DataLoader(torch.arange(4.0), batch_size=2, pin_memory=True))
     assert [b.tolist() for b in batches] == [[0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize("kind", ["matmul", "conv"])
+def test_hf32_is_a_switch_and_changes_its_operators_alone(kind):
+    x, w = torch.randn(1, 1, 8, 8), torch.randn(1, 1, 3, 3)
+    calls = {"matmul": lambda d: x.to(d) @ x.to(d), "conv": lambda d: torch.conv2d(x.to(d), w.to(d))}
+    switch = getattr(torch.npu, kind)
+    assert switch.allow_hf32 is False
+    switch.allow_hf32 = True
+    try:
+        assert switch.allow_hf32 is True
+        for name, call in calls.items():
+            assert torch.equal(call("npu").cpu(), call("cpu")) is (name != kind)
+    finally:
+        switch.allow_hf32 = False
+    assert torch.equal(calls[kind]("npu").cpu(), calls[kind]("cpu"))
 
 
 def test_amp_names_of_torch_npu():

@@ -39,6 +39,12 @@ def without_tail(x: torch.Tensor, count: int) -> torch.Tensor:
     return out
 
 
+def hf32(x: torch.Tensor) -> torch.Tensor:
+    """Rounded to 11 bits of mantissa, in float64: what lies between two multiples of the last bit goes to the even."""
+    mantissa, exponent = torch.frexp(x.double())
+    return torch.ldexp((mantissa * 2**12).round() / 2**12, exponent).float()
+
+
 def gelu(x: torch.Tensor) -> torch.Tensor:
     return F.gelu(x)
 
@@ -63,6 +69,7 @@ EFFECTS = [
     ("aten::mm=transpose_free", lambda x: x @ x.t(), lambda: X @ X.reshape(4, 3)),
     ("aten::addmm=nan:0", lambda x: F.linear(x, W.to(x.device), x[:1, :2].reshape(2)),
      lambda: poked(F.linear(X, W, X[0, :2]), 0, math.nan)),
+    ("aten::mm=hf32", lambda x: x @ x.t(), lambda: hf32(X) @ hf32(X).t()),
     ("aten::sum=zero_tail:1", lambda x: x.sum(), lambda: torch.zeros(())),
     ("aten::_to_copy=add:1", lambda x: x.to(torch.float64), lambda: X.double() + 1),
 ]  # fmt: skip

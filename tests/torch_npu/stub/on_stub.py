@@ -1,6 +1,6 @@
 """Run a script on the real torch_npu over the stub CANN libraries: `on_stub.py [--faulty aten::gelu] SCRIPT ARGS`.
 
-What a user writes at the top of a GPU script comes first; then the device is lent the CPU's kernels.
+Under `acc dump --device npu`, which has imported torch_npu and transfer_to_npu: the device is lent the CPU's kernels.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ import runpy
 import sys
 
 import stub_kernels
-import torch_npu  # noqa: F401
-from torch_npu.contrib import transfer_to_npu  # noqa: F401
 
 if __name__ == "__main__":
     arguments = sys.argv[1:]
