@@ -85,7 +85,7 @@ def compare(
     `floor` is a second bench run that should agree with the first: the distance of the two is taken as normal.
     `mapping` is a YAML file that says what the NPU side calls otherwise (docs/mapping.md); `fuzzy` also pairs calls
     that are left over by the operator alone.
-    `jobs` is how many cores may work: threads for tensor files, processes for long dumps of several ranks (a script
+    `jobs` is how many cores may work: helper processes for tensor files, and for long dumps of several ranks (a script
     then needs the usual `if __name__ == "__main__":`).  The result is the same for any number.  Without `keep_rows`
     the findings of several pairs have no rows, so that a thousand dumps take the memory of one; then there are no
     tables of each to write.

@@ -1,8 +1,8 @@
 """Tensor files to distances: each distinct pair of files once, several at a time.
 
-numpy lets go of the interpreter's lock while it works, so threads are enough.  A small tensor is one thread's; a large
-one is cut into parts that all threads work on.  At most `_WAITING` tensors or parts for each thread are under way, so
-memory does not grow with the size or the number of tensors.
+Small tensors go to helper processes where there is enough to measure, a large one is cut into parts that the threads
+of this process work on.  At most `_WAITING` tensors or parts for each are under way, so memory does not grow with the
+size or the number of tensors.
 """
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from dump.format.layout import TENSOR_FOLDER
 from dump.format.schema import TensorRecord
-from dump.format.tensors import NUMPY_DTYPES, read_tensor
+from dump.format.tensors import NUMPY_DTYPES
 
+from .measurers import Team, file_distance
 from .metrics.blocks import Spread
-from .metrics.distance import TensorDistance, measure
+from .metrics.distance import TensorDistance
 from .model import Alignment
 
 Names: TypeAlias = "tuple[str | None, str | None]"
@@ -30,8 +33,19 @@ _WAITING = 4
 _LARGE = 256 << 20
 """Bytes of both sides of a tensor that all threads work on: enough parts to keep a handful of them busy."""
 
+_MUCH = 512 << 20
+"""Bytes of both sides from which on helper processes have paid for their start, a quarter of a second."""
+
+_Measure: TypeAlias = "Callable[[tuple[str, str]], TensorDistance | None]"
 _Taken = TypeVar("_Taken")
 _Given = TypeVar("_Given")
+
+
+class _Ways(NamedTuple):
+    """How a pair of small files is measured, on any thread, and how a large one, on this."""
+
+    small: _Measure
+    large: _Measure
 
 
 def file_distances(alignment: Alignment, *, jobs: int = 1, told: Callable[[int, int], None] | None = None) -> Distances:
@@ -43,10 +57,18 @@ def file_distances(alignment: Alignment, *, jobs: int = 1, told: Callable[[int, 
     sides = Path(alignment.npu.path) / TENSOR_FOLDER, Path(alignment.bench.path) / TENSOR_FOLDER
     total, done = sum(wanted.values()), 0
     found: dict[Names, TensorDistance | None] = {}
-    with ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="measure") as pool:
+    with (
+        _measuring(sides, total, jobs) as measure_one,
+        ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="measure") as pool,
+    ):
         spread = _over_threads(pool, jobs)
+
+        def measure_large(names: tuple[str, str]) -> TensorDistance | None:
+            return file_distance(sides, names, spread)
+
         try:
-            for names, distance in zip(wanted, _distances(wanted, sides, pool, spread, jobs), strict=True):
+            distances = _distances(wanted, _Ways(measure_one, measure_large), pool, jobs)
+            for names, distance in zip(wanted, distances, strict=True):
                 found[names] = distance
                 done += wanted[names]
                 if told is not None:
@@ -74,12 +96,18 @@ def _item_size(dtype: str) -> int:
     return NUMPY_DTYPES[dtype].itemsize if dtype in NUMPY_DTYPES else 4
 
 
+@contextmanager
+def _measuring(sides: tuple[Path, Path], total: int, jobs: int) -> Iterator[_Measure]:
+    """What measures one pair of files, on any thread."""
+    if jobs == 1 or total < _MUCH:
+        yield partial(file_distance, sides)
+        return
+    with Team(sides, jobs) as team:
+        yield team.distance
+
+
 def _distances(
-    wanted: Mapping[tuple[str, str], int],
-    sides: tuple[Path, Path],
-    pool: ThreadPoolExecutor,
-    spread: Spread,
-    jobs: int,
+    wanted: Mapping[tuple[str, str], int], ways: _Ways, pool: ThreadPoolExecutor, jobs: int
 ) -> Iterator[TensorDistance | None]:
     """One for each of `wanted`, in order: small ones side by side, a large one by all threads together."""
     waiting: deque[Future[TensorDistance | None]] = deque()
@@ -87,18 +115,13 @@ def _distances(
         if size >= _LARGE:
             while waiting:
                 yield waiting.popleft().result()
-            yield _distance(sides, names, spread)
+            yield ways.large(names)
             continue
-        waiting.append(pool.submit(_distance, sides, names, map))
+        waiting.append(pool.submit(ways.small, names))
         if len(waiting) > jobs * _WAITING:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
-
-
-def _distance(sides: tuple[Path, Path], names: tuple[str, str], spread: Spread) -> TensorDistance | None:
-    npu, bench = (read_tensor(folder, name) for folder, name in zip(sides, names, strict=True))
-    return measure(npu, bench, spread=spread) if npu.shape == bench.shape else None
 
 
 def _over_threads(pool: ThreadPoolExecutor, jobs: int) -> Spread:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from dump.format.names import parse
 from dump.format.schema import Dump, TensorRecord
@@ -24,8 +25,7 @@ _NO_CELLS: Cells = {}
 _TOLD_EVERY = 100
 
 
-@dataclass(frozen=True, slots=True)
-class MeasuredPair:
+class MeasuredPair(msgspec.Struct, frozen=True):
     """A pair of calls with a cell mapping for each of its arguments, and the measured call where it is matched."""
 
     pair: PairedCall

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+import msgspec
+
 from dump.format.schema import CallRecord, Dump, Leaf
 
 Result: TypeAlias = Literal["pass", "warning", "error", "unmatched"]
@@ -17,8 +19,7 @@ Kind: TypeAlias = Literal["operator", "nan_inf", "optimizer", "input", "random",
 VerdictName: TypeAlias = Literal["same", "different", "incomplete"]
 
 
-@dataclass(frozen=True, slots=True)
-class PairedArgument:
+class PairedArgument(msgspec.Struct, frozen=True):
     """One argument of a matched call on both sides; a side is None where the call has no such argument.
     `name` is the NPU side's (`input.0`), or the bench's where the NPU has none.  Within a fused pair both names are the
     fused call's, and `npu_full` or `bench_full` says where the argument stands on the side of the composite."""
@@ -49,8 +50,7 @@ class FusedPair:
         return f"{len(self.members)} calls on the {side} side, {self.members[0]} to {self.members[-1]}"
 
 
-@dataclass(frozen=True, slots=True)
-class PairedCall:
+class PairedCall(msgspec.Struct, frozen=True):
     """A call on one side with the call that answers to it on the other; None where nothing answers."""
 
     npu: CallRecord | None
@@ -79,8 +79,7 @@ class Alignment:
     differs_in_batches: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One line of the workbook: one argument of one pair of calls, measured and judged.
 
     `metrics` maps a column of results.md to its cell; a column that does not apply is absent.

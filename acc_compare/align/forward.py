@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from dump.format import names
 from dump.format.schema import CallRecord
 
@@ -17,8 +19,7 @@ from .side import Side, Token
 from .values import Values, writes
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True):
     """One element of a sequence: a call, a fused call with its rule, or a composite."""
 
     call: CallRecord

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from dump.format import names
@@ -218,7 +219,7 @@ def _stand_in(members: Sequence[CallRecord], pairs: Sequence[PairedArgument], *,
     last = members[-1]
     found = [(pair.name, pair.npu if on_npu else pair.bench) for pair in pairs if pair.name]
     arguments = [Argument(name, leaf) for name, leaf in found if leaf is not None]
-    return replace(
+    return msgspec.structs.replace(
         last,
         index=max(member.index for member in members),
         inputs=tuple(argument for argument in arguments if argument.name.startswith("input")),

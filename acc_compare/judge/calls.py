@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
+
+import msgspec
 
 from dump.format.names import BACKWARD, CallName, parse
 from dump.format.schema import TensorRecord
@@ -33,8 +34,7 @@ def is_floating(dtype: str) -> bool:
     return dtype.removeprefix("torch.").startswith(_FLOATING)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class MeasuredArgument:
+class MeasuredArgument(msgspec.Struct, frozen=True, eq=False):
     """One tensor of a matched pair of calls with its error; None where it could not be measured.
 
     `count` is its number of elements, at least 1; `norm` is |B| over live elements, 0 where unknown; `relative` the
@@ -69,8 +69,7 @@ class MeasuredArgument:
         return max((end for end in ends if end == end and end != float("inf")), default=0.0)
 
 
-@dataclass(frozen=True, slots=True)
-class MeasuredCall:
+class MeasuredCall(msgspec.Struct, frozen=True):
     """A matched pair of calls.  `order` is its place in the NPU side's order of execution, `owner` the module call
     that it ran in there."""
 

@@ -10,6 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from dump.format.schema import Leaf, ScalarRecord, TensorRecord
 
 from ..model import PairedArgument, Reached, Result
@@ -32,8 +34,7 @@ class Classic:
 _PASSED = Classic("pass", None, ())
 
 
-@dataclass(frozen=True, slots=True)
-class CallCells:
+class CallCells(msgspec.Struct, frozen=True):
     """The rows of one pair of calls: arguments with their metrics, inputs first."""
 
     operator: str
@@ -42,8 +43,7 @@ class CallCells:
     cells: Sequence[Cells]
 
 
-@dataclass(frozen=True, slots=True)
-class _Inputs:
+class _Inputs(msgspec.Struct, frozen=True):
     """What the rules ask of a call's inputs: the worst of each column, None where no input has it."""
 
     thousandth: float | None

@@ -9,8 +9,9 @@ digests           equal or not
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
+
+import msgspec
 
 from dump.format.schema import TensorRecord
 
@@ -25,8 +26,7 @@ Source: TypeAlias = Literal["exact", "sketch", "bound", "digest"]
 RESOLUTION: dict[Source, float] = {"exact": 0.0, "sketch": 2e-7, "bound": 2e-6, "digest": 0.0}
 
 
-@dataclass(frozen=True, slots=True)
-class TensorError:
+class TensorError(msgspec.Struct, frozen=True):
     """`distance` is |N - B| in L2, `scale` the norm of the live elements it is measured against, `relative` their
     ratio: 0 where both are 0, inf where non-finite values stand on one side only.  `bad_npu` and `bad_bench` count
     non-finite elements; `nan` says that there are NaN among the NPU side's."""
@@ -66,7 +66,7 @@ def tensor_error(npu: TensorRecord, bench: TensorRecord, exact: TensorDistance |
     if npu.sketch is not None and bench.sketch is not None:
         found = _from_sketches(npu, bench, npu.sketch, bench.sketch)
         if found is not None:
-            return replace(found, bad_npu=bad_npu, bad_bench=bad_bench) if bad_npu else found
+            return msgspec.structs.replace(found, bad_npu=bad_npu, bad_bench=bad_bench) if bad_npu else found
     bound = distance_lower_bound(npu, bench, rounding=1e-6)
     if bound is None or bad_npu:
         return None
@@ -81,7 +81,9 @@ def _exact(measured: TensorDistance) -> TensorError:
     live = measured.live
     if live is None:
         return TensorError(0.0, 0.0, 0.0, "exact", bad_npu, bad_bench)
-    return replace(_ratio(live.euc_dist, live.norm_npu, live.norm_bench, "exact"), bad_npu=bad_npu, bad_bench=bad_bench)
+    return msgspec.structs.replace(
+        _ratio(live.euc_dist, live.norm_npu, live.norm_bench, "exact"), bad_npu=bad_npu, bad_bench=bad_bench
+    )
 
 
 def _from_sketches(npu: TensorRecord, bench: TensorRecord, ours: bytes, theirs: bytes) -> TensorError | None:

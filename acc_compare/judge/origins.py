@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
+import msgspec
+
 from dump.format.names import BACKWARD, FORWARD, forward_name
 
 from . import arithmetic
@@ -134,7 +136,7 @@ class _Garbage:
             return call
         self._values.update(self._flow.key(argument.npu) for argument in wrote)
         self.found.update({(call.full_name, argument.name): argument for argument in (*read, *wrote)})
-        return replace(
+        return msgspec.structs.replace(
             call,
             read=tuple(argument for argument in call.read if argument not in read),
             wrote=tuple(argument for argument in call.wrote if argument not in wrote),

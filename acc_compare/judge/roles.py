@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
+import msgspec
+
 from ..model import Kind
 from .calls import MeasuredArgument, MeasuredCall
 from .expected import Expected
@@ -27,8 +29,7 @@ Previous: TypeAlias = Literal["none", "judged", "unjudged", "suspect", "poisoned
 whatever this step starts from may differ; or full of NaN or Inf, so that nothing in this step can begin anew."""
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(msgspec.Struct, frozen=True):
     """One tensor with its verdict: `role` is introduced, propagated, absorbed, agrees, input, random or ""."""
 
     argument: MeasuredArgument

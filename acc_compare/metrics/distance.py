@@ -48,7 +48,7 @@ from acc_compare.metrics.sums import SplitSums, Squares, Sums, as_real, dtype_ed
 
 RATIO_LIMITS = (0.001, 0.005)
 
-_SCALE = 2.0**600
+_STEP = 2.0**300
 _HUGE, _TINY = 1e290, 1e-290
 _STAND_IN, _NO_SHARE = 2.0**-1000, 1e200
 """What stands in for a bench of 0, and what no share of a dtype shorter than float64 reaches without it: the least
@@ -274,18 +274,29 @@ class _Passes:
 
     def in_range(self, pick: Callable[[SplitSums], Sums]) -> tuple[Sums, float]:
         """What `pick` takes from the sums, in a scale in which it neither over- nor underflows."""
-        scale = self._scale_for(pick(self.by_scale[1.0]))
-        if scale not in self.by_scale:
-            self.by_scale[scale] = _totals(self.npu, self.bench, block=self.block, scale=scale, spread=self.spread).sums
-        return pick(self.by_scale[scale]), scale
+        sums = pick(self.by_scale[1.0])
+        for scale in self._scales_for(sums):
+            if scale not in self.by_scale:
+                totals = _totals(self.npu, self.bench, block=self.block, scale=scale, spread=self.spread)
+                self.by_scale[scale] = totals.sums
+            sums = pick(self.by_scale[scale])
+            if _largest(sums) <= _HUGE:
+                return sums, scale
+        return sums, scale
 
-    def _scale_for(self, sums: Sums) -> float:
+    def _scales_for(self, sums: Sums) -> tuple[float, ...]:
+        """Where squares overflow, one step down before two: the further down, the sooner a small side's vanish."""
         if _LONG.isdisjoint((self.npu.dtype, self.bench.dtype)):
-            return 1.0  # no shorter dtype holds a value whose square leaves the range
-        largest = max(sums.npu, sums.bench, sums.apart)
-        if not math.isfinite(sums.npu + sums.bench + sums.apart) or largest > _HUGE:
-            return 1.0 / _SCALE
-        return _SCALE if largest < _TINY else 1.0
+            return (1.0,)  # no shorter dtype holds a value whose square leaves the range
+        largest = _largest(sums)
+        if not largest <= _HUGE:
+            return (1.0 / _STEP, 1.0 / _STEP**2)
+        return (_STEP**2,) if largest < _TINY else (1.0,)
+
+
+def _largest(sums: Sums) -> float:
+    """The largest sum of squares; NaN where there is a NaN, as of an infinite product."""
+    return max(sums.npu, sums.bench, sums.apart) if math.isfinite(sums.npu + sums.bench + sums.apart) else math.nan
 
 
 def _live(sums: Sums, scale: float, *, finite: int) -> Live:

@@ -6,9 +6,10 @@ The workbook, the csv, the parquet file and the DataFrame all take their columns
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter, methodcaller
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Cell: TypeAlias = "str | int | float | bool"
+PartOfRow: TypeAlias = Literal["row", "npu", "bench", "metrics"]
 NumberStyle: TypeAlias = Literal["text", "flag", "value", "error", "percent", "cosine", "share", "factor"]
 
 ABSENT = "N/A"
@@ -33,15 +35,30 @@ ABSENT = "N/A"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column.  `read` gives its cell in a row (None where it does not apply), `style` how a number in it
-    is shown, `width` its width in characters, `ours` whether it belongs to the localisation."""
+    """One column.  `cell` gives its cell (None where it does not apply) from the part `of` a row that it looks at,
+    `style` says how a number in it is shown, `width` its width in characters, `ours` whether it belongs to the
+    localisation."""
 
     name: str
-    read: Callable[[Row], object]
+    cell: Callable[[Any], object]
     style: NumberStyle
     width: float
     explanation: str
     ours: bool = False
+    of: PartOfRow = "row"
+
+    def read(self, row: Row) -> object:
+        """The cell in `row`."""
+        return self.cell(row if self.of == "row" else getattr(row, self.of))
+
+
+def read_columns(rows: Sequence[Row], columns: Iterable[Column]) -> Iterator[list[object]]:
+    """The cells of each column in `rows`: a part of a row that many columns look at is taken out of it once."""
+    parts: dict[PartOfRow, Sequence[object]] = {"row": rows}
+    for column in columns:
+        if column.of not in parts:
+            parts[column.of] = list(map(attrgetter(column.of), rows))
+        yield list(map(column.cell, parts[column.of]))
 
 
 def as_cell(value: object) -> Cell:
@@ -109,10 +126,6 @@ def frame(finding: Finding) -> pd.DataFrame:
     return result
 
 
-def _metric(name: str) -> Callable[[Row], object]:
-    return lambda row: row.metrics.get(name)
-
-
 def _dtype(leaf: Leaf) -> object:
     if isinstance(leaf, TensorRecord):
         return leaf.dtype
@@ -154,13 +167,13 @@ def _both(
 ) -> tuple[Column, Column]:
     """The same reading on either side; `{side}` in the explanation is the side's name."""
     return (
-        Column(f"NPU {suffix}", lambda row: read(row.npu), style, width, explanation.format(side="NPU")),
-        Column(f"Bench {suffix}", lambda row: read(row.bench), style, width, explanation.format(side="bench")),
+        Column(f"NPU {suffix}", read, style, width, explanation.format(side="NPU"), of="npu"),
+        Column(f"Bench {suffix}", read, style, width, explanation.format(side="bench"), of="bench"),
     )
 
 
 def _measured(name: str, style: NumberStyle, explanation: str, *, ours: bool = False) -> Column:
-    return Column(name, _metric(name), style, 13, explanation, ours)
+    return Column(name, methodcaller("get", name), style, 13, explanation, ours, of="metrics")
 
 
 STACK_COLUMN = "NPU_Stack_Info"
@@ -250,8 +263,8 @@ _STATISTICS = (
 )
 
 _MD5 = (
-    Column("NPU MD5", lambda row: _md5(row.npu), "text", 35, "Digest of the bytes on the NPU side."),
-    Column("BENCH MD5", lambda row: _md5(row.bench), "text", 35, "Digest of the bytes on the bench side."),
+    Column("NPU MD5", _md5, "text", 35, "Digest of the bytes on the NPU side.", of="npu"),
+    Column("BENCH MD5", _md5, "text", 35, "Digest of the bytes on the bench side.", of="bench"),
 )
 
 _GRAD_CONSISTENT = Column(
@@ -263,7 +276,7 @@ _GRAD_CONSISTENT = Column(
 )
 _RESULT = Column(
     "Result",
-    lambda row: row.result,
+    attrgetter("result"),
     "text",
     12,
     "The classic rules: pass, warning, error, or unmatched (no counterpart on the other side). "
@@ -271,13 +284,13 @@ _RESULT = Column(
 )
 _REACHED = Column(
     "Accuracy Reached or Not",
-    lambda row: row.reached,
+    attrgetter("reached"),
     "text",
     13,
     "No: cosine < 0.99 and MaxAbsErr > 0.001, or cosine < 0.9, or MaxAbsErr > 1, or NaN/Inf on the NPU side "
     "only. Unmatched: the shapes differ. N/A: nothing to compare.",
 )
-_MESSAGE = Column("Err_Message", lambda row: row.err_message, "text", 70, "Why the row has its colour, in words.")
+_MESSAGE = Column("Err_Message", attrgetter("err_message"), "text", 70, "Why the row has its colour, in words.")
 _STACK = Column(STACK_COLUMN, lambda row: row.stack or None, "text", 60, "The lines of code that made the call.")
 _DATA_NAME = Column(
     "Data_Name", lambda row: row.data_name or None, "text", 44, "The file of the dump that holds the tensor."
@@ -306,7 +319,7 @@ _METRICS: dict[str, tuple[MetricTable[Any], ...]] = {"tensor": (REAL_DATA,), "st
 _LOCALISED = (
     Column(
         "Expected",
-        lambda row: row.expected,
+        attrgetter("expected"),
         "error",
         13,
         "The relative error that the inputs and rounding explain.",
@@ -324,7 +337,7 @@ _LOCALISED = (
     ),
     Column(
         "Excess",
-        lambda row: row.excess,
+        attrgetter("excess"),
         "factor",
         13,
         "Measured over expected. Far above 1 is unexplained.",

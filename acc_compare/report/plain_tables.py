@@ -19,7 +19,7 @@ from typing import Any, Protocol, cast
 import msgspec
 
 from acc_compare.model import Finding, Row
-from acc_compare.report.columns import ABSENT, STACK_COLUMN, Cell, Column, as_cell, columns_of
+from acc_compare.report.columns import ABSENT, STACK_COLUMN, Cell, Column, as_cell, columns_of, read_columns
 from acc_compare.report.placing import new_file
 from acc_compare.report.safe_text import looks_like_formula, visible
 from dump.format.errors import ConfigError
@@ -104,7 +104,8 @@ def _pour(rows: Iterable[Row], columns: Sequence[Column], sinks: Sequence[_Sink]
     last: Row | None = None
     while part := list(islice(left, PART)):
         values = [
-            _stacks(part, last) if column.name == STACK_COLUMN else list(map(column.read, part)) for column in columns
+            _stacks(part, last) if column.name == STACK_COLUMN else cells
+            for column, cells in zip(columns, read_columns(part, columns), strict=True)
         ]
         last = part[-1]
         for sink in sinks:

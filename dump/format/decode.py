@@ -82,17 +82,17 @@ class RecordDecoder:
         found: list[Argument] = []
         for parameter, value in body.items():
             alone = type(value) is list and len(value) == 1
-            self._walk(intern(f"{PARAMETERS_GRAD}.{parameter}"), value[0] if alone else value, found, depth=1)
+            self.walk(intern(f"{PARAMETERS_GRAD}.{parameter}"), value[0] if alone else value, found, depth=1)
         return found
 
     def _positional(self, group: str, value: object, into: list[Argument]) -> None:
         if value is None:
             return
         if type(value) is not list:
-            self._walk(self._item_name(group, 0), value, into, depth=1)
+            self.walk(self.item_name(group, 0), value, into, depth=1)
             return
         for position, item in enumerate(value):
-            self._walk(self._item_name(group, position), item, into, depth=1)
+            self.walk(self.item_name(group, position), item, into, depth=1)
 
     def _mapping(self, group: str, key: str, value: object, into: list[Argument]) -> None:
         if value is None:
@@ -100,9 +100,9 @@ class RecordDecoder:
         if type(value) is not dict:
             raise self._wrong(key, "an object", value)
         for name, item in value.items():
-            self._walk(intern(f"{group}.{name}"), item, into, depth=1)
+            self.walk(intern(f"{group}.{name}"), item, into, depth=1)
 
-    def _walk(self, name: str, value: object, into: list[Argument], *, depth: int) -> None:
+    def walk(self, name: str, value: object, into: list[Argument], *, depth: int) -> None:
         """Append the leaves below `value`."""
         kind = type(value)
         if value is None:
@@ -114,11 +114,11 @@ class RecordDecoder:
                 return
             self._check_nesting(name, depth)
             for key, item in value.items():
-                self._walk(f"{name}.{key}", item, into, depth=depth + 1)
+                self.walk(f"{name}.{key}", item, into, depth=depth + 1)
         elif kind is list and isinstance(value, list):
             self._check_nesting(name, depth)
             for position, item in enumerate(value):
-                self._walk(self._item_name(name, position), item, into, depth=depth + 1)
+                self.walk(self.item_name(name, position), item, into, depth=depth + 1)
         elif kind in _PLAIN_SCALARS:
             into.append(Argument(name, ScalarRecord(kind.__name__, value)))
         else:
@@ -132,15 +132,21 @@ class RecordDecoder:
         if ("dtype" in value and "shape" in value) or kind == "torch.Tensor":
             return self._tensor(name, value)
         if "value" in value:
-            content = value["value"]
-            if type(content) is list or type(content) is dict:
-                self._check_depth(name, content)
-            elif kind == "float":
-                content = _float_again(content)
-            return ScalarRecord(intern(kind), content)
+            return self.scalar(name, kind, value["value"])
         rest = {key: item for key, item in value.items() if key != "type"}
         self._check_depth(name, rest)
         return ScalarRecord(intern(kind), rest or None)
+
+    def scalar(self, name: str, kind: str, content: object) -> ScalarRecord:
+        if type(content) is list or type(content) is dict:
+            self._check_depth(name, content)
+        elif kind == "float":
+            content = _float_again(content)
+        return ScalarRecord(intern(kind), content)
+
+    def note_digest(self, digest: str) -> None:
+        if self.hash_digits is None:
+            self.hash_digits = len(digest)
 
     def _tensor(self, name: str, value: dict[str, Any]) -> TensorRecord:
         get = value.get
@@ -156,31 +162,36 @@ class RecordDecoder:
         if requires_grad is not None and type(requires_grad) is not bool:
             raise self._wrong(f"{name}.requires_grad", "true or false", requires_grad)
         digest = self._text(name, "md5", get("md5"))
-        if digest and self.hash_digits is None:
-            self.hash_digits = len(digest)
+        if digest:
+            self.note_digest(digest)
         grad_fn = self._text(name, "grad_fn", get("grad_fn"))
         high, low, mean, norm = get("Max"), get("Min"), get("Mean"), get("Norm")
         return TensorRecord(
             intern(dtype),
-            self._shape(name, get("shape")),
-            high if type(high) is float or high is None else self._number(name, "Max", high),
-            low if type(low) is float or low is None else self._number(name, "Min", low),
-            mean if type(mean) is float or mean is None else self._number(name, "Mean", mean),
-            norm if type(norm) is float or norm is None else self._number(name, "Norm", norm),
+            self.shape(name, get("shape")),
+            high if type(high) is float or high is None else self.number(name, "Max", high),
+            low if type(low) is float or low is None else self.number(name, "Min", low),
+            mean if type(mean) is float or mean is None else self.number(name, "Mean", mean),
+            norm if type(norm) is float or norm is None else self.number(name, "Norm", norm),
             requires_grad,
             nan,
             inf,
-            self._sketch(name, get("sketch")),
-            self._identity(name, "value", get("value")),
-            self._identity(name, "storage", get("storage")),
+            self.sketch(name, get("sketch")),
+            self.identity(name, "value", get("value")),
+            self.identity(name, "storage", get("storage")),
             self._text(name, "data_name", get("data_name")),
             digest,
             intern(grad_fn) if grad_fn is not None else None,
             self._text(name, "unrecorded", get("unrecorded")),
         )
 
-    def _shape(self, name: str, value: object) -> tuple[int, ...]:
-        if type(value) is not list:
+    def shape(self, name: str, value: object) -> tuple[int, ...]:
+        """A checked list or tuple of sizes, one object for equal ones."""
+        if type(value) is tuple:
+            known = self._shapes.get(value)
+            if known is not None:
+                return known
+        elif type(value) is not list:
             raise self._wrong(f"{name}.shape", "a list of sizes", value)
         count = 1
         for extent in value:
@@ -194,7 +205,7 @@ class RecordDecoder:
         shape = tuple(value)
         return self._shapes.setdefault(shape, shape)
 
-    def _number(self, name: str, key: str, value: object) -> Number | None:
+    def number(self, name: str, key: str, value: object) -> Number | None:
         if isinstance(value, bool):
             return int(value)
         if isinstance(value, int):
@@ -211,7 +222,7 @@ class RecordDecoder:
             return value
         raise self._wrong(f"{name}.{key}", "a count", value)
 
-    def _identity(self, name: str, key: str, value: object) -> int | None:
+    def identity(self, name: str, key: str, value: object) -> int | None:
         if value is None or (type(value) is int and value.bit_length() <= _MOST_INT_BITS):
             return value
         raise self._wrong(f"{name}.{key}", "an integer", value)
@@ -221,7 +232,7 @@ class RecordDecoder:
             return value
         raise self._wrong(f"{name}.{key}", "a string", value)
 
-    def _sketch(self, name: str, value: object) -> bytes | None:
+    def sketch(self, name: str, value: object) -> bytes | None:
         if value is None:
             return None
         try:
@@ -242,7 +253,7 @@ class RecordDecoder:
         if nests_too_deep(value):
             raise self._too_deep(name)
 
-    def _item_name(self, group: str, position: int) -> str:
+    def item_name(self, group: str, position: int) -> str:
         """`{group}.{position}`, one string object for all calls."""
         key = (group, position)
         name = self._names.get(key)

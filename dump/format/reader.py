@@ -28,6 +28,7 @@ from dump.format.encode import DEEPEST, read_journal
 from dump.format.errors import DumpCorrupt, DumpNotFound
 from dump.format.layout import CONSTRUCT_FILE, DUMP_FILE, STACK_FILE, STACK_JOURNAL
 from dump.format.schema import CallRecord, Dump, Header
+from dump.format.typed import call_of
 
 _split_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_any = msgspec.json.Decoder().decode
@@ -238,6 +239,10 @@ def _by_lines(data: bytes, start: int, source: Path) -> _Parts:
 def _calls(records: Mapping[str, object], decoder: RecordDecoder) -> Iterator[CallRecord]:
     for index, (name, body) in enumerate(records.items()):
         if isinstance(body, msgspec.Raw):
+            call = call_of(decoder, name, index, body)
+            if call is not None:
+                yield call
+                continue
             body = _decode_record(body, name, decoder.source)
         yield decoder.call(name, index, body)
 

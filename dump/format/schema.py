@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+import msgspec
+
 SKETCH_BUCKETS = 16
 
 Number: TypeAlias = "int | float"
 
 
-@dataclass(frozen=True, slots=True)
-class TensorRecord:
+class TensorRecord(msgspec.Struct, frozen=True):
     """One tensor as a call saw it.
 
     `max`, `min`, `mean`, `norm` are None where nothing was measured (an empty tensor, MD5 mode).  They follow
@@ -52,8 +53,7 @@ class TensorRecord:
         return count
 
 
-@dataclass(frozen=True, slots=True)
-class ScalarRecord:
+class ScalarRecord(msgspec.Struct, frozen=True):
     """An argument that is not a tensor: `type` is Python's name for it, `value` what JSON could hold of it."""
 
     type: str
@@ -63,8 +63,7 @@ class ScalarRecord:
 Leaf: TypeAlias = "TensorRecord | ScalarRecord | None"
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
+class Argument(msgspec.Struct, frozen=True):
     """One leaf of a call's arguments.  `name` is relative to the call: `input.0`, `input.1.2`, `output.0`,
     `input.weight`, `parameters.bias`, `written.input.3`."""
 
@@ -72,8 +71,7 @@ class Argument:
     leaf: Leaf
 
 
-@dataclass(frozen=True, slots=True)
-class CallRecord:
+class CallRecord(msgspec.Struct, frozen=True):
     """One call, in order of execution.  For a backward call `inputs` are the gradients of its outputs and
     `outputs` the gradients of its inputs; a `parameters_grad` record has outputs only."""
 

@@ -31,11 +31,12 @@ def alignment(make: Any, folder: Path, *, tensors: int = 6, size: int = 500) -> 
     return align(*sides)
 
 
-@pytest.mark.parametrize("large", [1 << 40, 1])
-def test_any_number_of_threads_finds_the_same(
-    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: int
+@pytest.mark.parametrize(("large", "much"), [(1 << 40, 1 << 40), (1, 1 << 40), (1 << 40, 1), (5000, 1)])
+def test_any_number_of_jobs_finds_the_same(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: int, much: int
 ) -> None:
     monkeypatch.setattr(files, "_LARGE", large)
+    monkeypatch.setattr(files, "_MUCH", much)
     pair = alignment(make, tmp_path)
     alone = file_distances(pair, jobs=1)
     assert len(alone) == 12

@@ -13,10 +13,10 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
@@ -94,7 +94,7 @@ def _expected(entry: Entry) -> TensorRecord:
     )
     if found is None:
         return record
-    return replace(
+    return msgspec.structs.replace(
         record,
         max=found.max,
         min=found.min,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -243,7 +244,9 @@ def test_what_one_side_alone_recorded_as_written_separates_no_calls() -> None:
     """msprobe does not record the running statistics that batch_norm writes."""
     ours = dump(["batch_norm", "relu", "batch_norm"])
     written = (Argument("written.input.1", TensorRecord("torch.float32", (7,))),)
-    calls = tuple(replace(call, written=written) if "batch_norm" in call.name else call for call in ours.calls)
+    calls = tuple(
+        msgspec.structs.replace(call, written=written) if "batch_norm" in call.name else call for call in ours.calls
+    )
     theirs = dump(["relu", "batch_norm", "relu", "batch_norm"])  # another set of names: aligned as sequences
     assert partners(align(replace(ours, calls=calls), theirs)) == {
         "Functional.batch_norm.0.forward": "Functional.batch_norm.0.forward",

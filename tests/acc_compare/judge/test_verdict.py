@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -197,6 +198,8 @@ def test_a_tensor_row_names_its_file(make: Any) -> None:
     record = TensorRecord("torch.float32", (2,), data_name="a.npy")
     dump = two_calls(make).dump()
     first = dump.calls[0]
-    changed = replace(first, outputs=(replace(first.outputs[0], leaf=record), *first.outputs[1:]))
+    changed = msgspec.structs.replace(
+        first, outputs=(msgspec.structs.replace(first.outputs[0], leaf=record), *first.outputs[1:])
+    )
     finding = make.judged(replace(dump, calls=(changed, *dump.calls[1:])), dump)
     assert rows(finding)["Functional.gelu.0.forward.output.0"].data_name == "a.npy"

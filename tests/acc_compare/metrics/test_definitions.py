@@ -13,7 +13,7 @@ import ml_dtypes
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from acc_compare.metrics.distance import TensorDistance, measure
@@ -124,6 +124,10 @@ def is_rounded(npu: np.ndarray, bench: np.ndarray) -> bool:
 
 
 @given(pairs(), st.sampled_from([1, 2, 1 << 16]))
+@example(
+    (np.array([0.0, 1.0]), np.array([0.0, 1e145])), 1
+)  # a scale for the large side in which the small one vanished
+@example((np.array([3.0, 1e5]), np.array([1e154, 0.0])), 1)
 @settings(deadline=None, max_examples=400)
 def test_every_number_is_what_its_definition_says(pair: tuple[np.ndarray, np.ndarray], block: int) -> None:
     npu, bench = pair
