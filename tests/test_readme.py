@@ -64,13 +64,17 @@ def test_make_targets_exist(name: str) -> None:
 def test_options_in_the_readme_are_in_the_help() -> None:
     script = "import sys; from acc_compare.cli import main; sys.exit(main())"
     helps = ""
-    for command in ("dump", "compare"):
+    for command in ("dump", "compare", "monitor show", "monitor compare"):
         ran = subprocess.run(
-            [sys.executable, "-c", script, command, "--help"], capture_output=True, text=True, check=True, cwd=ROOT
+            [sys.executable, "-c", script, *command.split(), "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
         )
         helps += ran.stdout
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    used = set(re.findall(r"acc (?:dump|compare)[^\n`]*", readme))
+    used = set(re.findall(r"acc (?:dump|compare|monitor)[^\n`]*", readme))
     options = {option for line in used for option in re.findall(r"(--[a-z][a-z-]+)", line)}
     options -= {"--your-own", "--gpu", "--dummy", "--nproc-per-node"}
     assert len(options) >= 3

@@ -111,6 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         peer, ours = running.peer(python.absolute()), running.ours()
         with tempfile.TemporaryDirectory() as work:
             versions = {each.name: running.versions(each, Path(work)) for each in (ours, peer)}
+        if versions[peer.name]["package"] == running.NOT_INSTALLED:
+            raise running.ParityError(f"{peer.python} has no mindstudio-probe; leave --peer-python out to install it")
         for workload in SIZES:
             timings.append(measure(ours, workload, CONFIG["ops"]))
             timings.append(measure(peer, workload, CONFIG["ops"]))

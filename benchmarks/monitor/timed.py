@@ -33,6 +33,8 @@ def main(module: str, workload: str, rounds: int, steps: int, config: str) -> No
                 work.step()
                 if number:  # the first round warms up
                     seconds[name].append((time.perf_counter() - began, time.process_time() - used))
+    if hasattr(monitor, "close"):  # msprobe's goes on until the process ends
+        monitor.close()
     print(json.dumps(seconds))
 
 

@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TRAIN = Path(__file__).with_name("train.py")
 MSPROBE_VERSION = "26.2.0"
 TIME_LIMIT = 600.0
+NOT_INSTALLED = "source tree"
+"""The version of a package that an interpreter does not have installed."""
 
 # What a user sets for one tool must not reach the other.
 _DROPPED_FOR_PEER = ("PYTHONPATH",)
@@ -138,7 +140,7 @@ def versions(recorder: Recorder, work: Path) -> dict[str, str]:
         "import importlib.metadata as m, json, platform, torch\n"
         "def version(name):\n"
         "    try: return m.version(name)\n"
-        "    except m.PackageNotFoundError: return 'source tree'\n"
+        f"    except m.PackageNotFoundError: return {NOT_INSTALLED!r}\n"
         f"print(json.dumps({{'package': version({package!r}), 'torch': torch.__version__,"
         " 'python': platform.python_version()}))"
     )

@@ -9,9 +9,12 @@ Number: TypeAlias = "int | float"
 Value: TypeAlias = "int | float | str | None"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Kind:
-    """One kind of row, and of file.  `task` is its name in tags, as msprobe's; `extra` are columns of its own."""
+    """One kind of row, and of file.  `task` is its name in tags, as msprobe's; `extra` are columns of its own.
+
+    There is one object of each kind, so that it is hashed, with every label, at no cost.
+    """
 
     name: str
     task: str

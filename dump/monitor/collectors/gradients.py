@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +30,7 @@ class UnreducedGradients(Collector):
         super().__init__(site)
         self._handles: list[Any] = []
         self._nodes: list[Any] = []  # a hook on a node lives as long as the node is held
-        self._micro_steps: Counter[WatchedParameter] = Counter()
+        self._micro_steps: dict[WatchedParameter, int] = {}
         self._batch: list[tuple[WatchedParameter, int]] = []
 
     def attach(self) -> None:
@@ -69,16 +68,16 @@ class UnreducedGradients(Collector):
         return accumulated
 
     def _saw(self, watched: WatchedParameter) -> None:
-        micro_step = self._micro_steps[watched]
+        micro_step = self._micro_steps.get(watched, 0)
         self._micro_steps[watched] = micro_step + 1
         site = self.site
         is_last = site.grad_acc_steps is None or (micro_step + 1) % site.grad_acc_steps == 0
         if not (is_last or site.config.monitor_mbs_grad):
             return
-        if _has_other_ranks():
-            site.guard(lambda: self._show([(watched, micro_step)]))
-            return
-        if not self._batch:
+        if not self._batch:  # asked once a pass
+            if _has_other_ranks():
+                site.guard(lambda: self._show([(watched, micro_step)]))
+                return
             _queue_callback(lambda: site.guard(self._pass_is_over))
         self._batch.append((watched, micro_step))
 

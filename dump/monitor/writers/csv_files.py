@@ -49,10 +49,11 @@ class CsvWriter:
     def _text(self, rows: Sequence[Row], step: int) -> str:
         buffer = io.StringIO()
         lines = csv.writer(buffer, lineterminator="\n")
+        ndigits = self._layout.ndigits
         for row in rows:
             label = row.label
             micro = () if label.micro_step is None else (label.micro_step,)
-            values = (rounded(value, self._layout.ndigits) for value in row.values)
+            values = [rounded(value, ndigits) for value in row.values] if ndigits else row.values
             lines.writerow((label.vpp_stage, label.name, step, *micro, *values))
         return buffer.getvalue()
 
