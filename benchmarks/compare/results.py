@@ -42,8 +42,9 @@ def page(timings: Sequence[Timing]) -> str:
         setting(),
         table(timings),
         "Seconds are by the clock, from the command to its exit, reports included; CPU is of all cores. `times` is how"
-        " many times as long as `acc compare` a tool took. GB/s counts both sides. Memory is the largest resident size of"
-        " a process; the helpers that measure tensor files have theirs. Load is the machine's load average before the run: above 0 others were at work, and all times are too long.",
+        " many times as long as `acc compare` a tool took. GB/s counts both sides. Memory is the largest resident size"
+        " of a process; the helpers that measure tensor files have theirs. Load is the machine's load average before"
+        " the run: above 0 others were at work, and all times are too long.",
     ]
     return "\n\n".join(parts) + "\n"
 
