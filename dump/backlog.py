@@ -42,10 +42,23 @@ def helpers_here() -> int:
 class Job:
     """Contents to be written to a file named after `place`, or digested where that is None.
 
-    `file` is where they were written, under a name that nobody looks for; `failure` what kept them from it.
+    `file` is where they were written, under a name that nobody looks for; `failure` what kept them from it;
+    `written` are the bytes that the file took, of `reserved` that it could have taken.
     """
 
-    __slots__ = ("_claim", "counted", "done", "failure", "file", "measured", "nbytes", "payload", "place", "written")
+    __slots__ = (
+        "_claim",
+        "counted",
+        "done",
+        "failure",
+        "file",
+        "measured",
+        "nbytes",
+        "payload",
+        "place",
+        "reserved",
+        "written",
+    )
 
     def __init__(self, measured: Measured, place: str | None, payload: Contents) -> None:
         self.measured = measured
@@ -53,7 +66,7 @@ class Job:
         self.payload: Contents | None = payload
         self.nbytes = payload.nbytes
         self.file: Path | None = None
-        self.written = 0
+        self.written = self.reserved = 0
         self.failure: Exception | None = None
         self.counted = False
         self.done = False

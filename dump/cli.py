@@ -23,6 +23,7 @@ import typer.main
 from . import coverage
 from .config import DumpConfig, merge
 from .format.errors import AccError, ConfigError
+from .limits import size_text
 from .live import LiveConfig
 from .starting import DeviceKind, Start, begun
 from .torch_loading import load_torch
@@ -84,6 +85,8 @@ Examples:
   acc dump --task statistics -s                      the built-in workload
   acc dump --task statistics -s train.py --lr 0.1    your script, step 0
   acc dump --step 0,2-4 --exit-after train.py        steps 0, 2, 3, 4, then stop the script
+  acc dump --step all --max-bytes 2GB train.py       every step until 2 GB are written
+  acc dump --max-steps 3 --exit-after train.py       three steps, then stop the script
   acc dump -c config.json -o npu_dump -m pkg.train   a module, settings from a file
   acc dump --device npu train.py --gpu 0             a script written for CUDA, on an NPU
   acc dump --device cpu train.py --gpu 0             the same script on the CPU, as a bench
@@ -156,6 +159,14 @@ def dump(
         typer.Option(min=0, max=HIGHEST_SEED, help="Seed Python, numpy and torch before the script."),
     ] = None,
     deterministic: Annotated[bool, typer.Option("--deterministic", help="Ask for deterministic kernels.")] = False,
+    max_bytes: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Write no more than this, each rank: 500MB, 2GB, 1GiB. Cuts a step short."),
+    ] = None,
+    max_steps: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Record this many steps; without --step, the first ones."),
+    ] = None,
     exit_after: Annotated[
         bool, typer.Option("--exit-after", help="End the script once the last wanted step is written.")
     ] = False,
@@ -184,7 +195,7 @@ def dump(
     ] = None,
 ) -> None:
     load_torch()
-    default_step = "0" if config is None and step is None else None
+    default_step = "0" if config is None and step is None and max_steps is None else None
     flags = {
         "task": task and task.value,
         "summary_mode": summary_mode and summary_mode.value,
@@ -198,11 +209,13 @@ def dump(
         "data_mode": [mode.value for mode in data_mode] if data_mode else None,
         "audit": True if audit else None,
         "remeasure": True if remeasure else None,
+        "max_bytes": max_bytes,
+        "max_steps": max_steps,
     }
     live = None if config is None else LiveConfig(config, flags)
     unset = DumpConfig(dump_path=Path("./acc_dump"), extra_info=False)
     settings = merge(unset, **flags) if live is None else live.config
-    if exit_after and not settings.step:
+    if exit_after and not settings.step and settings.max_steps is None:
         raise ConfigError("--exit-after: needs a last step, found all steps. Give them, such as --step 0-9.")
     if simulated_fault and not simulated_npu:
         raise ConfigError("--simulated-fault: needs --simulated-npu.")
@@ -333,7 +346,7 @@ def _without_our_frames(trace: TracebackType | None) -> TracebackType | None:
 
 
 def _tell_step(number: int, written: Written) -> None:
-    amounts = f"{written.calls:,} calls, {written.tensors:,} tensors, {_bytes(written.nbytes)}"
+    amounts = f"{written.calls:,} calls, {written.tensors:,} tensors, {size_text(written.nbytes)}"
     _say(f"step {number}: {amounts} in {written.folder}")
 
 
@@ -349,8 +362,10 @@ def _tell_all(session: Session, seconds: float) -> None:
     nbytes = sum(part.nbytes for part in session.written)
     _say(f"dump: {session.written[0].folder.parent.parent.absolute()}")
     missed = coverage.sentence(session.coverage)
-    amounts = f"{calls:,} calls, {tensors:,} tensors, {_bytes(nbytes)} in {seconds:.1f} s"
+    amounts = f"{calls:,} calls, {tensors:,} tensors, {size_text(nbytes)} in {seconds:.1f} s"
     _say(f"{amounts}; {missed}" if missed else amounts)
+    if limit := session.ended_by_limit():
+        _say(limit)
 
 
 def _why_nothing(session: Session) -> str:
@@ -362,15 +377,6 @@ def _why_nothing(session: Session) -> str:
     if wanted and session.current_step <= min(wanted):
         return f"the script ended after {session.current_step} steps, before step {min(wanted)}"
     return "no operator was called while a wanted step ran, or --list and --scope leave all of them out"
-
-
-def _bytes(count: int) -> str:
-    size, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
 
 
 def _say(text: str) -> None:

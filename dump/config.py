@@ -49,9 +49,10 @@ class DumpConfig:
 
     `rank` and `step` are empty for all; `scope` is empty or (first, last) name; `api_list` and `tensor_list`
     hold parts of call names, or `name-regex(...)`; `dump_enable` is None where nothing can switch recording on
-    and off; `buffer_mb` are 2**20 bytes of tensor contents that may wait to be digested or written; `ignored`
-    holds one sentence for each setting made in the file that has no effect here.  `sections` keeps the settings
-    of both tasks, so that changing the task by a flag finds its own (`merge`).
+    and off; `buffer_mb` are 2**20 bytes of tensor contents that may wait to be digested or written; `max_bytes`
+    and `max_steps` end the recording of a process (`limits`), None for no end; `ignored` holds one sentence for
+    each setting made in the file that has no effect here.  `sections` keeps the settings of both tasks, so that
+    changing the task by a flag finds its own (`merge`).
     """
 
     task: Task = "statistics"
@@ -73,6 +74,8 @@ class DumpConfig:
     file_format: Literal["safetensors", "npy", "pt"] = "safetensors"
     hash: Literal["md5", "crc32"] = "md5"
     buffer_mb: int = 512
+    max_bytes: int | None = None
+    max_steps: int | None = None
     ignored: tuple[str, ...] = ()
     sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False, compare=False)
 

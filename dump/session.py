@@ -26,6 +26,7 @@ from .intercept.optimizer import OptimizerSteps
 from .intercept.patching import Patches
 from .intercept.steps import StepFinder
 from .intercept.watch import Watch
+from .limits import RESERVE, Limits
 from .live import LiveConfig
 from .record import contents, tree
 from .record.recorder import Emission, Measured, StepRecorder
@@ -46,7 +47,7 @@ class _Output:
     def _open(self) -> StepWriter | None:
         if self.writer is None:
             self.writer = self._session.open_writer()
-        elif self.writer.failure is not None:
+        elif self.writer.failure is not None or self.writer.is_cut:
             self._session.stop()
         return self.writer
 
@@ -65,8 +66,9 @@ class Session:
     With `finds_steps` it is installed before a script's first line and finds the steps by itself
     (`intercept.steps`); else the owner calls `start`, `stop` and `step`.  `on_step(number, written)` is told
     of every step that is on disk, which with `async_dump` is a step later.  `live` may bring other settings
-    between steps, of which `say` tells.  What goes wrong with writing is kept in `failure`: recording stops, the
-    run goes on.  In a forked child (a data loader's worker) the session is as if it had never been started.
+    between steps, of which `say` tells, as of a limit that ends the recording.  What goes wrong with writing is
+    kept in `failure`: recording stops, the run goes on.  In a forked child (a data loader's worker) the session
+    is as if it had never been started.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Session:
         self._on_step = on_step
         self._live = live
         self._say = say
+        self._limits = Limits()
         self._closing: Closing | None = None
         self._rank_id: int | None = None
         self._recorder: StepRecorder | None = None
@@ -172,7 +175,8 @@ class Session:
         self._rank_id = rank_id if rank_id is not None else self._rank_id
         for number, model in enumerate(models):
             self.modules.add_root(model, str(number) if len(models) > 1 else None)
-        if self.config.dump_enable is False or self.failure is not None:
+        self._limits.allow(self.config)
+        if self.config.dump_enable is False or self.failure is not None or self._limits.reached(self.config):
             return
         if not self._wants_this_step() or not self.wants_this_rank():
             return
@@ -203,6 +207,7 @@ class Session:
         try:
             self._end_step(complete=complete)
         finally:
+            self._heed_limits()
             self._read_again()
 
     def _end_step(self, *, complete: bool) -> None:
@@ -220,6 +225,7 @@ class Session:
         number, self.current_step = self.current_step, self.current_step + 1
         coverage = self._covered(recorder)
         if output.writer is not None:
+            self._limits.count(number)
             self.coverage.append(coverage)
             trailer = self._trailer(recorder, coverage, complete=complete)
             self._closing = Closing(number, output.writer, trailer, waits=self.config.async_dump)
@@ -237,8 +243,23 @@ class Session:
             self.failure = error
             return
         self.written.append(written)
+        if written.is_cut:
+            self._limits.cut(closing.number)
         if self._on_step is not None:
             self._on_step(closing.number, written)
+
+    def ended_by_limit(self) -> str:
+        """Which limit ended the recording, and where; "" where none did."""
+        return self._limits.sentence(self.config)
+
+    def _heed_limits(self) -> None:
+        """Say once that a limit ended the recording, and leave torch alone from there on, where steps are told."""
+        if self._closing is not None or not (news := self._limits.news(self.config)):
+            return
+        self._say(news)
+        if self._finder is None:
+            self.remove()
+            self._build(finds_steps=False)
 
     def _read_again(self) -> None:
         """Take over what was changed in config.json, from the next step on."""
@@ -297,11 +318,14 @@ class Session:
         if self._recorder is not None:
             self._end_step(complete=complete)
         self._settle()
+        self._heed_limits()
         self.remove()
 
     @property
     def finished(self) -> bool:
-        """Is the last wanted step behind us?"""
+        """Is the last wanted step behind us, or a limit reached?"""
+        if self._limits.reached(self.config):
+            return True
         return bool(self.config.step) and self.current_step > max(self.config.step)
 
     def _outermost(self, module: torch.nn.Module) -> None:
@@ -346,7 +370,7 @@ class Session:
     def open_writer(self) -> StepWriter | None:
         """The writer for the current step; None, and recording stops, where this rank is not wanted or the
         folder cannot be written."""
-        if self.failure is None and self.wants_this_rank():
+        if self.failure is None and self.wants_this_rank() and self._limits.room.take(RESERVE):
             folder = self._folder()
             try:
                 return StepWriter(
@@ -355,6 +379,7 @@ class Session:
                     file_format=self.config.file_format,
                     hash_name=self.config.hash,
                     budget=self._budget(),
+                    room=self._limits.room,
                 )
             except AccError as error:
                 self.failure = error

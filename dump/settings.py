@@ -29,6 +29,9 @@ HIGHEST_STEP_OR_RANK = 1_000_000
 _REGEX_FILTER = re.compile(r"name-regex\((.*)\)", re.DOTALL)
 _LONGEST_SHOWN = 100
 _MOST_MEGABYTES = 1 << 20
+_LEAST_BYTES, _MOST_BYTES = 100_000, 10**18  # below, the header and the last line of a step take a third
+_SIZE = re.compile(r"\s*(\d{1,19})(?:\.(\d{1,9}))?\s*([kmgt]i?b|b|)\s*", re.ASCII | re.IGNORECASE)
+_POWERS = "kmgt"
 _RANGE = re.compile(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", re.ASCII)
 _KINDS = {bool: "true or false", dict: "an object", list: "a list", str: "a string", type(None): "null"}
 
@@ -101,6 +104,29 @@ def _megabytes(value: Any, where: str, ignored: list[str]) -> int:
         raise wrong(where, "a whole number of megabytes", value)
     if not 0 <= value <= _MOST_MEGABYTES:
         raise wrong(where, f"megabytes from 0 to {_MOST_MEGABYTES}", value)
+    return value
+
+
+def _size(value: Any, where: str, ignored: list[str]) -> int:
+    """Bytes from 500000000, "500MB" (10**6 each) or "1.5GiB" (2**30 each)."""
+    expected = 'bytes, as a whole number or such as "500MB", "2GB" or "1GiB"'
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is not None and (match[2] is None or match[3].lower() not in ("", "b")):
+        unit = match[3].lower()
+        base = 1024 if "i" in unit else 1000
+        each = base ** (_POWERS.index(unit[0]) + 1) if unit not in ("", "b") else 1
+        fraction = match[2] or "0"
+        value = int(match[1]) * each + int(fraction) * each // 10 ** len(fraction)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise wrong(where, expected, value)
+    if not _LEAST_BYTES <= value <= _MOST_BYTES:
+        raise wrong(where, f"bytes from {_LEAST_BYTES} (100kB) on", value)
+    return value
+
+
+def _count(value: Any, where: str, ignored: list[str]) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= HIGHEST_STEP_OR_RANK:
+        raise wrong(where, f"a whole number from 1 to {HIGHEST_STEP_OR_RANK}", value)
     return value
 
 
@@ -218,6 +244,8 @@ TOP: dict[str, Setting] = {
     "hash": _HASH,
     "dump_enable": Setting("dump_enable", _flag),
     "buffer_mb": Setting("buffer_mb", _megabytes),
+    "max_bytes": Setting("max_bytes", _size),
+    "max_steps": Setting("max_steps", _count),
     "risk_level": Setting("", _no_effect("all calls are recorded, whatever their risk", silent=("ALL",))),
     "custom_op_namespaces": Setting(
         "", _no_effect("operators called through torch.ops are recorded, whatever their namespace")

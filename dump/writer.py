@@ -22,6 +22,7 @@ from .backlog import Backlog, Job, helpers_here
 from .format import encode
 from .format.errors import AccError, ConfigError, OutputError
 from .format.layout import CONSTRUCT_FILE, DUMP_FILE, STACK_FILE, STACK_JOURNAL, TENSOR_FOLDER
+from .limits import RESERVE, Room, size_text
 from .record import contents, stack, tree
 from .record.recorder import Emission, Entry, Measured
 from .tensor_files import TensorFiles
@@ -35,7 +36,7 @@ BUDGET_BYTES = 512 << 20
 """Bytes of tensor contents that may wait, unless config.json says otherwise (`buffer_mb`)."""
 
 
-_Item: TypeAlias = "list[Emission] | Job | None"
+_Item: TypeAlias = "list[Emission] | Job | threading.Event | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +47,17 @@ class Written:
     calls: int
     tensors: int
     nbytes: int
+    is_cut: bool = False
+    """Was something left out because it had no room (`limits`)?"""
 
 
 class StepWriter:
     """Writes one step of one process into `folder`.  A recorder's sink.
 
     At most `budget` bytes of tensor contents wait to be digested or written (`backlog`).  In a process forked
-    from this one it does nothing: the files and the threads are the parent's.  Raises OutputError when the
-    folder holds a dump already or cannot be made.
+    from this one it does nothing: the files and the threads are the parent's.  What has no `room` is left out, and
+    with it all that comes after (`is_cut`); `limits.RESERVE` bytes of it must have been taken for this step.  Raises
+    OutputError when the folder holds a dump already or cannot be made.
     """
 
     def __init__(
@@ -65,9 +69,14 @@ class StepWriter:
         hash_name: str,
         budget: int = 512 << 20,
         helpers: int | None = None,
+        room: Room | None = None,
     ) -> None:
         self.folder = folder
         self.failure: AccError | None = None
+        self.is_cut = False
+        self._room = room or Room()
+        self._spare = RESERVE  # bytes taken of the room that this step will not need
+        self._ends_here = False  # is_cut, where the writer's thread has come to
         self._files = TensorFiles(folder, file_format)
         self._hash = hash_name
         self._process = os.getpid()
@@ -91,6 +100,7 @@ class StepWriter:
             self._journal: IO[bytes] | None = None
             self._construct = self._append(CONSTRUCT_FILE, encode.CONSTRUCT_OPENING)
             self._records = self._append(DUMP_FILE, encode.opening(header))
+            self._spare -= self._nbytes
         except OSError as error:
             raise _unwritable(self.folder, error) from error
 
@@ -143,10 +153,23 @@ class StepWriter:
             return
         if place is not None:
             self._hand_over(waits=True)  # a disk that this fills has still room for the records before it
-        self._backlog.add(Job(measured, place, payload), self._queue.put)
+        job = Job(measured, place, payload)
+        if place is not None:
+            job.reserved = self._files.most_bytes(payload)
+            if not self._room.has(job.reserved) and not self._takes_when_all_is_written(job.reserved):
+                return
+        self._backlog.add(job, self._queue.put)
+
+    def _takes_when_all_is_written(self, nbytes: int) -> bool:
+        """Is there room once everything queued has given back what it did not need?"""
+        written = threading.Event()
+        self._queue.put(written)
+        written.wait()
+        self.is_cut = self.is_cut or not self._room.take(nbytes)
+        return not self.is_cut
 
     def _takes(self) -> bool:
-        return self.failure is None and os.getpid() == self._process
+        return self.failure is None and not self.is_cut and os.getpid() == self._process
 
     def close(self, trailer: Mapping[str, object], *, helps: bool = True) -> Written:
         """Write what is queued, end the files properly, and raise the failure if there was one.
@@ -166,14 +189,18 @@ class StepWriter:
                 self.failure = self.failure or _unwritable(self.folder, error)
             if self.failure is not None:
                 raise self.failure
-        return Written(self.folder, self._calls, self._tensors, self._nbytes)
+        return Written(self.folder, self._calls, self._tensors, self._nbytes, self.is_cut)
 
     def _finish(self, trailer: Mapping[str, object]) -> None:
+        if self.is_cut:
+            trailer = {**trailer, "complete": False, "ended_by": f"max_bytes ({size_text(self._room.limit or 0)})"}
         try:
             if self.failure is None:
-                self._write(self._records, encode.closing(trailer))
+                end = encode.closing(trailer)
+                self._write(self._records, end)
                 self._write(self._construct, encode.CONSTRUCT_CLOSING)
                 self._flush()
+                self._spare -= len(end) + len(encode.CONSTRUCT_CLOSING)
         finally:
             for handle in (self._records, self._construct, self._journal):
                 if handle is not None:
@@ -181,6 +208,7 @@ class StepWriter:
         if self.failure is None:
             encode.finish_stacks(self.folder)
         self._files.tidy()
+        self._room.give_back(self._spare)
 
     # ---- the writer's threads
 
@@ -205,36 +233,55 @@ class StepWriter:
     def _fail(self, error: AccError) -> None:
         self.failure = self.failure or error
 
-    def _take(self, item: list[Emission] | Job) -> None:
+    def _take(self, item: list[Emission] | Job | threading.Event) -> None:
+        if isinstance(item, threading.Event):
+            item.set()
+            return
         if isinstance(item, Job):
             self._backlog.finish(item)
-            if item.file is not None and item.place is not None and self.failure is None:
+            goes_on = self.failure is None and not self._ends_here
+            if item.file is not None and item.place is not None and goes_on:
                 item.measured.data_name = self._files.show(item.file, item.place)
                 self._nbytes += item.written
+            self._room.give_back(item.reserved - item.written)
             return
-        if self.failure is not None:
+        if self.failure is not None or self._ends_here:
             return
         try:
             for emission in item:
-                self._put_down(emission)
+                if not self._put_down(emission):
+                    self.is_cut = self._ends_here = True
+                    break
         finally:
             self._flush()
 
-    def _put_down(self, item: Emission) -> None:
+    def _put_down(self, item: Emission) -> bool:
+        """Write one record; False where it has no room."""
+        tensors = self._tensors
         body = {
             key: value if key == "is_recompute" else self._plain(value, _place(item.name, key))
             for key, value in item.body.items()
         }
         first = self._calls == 0
-        self._write(self._records, encode.record(item.name, body, first=first))
-        self._write(self._construct, encode.record(item.name, item.owner, first=first))
+        record = encode.record(item.name, body, first=first)
+        owner = encode.record(item.name, item.owner, first=first)
+        journal = b"" if item.stack is None else self._stack_lines(item.name, item.stack)
+        if not self._room.take(len(record) + len(owner) + 2 * len(journal)):  # stack.json is written beside its journal
+            self._tensors = tensors
+            return False
+        self._spare += len(journal)
+        self._write(self._records, record)
+        self._write(self._construct, owner)
+        if journal:
+            if self._journal is None:
+                self._journal = self._append(STACK_JOURNAL, b"")
+            self._write(self._journal, journal)
         self._calls += 1
-        if item.stack is not None:
-            self._note_stack(item.name, item.stack)
+        return True
 
-    def _note_stack(self, name: str, raw: stack.RawStack) -> None:
-        if self._journal is None:
-            self._journal = self._append(STACK_JOURNAL, b"")
+    def _stack_lines(self, name: str, raw: stack.RawStack) -> bytes:
+        """What the journal is to hold of a call's stack: the stack where it is new, and that the call had it."""
+        new = b""
         key = stack.key(raw)
         number = self._stacks.get(key)
         if number is None:
@@ -242,14 +289,14 @@ class StepWriter:
             number = self._texts.get(text)
             if number is None:
                 number = self._texts[text] = len(self._texts)
-                self._write(self._journal, encode.stack_line(number, text))
+                new = encode.stack_line(number, text)
             self._stacks[key] = number
             self._kept_stacks.append(raw)
-        self._write(self._journal, encode.stack_use_line(name, number))
+        return new + encode.stack_use_line(name, number)
 
     def _work(self, job: Job, payload: contents.Contents) -> None:
         """Digest contents, or write them to a hidden file; on any thread."""
-        if self.failure is not None:
+        if self.failure is not None or self._ends_here:
             return
         if job.place is None:
             job.measured.md5 = contents.digest(payload, self._hash)

@@ -44,6 +44,7 @@ _TEXT_FIELDS = (
     "torch_version",
     "summary_mode",
     "hash",
+    "ended_by",
 )
 _OBJECT_FIELDS = ("coverage", "environment", "numerics")
 _INT_FIELDS = ("format_version", "sketch", "world_size")
@@ -85,7 +86,8 @@ def read_dump(folder: Path) -> Dump:
         header = _with_digest(header, decoder.hash_digits)
     incomplete = parts.incomplete
     if incomplete is None and header.format_version is not None and header.complete is not True:
-        incomplete = f"{source} was closed before its step ended; {len(calls)} calls were read."
+        by = "" if header.ended_by is None else f" by {brief(header.ended_by)}"
+        incomplete = f"{source} was closed{by} before its step ended; {len(calls)} calls were read."
     return Dump(
         path=source.parent,
         header=header,

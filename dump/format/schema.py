@@ -97,6 +97,7 @@ class Header:
 
     `environment` says what the run had under it ({"npu": "ok", "cann": "8.0"}), `numerics` which settings that change
     results were in force when the step ended ({"float32_matmul.npu": "hf32"}); `dump.numerics` names them all.
+    `ended_by` names the limit of the user's that cut the step short.
     """
 
     task: str
@@ -112,6 +113,7 @@ class Header:
     sketch: int | None = None
     world_size: int | None = None
     complete: bool | None = None
+    ended_by: str | None = None
     coverage: Mapping[str, object] | None = None
     environment: Mapping[str, object] | None = None
     numerics: Mapping[str, object] | None = None

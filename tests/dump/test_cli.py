@@ -97,6 +97,30 @@ def test_the_script_ends_after_the_last_wanted_step(acc: Acc, capfd: pytest.Capt
     assert dumps[1].incomplete is None
 
 
+def test_max_steps_ends_the_recording_behind_a_whole_step(acc: Acc, capfd: pytest.CaptureFixture[str]) -> None:
+    assert acc("--max-steps", "2", "train.py") == 0
+    out, err = capfd.readouterr()
+    assert out.splitlines() == [f"step {number}" for number in range(4)]
+    dumps = _dumps("acc_dump")
+    assert {step: dump.incomplete for step, dump in dumps.items()} == {0: None, 1: None}
+    said = "acc dump: recording ended after step 1, which is whole: max_steps is 2"
+    assert err.splitlines().count(said) == 2
+    assert err.splitlines()[-1] == said
+
+
+def test_max_steps_ends_the_script_too_if_asked(acc: Acc, capfd: pytest.CaptureFixture[str]) -> None:
+    assert acc("--step", "all", "--max-steps", "2", "--exit-after", "train.py") == 0
+    assert capfd.readouterr().out == "step 0\n"
+    assert list(_dumps("acc_dump")) == [0, 1]
+
+
+@pytest.mark.parametrize("limits", [["--max-steps", "5"], ["--max-steps", "4", "--max-bytes", "1GB", "--step", "0-3"]])
+def test_limits_that_are_not_met_say_nothing(acc: Acc, capfd: pytest.CaptureFixture[str], limits: list[str]) -> None:
+    assert acc(*limits, "train.py") == 0
+    assert "recording ended" not in capfd.readouterr().err
+    assert list(_dumps("acc_dump")) == [0, 1, 2, 3]
+
+
 def test_what_follows_a_module_is_the_modules(acc: Acc, capfd: pytest.CaptureFixture[str]) -> None:
     assert acc("--level", "L0", "-m", "train", "--seed", "5", "-s", "-h") == 0
     assert capfd.readouterr().out.splitlines()[0] == "step 0 --seed 5 -s -h"
@@ -141,6 +165,11 @@ BAD = [
     (["--tsk", "tensor", "train.py"], "Did you mean --task?"),
     (["-b", "none"], "built-in workload"),
     (["-o", "train.py", "train.py"], "cannot be made"),
+    (["--max-bytes", "lots", "train.py"], "'max_bytes'"),
+    (["--max-bytes", "-5MB", "train.py"], "'max_bytes'"),
+    (["--max-bytes", "1kB", "train.py"], "from 100000 (100kB) on"),
+    (["--max-steps", "0", "train.py"], "--max-steps"),
+    (["--max-steps", "1.5", "train.py"], "--max-steps"),
 ]
 
 

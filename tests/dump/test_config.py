@@ -65,6 +65,8 @@ def test_every_setting_reaches_its_field(tmp_path: Path) -> None:
         "precision": "high",
         "dump_enable": True,
         "buffer_mb": 64,
+        "max_bytes": "1.5GiB",
+        "max_steps": 3,
         "file_format": "npy",
         "statistics": section,
     }
@@ -79,6 +81,8 @@ def test_every_setting_reaches_its_field(tmp_path: Path) -> None:
         precision="high",
         dump_enable=True,
         buffer_mb=64,
+        max_bytes=3 << 29,
+        max_steps=3,
         scope=("Module.a.A.forward.0", "Module.b.B.forward.0"),
         api_list=("relu", "name-regex(gelu.*forward)"),
         tensor_list=("softmax",),
@@ -189,6 +193,13 @@ REFUSED: list[tuple[Any, str]] = [
     ({"buffer_mb": 1.5}, "'buffer_mb': expected a whole number of megabytes, found a number (1.5)"),
     ({"buffer_mb": True}, "'buffer_mb': expected a whole number of megabytes, found true or false"),
     ({"buffer_mb": -1}, "'buffer_mb': expected megabytes from 0 to 1048576, found a number (-1)"),
+    ({"max_bytes": "2 GX"}, "'max_bytes': expected bytes, as a whole number or such as"),
+    ({"max_bytes": "9" * 5000}, "'max_bytes': expected bytes, as a whole number or such as"),
+    ({"max_bytes": "1.5"}, "'max_bytes': expected bytes, as a whole number or such as"),
+    ({"max_bytes": True}, "'max_bytes': expected bytes, as a whole number or such as"),
+    ({"max_bytes": 99_999}, "'max_bytes': expected bytes from 100000 (100kB) on, found a number (99999)"),
+    ({"max_steps": 0}, "'max_steps': expected a whole number from 1 to 1000000, found a number (0)"),
+    ({"max_steps": "3"}, "'max_steps': expected a whole number from 1 to 1000000, found a string"),
     ({"statistics": []}, "'statistics': expected an object, found a list"),
     ({"acc_check": 3}, "'acc_check': expected an object, found a number (3)"),
     ({"statistics": {"scope": ["a"]}}, "expected two names, the first and the last to record, found 1"),
@@ -362,3 +373,25 @@ def test_neither_configuration_nor_format_imports_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+SIZES = [
+    (500_000, 500_000),
+    ("500000", 500_000),
+    ("100000b", 100_000),
+    ("500MB", 500_000_000),
+    ("2gb", 2 * 10**9),
+    ("1GiB", 1 << 30),
+    (" 1.5 kib", None),
+    ("1.5 MiB ", 3 << 19),
+    ("0.25TB", 25 * 10**10),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), SIZES, ids=[str(row[0]) for row in SIZES])
+def test_sizes(text: object, expected: int | None) -> None:
+    if expected is None:
+        with pytest.raises(ConfigError, match="from 100000"):
+            merge(DumpConfig(), max_bytes=text)
+    else:
+        assert merge(DumpConfig(), max_bytes=text).max_bytes == expected
