@@ -20,12 +20,12 @@ import typer
 import typer.core
 import typer.main
 
-from . import coverage
+from . import coverage, options
 from .config import DumpConfig, merge
 from .format.errors import AccError, ConfigError
 from .limits import size_text
 from .live import LiveConfig
-from .starting import DeviceKind, Start, begun
+from .starting import Start, begun
 from .torch_loading import load_torch
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from .writer import Written
 
 _CHECKED_SEED = 1234
-HIGHEST_SEED = 2**32 - 1
 _GIVEN = f"{__name__}.given"  # the key of the arguments as they were given
 _INTERRUPTED = 130  # as a shell counts it: 128 and the number of the signal
 _OURS = str(Path(__file__).parent) + os.sep
@@ -154,11 +153,8 @@ def dump(
     data_mode: Annotated[
         list[DataMode] | None, typer.Option(help="Only this direction or side; may be repeated.")
     ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(min=0, max=HIGHEST_SEED, help="Seed Python, numpy and torch before the script."),
-    ] = None,
-    deterministic: Annotated[bool, typer.Option("--deterministic", help="Ask for deterministic kernels.")] = False,
+    seed: options.Seed = None,
+    deterministic: options.Deterministic = False,
     max_bytes: Annotated[
         str | None,
         typer.Option(metavar="SIZE", help="Write no more than this, each rank: 500MB, 2GB, 1GiB. Cuts a step short."),
@@ -177,18 +173,13 @@ def dump(
         bool,
         typer.Option("--remeasure", help="Look at every argument anew: finds memory overwritten unseen (slower)."),
     ] = False,
-    module: Annotated[str | None, typer.Option("-m", metavar="MODULE", help="Run a module, as python -m does.")] = None,
+    module: options.Module = None,
     self_check: Annotated[
         bool,
         typer.Option("--self-check", help="Run with and without recording; do all bits agree? Keeps no dump."),
     ] = False,
-    device: Annotated[
-        DeviceKind | None,
-        typer.Option(help="Where a script written for CUDA runs: npu, cpu (as a bench), cuda. [default: as it says]"),
-    ] = None,
-    simulated_npu: Annotated[
-        bool, typer.Option("--simulated-npu", help="Provide a simulated device 'npu' (CPU kernels).")
-    ] = False,
+    device: options.Device = None,
+    simulated_npu: options.SimulatedNpu = False,
     simulated_fault: Annotated[
         list[str] | None,
         typer.Option(metavar="OP=FAULT", help="Plant a fault in the simulated NPU: aten::gelu=bf16."),
@@ -275,8 +266,8 @@ def _executable(start: Start, arguments: list[str], module: str | None) -> Calla
     target = launch.split_target(arguments, module)
     if target is not None:
         return launch.prepared(target)
-    options = _workload_options(arguments, start)
-    return lambda: workload.train(options)
+    chosen = _workload_options(arguments, start)
+    return lambda: workload.train(chosen)
 
 
 def outcome(execute: Callable[[], int]) -> int:

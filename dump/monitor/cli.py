@@ -15,8 +15,9 @@ import typer
 import typer.core
 
 from .. import cli as dump_cli
+from .. import options
 from ..format.errors import ConfigError
-from ..starting import DeviceKind, Start, begun
+from ..starting import Start, begun
 from ..torch_loading import load_torch
 
 GROUP_HELP = """Watch a training run: a few numbers of every gradient, weight, activation and moment, step by step.
@@ -99,19 +100,11 @@ def run(
         int | None,
         typer.Option(min=1, help="Micro batches in a step; spares measuring the others. [default: found out]"),
     ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(min=0, max=dump_cli.HIGHEST_SEED, help="Seed Python, numpy and torch before the script."),
-    ] = None,
-    deterministic: Annotated[bool, typer.Option("--deterministic", help="Ask for deterministic kernels.")] = False,
-    device: Annotated[
-        DeviceKind | None,
-        typer.Option(help="Where a script written for CUDA runs: npu, cpu (as a bench), cuda. [default: as it says]"),
-    ] = None,
-    simulated_npu: Annotated[
-        bool, typer.Option("--simulated-npu", help="Provide a simulated device 'npu' (CPU kernels).")
-    ] = False,
-    module: Annotated[str | None, typer.Option("-m", metavar="MODULE", help="Run a module, as python -m does.")] = None,
+    seed: options.Seed = None,
+    deterministic: options.Deterministic = False,
+    device: options.Device = None,
+    simulated_npu: options.SimulatedNpu = False,
+    module: options.Module = None,
 ) -> None:
     load_torch()
     from .config import load_config, read_config
