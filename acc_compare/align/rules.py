@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 
 from .paths import Renaming, plain_operator
 
+_SHOWN = 60  # characters of a word that is no operator
+
 LAYOUT_ONLY = frozenset(
     """
     to type type_as float double half bfloat16 view view_as reshape reshape_as transpose permute t movedim swapaxes
@@ -64,7 +66,7 @@ def steps_of(text: str) -> tuple[Step, ...]:
     for word in text.split():
         alternatives = word.removesuffix("?").split("|")
         if not all(alternatives):
-            raise ValueError(f"{word!r} is not an operator, nor several with | between them")
+            raise ValueError(f"{word[:_SHOWN]!r} is not an operator, nor several with | between them")
         operators = frozenset(plain_operator(name.rpartition(".")[2]) for name in alternatives)
         steps.append(Step(operators, is_optional=word.endswith("?")))
     if len(steps) < 2 or (steps[-1].is_optional and all(step.is_optional for step in steps)):

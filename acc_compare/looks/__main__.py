@@ -16,7 +16,7 @@ import numpy as np
 from dump.format.errors import AccError, IncomparableError
 from dump.format.tensors import read_tensor
 
-from .footprint import AnyArray
+from .footprint import AnyArray, wide
 from .shapes import describe
 from .words import told
 
@@ -49,7 +49,7 @@ def _tell(npu: AnyArray, bench: AnyArray) -> int:
         print("all elements agree to rounding")
         return 0
     print(told(found, "the tensor", npu.shape))
-    apart = np.abs(npu.astype(np.float64) - bench.astype(np.float64)).ravel()
+    apart = np.abs(wide(npu) - wide(bench)).ravel()
     apart[np.isnan(apart)] = np.inf
     print(f"{'index':<24} {'NPU':>16} {'bench':>16} {'difference':>16}")
     furthest = np.argpartition(apart, -SHOWN)[-SHOWN:] if apart.size > SHOWN else np.arange(apart.size)

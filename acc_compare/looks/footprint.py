@@ -70,7 +70,7 @@ def footprint(npu: AnyArray, bench: AnyArray, *, noise: float) -> Footprint:
 
 def is_off(npu: AnyArray, bench: AnyArray, *, noise: float, size: float) -> npt.NDArray[np.bool_]:
     """Elementwise: is the difference larger than `SLACK` times what is normal?"""
-    n, b = np.asarray(npu, np.float64), np.asarray(bench, np.float64)
+    n, b = wide(npu), wide(bench)
     with np.errstate(invalid="ignore", over="ignore"):
         within = np.abs(n - b) <= SLACK * noise * np.maximum(np.abs(b), size)
     same = (n == b) | (np.isnan(n) & np.isnan(b))
@@ -78,10 +78,16 @@ def is_off(npu: AnyArray, bench: AnyArray, *, noise: float, size: float) -> npt.
     return off
 
 
+def wide(array: AnyArray) -> npt.NDArray[np.float64]:
+    """As float64.  A file may hold signalling NaN, of which numpy would warn."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(array, np.float64)
+
+
 def typical_size(array: AnyArray) -> float:
     """The root mean square of the elements that are not zero, not infinite and no sentinels, from evenly spaced
     slices of at most 65,536 elements; 0 where there are none."""
-    sample = np.abs(np.asarray(thinned(array, limit=_SAMPLE), np.float64)).ravel()
+    sample = np.abs(wide(thinned(array, limit=_SAMPLE))).ravel()
     live = sample[np.isfinite(sample) & (sample > 0)]
     # Of attention scores more than half may be masked, hardly nine tenths.
     live = live[live <= _SENTINEL * np.quantile(live, 0.1)] if live.size else live

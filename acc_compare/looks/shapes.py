@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .footprint import AnyArray, footprint, thinned
+from .footprint import AnyArray, footprint, thinned, wide
 from .regions import Region, region_of
 from .relations import Pair, Relation, relation_of
 
@@ -55,6 +55,6 @@ def _relation(npu: AnyArray, bench: AnyArray, region: Region | None, noise: floa
             return None
         else:
             npu, bench = npu[box], bench[box]
-    ours, theirs = (np.asarray(thinned(side, limit=LIMIT), np.float64) for side in (npu, bench))
+    ours, theirs = (wide(thinned(side, limit=LIMIT)) for side in (npu, bench))
     thin = frozenset(axis for axis, extent in enumerate(npu.shape) if ours.shape[axis] != extent)
     return relation_of(Pair(ours, theirs, noise, size, thin))

@@ -78,6 +78,7 @@ BOMB = "a: &a [x, x]\n" + "".join(f"k{n}: &k{n} [*{'a' if not n else f'k{n - 1}'
         ("fused: {n: {fused: NPU.x, composites: a}}", "two operators or more"),
         ("fused: {n: {fused: NPU.x, composites: 'a? b?'}}", "one at least is required"),
         ("fused: {n: {fused: NPU.x, composites: a || b}}", "is not an operator"),
+        ("fused: {n: {fused: NPU.x, composites: pow |" + "9" * 5000 + "}}", "99' is not an operator"),
         ("fused: {n: {fused: NPU.x, composites: [a b, [c]]}}", "expected a text or a list of texts"),
         (f"fused: {{n: {{fused: NPU.x, composites: {'a ' * 40}}}}}", "more than 32 steps"),
         (BOMB, "anchors and aliases"),

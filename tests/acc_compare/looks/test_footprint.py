@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acc_compare.looks import footprint as module
-from acc_compare.looks.footprint import footprint, thinned, typical_size
+from acc_compare.looks.footprint import footprint, is_off, thinned, typical_size, wide
 
 NOISE = 2.0**-22
 
@@ -94,3 +94,13 @@ def test_thinning_is_a_view_within_the_limit_that_keeps_the_last_axis_longest(sh
     assert np.shares_memory(view, array)
     if view.shape[-1] < shape[-1]:
         assert all(extent == 1 for extent in view.shape[:-1])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_a_signalling_nan_in_a_file_is_no_warning(dtype: Any) -> None:
+    bits = {2: np.uint16(0x7D01), 4: np.uint32(0x7FA00001)}[np.dtype(dtype).itemsize]
+    array = np.full(8, bits).view(dtype)
+    with np.errstate(invalid="raise"):
+        assert np.isnan(wide(array)).all()
+        assert typical_size(array) == 0.0
+        assert not is_off(array, array, noise=1e-6, size=1.0).any()
