@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from .footprint import AnyArray, footprint, thinned, wide
 from .regions import Region, region_of
 from .relations import Pair, Relation, relation_of
