@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from . import device, environment, numerics
+from . import device
 from .config import DumpConfig
 from .coverage import Coverage
-from .format import FORMAT_VERSION, sketch
-from .format.errors import AccError, ConfigError, OutputError
-from .format.layout import DUMP_FILE, TENSOR_FOLDER, rank_folder
+from .format.errors import AccError, ConfigError
+from .format.layout import rank_folder
+from .header import closing_keys, opening_keys
 from .intercept import apis, autograd, calls, direct
 from .intercept.audit import Audit
 from .intercept.custom import CustomApis
@@ -28,6 +28,7 @@ from .intercept.steps import StepFinder
 from .intercept.watch import Watch
 from .limits import RESERVE, Limits
 from .live import LiveConfig
+from .places import claim_root, refuse_used
 from .record import contents, tree
 from .record.recorder import Emission, Measured, StepRecorder
 from .writer import Closing, StepWriter, Written
@@ -133,7 +134,7 @@ class Session:
                 "python itself, not with acc dump."
             )
         if self._finder is not None:
-            self._claim_root()
+            claim_root(Path(self.config.dump_path), rank=self._rank(), steps=self.config.step)
         _installed.add(self)
         device.detect_npu()
         self._calls.install(self._patches)
@@ -182,7 +183,7 @@ class Session:
             return
         if self._recorder is None:
             if self._finder is None:
-                _refuse_used(self._folder())
+                refuse_used(self._folder())
             self._output = _Output(self)
             self._recorder = StepRecorder(self.config, self._output)
         self.install()
@@ -227,7 +228,7 @@ class Session:
         if output.writer is not None:
             self._limits.count(number)
             self.coverage.append(coverage)
-            trailer = self._trailer(recorder, coverage, complete=complete)
+            trailer = closing_keys(recorder.devices, coverage, complete=complete)
             self._closing = Closing(number, output.writer, trailer, waits=self.config.async_dump)
             if not self.config.async_dump:
                 self._settle()
@@ -353,20 +354,6 @@ class Session:
     def _folder(self) -> Path:
         return rank_folder(Path(self.config.dump_path), step=self.current_step, rank=self._rank(), pid=os.getpid())
 
-    def _claim_root(self) -> None:
-        """Raise what would be raised when the run is over.  Without a rank, any dump of a wanted step is in
-        the way: its folder bears the number of a process that is gone."""
-        root, rank = Path(self.config.dump_path), self._rank()
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{root}: cannot be made ({error.strerror}). Give another dump_path.") from error
-        folder = "*" if rank is None else f"rank{rank}"
-        for found in sorted(root.glob(f"step*/{folder}/{DUMP_FILE}")):
-            number = found.parent.parent.name.removeprefix("step")
-            if not self.config.step or (number.isdecimal() and int(number) in self.config.step):
-                _refuse_used(found.parent)
-
     def open_writer(self) -> StepWriter | None:
         """The writer for the current step; None, and recording stops, where this rank is not wanted or the
         folder cannot be written."""
@@ -375,7 +362,7 @@ class Session:
             try:
                 return StepWriter(
                     folder,
-                    self._header(folder),
+                    opening_keys(self.config, folder),
                     file_format=self.config.file_format,
                     hash_name=self.config.hash,
                     budget=self._budget(),
@@ -391,23 +378,6 @@ class Session:
         whole = self.config.buffer_mb << 20
         return whole // 2 if self.config.async_dump else whole
 
-    def _header(self, folder: Path) -> dict[str, object]:
-        config = self.config
-        real = config.task == "tensor"
-        return {
-            "task": config.task,
-            "level": config.level,
-            "framework": "pytorch",
-            "dump_data_dir": str((folder / TENSOR_FOLDER).absolute()) if real else None,
-            "format_version": FORMAT_VERSION,
-            "torch_version": torch.__version__,
-            "summary_mode": None if real else config.summary_mode,
-            "hash": config.hash if config.summary_mode == "md5" and not real else None,
-            "sketch": sketch.SKETCH_VERSION,
-            "world_size": device.world_size(),
-            "environment": environment.header(),
-        }
-
     def _covered(self, recorder: StepRecorder) -> Coverage:
         return Coverage(
             calls=recorder.calls,
@@ -417,22 +387,6 @@ class Session:
             opaque=self._opaque.take(),
             audit=self._audit.take() if self._audit is not None else None,
         )
-
-    def _trailer(self, recorder: StepRecorder, coverage: Coverage, *, complete: bool) -> dict[str, object]:
-        kinds = recorder.devices
-        kind = next((found for found in ("npu", "cuda") if found in kinds), "cpu")
-        return {
-            "device": kind,
-            "device_name": device.device_name(kind),
-            "numerics": numerics.in_force(),
-            "complete": complete,
-            "coverage": coverage.header(),
-        }
-
-
-def _refuse_used(folder: Path) -> None:
-    if (folder / DUMP_FILE).exists():
-        raise OutputError(f"{folder}: holds a dump already. Give another dump_path, or move it away.")
 
 
 _installed: weakref.WeakSet[Session] = weakref.WeakSet()
