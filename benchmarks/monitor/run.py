@@ -29,7 +29,7 @@ from benchmarks.parity import running  # noqa: E402
 
 LIMIT = 1.05
 CONFIG = {"targets": {}, "wg_distribution": True, "format": "csv", "ops": ["norm", "min", "max", "nans"]}
-SIZES = {"resnet50": (3, 2), "llama": (6, 5)}  # rounds, and steps of each round
+SIZES = {"resnet50": (6, 3), "llama": (15, 5)}  # rounds, and steps of each round
 
 
 @dataclass(frozen=True, slots=True)
