@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test test-torch-npu lint type samples fuzz bench-recording bench-compare bench-localisation bench-monitor clean
+.PHONY: help demo test test-torch-npu lint type samples fuzz bench-recording bench-compare bench-localisation bench-monitor bench-reliability clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ bench-localisation: $(INSTALLED)  ## does the advisor name planted faults?  PEER
 
 bench-compare: $(INSTALLED)  ## the time to compare, beside msprobe: PEERS="--peer 26.2.0=PYTHON"
 	$(BIN)/python benchmarks/compare/run.py $(PEERS)
+
+bench-reliability: $(INSTALLED)  ## what a recording survives: kills, signals, full disks; writes docs/reliability.md
+	$(BIN)/python benchmarks/reliability/run.py
 
 clean:  ## remove the environment and everything that was generated
 	rm -rf $(VENV) .venv-torch-npu demo_output build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -201,6 +201,7 @@ class StepWriter:
                 self._write(self._construct, encode.CONSTRUCT_CLOSING)
                 self._flush()
                 self._spare -= len(end) + len(encode.CONSTRUCT_CLOSING)
+                os.stat(self.folder / DUMP_FILE)  # raises where it was removed, which writing to it does not
         finally:
             for handle in (self._records, self._construct, self._journal):
                 if handle is not None:

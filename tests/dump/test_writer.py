@@ -5,6 +5,7 @@ import json
 import math
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -370,6 +371,14 @@ def test_other_files_and_an_empty_tensor_folder_are_no_dump(tmp_path: Path) -> N
     (tmp_path / "notes.txt").write_text("mine")
     _close(_writer(tmp_path))
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_that_was_removed_meanwhile_is_told(tmp_path: Path) -> None:
+    writer = _writer(tmp_path / "gone")
+    writer.record(_emission("Torch.add.0.forward"))
+    shutil.rmtree(tmp_path / "gone")
+    with pytest.raises(OutputError, match="cannot be written"):
+        _close(writer)
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
