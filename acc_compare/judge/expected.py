@@ -178,8 +178,9 @@ def _amplification(argument: MeasuredArgument) -> float:
     mean = argument.bench.mean
     if mean is None or argument.norm <= 0 or mean != mean:
         return 1.0
-    left = argument.norm**2 - argument.count * float(mean) ** 2
-    return min(_CAP, argument.norm / math.sqrt(left)) if left > (argument.norm / _CAP) ** 2 else _CAP
+    share = min(1.0, math.sqrt(argument.count) * abs(float(mean)) / argument.norm)  # squares of norms may overflow
+    left = 1.0 - share**2
+    return min(_CAP, 1.0 / math.sqrt(left)) if left > _CAP**-2 else _CAP
 
 
 def _normalisation(case: _Case) -> float:

@@ -11,6 +11,7 @@ the gradient must have written it alike.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -185,8 +186,8 @@ def _was_judged(call: MeasuredCall, argument: MeasuredArgument, context: Context
 def _overall(contributed: Sequence[MeasuredArgument | None]) -> float:
     """The relative error of all that backward wrote to parameters, taken as one: what a clipping factor inherits."""
     known = [a for a in contributed if a is not None and a.error is not None]
-    size = float(np.sqrt(sum(a.norm**2 for a in known)))
-    return float(np.sqrt(sum(a.distance**2 for a in known))) / size if size else 0.0
+    size = math.hypot(*(a.norm for a in known))
+    return math.hypot(*(a.distance for a in known)) / size if 0.0 < size < math.inf else 0.0
 
 
 def _made_in_between(gradient: _Gradient, overall: float) -> tuple[float, Expected] | None:

@@ -7,6 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from acc_compare.judge.calls import MeasuredArgument
+from acc_compare.judge.errors import TensorError
+from acc_compare.judge.expected import _amplification
+from acc_compare.judge.gradients import _overall
+from dump.format.schema import TensorRecord
+
 STEP = "Optimizer.SGD.0.forward"
 
 
@@ -114,3 +120,12 @@ def test_where_the_bench_says_no_factor_only_a_clean_record_accuses(make: Any) -
 def test_digests_of_a_gradient_that_nobody_changed_are_equal(make: Any, factor: float, accused: bool) -> None:
     finding = make.judged(run(make, factor=factor, mode="md5"), run(make, mode="md5"))
     assert (suspects(finding) == [("operator", STEP)]) is accused
+
+
+def test_norms_whose_squares_leave_float64() -> None:
+    record = TensorRecord("torch.float64", (4,), 1e300, -1e300, 1e299, 1e300)
+    far = MeasuredArgument.of("output.0", record, record, TensorError(1e298, 1e300, 1e-2, "exact"))
+    near = MeasuredArgument.of("output.1", record, record, TensorError(0.0, 1.0, 0.0, "exact"))
+    assert _overall([far, near, None]) == pytest.approx(1e-2)
+    assert _overall([near]) == _overall([]) == 0.0
+    assert _amplification(far) == pytest.approx(1 / np.sqrt(1 - 4 * 1e-2))
