@@ -86,8 +86,10 @@ def read_dump(folder: Path) -> Dump:
         header = _with_digest(header, decoder.hash_digits)
     incomplete = parts.incomplete
     if incomplete is None and header.format_version is not None and header.complete is not True:
-        by = "" if header.ended_by is None else f" by {brief(header.ended_by)}"
-        incomplete = f"{source} was closed{by} before its step ended; {len(calls)} calls were read."
+        incomplete = f"{source} was closed before its step ended; {len(calls)} calls were read."
+        if header.ended_by is not None:
+            limit = brief(header.ended_by)
+            incomplete = f"{source} was closed by {limit} before its step ended; {len(calls)} calls were read."
     return Dump(
         path=source.parent,
         header=header,

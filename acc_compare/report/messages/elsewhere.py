@@ -165,6 +165,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "{source} was closed before its step ended; {number} calls were read.",
         "{source} 在其步骤结束之前就被关闭；读到 {number} 个调用。",
     ),
+    "elsewhere.closed_by_limit": (
+        "{source} was closed by {limit} before its step ended; {number} calls were read.",
+        "{source} 在其步骤结束之前因 {limit} 而被关闭；读到 {number} 个调用。",
+    ),
     "elsewhere.no_end": (
         "{source} has no end: its recording was killed or still runs. {number} calls were read.",
         "{source} 没有结尾：记录被中止或仍在进行。读到 {number} 个调用。",
