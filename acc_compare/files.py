@@ -62,12 +62,9 @@ def file_distances(alignment: Alignment, *, jobs: int = 1, told: Callable[[int, 
         ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="measure") as pool,
     ):
         spread = _over_threads(pool, jobs)
-
-        def measure_large(names: tuple[str, str]) -> TensorDistance | None:
-            return file_distance(sides, names, spread)
-
+        ways = _Ways(measure_one, partial(file_distance, sides, spread=spread))
         try:
-            distances = _distances(wanted, _Ways(measure_one, measure_large), pool, jobs)
+            distances = _distances(wanted, ways, pool, jobs)
             for names, distance in zip(wanted, distances, strict=True):
                 found[names] = distance
                 done += wanted[names]

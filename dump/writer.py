@@ -81,8 +81,8 @@ class StepWriter:
         self._hash = hash_name
         self._process = os.getpid()
         self._calls = self._tensors = self._nbytes = 0
-        self._stacks: dict[tuple[object, ...], int] = {}
-        self._kept_stacks: list[stack.RawStack] = []  # for their keys to stay theirs
+        # Each with the stack itself, which its key is good for as long as it is kept.
+        self._stacks: dict[tuple[object, ...], tuple[int, stack.RawStack]] = {}
         self._texts: dict[tuple[str, ...], int] = {}
         self._queue: queue.Queue[_Item] = queue.Queue(_QUEUED_BATCHES)
         self._batch: list[Emission] = []
@@ -284,15 +284,15 @@ class StepWriter:
         """What the journal is to hold of a call's stack: the stack where it is new, and that the call had it."""
         new = b""
         key = stack.key(raw)
-        number = self._stacks.get(key)
-        if number is None:
+        if key in self._stacks:
+            number, _ = self._stacks[key]
+        else:
             text = tuple(stack.render(raw))
-            number = self._texts.get(text)
-            if number is None:
-                number = self._texts[text] = len(self._texts)
-                new = encode.stack_line(number, text)
-            self._stacks[key] = number
-            self._kept_stacks.append(raw)
+            if text not in self._texts:
+                self._texts[text] = len(self._texts)
+                new = encode.stack_line(self._texts[text], text)
+            number = self._texts[text]
+            self._stacks[key] = number, raw
         return new + encode.stack_use_line(name, number)
 
     def _work(self, job: Job, payload: contents.Contents) -> None:
