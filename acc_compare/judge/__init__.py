@@ -2,7 +2,6 @@
 
 `errors`      how far apart one pair of tensors is, whatever was recorded of them
 `calls`       measured calls: what the judging works on
-`arithmetic`  tables: which operators are exact, smooth, sums, random; unit roundoffs, each with its source
 `expected`    how much error a call may show, given what it read
 `flow`        who produced what a call reads
 `roles`       what the walk hands on: verdicts on tensors, origins, what was met so far

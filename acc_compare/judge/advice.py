@@ -6,13 +6,13 @@ import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from acc_compare import operators
 from dump.format.layout import TENSOR_FOLDER
 from dump.format.schema import Dump
 
 from ..model import Kind, Suspect
 from ..report.saying import Said, listed, say
 from ..report.wording import script_of
-from . import arithmetic
 from .roles import Origin
 from .telling import Place
 
@@ -34,7 +34,7 @@ def advice_for(suspect: Suspect, origin: Origin, place: Place) -> tuple[str, ...
             say("advice.modules", commands=recordings(suspect, place, "--level mix -s")),
         )
     switch: tuple[str, ...] = ()
-    if "TF32" in suspect.shape_of_error and arithmetic.operator_class(origin.call.operator) == "contraction":
+    if "TF32" in suspect.shape_of_error and operators.operator_class(origin.call.operator) == "contraction":
         switch = (say("advice.first_lower_precision"), *LOWER_PRECISION_OFF)
     return (*switch, *_closer(suspect, origin, place))
 

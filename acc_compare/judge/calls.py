@@ -8,11 +8,11 @@ from functools import cache
 
 import msgspec
 
+from acc_compare import operators
 from dump.format.names import BACKWARD, CallName, parse
 from dump.format.schema import TensorRecord
 
 from ..model import PairedCall
-from . import arithmetic
 from .errors import RESOLUTION, TensorError
 
 _FLOATING = ("float", "bfloat", "complex")
@@ -115,7 +115,7 @@ def functional_name(module_class: str) -> str:
     `batch_norm`, `Conv2d` -> `conv2d`, `CrossEntropyLoss` -> `cross_entropy`; of an unknown class its snake case."""
     flat = module_class.lower()
     for candidate in (flat, _DIMENSIONS.sub("", flat), flat.removesuffix("loss")):
-        known = arithmetic.known_spelling(candidate) or _OTHER_NAMES.get(candidate)
+        known = operators.known_spelling(candidate) or _OTHER_NAMES.get(candidate)
         if known is not None:
             return known
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", module_class).lower()

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import msgspec
 
+from acc_compare.operators import moves_memory_only
 from dump.format.schema import Leaf, ScalarRecord, TensorRecord
 
 from ..model import PairedArgument, Reached, Result
-from .arithmetic import moves_memory_only
 
 Cells = Mapping[str, "float | int | str | None"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from acc_compare.operators import UNIT_ROUNDOFF
 from dump.format.layout import TENSOR_FOLDER
 from dump.format.schema import Dump
 from dump.format.tensors import read_tensor
 
 from ..looks.shapes import ErrorShape, describe
-from .arithmetic import UNIT_ROUNDOFF
 from .calls import MeasuredArgument
 from .expected import Expected
 

@@ -23,7 +23,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from . import arithmetic
+from acc_compare import operators
+
 from .calls import MeasuredArgument, MeasuredCall
 from .errors import RESOLUTION
 
@@ -83,8 +84,8 @@ def expected_error(
         return Expected(math.inf, "its inputs differ, by how much the statistics do not say")
     inputs = tuple(call.floating_inputs())
     dtypes = {record.dtype for a in (*inputs, out) for record in (a.npu, a.bench)}
-    case = _Case(call, forward, out, inputs, arithmetic.roundoff(dtypes))
-    kind = arithmetic.operator_class(call.operator)
+    case = _Case(call, forward, out, inputs, operators.roundoff(dtypes))
+    kind = operators.operator_class(call.operator)
     table = _BACKWARD if call.is_backward else _FORWARD
     absolute = table[kind](case) + _cast(case) + _jump(case)
     resolution = RESOLUTION[out.error.source] if out.error is not None else 0.0
@@ -100,19 +101,19 @@ def _cast(case: _Case) -> float:
     kinds = {a.npu.dtype for a in case.inputs} | {case.out.npu.dtype, case.out.bench.dtype}
     if len(kinds) <= 1:
         return 0.0
-    return arithmetic.roundoff(kinds) * case.scale
+    return operators.roundoff(kinds) * case.scale
 
 
 def _jump(case: _Case) -> float:
     """Where the result jumps, a share of elements about as large as the input's relative error changes wholly.  Fewer
     than one element in a thousand tensors is none."""
     operator, backward = case.call.operator, case.call.is_backward
-    if not arithmetic.jumps(operator, backward=backward):
+    if not operators.jumps(operator, backward=backward):
         return 0.0
     if not backward:
         return 4.0 * math.sqrt(max((a.relative for a in case.inputs), default=0.0)) * case.scale
     error = case.forward_error()
-    if arithmetic.jumps_at_thresholds(operator) and error * case.out.count < _NO_ELEMENT:
+    if operators.jumps_at_thresholds(operator) and error * case.out.count < _NO_ELEMENT:
         return 0.0
     return 4.0 * math.sqrt(error) * max([case.scale, *(a.norm for a in case.inputs)])
 
@@ -142,7 +143,7 @@ def _operands(case: _Case) -> tuple[MeasuredArgument, MeasuredArgument] | None:
 def _products(case: _Case, a: MeasuredArgument, b: MeasuredArgument, factor: float) -> float:
     terms = max(1.0, math.sqrt(a.count * b.count / case.out.count))
     size = max(a.norm * b.norm / math.sqrt(terms), case.scale)
-    return factor * (4.0 * (a.relative + b.relative) + case.unit * arithmetic.growth(terms)) * size
+    return factor * (4.0 * (a.relative + b.relative) + case.unit * operators.growth(terms)) * size
 
 
 def _contraction(case: _Case) -> float:
@@ -170,7 +171,7 @@ def _reduction(case: _Case) -> float:
     size = max(case.scale, largest.norm * share)
     error = max(a.relative for a in case.inputs)
     factor = 16.0 if "loss" in case.call.operator else 4.0
-    return (factor * error + case.unit * arithmetic.growth(terms)) * size
+    return (factor * error + case.unit * operators.growth(terms)) * size
 
 
 def _amplification(argument: MeasuredArgument) -> float:
@@ -223,7 +224,7 @@ def _general(case: _Case) -> float:
     largest = max(case.inputs, key=lambda a: a.count)
     terms = max(1.0, largest.count / case.out.count)
     error = max(a.relative for a in case.inputs)
-    return (12.0 * error + 4.0 * case.unit * arithmetic.growth(terms)) * case.scale
+    return (12.0 * error + 4.0 * case.unit * operators.growth(terms)) * case.scale
 
 
 # ---- backward: inputs are gradients, the forward call's tensors come beside them
@@ -242,7 +243,7 @@ def _exact_backward(case: _Case) -> float:
         terms = max(terms, gradient.count / max(1, gradient.npu.shape[-1]))
     if any(part in case.call.operator for part in _OVERLAPPING):
         terms = max(terms, _OVERLAPS)
-    rounding = case.unit * arithmetic.growth(terms) * gradient.norm if terms > 1 else 0.0
+    rounding = case.unit * operators.growth(terms) * gradient.norm if terms > 1 else 0.0
     inherited = sum(a.distance * max(_spread(case, a), 1.0) for a in case.inputs)
     return inherited * (2.0 if terms > 1 else 1.0) + rounding
 
@@ -254,7 +255,7 @@ def _elementwise_backward(case: _Case) -> float:
     terms = max(1.0, gradient.count / case.out.count)
     size = max(case.scale, gradient.norm) if terms > 1 or case.call.operator in _TAILS else case.scale
     inherited = max(1.25 * gradient.distance, 6.0 * gradient.relative * size) * _spread(case, gradient)
-    return inherited + (10.0 * case.forward_error() + case.unit * (8.0 + arithmetic.growth(terms))) * size
+    return inherited + (10.0 * case.forward_error() + case.unit * (8.0 + operators.growth(terms))) * size
 
 
 def _contraction_backward(case: _Case) -> float:
@@ -268,7 +269,7 @@ def _contraction_backward(case: _Case) -> float:
     if len(case.out.npu.shape) <= 1 or not others:  # a bias: a plain sum of gradients
         terms = max(1.0, gradient.count / case.out.count)
         size = max(case.scale, gradient.norm)
-        return (4.0 * gradient.relative + case.unit * arithmetic.growth(terms)) * size
+        return (4.0 * gradient.relative + case.unit * operators.growth(terms)) * size
     other = max(others, key=lambda a: a.count)
     factor = 4.0 if len([a for a in forward if len(a.npu.shape) > 1]) > 2 else 1.0
     return _products(case, gradient, other, factor) + 4.0 * factor * case.forward_error() * case.scale
@@ -295,7 +296,7 @@ def _normalisation_backward(case: _Case) -> float:
             amplified = amplification * case.forward_error()
     terms = max(1.0, gradient.count / case.out.count)
     if terms > 1:
-        size, growth = max(case.scale, gradient.norm), 2.0 * arithmetic.growth(terms)
+        size, growth = max(case.scale, gradient.norm), 2.0 * operators.growth(terms)
     else:
         size, growth = max(case.scale, gradient.norm * gain), 24.0
     return (6.0 * (gradient.relative + amplified) + case.unit * growth) * size
@@ -321,10 +322,10 @@ def _general_backward(case: _Case) -> float:
         return 0.0
     terms = max(1.0, gradient.count / case.out.count)
     error = gradient.relative + case.forward_error()
-    return (20.0 * error + 4.0 * case.unit * arithmetic.growth(terms)) * case.scale
+    return (20.0 * error + 4.0 * case.unit * operators.growth(terms)) * case.scale
 
 
-_FORWARD: Mapping[arithmetic.OperatorClass, Callable[[_Case], float]] = {
+_FORWARD: Mapping[operators.OperatorClass, Callable[[_Case], float]] = {
     "exact": _exact,
     "elementwise": _elementwise,
     "contraction": _contraction,
@@ -333,7 +334,7 @@ _FORWARD: Mapping[arithmetic.OperatorClass, Callable[[_Case], float]] = {
     "exponential": _exponential,
     "general": _general,
 }
-_BACKWARD: Mapping[arithmetic.OperatorClass, Callable[[_Case], float]] = {
+_BACKWARD: Mapping[operators.OperatorClass, Callable[[_Case], float]] = {
     "exact": _exact_backward,
     "elementwise": _elementwise_backward,
     "contraction": _contraction_backward,

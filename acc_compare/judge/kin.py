@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
+from acc_compare import operators
 from dump.format.names import forward_name
 
-from . import arithmetic
 from .calls import MeasuredArgument, MeasuredCall
 from .expected import Expected, expected_error
 from .roles import INPUT_NOISE, SUSPICIOUS, largest_error, ratio
@@ -80,5 +80,5 @@ class Kin:
 
 def _key(call: MeasuredCall, out: MeasuredArgument) -> Hashable:
     inputs = tuple((argument.name, argument.npu.shape, argument.npu.dtype) for argument in call.read)
-    api = arithmetic.plain_api(call.operator)
+    api = operators.plain_api(call.operator)
     return api, call.name.direction, call.name.is_module, out.name, out.npu.shape, out.npu.dtype, inputs

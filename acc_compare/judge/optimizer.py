@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from acc_compare.operators import UNIT_ROUNDOFF
 from dump.format.schema import ScalarRecord, TensorRecord
 
 from ..metrics.sketches import SketchVector, scale_between, sketch_vector
-from .arithmetic import UNIT_ROUNDOFF
 from .calls import MeasuredArgument, MeasuredCall
 from .roles import SUSPICIOUS, ratio
 

@@ -12,9 +12,9 @@ from dataclasses import replace
 
 import msgspec
 
+from acc_compare import operators
 from dump.format.names import BACKWARD, FORWARD, forward_name
 
-from . import arithmetic
 from .calls import MeasuredArgument, MeasuredCall
 from .flow import Flow
 from .inputs import judge_input
@@ -126,11 +126,11 @@ class _Garbage:
 
     def taken_out(self, call: MeasuredCall) -> MeasuredCall:
         """`call` without such tensors."""
-        made = not call.is_backward and arithmetic.is_uninitialised(call.operator)
+        made = not call.is_backward and operators.is_uninitialised(call.operator)
         if not made and not self._values:
             return call
         read = [argument for argument in call.read if self._flow.key(argument.npu) in self._values]
-        kept = any(argument.name != "input.out" for argument in read) and not arithmetic.overwrites(call.operator)
+        kept = any(argument.name != "input.out" for argument in read) and not operators.overwrites(call.operator)
         wrote = [argument for argument in call.wrote if (made or kept) and argument.relative > INPUT_NOISE]
         if not read and not wrote:
             return call

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from acc_compare import operators
 from dump.format.names import parse
 
-from . import arithmetic
 from .calls import MeasuredArgument, MeasuredCall
 from .expected import Expected, expected_error
 from .roles import INPUT_NOISE, SUSPICIOUS, UNSEEN, Context, Judged, Origin, Seen, largest_error, ratio
@@ -38,7 +38,7 @@ def judge_output(
         return Judged(argument, role, expected), None
     if argument.relative > _OTHER_DRAW and not call.is_backward and _draws_here(call):
         judged = Judged(argument, "random", expected)
-        given = arithmetic.is_random_source(call.operator) and call.owner is None
+        given = operators.is_random_source(call.operator) and call.owner is None
         return judged, Origin("input" if given else "random", call, judged, inherited)
     if _passed_on(call, argument, context):
         return Judged(argument, "propagated", expected), None
@@ -81,7 +81,7 @@ def _judge_shape(
     if argument.npu.shape == argument.bench.shape:
         return None
     inherited = largest_error(read)
-    explained = arithmetic.is_shaped_by_values(call.operator) and inherited > 0
+    explained = operators.is_shaped_by_values(call.operator) and inherited > 0
     if seen.reshaped or explained or call.is_backward or any(a.npu.shape != a.bench.shape for a in read):
         return Judged(argument, "propagated"), None
     judged = Judged(argument, "introduced")
@@ -90,10 +90,10 @@ def _judge_shape(
 
 def _draws_here(call: MeasuredCall) -> bool:
     """An operator that can draw does so only with a probability above 0 (and in training)."""
-    if not arithmetic.draws(call.operator):
+    if not operators.draws(call.operator):
         return False
     record = call.pair.npu
-    if record is None or arithmetic.operator_class(call.operator) != "contraction":
+    if record is None or operators.operator_class(call.operator) != "contraction":
         return True
     # Attention and recurrent nets: dropout is an option.
     values = {a.name: getattr(a.leaf, "value", None) for a in record.inputs}

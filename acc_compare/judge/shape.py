@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from acc_compare.operators import TENSOR_FLOAT_ROUNDOFF, UNIT_ROUNDOFF
 from dump.format.schema import TensorRecord
 
 from ..metrics.sketches import scale_between, sketch_vector
 from ..report.saying import Said, say
 from ..report.wording import quantity
-from .arithmetic import TENSOR_FLOAT_ROUNDOFF, UNIT_ROUNDOFF
 from .calls import MeasuredArgument
 
 _EXPLAINED = 0.05

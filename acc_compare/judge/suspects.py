@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from acc_compare import operators
 from dump.format.names import forward_name, parse
 from dump.format.schema import Dump
 
@@ -12,7 +13,6 @@ from ..looks.words import told
 from ..model import Suspect
 from ..report.saying import listed, say
 from ..report.wording import count, quantity
-from . import arithmetic
 from .advice import advice_for, after_lower_precision, for_optimizer
 from .calls import MeasuredCall
 from .closer import real_shape
@@ -62,7 +62,7 @@ def merge_alike(suspects: Sequence[Suspect]) -> tuple[Suspect, ...]:
     for suspect in suspects:
         name = parse(suspect.name)
         is_start = suspect.kind == "input"
-        key = (suspect.kind, "" if is_start else arithmetic.plain_api(name.api), "" if is_start else name.direction)
+        key = (suspect.kind, "" if is_start else operators.plain_api(name.api), "" if is_start else name.direction)
         first = merged.get(key)
         if first is None:
             merged[key] = suspect
@@ -83,7 +83,7 @@ def _group(origin: Origin) -> tuple[str, ...]:
     if origin.kind in ("input", "optimizer"):
         return (origin.kind, "", "")
     seen = "unseen" if origin.unseen else "seen"
-    operator = arithmetic.plain_api(origin.call.operator)
+    operator = operators.plain_api(origin.call.operator)
     return (origin.kind, operator, origin.call.name.direction, seen)
 
 
@@ -98,13 +98,11 @@ def _lower_precision(
         for key, members in groups.items()
         if key[0] == "operator"
         and key[-1] == "seen"
-        and arithmetic.operator_class(key[1]) == "contraction"
+        and operators.operator_class(key[1]) == "contraction"
         and all("rounding" in shape_of_error(origin.judged.argument) for origin in members)
     }
     contractions = {
-        arithmetic.plain_api(call.operator)
-        for call in calls
-        if arithmetic.operator_class(call.operator) == "contraction"
+        operators.plain_api(call.operator) for call in calls if operators.operator_class(call.operator) == "contraction"
     }
     if len(rounded) < 2 or len(rounded) < _THROUGHOUT * len(contractions):
         return frozenset()
@@ -178,14 +176,14 @@ def _others(members: Sequence[Origin]) -> tuple[str, ...]:
 
 def _dtype_suspect(members: Sequence[Origin], reach: Reach, place: Place) -> Suspect:
     base = _suspect(members, reach, place)
-    operators = sorted({arithmetic.plain_api(origin.call.operator) for origin in members})
+    names = sorted({operators.plain_api(origin.call.operator) for origin in members})
     looks = next(filter(None, (shape_of_error(origin.judged.argument) for origin in members)), "")
     return replace(
         base,
         kind="dtype",
-        message=say("happened.lowered", operators=listed(operators), looks=looks),
+        message=say("happened.lowered", operators=listed(names), looks=looks),
         evidence=(
-            say("evidence.lowered", calls=count(base.calls, "call"), operators=count(len(operators), "operator")),
+            say("evidence.lowered", calls=count(base.calls, "call"), operators=count(len(names), "operator")),
         ),
         shape_of_error=looks,
         advice=after_lower_precision(base, place),

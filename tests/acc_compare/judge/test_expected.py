@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acc_compare.judge.arithmetic import operator_class
 from acc_compare.judge.calls import MeasuredArgument, MeasuredCall
 from acc_compare.judge.errors import TensorError
 from acc_compare.judge.expected import _BACKWARD, _FORWARD, expected_error
 from acc_compare.judge.roles import SUSPICIOUS
 from acc_compare.metrics.distance import measure
 from acc_compare.model import PairedCall
+from acc_compare.operators import operator_class
 from dump.format.names import parse
 from dump.format.schema import CallRecord, TensorRecord
 

@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from acc_compare.judge import arithmetic
-from acc_compare.judge.arithmetic import (
+from acc_compare import operators
+from acc_compare.operators import (
     UNIT_ROUNDOFF,
     draws,
     growth,
@@ -56,7 +56,7 @@ def test_operator_classes(api: str, expected: str) -> None:
 
 
 def test_no_operator_is_in_two_classes() -> None:
-    often = Counter(name for text in arithmetic._CLASSES.values() for name in text.split())
+    often = Counter(name for text in operators._CLASSES.values() for name in text.split())
     assert [name for name, count in often.items() if count > 1] == []
 
 
