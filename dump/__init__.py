@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .debugger import PrecisionDebugger, module_dump, module_dump_end
+    from .environment.seeding import seed_all
     from .intercept.custom import register_custom_api, register_custom_ops, restore_custom_api, restore_custom_ops
     from .monitor.trainer import TrainerMon
-    from .seeding import seed_all
 
 __all__ = [
     "PrecisionDebugger",
@@ -42,7 +42,7 @@ _HOMES = {
     "register_custom_ops": "intercept.custom",
     "restore_custom_api": "intercept.custom",
     "restore_custom_ops": "intercept.custom",
-    "seed_all": "seeding",
+    "seed_all": "environment.seeding",
 }
 
 
@@ -51,7 +51,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    from .torch_loading import load_torch
+    from .environment.torch_loading import load_torch
 
     load_torch()
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)

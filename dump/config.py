@@ -19,8 +19,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from dump.format.errors import ConfigError
-from dump.settings import (
+from dump.config_keys import (
     FOREIGN_SECTIONS,
     SECTION,
     TASKS,
@@ -33,6 +32,7 @@ from dump.settings import (
     quoted,
     wrong,
 )
+from dump.format.errors import ConfigError
 
 __all__ = ["DumpConfig", "load_config", "merge", "parse_ranges", "read_json"]
 
@@ -50,7 +50,7 @@ class DumpConfig:
     `rank` and `step` are empty for all; `scope` is empty or (first, last) name; `api_list` and `tensor_list`
     hold parts of call names, or `name-regex(...)`; `dump_enable` is None where nothing can switch recording on
     and off; `buffer_mb` are 2**20 bytes of tensor contents that may wait to be digested or written; `max_bytes`
-    and `max_steps` end the recording of a process (`limits`), None for no end; `ignored` holds one sentence for
+    and `max_steps` end the recording of a process (`write.limits`), None for no end; `ignored` holds one sentence for
     each setting made in the file that has no effect here.  `sections` keeps the settings of both tasks, so that
     changing the task by a flag finds its own (`merge`).
     """

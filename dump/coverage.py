@@ -15,8 +15,8 @@ class Coverage:
 
     `calls` is the number of records; `not_recordable` counts tensors by the reason why they were not measured,
     `failed` what went wrong in our own hooks; `overwritten` is the number of values found changed past torch's
-    version counter (`record.remeasured`).  `opaque` tells of scripted and compiled code, whose insides nobody
-    sees (`intercept.opaque`); `audit` is what the dispatcher was seen to run (`intercept.audit`), None where
+    version counter (`record.identity`).  `scripted_code` tells of scripted and compiled code, whose insides nobody
+    sees (`intercept.scripted_code`); `audit` is what the dispatcher was seen to run (`intercept.audit`), None where
     nobody looked.
     """
 
@@ -24,7 +24,7 @@ class Coverage:
     not_recordable: Mapping[str, int] = field(default_factory=dict)
     failed: Mapping[str, int] = field(default_factory=dict)
     overwritten: int = 0
-    opaque: Mapping[str, Any] = field(default_factory=dict)
+    scripted_code: Mapping[str, Any] = field(default_factory=dict)
     audit: Mapping[str, Any] | None = None
 
     def header(self) -> dict[str, object]:
@@ -33,7 +33,7 @@ class Coverage:
             "calls": self.calls,
             "not_recordable": self.not_recordable,
             "failed": self.failed,
-            **self.opaque,
+            **self.scripted_code,
             **(self.audit or {}),
         }
         return {**found, "overwritten": self.overwritten} if self.overwritten else found
@@ -42,14 +42,18 @@ class Coverage:
 def sentence(steps: Sequence[Coverage]) -> str:
     """What was missed over all steps; "" where nobody knows of anything."""
     parts = []
+    scripted = [step.scripted_code.get("scripted", {}) for step in steps if step.audit is None]
     for label, counts in (
         ("not recordable", _sum([step.not_recordable for step in steps])),
         ("failed", _sum([step.failed for step in steps])),
-        ("not seen inside scripted", _sum([step.opaque.get("scripted", {}) for step in steps if step.audit is None])),
+        (
+            "not seen inside scripted",
+            _sum(scripted),
+        ),
     ):
         if counts:
             parts.append(f"{label}: {_listed(counts)}")
-    compiled = steps[-1].opaque.get("compiled") if steps else None
+    compiled = steps[-1].scripted_code.get("compiled") if steps else None
     if compiled:
         parts.append(f"not seen inside compiled: {compiled['operators']:,} operators of {compiled['graphs']:,} graphs")
     overwritten = sum(step.overwritten for step in steps)

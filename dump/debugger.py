@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from .config import DumpConfig, merge
+from .config_reload import ReloadableConfig
 from .format.errors import ConfigError
 from .intercept import custom
-from .live import LiveConfig
 from .session import Session
 
 
@@ -57,11 +57,11 @@ class PrecisionDebugger:
             "level": level,
             "step": None if step is None else list(step),
         }
-        live = LiveConfig(Path(config_path), flags) if config_path is not None else None
-        config = live.config if live is not None else merge(DumpConfig(), **flags)
+        reloadable = ReloadableConfig(Path(config_path), flags) if config_path is not None else None
+        config = reloadable.config if reloadable is not None else merge(DumpConfig(), **flags)
         for sentence in config.ignored:
             _say(f"note: {sentence}")
-        PrecisionDebugger._session = Session(config, live=live, say=_say)
+        PrecisionDebugger._session = Session(config, reloadable=reloadable, say=_say)
         atexit.register(PrecisionDebugger._at_exit)
 
     @staticmethod

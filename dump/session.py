@@ -11,27 +11,27 @@ from typing import Any
 
 import torch
 
-from . import device
 from .config import DumpConfig
+from .config_reload import ReloadableConfig
 from .coverage import Coverage
+from .environment import device
 from .format.errors import AccError, ConfigError
 from .format.layout import rank_folder
-from .header import closing_keys, opening_keys
-from .intercept import apis, autograd, calls, direct
+from .intercept import apis, autograd, calls, dispatcher_ops
 from .intercept.audit import Audit
 from .intercept.custom import CustomApis
 from .intercept.modules import ModuleCalls, ModuleTree
-from .intercept.opaque import Opaque
 from .intercept.optimizer import OptimizerSteps
 from .intercept.patching import Patches
+from .intercept.scripted_code import ScriptedCode
 from .intercept.steps import StepFinder
 from .intercept.watch import Watch
-from .limits import RESERVE, Limits
-from .live import LiveConfig
-from .places import claim_root, refuse_used
 from .record import contents, tree
 from .record.recorder import Emission, Measured, StepRecorder
-from .writer import Closing, StepWriter, Written
+from .write.header import closing_keys, opening_keys
+from .write.limits import RESERVE, Limits
+from .write.output_paths import claim_root, refuse_used
+from .write.writer import Closing, StepWriter, Written
 
 
 class LastStepDone(BaseException):
@@ -66,7 +66,7 @@ class Session:
 
     With `finds_steps` it is installed before a script's first line and finds the steps by itself
     (`intercept.steps`); else the owner calls `start`, `stop` and `step`.  `on_step(number, written)` is told
-    of every step that is on disk, which with `async_dump` is a step later.  `live` may bring other settings
+    of every step that is on disk, which with `async_dump` is a step later.  `reloadable` may bring other settings
     between steps, of which `say` tells, as of a limit that ends the recording.  What goes wrong with writing is
     kept in `failure`: recording stops, the run goes on.  In a forked child (a data loader's worker) the session
     is as if it had never been started.
@@ -79,7 +79,7 @@ class Session:
         finds_steps: bool = False,
         exit_after: bool = False,
         on_step: Callable[[int, Written], None] | None = None,
-        live: LiveConfig | None = None,
+        reloadable: ReloadableConfig | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.config = config
@@ -90,7 +90,7 @@ class Session:
         self.modules = ModuleTree()
         self._exit_after = exit_after
         self._on_step = on_step
-        self._live = live
+        self._reloadable = reloadable
         self._say = say
         self._limits = Limits()
         self._closing: Closing | None = None
@@ -105,7 +105,7 @@ class Session:
         """The interceptors, for the level in force."""
         self._patches = Patches()
         self._watch = Watch()
-        self._opaque = Opaque(self._watch)
+        self._scripted_code = ScriptedCode(self._watch)
         self._custom = CustomApis(self._watch)
         records_apis = self.config.level in ("L1", "mix")
         self._audit = Audit(self._watch, records=records_apis) if self.config.audit else None
@@ -139,10 +139,10 @@ class Session:
         device.detect_npu()
         self._calls.install(self._patches)
         self._steps.install()
-        self._opaque.install(self._patches, came_first=self._finder is not None)
+        self._scripted_code.install(self._patches, came_first=self._finder is not None)
         if self.config.level in ("L1", "mix"):
             apis.install(self._watch, self._patches, came_first=self._finder is not None)
-            direct.install(self._watch, self._patches)
+            dispatcher_ops.install(self._watch, self._patches)
             self._custom.install()
         if self._finder is not None:
             self._finder.install(self._patches)
@@ -228,7 +228,7 @@ class Session:
         if output.writer is not None:
             self._limits.count(number)
             self.coverage.append(coverage)
-            trailer = closing_keys(recorder.devices, coverage, complete=complete)
+            trailer = closing_keys(recorder.devices, coverage.header(), complete=complete)
             self._closing = Closing(number, output.writer, trailer, waits=self.config.async_dump)
             if not self.config.async_dump:
                 self._settle()
@@ -264,20 +264,20 @@ class Session:
 
     def _read_again(self) -> None:
         """Take over what was changed in config.json, from the next step on."""
-        live, before = self._live, self.config
-        if live is None:
+        reloadable, before = self._reloadable, self.config
+        if reloadable is None:
             return
         try:
-            if not live.read_again():
+            if not reloadable.read_again():
                 return
         except ConfigError as error:
             self._say(f"error: {error} Recording is off until the file is put right.")
         else:
-            state = "off" if live.config.dump_enable is False else "on"
+            state = "off" if reloadable.config.dump_enable is False else "on"
             self._say(f"step {self.current_step}: config.json was changed; recording is {state}")
-            for sentence in live.config.ignored:
+            for sentence in reloadable.config.ignored:
                 self._say(f"note: {sentence}")
-        self.config = live.config
+        self.config = reloadable.config
         if self._finder is not None:
             if self.config.level != before.level:
                 self.config = replace(self.config, level=before.level)
@@ -384,7 +384,7 @@ class Session:
             not_recordable=recorder.skipped,
             failed=self._watch.take_failures(),
             overwritten=recorder.overwritten,
-            opaque=self._opaque.take(),
+            scripted_code=self._scripted_code.take(),
             audit=self._audit.take() if self._audit is not None else None,
         )
 

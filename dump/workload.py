@@ -13,7 +13,7 @@ from typing import NoReturn
 import torch
 from torch import nn
 
-from .device import best_device
+from .environment.device import best_device
 from .format.errors import ConfigError
 
 _LAYERS = {

@@ -91,7 +91,7 @@ def test_torch_is_not_imported_by(modules: str) -> None:
 def test_importing_patches_nothing() -> None:
     probe = (
         "import sys, torch; before = dict(vars(torch.Tensor)), dict(vars(torch.nn.functional));"
-        "import dump.session, dump.debugger, dump.launch;"
+        "import dump.session, dump.debugger, dump.cli.launch;"
         "after = dict(vars(torch.Tensor)), dict(vars(torch.nn.functional)); sys.exit(before != after)"
     )
     assert subprocess.run([sys.executable, "-c", probe], cwd=ROOT, check=False).returncode == 0

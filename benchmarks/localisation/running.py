@@ -71,7 +71,8 @@ def record_all(todo: Sequence[Work], *, workers: int, keep: bool) -> dict[Path, 
         import torch._dynamo  # noqa: F401
 
         from benchmarks.localisation import plant  # noqa: F401
-        from dump import launch, session  # noqa: F401
+        from dump import session  # noqa: F401
+        from dump.cli import launch  # noqa: F401
     problems: dict[Path, str] = {}
     done = 0
 

@@ -15,7 +15,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from . import calls, catalog
 from .patching import Patches
-from .scripting import let_scripts_compile, name_original
+from .scripted_code import let_scripts_compile, name_original
 from .watch import Watch
 
 Function: TypeAlias = "Callable[..., Any]"

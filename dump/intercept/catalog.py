@@ -3,7 +3,7 @@
 torch.overrides lists every function that a tensor subclass can override, which is torch's own account of
 what is an operator.  From it go functions that read a tensor's metadata or state, and those whose outer
 call hides operators that matter more.  Constructors are not overridable and are added by name.  torch_npu's
-operators are those that are registered (`intercept.direct`), so that a new version brings its own.
+operators are those that are registered (`intercept.dispatcher_ops`), so that a new version brings its own.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def _npu_operators() -> Iterator[Operator]:
     """What torch_npu hands out of `torch.ops.npu` as a function of its own.
 
     Nearly all are the registered operators themselves, whose calls are met where they go through
-    (`intercept.direct`): those keep their place, and with it `.default`, their overloads and torch.compile.
+    (`intercept.dispatcher_ops`): those keep their place, and with it `.default`, their overloads and torch.compile.
     """
     torch_npu = sys.modules.get("torch_npu")
     if torch_npu is None:

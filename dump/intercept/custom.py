@@ -2,8 +2,8 @@
 
 A function is replaced on its module while a session is installed.  A Triton kernel stays the object that it is, for
 other kernels and torch.compile know it by its type: its `run`, through which `kernel[grid](...)` goes, is replaced on
-the instance.  Operators that torch has registered are recorded anyway (`intercept.direct`); registering them here
-names their calls as msprobe does.
+the instance.  Operators that torch has registered are recorded anyway (`intercept.dispatcher_ops`); registering them
+here names their calls as msprobe does.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..format.names import MODULE_PREFIXES, UNKNOWN
 from . import apis
 from .naming import NAMES
 from .patching import Patches
-from .scripting import name_original
+from .scripted_code import name_original
 from .watch import Watch
 
 _is_traced_by_dynamo = torch.compiler.is_dynamo_compiling

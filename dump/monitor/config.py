@@ -14,8 +14,8 @@ from typing import Annotated, Any
 import msgspec
 
 from ..config import read_json
+from ..config_keys import kind_of, nearest, quoted, wrong
 from ..format.errors import ConfigError
-from ..settings import kind_of, nearest, quoted, wrong
 
 MEASURED_OPS = ("norm", "min", "max", "mean", "zeros", "nans", "sketch")
 OPS = (*MEASURED_OPS, "id", "shape", "dtype")

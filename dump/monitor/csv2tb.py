@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from ..config_keys import nearest
 from ..format.errors import ConfigError, DumpNotFound, OutputError
-from ..settings import nearest
 from .output import RunFolder, find_runs, read_timestamp, timestamp
 from .rows import KINDS
 from .writers.tensorboard import EventFile

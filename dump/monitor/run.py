@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 import torch
 
-from .. import device
+from ..environment import device
 from ..format.errors import AccError
 from ..format.sketch import SKETCH_VERSION
 from ..intercept.watch import recomputing

@@ -28,7 +28,7 @@ import torch
 
 from ..format.encode import sketch_text
 from ..record import deferred
-from ..record.host import shared
+from ..record.contents import shared
 from ..record.statistics import Statistics, measure, real_contiguous, working_dtype
 from .rows import Number, Value
 

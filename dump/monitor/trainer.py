@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import torch
 
-from .. import device
+from ..environment import device
 from ..format.errors import AccError, ConfigError
 from ..intercept.patching import Patches
 from . import discovery

@@ -1,16 +1,18 @@
-"""The bytes of a tensor on the host: a copy of its own, or a look at memory that the run may write to."""
+"""The memory of a tensor on the host, as numpy sees it and as bytes: a copy, or a look at what the run may write to."""
 
 from __future__ import annotations
 
 import hashlib
 import zlib
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from .host import as_array
+_to_dlpack: Any = torch._C._to_dlpack
+_from_dlpack: Any = torch._C._from_dlpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +60,19 @@ def digest(contents: Contents, algorithm: str) -> str:
     if algorithm == "crc32":
         return f"{zlib.crc32(contents.data):08x}"
     return hashlib.md5(contents.data, usedforsecurity=False).hexdigest()
+
+
+def shared(tensor: torch.Tensor) -> torch.Tensor:
+    """A second tensor on the memory of a detached host tensor.
+
+    Its `.numpy()` leaves the first alone, whose own would forbid for good to resize the storage, as FSDP does with
+    every parameter it has gathered.
+    """
+    second: torch.Tensor = _from_dlpack(_to_dlpack(tensor))
+    return second
+
+
+def as_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
+    """The memory of a detached host tensor, of a dtype that numpy has, as an array."""
+    array: npt.NDArray[Any] = shared(tensor).numpy()
+    return array

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..device import upload
+from ..environment.device import upload
 from ..format import sketch
 from ..format.schema import SKETCH_BUCKETS
 from .statistics import EMPTY, Statistics, from_scaled, real_contiguous

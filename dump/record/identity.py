@@ -17,6 +17,9 @@ from typing import Any
 import msgspec
 import torch
 
+from ..environment import device
+from . import contents
+
 _UntypedStorage = torch.UntypedStorage
 _UNCOUNTED = -1  # the version of an inference tensor, whose writes nobody counts
 
@@ -46,7 +49,7 @@ class _Memory(msgspec.Struct, gc=False, eq=False):
 class Identities:
     """The values met in one step.  Close it to let the storages go.
 
-    `overwritten` counts values found changed past the version counter, where somebody looks (`remeasured`).
+    `overwritten` counts values found changed past the version counter, where somebody looks (`CheckedIdentities`).
     """
 
     def __init__(self) -> None:
@@ -96,6 +99,35 @@ class Identities:
         self._weak.clear()
         self._memories.clear()
         self._values.clear()
+
+
+class CheckedIdentities(Identities):
+    """The values met in one step, told apart by their bytes at every mention.
+
+    For memory that is written past torch's version counter: a numpy view, a raw pointer, a kernel that writes into
+    somebody else's memory.  None moves the version, so the identity of a value would stay what it was and its first
+    measurement be believed.  Where a digest differs from the one before, what lies there is a new value that no
+    recorded call made.  A digest reads the whole tensor, and waits for a device: for a run that looks for such a fault.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._digests: dict[int, str] = {}
+
+    def identify(self, tensor: torch.Tensor) -> Identity | None:
+        identity = super().identify(tensor)
+        if identity is None:
+            return None
+        with device.measuring():
+            digest = contents.digest(contents.borrow(tensor), "md5")
+        known = self._digests.setdefault(identity.value, digest)
+        if known == digest:
+            return identity
+        self.overwritten += 1
+        self.touch(tensor)
+        renewed = self.identify(tensor)
+        # Not fresh: its autograd node made what lay there before.
+        return None if renewed is None else msgspec.structs.replace(renewed, fresh=False)
 
 
 def version_of(tensor: torch.Tensor) -> int:

@@ -14,11 +14,10 @@ import msgspec
 import torch
 from torch.nn.parameter import is_lazy
 
-from .. import device
 from ..config import DumpConfig
+from ..environment import device
 from . import contents, deferred, filters, stack, statistics, tree
-from .identity import Identities, Identity
-from .remeasured import CheckedIdentities
+from .identity import CheckedIdentities, Identities, Identity
 
 _FETCH_AFTER = 2048
 _PLAIN_TYPES = (torch.Tensor, torch.nn.Parameter)

@@ -16,7 +16,7 @@ One flat tuple: Python's collector comes after so many objects, and a pair for e
 """
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_OUR_LAUNCHERS = (_OURS + "launch.py", _OURS + "cli.py")
+_OUR_LAUNCHERS = tuple(_OURS + os.path.join("cli", name) for name in ("launch.py", "command.py"))
 _WORKLOAD = _OURS + "workload.py"
 _LAUNCHERS = ("<frozen runpy>", f"{os.sep}runpy.py")
 _KEPT_FRAMES = 1 << 13

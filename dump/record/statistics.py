@@ -22,7 +22,7 @@ import torch
 
 from ..format import sketch
 from ..format.sketch import Floats
-from .host import as_array
+from .contents import as_array
 
 # Elements read at a time, multiples of every width of the sketch: 2 MB.  Smaller blocks would stay in a nearer cache
 # and yet take longer: with 1/8 of this a fifth longer in float32, with 1/32 twice as long in float64, for what each

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
+from ..environment.synchronous import Event, Stream
 from ..intercept.patching import Patches
-from ..synchronous import Event, Stream
 from .arguments import Target
 
 _NOTHING = (

@@ -7,9 +7,9 @@ from typing import Any, TypeAlias
 
 import torch
 
+from ..environment.synchronous import drawing_on_the_host
 from ..intercept.patching import Patches
-from ..intercept.scripting import let_scripts_compile, name_original
-from ..synchronous import drawing_on_the_host
+from ..intercept.scripted_code import let_scripts_compile, name_original
 from .arguments import Target, device_first, placed
 
 Function: TypeAlias = Callable[..., Any]

@@ -12,9 +12,9 @@ from typing import Any, TypeAlias
 
 import torch
 
-from dump import synchronous
+from dump.environment import synchronous
+from dump.environment.synchronous import Event
 from dump.sim import faults
-from dump.synchronous import Event
 
 DeviceLike: TypeAlias = "torch.device | str | int | None"
 

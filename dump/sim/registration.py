@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
+from dump.environment.synchronous import drawing_on_the_host
 from dump.format.errors import ConfigError
 from dump.sim import autocast, composites, faults
 from dump.sim.device_module import SimulatedNpu
@@ -21,7 +22,6 @@ from dump.sim.storage import (
     storage_over_bytes,
     without_overrides,
 )
-from dump.synchronous import drawing_on_the_host
 
 _aten: Any = torch.ops.aten
 _C: Any = torch._C

@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from acc_compare.cli import Exit, main, make_app
-from dump import cli as dump_cli
+from dump.cli import command as dump_cli
 
 
 def record(

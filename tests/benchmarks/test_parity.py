@@ -16,7 +16,7 @@ from benchmarks.parity.interoperation import Check, table_complaints
 from benchmarks.parity.records import find_dump, leaves, read_calls
 from benchmarks.parity.results import Compared, Results, page
 from benchmarks.parity.running import Recording
-from dump.settings import SECTION, TOP
+from dump.config_keys import SECTION, TOP
 
 ROOT = Path(__file__).parents[2]
 PEER = os.environ.get("PARITY_PEER_PYTHON")

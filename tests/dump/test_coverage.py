@@ -25,13 +25,13 @@ SENTENCES = [
     ),
     ([Coverage(3, failed={"ValueError: x": 1})], "failed: ValueError: x 1"),
     ([Coverage(3, overwritten=2)], "overwritten past the version counter: 2 values"),
-    ([Coverage(3, opaque={"scripted": {"f": 4}})], "not seen inside scripted: f 4"),
+    ([Coverage(3, scripted_code={"scripted": {"f": 4}})], "not seen inside scripted: f 4"),
     (
-        [Coverage(3, opaque={"scripted": {"f": 4}}, audit=_audit())],
+        [Coverage(3, scripted_code={"scripted": {"f": 4}}, audit=_audit())],
         "all 15 dispatched operators ran under a recorded call",
     ),
     (
-        [Coverage(3, opaque={"compiled": {"graphs": 2, "operators": 1400}})],
+        [Coverage(3, scripted_code={"compiled": {"graphs": 2, "operators": 1400}})],
         "not seen inside compiled: 1,400 operators of 2 graphs",
     ),
     (
@@ -52,5 +52,5 @@ def test_the_closing_sentence(steps: list[Coverage], text: str) -> None:
 
 def test_the_header_says_only_what_is_known() -> None:
     assert Coverage(2).header() == {"calls": 2, "not_recordable": {}, "failed": {}}
-    header = Coverage(2, overwritten=1, opaque={"scripted": {"f": 1}}, audit=_audit(mm=1)).header()
+    header = Coverage(2, overwritten=1, scripted_code={"scripted": {"f": 1}}, audit=_audit(mm=1)).header()
     assert list(header) == ["calls", "not_recordable", "failed", "scripted", "dispatched", "unseen", "overwritten"]

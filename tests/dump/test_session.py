@@ -16,14 +16,14 @@ import torch.nn.functional as F
 from torch.nn.modules import module as torch_module
 from torch.optim import optimizer as torch_optimizer
 
-from dump.backlog import Backlog, Job
 from dump.config import DumpConfig
 from dump.format.errors import ConfigError, OutputError
 from dump.format.reader import read_dump
 from dump.format.tensors import read_tensor
 from dump.record.contents import Contents
 from dump.session import LastStepDone, Session
-from dump.tensor_files import TensorFiles
+from dump.write.backlog import Backlog, Job
+from dump.write.tensor_files import TensorFiles
 
 OWNERS = [
     torch,

@@ -10,11 +10,12 @@ import torch
 
 import dump.sim
 from acc_compare import compare
-from dump import cli, seeding
+from dump import cli
+from dump.environment import seeding
 
 SCRIPT = """
 import random, numpy as np, torch
-from dump.device import best_device
+from dump.environment.device import best_device
 device = best_device() if __import__("sys").argv[1:] == ["npu"] else "cpu"
 model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Dropout(0.5), torch.nn.Linear(16, 4)).to(device)
 data = torch.utils.data.TensorDataset(torch.rand(16, 8) + random.random() + np.random.rand())

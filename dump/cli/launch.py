@@ -1,0 +1,284 @@
+"""Run an unmodified script under a session, as `python script.py ARGS` would run it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.machinery
+import importlib.util
+import os
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, ModuleType, TracebackType
+from typing import Any, NoReturn, Protocol
+
+from ..format.errors import AccError, ConfigError
+from ..intercept.patching import Patches
+from ..session import LastStepDone
+
+PACKAGE = __name__.partition(".")[0]
+INTERRUPTED = 130
+"""The exit status of a script that was interrupted, as a shell counts it: 128 and the number of the signal."""
+_OURS = Path(__file__).resolve().parent.parent
+_OUR_FILES = str(Path(__file__).parent.parent) + os.sep
+
+
+class Recording(Protocol):
+    """What is installed around a script: a `Session`, or what else watches one."""
+
+    def install(self) -> None: ...
+
+    def start(self) -> None: ...
+
+    def close(self, *, complete: bool = True) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What to run: a script's path, or with `is_module` a module's dotted name; and its arguments."""
+
+    name: str
+    arguments: tuple[str, ...] = ()
+    is_module: bool = False
+
+
+def run(target: Target, session: Recording) -> int:
+    """Run `target` with `session` installed from its first line on; return the script's own exit status.
+
+    An exception of the script's is raised again once the dump is closed.  Raises ConfigError when there is no
+    such script, and what `Session.install` raises.
+    """
+    return recorded(prepared(target), session)
+
+
+def prepared(target: Target) -> Callable[[], None]:
+    """What runs `target`.  Raises ConfigError when there is no such script."""
+    script = None if target.is_module else _find_script(target.name)
+    folder = os.getcwd() if script is None else str(script.parent.absolute())
+
+    def execute() -> None:
+        with _import_path(folder), _yielding_the_name(folder):
+            code, namespace = _load_module(target.name) if script is None else _load_script(script)
+            with _as_main(namespace, target.arguments):
+                exec(code, namespace.__dict__)
+
+    return execute
+
+
+def bare(execute: Callable[[], None]) -> int:
+    """Run `execute` without a session; its exit status."""
+    try:
+        execute()
+    except LastStepDone:
+        return 0
+    except SystemExit as stop:
+        return exit_status(stop)
+    return 0
+
+
+def recorded(execute: Callable[[], None], session: Recording) -> int:
+    """Run `execute` under `session` and close it, whichever way `execute` ends; its exit status."""
+    session.install()
+    complete = False
+    try:
+        session.start()
+        with _closed_by_hard_exit(session):
+            execute()
+        complete = True
+    except LastStepDone:
+        complete = True
+    except SystemExit as stop:
+        complete = stop.code in (None, 0)
+        return exit_status(stop)
+    finally:
+        session.close(complete=complete)
+    return 0
+
+
+@contextlib.contextmanager
+def _closed_by_hard_exit(session: Recording) -> Iterator[None]:
+    """`os._exit` unwinds nothing, so a script that ends by it would lose what is still to be written."""
+    original, process = os._exit, os.getpid()
+
+    def _exit(status: int) -> NoReturn:
+        if os.getpid() == process:
+            session.close(complete=status == 0)
+        original(status)
+
+    with Patches() as patches:
+        patches.replace(os, "_exit", _exit)
+        yield
+
+
+def exit_status(stop: SystemExit) -> int:
+    """The status that Python would exit with; `sys.exit("text")` prints the text and means 1."""
+    if stop.code is None:
+        return 0
+    if isinstance(stop.code, int):
+        return int(stop.code)
+    print(stop.code, file=sys.stderr)
+    return 1
+
+
+def outcome(execute: Callable[[], int]) -> int:
+    """The exit status of a script; its own failure is shown as Python would show it.  Raises AccError."""
+    try:
+        return execute()
+    except AccError:
+        raise
+    except KeyboardInterrupt as error:
+        _show(error)
+        return INTERRUPTED
+    except Exception as error:
+        _show(error)
+        return 1
+
+
+def _show(error: BaseException) -> None:
+    """The script's own failure, as Python would show it: by the hook in force, without frames of ours."""
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        link = todo.pop()
+        if link is not None and id(link) not in seen:
+            seen.add(id(link))
+            link.__traceback__ = _without_our_frames(link.__traceback__)
+            todo += [link.__cause__, link.__context__]
+    sys.excepthook(type(error), error, error.__traceback__)
+
+
+def _without_our_frames(trace: TracebackType | None) -> TracebackType | None:
+    theirs: list[TracebackType] = []
+    while trace is not None:
+        if not trace.tb_frame.f_code.co_filename.startswith(_OUR_FILES):
+            theirs.append(trace)
+        trace = trace.tb_next
+    rebuilt: TracebackType | None = None
+    for part in reversed(theirs):
+        rebuilt = TracebackType(rebuilt, part.tb_frame, part.tb_lasti, part.tb_lineno)
+    return rebuilt
+
+
+def split_target(arguments: Sequence[str], module: str | None) -> Target | None:
+    """What the command line asks to run; None means the built-in workload."""
+    if module is not None:
+        return Target(module, tuple(arguments), is_module=True)
+    if not arguments or arguments[0].startswith("-"):
+        return None
+    return Target(arguments[0], tuple(arguments[1:]))
+
+
+def _find_script(name: str) -> Path:
+    path = Path(name)
+    if (path / "__main__.py").is_file():
+        return path / "__main__.py"
+    if not path.is_file():
+        raise ConfigError(f"{name}: no such script. Give the path of a Python file, or -m MODULE.")
+    return path
+
+
+def _load_script(path: Path) -> tuple[CodeType, ModuleType]:
+    namespace = _main_module(str(path))
+    try:
+        return compile(path.read_bytes(), str(path), "exec", dont_inherit=True), namespace
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (SyntaxError, ValueError) as error:
+        raise ConfigError(f"{path}: is not a Python script ({error}).") from error
+
+
+def _load_module(name: str) -> tuple[CodeType, ModuleType]:
+    """Finding a module imports the packages around it: their code is the user's already."""
+    try:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations is not None:
+            spec = importlib.util.find_spec(f"{name}.__main__")
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.__main__.".startswith(f"{error.name}."):
+            raise  # a module of the user's imports something that is not there
+        spec = None
+    except ValueError:
+        spec = None
+    if spec is None or not isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+        raise ConfigError(f"-m {name}: no such module. Give a dotted name that `python -m` would take.")
+    try:
+        code = spec.loader.get_code(spec.name)
+    except SyntaxError as error:
+        raise ConfigError(f"-m {name}: is not a Python module ({error}).") from error
+    assert code is not None  # a source file has code
+    namespace = _main_module(spec.origin)
+    namespace.__spec__ = spec
+    namespace.__package__ = spec.parent
+    return code, namespace
+
+
+def _main_module(path: str | None) -> ModuleType:
+    namespace = ModuleType("__main__")
+    namespace.__file__ = path
+    namespace.__dict__["__builtins__"] = __builtins__
+    return namespace
+
+
+@contextlib.contextmanager
+def _as_main(namespace: ModuleType, arguments: Sequence[str]) -> Iterator[None]:
+    """sys.argv and sys.modules["__main__"] as the script would find them on its own."""
+    before_argv, before_main = sys.argv, sys.modules.get("__main__")
+    sys.argv = [str(namespace.__file__), *arguments]
+    sys.modules["__main__"] = namespace
+    try:
+        yield
+    finally:
+        sys.argv = before_argv
+        if before_main is not None:
+            sys.modules["__main__"] = before_main
+
+
+@contextlib.contextmanager
+def _import_path(folder: str) -> Iterator[None]:
+    before = list(sys.path)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+@contextlib.contextmanager
+def _yielding_the_name(folder: str) -> Iterator[None]:
+    """A script that would import a `dump` of its own, were it run without us, gets that one.
+
+    Our package is imported whole first and then hidden; its code goes on by the references it holds.
+    """
+    theirs = _their_package(folder)
+    if theirs is None:
+        yield
+        return
+    for module in pkgutil.walk_packages([str(_OURS)], f"{PACKAGE}."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    hidden: dict[str, Any] = {name: sys.modules.pop(name) for name in _names_of_package()}
+    if theirs.origin is None:  # a folder without __init__.py loses to any package further down the path
+        sys.modules[PACKAGE] = importlib.util.module_from_spec(theirs)
+    try:
+        yield
+    finally:
+        for name in _names_of_package():
+            del sys.modules[name]
+        sys.modules.update(hidden)
+
+
+def _their_package(folder: str) -> importlib.machinery.ModuleSpec | None:
+    """What `import dump` would find if we were not there: a module, a package, a folder of Python files."""
+    path = [entry for entry in (folder, *sys.path) if Path(entry).resolve() != _OURS.parent]
+    spec = importlib.machinery.PathFinder.find_spec(PACKAGE, path)
+    if spec is None or spec.origin is not None:
+        return spec
+    holds_code = any(next(Path(place).glob("*.py"), None) for place in spec.submodule_search_locations or ())
+    return spec if holds_code else None
+
+
+def _names_of_package() -> list[str]:
+    return [name for name in sys.modules if name == PACKAGE or name.startswith(f"{PACKAGE}.")]

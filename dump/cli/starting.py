@@ -1,0 +1,132 @@
+"""How a script is to begin: on which device, from which seed, with which kernels; and the options that say so.
+
+Importing this imports no torch, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, TypeAlias
+
+import typer
+
+from ..format.errors import ConfigError
+
+
+class DeviceKind(str, Enum):
+    npu = "npu"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+# Options that more than one command has: each is said once.
+_HIGHEST_SEED = 2**32 - 1
+Seed: TypeAlias = Annotated[
+    int | None,
+    typer.Option(min=0, max=_HIGHEST_SEED, help="Seed Python, numpy and torch before the script."),
+]
+Deterministic: TypeAlias = Annotated[bool, typer.Option("--deterministic", help="Ask for deterministic kernels.")]
+Device: TypeAlias = Annotated[
+    DeviceKind | None,
+    typer.Option(help="Where a script written for CUDA runs: npu, cpu (as a bench), cuda. [default: as it says]"),
+]
+SimulatedNpu: TypeAlias = Annotated[
+    bool, typer.Option("--simulated-npu", help="Provide a simulated device 'npu' (CPU kernels).")
+]
+Module: TypeAlias = Annotated[str | None, typer.Option("-m", metavar="MODULE", help="Run a module, as python -m does.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """`device` is where a script written for CUDA is to run; None leaves it alone, and so does CUDA itself.
+    `faults` are planted in the simulated NPU."""
+
+    seed: int | None = None
+    deterministic: bool = False
+    simulated_npu: bool = False
+    faults: tuple[str, ...] = ()
+    device: DeviceKind | None = None
+
+
+@contextlib.contextmanager
+def begun(start: Start, say: Callable[[str], None]) -> Iterator[None]:
+    """Everything as `start` asks for, within; `say` is told of what a user must know about it.
+
+    Raises ConfigError where the device is not there.
+    """
+    if start.simulated_npu:
+        from .. import sim
+
+        sim.enable()
+        for spec in start.faults:
+            sim.inject(spec)
+        faults = f", with the faults {', '.join(start.faults)}" if start.faults else ""
+        say(f"the device 'npu' is simulated: CPU kernels underneath{faults}")
+    with _on(start.device, say):
+        _seed(start)
+        yield
+
+
+@contextlib.contextmanager
+def _on(kind: DeviceKind | None, say: Callable[[str], None]) -> Iterator[None]:
+    if kind is None:
+        yield
+        return
+    from ..environment import device, versions
+
+    npu = device.detect_npu()
+    versions.asked_for(kind.value)
+    try:
+        if kind is DeviceKind.npu and npu.state == "ok":
+            _transfer_to_npu()
+            say("scripts written for CUDA run on the NPU (torch_npu's transfer_to_npu)")
+            yield
+        elif kind is DeviceKind.cuda:
+            _require_cuda()
+            yield
+        elif kind is DeviceKind.cpu or npu.state == "simulated":
+            from ..redirect import redirected
+
+            with redirected(kind.value):
+                say(f"what the script does on CUDA runs on the {'CPU' if kind is DeviceKind.cpu else 'simulated NPU'}")
+                yield
+        else:
+            raise ConfigError(
+                f"--device npu: no NPU can be used here ({npu.state}: {npu.detail}). acc env tells more;"
+                " --simulated-npu provides one without hardware."
+            )
+    finally:
+        versions.asked_for(None)
+
+
+def _transfer_to_npu() -> None:
+    """Let scripts written for CUDA run on the NPU, as torch_npu itself does it.  For good; before any recording.
+
+    A recording knows torch's methods by identity, so it looks at them first.
+    """
+    from ..intercept import catalog
+
+    catalog.operators()
+    importlib.import_module("torch_npu.contrib.transfer_to_npu")
+
+
+def _require_cuda() -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ConfigError("--device cuda: torch finds no CUDA device here. --device cpu runs the script on the CPU.")
+
+
+def _seed(start: Start) -> None:
+    if start.seed is not None:
+        from ..environment.seeding import seed_all
+
+        seed_all(start.seed, mode=start.deterministic)
+    elif start.deterministic:
+        from ..environment.seeding import deterministic
+
+        deterministic()

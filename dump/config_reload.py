@@ -1,0 +1,53 @@
+"""A config.json that is read again while the run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
+
+from .config import load_config, merge
+
+_Signature: TypeAlias = "tuple[int, int, int] | None"
+
+
+class ReloadableConfig:
+    """The settings of `path` under `flags`, which win over it whenever it is read (`config.merge`).
+
+    `config` holds those in force.  A file that says `dump_enable` when the run begins is looked at again at the
+    end of every step, and taken over where it was written since; one that does not is read once, as by msprobe.
+    Raises ConfigError.
+    """
+
+    def __init__(self, path: Path, flags: Mapping[str, object]) -> None:
+        self._path = path
+        self._flags = dict(flags)
+        self._seen = self._signature()
+        self.config = merge(load_config(path), **self._flags)
+
+    def read_again(self) -> bool:
+        """Are there new settings, now in `config`?
+
+        Raises ConfigError where the file is wrong; then `dump_enable` is false until it is written again.
+        Nothing is read while there is no file: an editor may be at work.
+        """
+        if self.config.dump_enable is None:
+            return False
+        found = self._signature()
+        if found is None or found == self._seen:
+            return False
+        self._seen = found
+        before, self.config = self.config, replace(self.config, dump_enable=False)
+        config = merge(load_config(self._path), **self._flags)
+        if config.dump_enable is None:
+            config = replace(config, dump_enable=before.dump_enable)
+        self.config = config
+        return True
+
+    def _signature(self) -> _Signature:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,0 +1,139 @@
+"""What this process runs on: for `acc env`, and in short for the header of every dump.
+
+The versions of what an Ascend machine has installed come from the text files that its installers leave behind: reading
+them needs no NPU and starts none, and what cannot be read is not known.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import device, numerics
+
+_VERSION = re.compile(r"^\s*version\s*=\s*(\S+)", re.IGNORECASE | re.MULTILINE)
+_LONGEST = 64 << 10
+_ROOT = Path("/usr/local/Ascend")
+_HOMES = ("ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME")  # set by CANN's set_env.sh
+_CANN_FILES = ("*-linux/ascend_toolkit_install.info", "version.info", "compiler/version.info", "runtime/version.info")
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Versions are None where the thing is not installed or its version cannot be read.
+
+    `npu` is the state that `device.detect_npu` tells apart, `devices` what can be used here: "npu:0 Ascend910B2".
+    `numerics` holds the settings that change results (`numerics.in_force`).
+    """
+
+    python: str
+    platform: str
+    torch: str
+    npu: device.Detected
+    torch_npu: str | None
+    cann: str | None
+    driver: str | None
+    cuda: str | None
+    cudnn: str | None
+    devices: tuple[str, ...]
+    numerics: dict[str, object]
+
+
+def found() -> Environment:
+    """Look at this process and this machine; imports torch_npu where it is installed."""
+    npu = device.detect_npu()
+    return Environment(
+        python=platform.python_version(),
+        platform=platform.platform(),
+        torch=torch.__version__,
+        npu=npu,
+        torch_npu=torch_npu_version(),
+        cann=cann_version(),
+        driver=driver_version(),
+        cuda=torch.version.cuda,
+        cudnn=_cudnn_version(),
+        devices=device.usable(npu),
+        numerics=numerics.in_force(),
+    )
+
+
+def _cudnn_version() -> str | None:
+    cudnn: Any = torch.backends.cudnn
+    return str(cudnn.version()) if cudnn.is_available() else None
+
+
+@functools.cache
+def _versions() -> dict[str, object]:
+    versions = {
+        "torch_npu": torch_npu_version(),
+        "cann": cann_version(),
+        "driver": driver_version(),
+        "cuda": torch.version.cuda,
+    }
+    return {name: version for name, version in versions.items() if version is not None}
+
+
+_asked: list[str] = []
+
+
+def asked_for(option: str | None) -> None:
+    """Remember for headers what `--device` said; None where the script is left alone again."""
+    _asked[:] = [] if option is None else [option]
+
+
+def header() -> dict[str, object]:
+    """What the header of a dump says from its first line on: the state of the NPU, the versions that are known, and
+    `asked_for`, the device that a script written for CUDA was sent to."""
+    sent: dict[str, object] = {"asked_for": _asked[0]} if _asked else {}
+    return {"npu": device.detect_npu().state, **sent, **_versions()}
+
+
+def torch_npu_version() -> str | None:
+    """The version of torch_npu that is installed, without importing it."""
+    try:
+        return metadata.version("torch-npu")
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def cann_version(root: Path = _ROOT) -> str | None:
+    """The version of the CANN toolkit in use: of the one in the environment, else of the newest under `root`."""
+    named = [Path(os.environ[variable]) for variable in _HOMES if os.environ.get(variable)]
+    homes = [*named, root / "ascend-toolkit" / "latest", root / "latest"]
+    return _first(path for home in homes for pattern in _CANN_FILES for path in _matching(home, pattern))
+
+
+def driver_version(root: Path = _ROOT) -> str | None:
+    """The version of the NPU's driver."""
+    return _first([root / "driver" / "version.info"])
+
+
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    try:
+        return sorted(folder.glob(pattern))
+    except OSError:
+        return []
+
+
+def _first(paths: Iterable[Path]) -> str | None:
+    return next((version for path in paths if (version := _version_in(path)) is not None), None)
+
+
+def _version_in(path: Path) -> str | None:
+    """What stands after `version=` in a file of an installer (`Version=` in the driver's)."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LONGEST).decode("utf-8", "replace")
+    except OSError:
+        return None
+    match = _VERSION.search(text)
+    return match[1] if match else None

@@ -1,0 +1,402 @@
+"""To disk, behind the run's back: one thread takes finished records from a bounded queue and appends them.
+
+Nothing written is ever rewritten, so a process killed at any moment loses at worst what was still queued and
+the last partial line.  Tensor contents are digested and written by helpers, within a budget in bytes (`backlog`);
+a record is written after them.  A failure (disk full, permission) is kept and told once, by `close`; recording
+stops and the training goes on.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import queue
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+from ..format import encode
+from ..format.errors import AccError, ConfigError, OutputError
+from ..format.layout import CONSTRUCT_FILE, DUMP_FILE, STACK_JOURNAL
+from ..record import contents, stack, tree
+from ..record.recorder import Emission, Entry, Measured
+from .backlog import Backlog, Job, helpers_here
+from .limits import RESERVE, Room, size_text
+from .output_paths import refuse_remains
+from .tensor_files import TensorFiles
+
+# Records go to the writer's thread many at a time: each time it wakes it takes the interpreter from the training
+# thread, which gets it back milliseconds later.  Handing over every record cost more than making and writing it.
+_BATCH = 64
+_BATCH_SECONDS = 0.5
+_QUEUED_BATCHES = 64
+BUDGET_BYTES = 512 << 20
+"""Bytes of tensor contents that may wait, unless config.json says otherwise (`buffer_mb`)."""
+
+
+_Item: TypeAlias = "list[Emission] | Job | threading.Event | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What one closed folder holds."""
+
+    folder: Path
+    calls: int
+    tensors: int
+    nbytes: int
+    is_cut: bool = False
+    """Was something left out because it had no room (`limits`)?"""
+
+
+class StepWriter:
+    """Writes one step of one process into `folder`.  A recorder's sink.
+
+    At most `budget` bytes of tensor contents wait to be digested or written (`backlog`).  In a process forked
+    from this one it does nothing: the files and the threads are the parent's.  What has no `room` is left out, and
+    with it all that comes after (`is_cut`); `limits.RESERVE` bytes of it must have been taken for this step.  Raises
+    OutputError when the folder holds a dump already or cannot be made.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        header: Mapping[str, object],
+        *,
+        file_format: str,
+        hash_name: str,
+        budget: int = 512 << 20,
+        helpers: int | None = None,
+        room: Room | None = None,
+    ) -> None:
+        self.folder = folder
+        self.failure: AccError | None = None
+        self.is_cut = False
+        self._room = room or Room()
+        self._spare = RESERVE  # bytes taken of the room that this step will not need
+        self._ends_here = False  # is_cut, where the writer's thread has come to
+        self._files = TensorFiles(folder, file_format)
+        self._hash = hash_name
+        self._process = os.getpid()
+        self._calls = self._tensors = self._nbytes = 0
+        # Each with the stack itself, which its key is good for as long as it is kept.
+        self._stacks: dict[tuple[object, ...], tuple[int, stack.RawStack]] = {}
+        self._texts: dict[tuple[str, ...], int] = {}
+        self._queue: queue.Queue[_Item] = queue.Queue(_QUEUED_BATCHES)
+        self._batch: list[Emission] = []
+        self._handing = threading.Lock()
+        self._unwritten: dict[IO[bytes], list[bytes]] = {}
+        self._backlog = Backlog(self._work, budget=budget, helpers=helpers_here() if helpers is None else helpers)
+        self._open(header)
+        self._thread = threading.Thread(target=self._run, name="dump-writer", daemon=True)
+        self._thread.start()
+
+    def _open(self, header: Mapping[str, object]) -> None:
+        try:
+            refuse_remains(self.folder)
+            self._files.make()
+            self._journal: IO[bytes] | None = None
+            self._construct = self._append(CONSTRUCT_FILE, encode.CONSTRUCT_OPENING)
+            self._records = self._append(DUMP_FILE, encode.opening(header))
+            self._spare -= self._nbytes
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
+
+    def _append(self, name: str, start: bytes) -> IO[bytes]:
+        handle = (self.folder / name).open("xb", buffering=0)
+        self._write(handle, start)
+        self._flush()
+        return handle
+
+    def _write(self, handle: IO[bytes], data: bytes) -> None:
+        """`data` to the end of a file, at the next `_flush`."""
+        self._unwritten.setdefault(handle, []).append(data)
+        self._nbytes += len(data)
+
+    def _flush(self) -> None:
+        """All that waits, to disk: an unbuffered file may take less, and says how much."""
+        unwritten, self._unwritten = self._unwritten, {}
+        for handle, parts in unwritten.items():
+            rest = memoryview(b"".join(parts))
+            while rest:
+                taken = handle.write(rest)
+                rest = rest[taken:]
+
+    # ---- the training thread's side
+
+    def record(self, emission: Emission) -> None:
+        """Queue a record; the thread takes it when 64 are together, and within half a second."""
+        if self._takes():
+            with self._handing:
+                self._batch.append(emission)
+            if len(self._batch) >= _BATCH:
+                self._hand_over(waits=True)
+
+    def _hand_over(self, *, waits: bool) -> None:
+        """The records that wait here, into the queue; without `waits` only where it has room at once."""
+        with self._handing:
+            if self._batch:
+                try:
+                    self._queue.put(self._batch, block=waits)
+                except queue.Full:
+                    return
+                self._batch = []
+
+    def store(self, measured: Measured, place: str | None, payload: contents.Contents) -> None:
+        """Queue contents for a file named after `place`, or to be digested without one.
+
+        On return the run may write to the tensor that `payload` was borrowed from.
+        """
+        if not self._takes():
+            return
+        if place is not None:
+            self._hand_over(waits=True)  # a disk that this fills has still room for the records before it
+        job = Job(measured, place, payload)
+        if place is not None:
+            job.reserved = self._files.most_bytes(payload)
+            if not self._room.has(job.reserved) and not self._takes_when_all_is_written(job.reserved):
+                return
+        self._backlog.add(job, self._queue.put)
+
+    def _takes_when_all_is_written(self, nbytes: int) -> bool:
+        """Is there room once everything queued has given back what it did not need?"""
+        written = threading.Event()
+        self._queue.put(written)
+        written.wait()
+        self.is_cut = self.is_cut or not self._room.take(nbytes)
+        return not self.is_cut
+
+    def _takes(self) -> bool:
+        return self.failure is None and not self.is_cut and os.getpid() == self._process
+
+    def close(self, trailer: Mapping[str, object], *, helps: bool = True) -> Written:
+        """Write what is queued, end the files properly, and raise the failure if there was one.
+
+        The caller works along on what is queued, unless it only waits beside a run that goes on.
+        """
+        if os.getpid() == self._process:
+            self._hand_over(waits=True)
+            self._queue.put(None)
+            if helps:
+                self._backlog.help()
+            self._thread.join()
+            self._backlog.close()
+            try:
+                self._finish(trailer)
+            except OSError as error:
+                self.failure = self.failure or _unwritable(self.folder, error)
+            if self.failure is not None:
+                raise self.failure
+        return Written(self.folder, self._calls, self._tensors, self._nbytes, self.is_cut)
+
+    def _finish(self, trailer: Mapping[str, object]) -> None:
+        if self.is_cut:
+            trailer = {**trailer, "complete": False, "ended_by": f"max_bytes ({size_text(self._room.limit or 0)})"}
+        try:
+            if self.failure is None:
+                end = encode.closing(trailer)
+                self._write(self._records, end)
+                self._write(self._construct, encode.CONSTRUCT_CLOSING)
+                self._flush()
+                self._spare -= len(end) + len(encode.CONSTRUCT_CLOSING)
+                os.stat(self.folder / DUMP_FILE)  # raises where it was removed, which writing to it does not
+        finally:
+            for handle in (self._records, self._construct, self._journal):
+                if handle is not None:
+                    handle.close()
+        if self.failure is None:
+            encode.finish_stacks(self.folder)
+        self._files.tidy()
+        self._room.give_back(self._spare)
+
+    # ---- the writer's threads
+
+    def _run(self) -> None:
+        while (item := self._next()) is not None:
+            try:
+                self._take(item)
+            except OSError as error:
+                self._fail(_unwritable(self.folder, error))
+            except AccError as error:
+                self._fail(error)
+            except Exception as error:  # this thread's edge: a failure here must reach the user, not vanish
+                self._fail(OutputError(f"{self.folder}: a record could not be written ({error!r})"))
+
+    def _next(self) -> _Item:
+        while True:
+            try:
+                return self._queue.get(timeout=_BATCH_SECONDS)
+            except queue.Empty:
+                self._hand_over(waits=False)
+
+    def _fail(self, error: AccError) -> None:
+        self.failure = self.failure or error
+
+    def _take(self, item: list[Emission] | Job | threading.Event) -> None:
+        if isinstance(item, threading.Event):
+            item.set()
+            return
+        if isinstance(item, Job):
+            self._backlog.finish(item)
+            goes_on = self.failure is None and not self._ends_here
+            if item.file is not None and item.place is not None and goes_on:
+                item.measured.data_name = self._files.show(item.file, item.place)
+                self._nbytes += item.written
+            self._room.give_back(item.reserved - item.written)
+            return
+        if self.failure is not None or self._ends_here:
+            return
+        try:
+            for emission in item:
+                if not self._put_down(emission):
+                    self.is_cut = self._ends_here = True
+                    break
+        finally:
+            self._flush()
+
+    def _put_down(self, item: Emission) -> bool:
+        """Write one record; False where it has no room."""
+        tensors = self._tensors
+        body = {
+            key: value if key == "is_recompute" else self._plain(value, _place(item.name, key))
+            for key, value in item.body.items()
+        }
+        first = self._calls == 0
+        record = encode.record(item.name, body, first=first)
+        owner = encode.record(item.name, item.owner, first=first)
+        journal = b"" if item.stack is None else self._stack_lines(item.name, item.stack)
+        if not self._room.take(len(record) + len(owner) + 2 * len(journal)):  # stack.json is written beside its journal
+            self._tensors = tensors
+            return False
+        self._spare += len(journal)
+        self._write(self._records, record)
+        self._write(self._construct, owner)
+        if journal:
+            if self._journal is None:
+                self._journal = self._append(STACK_JOURNAL, b"")
+            self._write(self._journal, journal)
+        self._calls += 1
+        return True
+
+    def _stack_lines(self, name: str, raw: stack.RawStack) -> bytes:
+        """What the journal is to hold of a call's stack: the stack where it is new, and that the call had it."""
+        new = b""
+        key = stack.key(raw)
+        if key in self._stacks:
+            number, _ = self._stacks[key]
+        else:
+            text = tuple(stack.render(raw))
+            if text not in self._texts:
+                self._texts[text] = len(self._texts)
+                new = encode.stack_line(self._texts[text], text)
+            number = self._texts[text]
+            self._stacks[key] = number, raw
+        return new + encode.stack_use_line(name, number)
+
+    def _work(self, job: Job, payload: contents.Contents) -> None:
+        """Digest contents, or write them to a hidden file; on any thread."""
+        if self.failure is not None or self._ends_here:
+            return
+        if job.place is None:
+            job.measured.md5 = contents.digest(payload, self._hash)
+            return
+        try:
+            job.file, job.written = self._files.write(payload)
+        except ConfigError as error:  # no place for this dtype in such a file: the other tensors have one
+            job.measured.failure = str(error)
+
+    def _plain(self, captured: Any, place: str) -> Any:
+        """A captured argument as JSON's own types, laid out as msprobe lays it out; `place` grows as its name does."""
+        if isinstance(captured, Entry):
+            self._tensors += 1
+            record = _tensor_record(captured)
+            if "data_name" in record:
+                record["data_name"] = self._files.name_for(str(record["data_name"]), place)
+            return record
+        if isinstance(captured, list):
+            return [self._plain(item, f"{place}.{index}") for index, item in enumerate(captured)]
+        if isinstance(captured, dict):
+            return {key: self._plain(item, f"{place}.{key}") for key, item in captured.items()}
+        if isinstance(captured, tree.Plain):
+            return {"type": captured.type, "value": encode.plain(captured.value)}
+        if captured is None:
+            return None
+        return {"type": type(captured).__name__, "value": encode.plain(captured)}
+
+
+class Closing:
+    """A step's files on their way to their end: at once, or (`waits`) beside a run that goes on."""
+
+    def __init__(self, number: int, writer: StepWriter, trailer: dict[str, object], *, waits: bool) -> None:
+        self.number = number
+        self._act = partial(writer.close, trailer, helps=not waits)
+        self._written: Written | None = None
+        self._failure: AccError | None = None
+        self._thread = threading.Thread(target=self._run, name="dump-closing", daemon=True) if waits else None
+        if self._thread is not None:
+            self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._written = self._act()
+        except AccError as error:
+            self._failure = error
+
+    def result(self) -> Written:
+        """Wait for the end.  Raises what kept the files from it."""
+        if self._thread is None:
+            self._run()
+        else:
+            self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+        assert self._written is not None
+        return self._written
+
+
+def _tensor_record(entry: Entry) -> dict[str, object]:
+    """A tensor's record; its keys stand in the order of format.md, and one that says nothing is left out."""
+    measured, identity = entry.measured, entry.identity
+    found = measured.statistics if measured is not None else None
+    record: dict[str, object] = {
+        "type": "torch.Tensor",
+        "dtype": str(entry.dtype),
+        "shape": list(entry.shape),
+    }
+    if found is not None:
+        record["Max"], record["Min"] = _number(found.max), _number(found.min)
+        record["Mean"], record["Norm"] = _number(found.mean), _number(found.norm)
+    record["requires_grad"] = entry.requires_grad
+    rest: dict[str, object] = {"grad_fn": entry.grad_fn, "unrecorded": entry.unrecorded}
+    if measured is not None:
+        rest["md5"], rest["data_name"] = measured.md5, measured.data_name
+        rest["unrecorded"] = entry.unrecorded or measured.failure
+    if found is not None:
+        rest["nan"], rest["inf"] = found.nan or None, found.inf or None
+        if found.sketch is not None:
+            rest["sketch"] = encode.sketch_text(found.sketch.astype("<f4").tobytes())
+    if identity is not None:
+        rest["value"], rest["storage"] = identity.value, identity.storage
+    record.update((key, value) for key, value in rest.items() if value is not None)
+    return record
+
+
+def _place(name: str, key: str) -> str:
+    """What the names of arguments under `key` of a record begin with."""
+    if ".parameters_grad." in name:
+        return f"{name}.{key}"
+    return f"{name}.{'input' if key in ('input_args', 'input_kwargs') else key}"
+
+
+def _number(value: float | int | None) -> object:
+    return value if value is None or isinstance(value, int) or math.isfinite(value) else encode.plain(value)
+
+
+def _unwritable(folder: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"{folder}: cannot be written ({error.strerror or error}). Free space or give another dump_path;"
+        " what was written before is kept."
+    )

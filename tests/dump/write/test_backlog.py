@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from dump.record.contents import Contents, borrow, digest
+from dump.record.recorder import Measured
+from dump.write import backlog as module
+from dump.write.backlog import Backlog, Job
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small tensors take the way of large ones, through the helpers."""
+    monkeypatch.setattr(module, "_SMALL", 0)
+
+
+def _digest(job: Job, payload: Contents) -> None:
+    job.measured.md5 = digest(payload, "md5")
+
+
+def _job(tensor: torch.Tensor) -> Job:
+    return Job(Measured(), None, borrow(tensor))
+
+
+def _add(backlog: Backlog, tensor: torch.Tensor) -> Job:
+    job = _job(tensor)
+    backlog.add(job, lambda _: None)
+    return job
+
+
+def _md5(tensor: torch.Tensor) -> str:
+    return hashlib.md5(tensor.contiguous().numpy().tobytes()).hexdigest()
+
+
+OVERWRITES: dict[str, Callable[[torch.Tensor], object]] = {
+    "in place": lambda x: x.add_(1),
+    "out=": lambda x: torch.mul(x, 3, out=x),
+    "a view": lambda x: x.view(-1)[2:].fill_(7),
+    "past the version counter": lambda x: x.data.zero_(),
+    "numpy": lambda x: x.numpy().fill(5),
+    "an optimizer's kernel": lambda x: torch._foreach_add_([x], 1.0),
+    "storage": lambda x: x.untyped_storage().fill_(0),
+}
+
+
+@pytest.mark.parametrize("budget", [1 << 20, 0], ids=["a copy waits", "no room"])
+@pytest.mark.parametrize("overwrite", OVERWRITES.values(), ids=OVERWRITES)
+def test_what_was_added_is_digested_whoever_writes_after_it(
+    overwrite: Callable[[torch.Tensor], object], budget: int
+) -> None:
+    go = threading.Event()
+
+    def late(job: Job, payload: Contents) -> None:
+        if budget:
+            go.wait(20)
+        _digest(job, payload)
+
+    backlog = Backlog(late, budget=budget, helpers=2)
+    tensor = torch.arange(12.0).view(3, 4)
+    expected = _md5(tensor)
+    job = _add(backlog, tensor)
+    overwrite(tensor)
+    go.set()
+    backlog.finish(job)
+    backlog.close()
+    assert job.measured.md5 == expected
+
+
+def test_copies_never_take_more_than_the_budget() -> None:
+    most = 0
+
+    def slow(job: Job, payload: Contents) -> None:
+        nonlocal most
+        most = max(most, backlog.nbytes)
+        time.sleep(0.001)
+        _digest(job, payload)
+
+    backlog = Backlog(slow, budget=1000, helpers=2)
+    tensors = [torch.full((size,), float(size)) for size in (10, 100, 300, 5, 240, 0) * 10]
+    jobs = [_add(backlog, tensor) for tensor in tensors]
+    for job in jobs:
+        backlog.finish(job)
+    backlog.close()
+    assert [job.measured.md5 for job in jobs] == [_md5(tensor) for tensor in tensors]
+    assert 0 < most <= 1000
+    assert backlog.nbytes == 0
+
+
+def test_without_room_nothing_is_copied_and_nobody_waits() -> None:
+    seen: list[tuple[bool, int]] = []
+    backlog = Backlog(lambda _, payload: seen.append((payload.private, threading.get_ident())), budget=16, helpers=1)
+    _add(backlog, torch.ones(100))
+    assert seen == [(False, threading.get_ident())]
+
+
+def test_a_failure_is_told_where_the_jobs_turn_comes() -> None:
+    def fails(job: Job, payload: Contents) -> None:
+        raise OSError("full")
+
+    backlog = Backlog(fails, budget=100, helpers=1)
+    small, large = _add(backlog, torch.ones(1)), _add(backlog, torch.ones(1000))
+    for job in (small, large):
+        with pytest.raises(OSError, match="full"):
+            backlog.finish(job)
+    assert backlog.nbytes == 0
+    backlog.close()
+
+
+def test_no_room_is_lost_where_a_job_cannot_be_handed_on() -> None:
+    def interrupted(job: Job) -> None:
+        raise KeyboardInterrupt
+
+    backlog = Backlog(_digest, budget=100, helpers=0)
+    with pytest.raises(KeyboardInterrupt):
+        backlog.add(_job(torch.ones(3)), interrupted)
+    assert backlog.nbytes == 0
+
+
+def test_the_caller_helps_at_the_end() -> None:
+    backlog = Backlog(_digest, budget=1000, helpers=0)
+    jobs = [_add(backlog, torch.full((3,), float(number))) for number in range(3)]
+    assert not any(job.done for job in jobs)
+    backlog.help()
+    assert all(job.done for job in jobs)
+
+
+def test_small_jobs_are_left_to_whoever_finishes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SMALL", 1000)
+    threads: list[str] = []
+    backlog = Backlog(lambda *_: threads.append(threading.current_thread().name), budget=1 << 20, helpers=1)
+    small, large = _add(backlog, torch.ones(249)), _add(backlog, torch.ones(250))
+    backlog.finish(small)
+    backlog.finish(large)
+    backlog.close()
+    assert sorted(threads) == ["MainThread", "dump-helper"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
+def test_helpers_yield_to_the_step_and_the_step_keeps_its_priority() -> None:
+    found: list[int] = []
+    backlog = Backlog(
+        lambda job, payload: found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id())),
+        budget=1000,
+        helpers=1,
+    )
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    job = _add(backlog, torch.ones(3))
+    while not job.done:
+        time.sleep(0.001)
+    backlog.close()
+    assert found == [min(before + 10, 19)]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
