@@ -29,6 +29,7 @@ from ..intercept.steps import StepFinder
 from ..intercept.watch import Watch, in_backward
 from ..record import contents, tree
 from ..session import LastStepDone
+from ..torch_internals import without_autocast, without_dispatch, without_overrides
 
 Aside = Callable[[Callable[[], None]], object]
 
@@ -193,9 +194,9 @@ def _undisturbed(act: Callable[[], None]) -> None:
     """Run `act` so that no mode, no autocast and no graph takes notice."""
     with (
         device.measuring(),
-        torch._C.DisableTorchFunction(),
-        torch._C._DisableTorchDispatch(),
-        torch._C._DisableAutocast(),
+        without_overrides(),
+        without_dispatch(),
+        without_autocast(),
         torch.no_grad(),
     ):
         act()

@@ -16,6 +16,7 @@ from typing import Literal, TypeAlias
 
 import torch
 
+from .. import torch_internals
 from .torch_loading import AUTOLOAD
 
 NpuState: TypeAlias = Literal["ok", "simulated", "no-device", "broken", "absent"]
@@ -37,7 +38,7 @@ def detect_npu() -> Detected:
     Leaves no trace where that fails: no environment variable, nothing printed, no half-imported package.
     """
     if "torch_npu" not in sys.modules:
-        owner = torch._C._get_privateuse1_backend_name()
+        owner = torch_internals.private_device_owner()
         if owner == "npu" and getattr(getattr(torch, "npu", None), "is_simulated", False):
             return Detected("simulated", "dump.sim")
         if owner not in (_UNCLAIMED, "npu"):

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import torch
 from torch.overrides import handle_torch_function, has_torch_function
 
+from ..torch_internals import function_mode
 from . import calls, catalog
 from .patching import Patches
 from .scripted_code import let_scripts_compile, name_original
@@ -71,7 +72,7 @@ def wrap(original: Function, key: str, watch: Watch, *, came_first: bool) -> Fun
 
 def _is_users_override(args: tuple[Any, ...]) -> bool:
     """Does a `__torch_function__` outside torch answer this call?  Torch's own go by what its C++ hands out."""
-    mode: Any = torch.overrides._get_current_function_mode()  # type: ignore[no-untyped-call]
+    mode = function_mode()
     kinds = [] if mode is None else [type(mode)]
     kinds += [type(arg) for arg in args if hasattr(type(arg), "__torch_function__")]
     return any(kind.__module__.partition(".")[0] != "torch" for kind in kinds)

@@ -21,10 +21,19 @@ from typing import Any
 
 import msgspec
 import torch
-from torch.utils import _python_dispatch
 
+from .. import torch_internals
 from ..record import stack, tree
 from ..record.recorder import StepRecorder
+from ..torch_internals import (
+    current_node,
+    dispatch_modes,
+    next_sequence_number,
+    pop_dispatch_mode,
+    push_dispatch_mode,
+    schema,
+    sequence_number,
+)
 from . import calls
 from .naming import NAMES, NOT_RECORDED
 from .watch import Watch, in_backward
@@ -39,10 +48,13 @@ _NO_OPERATORS = frozenset(
 )
 _NO_NAMESPACES = frozenset({"prim", "profiler", "higher_order", "debugprims"})
 _TORCH = f"File {torch.__path__[0]}"
-_BETWEEN = (__file__, torch._compile.__file__, _python_dispatch.__file__, f"{torch.__path__[0]}{os.sep}_dynamo{os.sep}")
-_next_sequence_number = torch._C._autograd._get_sequence_nr
-_current_node: Any = torch._C._current_autograd_node
-_engine: CodeType = torch.autograd.graph._engine_run_backward.__code__
+_BETWEEN = (
+    __file__,
+    torch_internals.compile_file,
+    torch_internals.python_dispatch_file,
+    os.path.join(torch.__path__[0], torch_internals.dynamo_folder, ""),
+)
+_engine: CodeType | None = getattr(torch_internals.run_backward, "__code__", None)
 
 
 @dataclass(slots=True)
@@ -85,13 +97,13 @@ class Audit:
 
     def install(self) -> None:
         """Put the mode below all others of this thread."""
-        modes = _python_dispatch._get_current_dispatch_mode_stack()
+        modes = dispatch_modes()
         if self._mode not in modes:
             _rebuild_stack(remove=modes, add=[self._mode, *modes])
 
     def remove(self) -> None:
         """Take the mode out from wherever it lies, if it lies on this thread's stack."""
-        modes = _python_dispatch._get_current_dispatch_mode_stack()
+        modes = dispatch_modes()
         if self._mode in modes:
             _rebuild_stack(remove=modes, add=[mode for mode in modes if mode is not self._mode])
         self._waiting = None
@@ -105,7 +117,7 @@ class Audit:
             border = self._watch.guard(lambda: calls.finish(self._watch, call, output))
             if border is not None:  # its gradients are followed, so what its nodes call is no longer unseen
                 followed = border.outputs.keys() | border.inputs.keys()
-                self._unseen_nodes.difference_update(node._sequence_nr() for node in followed)
+                self._unseen_nodes.difference_update(sequence_number(node) for node in followed)
 
     def take(self) -> Mapping[str, object]:
         """The account of the step since the last one, for the header."""
@@ -142,7 +154,7 @@ class Audit:
         if not self._is_unseen(by_engine=by_engine):
             return func(*args, **kwargs)
         if not by_engine and _makes_node((args, kwargs)):
-            self._unseen_nodes.add(_next_sequence_number() - 1)  # made just before the operator was dispatched
+            self._unseen_nodes.add(next_sequence_number() - 1)  # made just before the operator was dispatched
         return self._unseen_call(name, func, args, kwargs, recorder, by_engine=by_engine)
 
     def _is_unseen(self, *, by_engine: bool) -> bool:
@@ -151,8 +163,8 @@ class Audit:
         if watch.busy:
             tally.calls += 1
         elif by_engine:
-            node = _current_node()
-            if self._records and node is not None and node._sequence_nr() in self._unseen_nodes:
+            node = current_node()
+            if self._records and node is not None and sequence_number(node) in self._unseen_nodes:
                 return True
             tally.autograd += 1
         elif watch.muted:
@@ -195,7 +207,7 @@ class Audit:
             return output
         if func.is_view:
             watch.guard(lambda: calls.finish(watch, call, _twins(args[0], output)))
-        elif by_engine and not func._schema.is_mutable:
+        elif by_engine and not schema(func).is_mutable:
             watch.guard(lambda: calls.finish(watch, call, output))
         else:
             # Version counters and autograd nodes move after the mode has returned.
@@ -203,11 +215,11 @@ class Audit:
         return output
 
 
-class _Mode(_python_dispatch.TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Mode(torch_internals.TorchDispatchMode):  # type: ignore[misc]
     supports_higher_order_operators = True
 
     def __init__(self, audit: Audit) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._audit = audit
 
     @classmethod
@@ -222,17 +234,16 @@ class _Mode(_python_dispatch.TorchDispatchMode):  # type: ignore[no-untyped-call
 
 def _rebuild_stack(*, remove: list[Any], add: list[Any]) -> None:
     for _ in remove:
-        _python_dispatch._pop_mode()
+        pop_dispatch_mode()
     for mode in add:
-        _python_dispatch._push_mode(mode)
+        push_dispatch_mode(mode)
 
 
 def _name(func: Any) -> str:
     """`aten::relu`; "" for what is no operator."""
-    schema = getattr(func, "_schema", None)
-    if schema is None:
+    if not isinstance(func, torch_internals.OpOverload):
         return ""
-    name: str = schema.name
+    name: str = schema(func).name
     namespace, _, plain = name.partition("::")
     return "" if plain in _NO_OPERATORS or namespace in _NO_NAMESPACES else name
 
@@ -264,7 +275,7 @@ def _twins(base: torch.Tensor, output: Any) -> Any:
         return [_twins(base, view) for view in output]
     if output.dtype is not base.dtype:
         return None
-    counted = torch._C._SetExcludeDispatchKeyGuard(torch._C.DispatchKey.ADInplaceOrView, False)
+    counted = torch_internals.ExcludeKeys(torch_internals.DispatchKey.ADInplaceOrView, False)
     with torch.no_grad(), counted:
         return base.detach().as_strided(output.shape, output.stride(), output.storage_offset())
 

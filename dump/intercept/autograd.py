@@ -19,9 +19,7 @@ import msgspec
 import torch
 from torch.autograd.graph import Node
 
-AccumulateGrad: Any = torch._C._functions.AccumulateGrad  # type: ignore[attr-defined]
-_next_sequence_number = torch._C._autograd._get_sequence_nr
-_at_the_end_of_backward: Any = torch.autograd.Variable._execution_engine.queue_callback
+from ..torch_internals import AccumulateGrad, at_the_end_of_backward, next_sequence_number, sequence_number
 
 Edge: TypeAlias = "tuple[Node, int]"
 Gradients: TypeAlias = "Sequence[torch.Tensor | None]"
@@ -53,7 +51,7 @@ def before_call(tensors: Sequence[torch.Tensor]) -> Before | None:
     if not torch.is_grad_enabled():
         return None
     edges = tuple((t.grad_fn, t.output_nr) if t.grad_fn is not None else None for t in tensors)
-    return Before(_next_sequence_number(), tuple(tensors), edges)
+    return Before(next_sequence_number(), tuple(tensors), edges)
 
 
 def output_border(outputs: Sequence[torch.Tensor], since: int = 0) -> Border:
@@ -61,7 +59,7 @@ def output_border(outputs: Sequence[torch.Tensor], since: int = 0) -> Border:
     border = Border()
     for index, tensor in enumerate(outputs):
         node = tensor.grad_fn
-        if node is not None and node._sequence_nr() >= since:
+        if node is not None and sequence_number(node) >= since:
             border.outputs.setdefault(node, []).append((tensor.output_nr, index))
     return border
 
@@ -94,7 +92,7 @@ def find_border(before: Before, outputs: Sequence[torch.Tensor], most_nodes: int
                 target = by_leaf.get(id(following.variable))
             else:
                 target = by_edge.get((following, number))
-                if target is None and following not in seen and following._sequence_nr() >= before.sequence:
+                if target is None and following not in seen and sequence_number(following) >= before.sequence:
                     if len(seen) >= most_nodes:
                         return None
                     seen.add(following)
@@ -168,7 +166,7 @@ class Pending:
         pass ends its record, before anything else reads what it wrote."""
         if self._waiting and not self._queued:
             self._queued = True
-            _at_the_end_of_backward(lambda: run(self.finish))
+            at_the_end_of_backward(lambda: run(self.finish))
 
     def finish(self) -> None:
         """Hand the record over with what has come, if anything has."""

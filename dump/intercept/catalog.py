@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils import _device
+
+from .. import torch_internals
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +65,18 @@ _CONSTRUCTORS = _words("""
     rand_like randn randn_like sparse_coo_tensor scalar_tensor vander randint randint_like randperm normal
     bernoulli multinomial poisson hann_window hamming_window blackman_window bartlett_window kaiser_window
     """)
-_COLLECTIVES = _words("""
-    send recv isend irecv broadcast all_reduce reduce all_gather gather scatter reduce_scatter
-    _reduce_scatter_base _all_gather_base all_to_all_single all_to_all all_gather_into_tensor
-    reduce_scatter_tensor batch_isend_irecv
-    """)
+_COLLECTIVES = (
+    *_words("""
+    send recv isend irecv broadcast all_reduce reduce all_gather gather scatter reduce_scatter all_to_all_single
+    all_to_all all_gather_into_tensor reduce_scatter_tensor batch_isend_irecv
+    """),
+    torch_internals.scatter_base,
+    torch_internals.gather_base,
+)
 _RECURRENT = _words("lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell")
 _SPARSE = _words("mm addmm sampled_addmm softmax log_softmax sum")
-_FUSED_LAYERS = _words("_native_multi_head_attention _transformer_encoder_layer_fwd")  # torch.nn in eval mode
+_FUSED_LAYERS = (torch_internals.multi_head_attention, torch_internals.transformer_layer)  # torch.nn in eval mode
 _FREQUENCIES = _words("fftfreq rfftfreq")  # constructors too
-_FOREACH = "_foreach_"
 
 
 def operators() -> tuple[Operator, ...]:
@@ -82,7 +85,7 @@ def operators() -> tuple[Operator, ...]:
     An operator that torch holds in two places under one name (`torch._C._nn.linear` is
     `torch.nn.functional.linear`) stands here twice.
     """
-    _device._device_constructors()  # a table by identity, made once: it must not be made of stand-ins
+    torch_internals.device_constructors()  # a table by identity, made once: it must not be made of stand-ins
     return (*_torch_operators(), *_npu_operators())
 
 
@@ -100,10 +103,11 @@ def _enumerate() -> Iterator[Operator]:
         overridable = torch.overrides.get_overridable_functions()
     yield from _functional(overridable[torch.nn.functional])
     names = {f.__name__ for namespace in (torch, torch.functional) for f in overridable[namespace]}
-    in_place = {name for name in dir(torch._C._VariableFunctions) if name.endswith("_") and name[0] != "_"}
+    in_place = {name for name in dir(torch_internals.functions) if name.endswith("_") and name[0] != "_"}
     yield from _in(torch, names | in_place | set(_CONSTRUCTORS), "Torch")
     yield from _in(torch, _FUSED_LAYERS, "Torch", private=True)
-    yield from _in(torch, {name for name in dir(torch) if name.startswith(_FOREACH)}, "Torch", private=True)
+    on_lists = {name for name in dir(torch) if name.startswith(torch_internals.foreach_prefix)}
+    yield from _in(torch, on_lists, "Torch", private=True)
     for module in (torch.linalg, torch.fft, torch.special):
         short = module.__name__.rpartition(".")[2]
         names = {f.__name__.removeprefix(f"{short}_") for f in overridable[module]}
@@ -116,13 +120,13 @@ def _enumerate() -> Iterator[Operator]:
     }
     yield from _in(torch.Tensor, names | {"npu"}, "Tensor")
     yield from _in(torch.Tensor, _DUNDERS, "Tensor", private=True)
-    yield from _in(torch._VF, _RECURRENT, "VF")
+    yield from _in(torch_internals.recurrent_functions, _RECURRENT, "VF")
     if torch.distributed.is_available():
         yield from _in(torch.distributed, _COLLECTIVES, "Distributed", private=True)
 
 
 def _functional(overridable: Iterable[Any]) -> Iterator[Operator]:
-    functional, kernels = torch.nn.functional, torch._C._nn
+    functional, kernels = torch.nn.functional, torch_internals.neural_functions
     for operator in _in(functional, {f.__name__ for f in overridable} | _public_callables(functional), "Functional"):
         yield operator
         # Subclasses are handed the function that C++ finds in torch._C._nn, and compare it with this one.
@@ -134,11 +138,8 @@ def _functional(overridable: Iterable[Any]) -> Iterator[Operator]:
 
 def _public_callables(module: Any) -> set[str]:
     """Functions a module defines for its users: no classes, no imports of others."""
-    return {
-        name
-        for name, thing in vars(module).items()
-        if getattr(thing, "__module__", None) in (module.__name__, None, "torch._C._nn", "torch")
-    }
+    homes = (module.__name__, None, torch_internals.neural_functions.__name__, "torch")
+    return {name for name, thing in vars(module).items() if getattr(thing, "__module__", None) in homes}
 
 
 def _in(
@@ -164,11 +165,11 @@ def _npu_operators() -> Iterator[Operator]:
     if torch_npu is None:
         return
     for operator in _in(torch_npu, npu_names(), "NPU", private=True):
-        if not isinstance(getattr(torch_npu, operator.attribute), torch._ops.OpOverloadPacket):
+        if not isinstance(getattr(torch_npu, operator.attribute), torch_internals.OpOverloadPacket):
             yield operator
 
 
 def npu_names() -> tuple[str, ...]:
     """The operators that torch_npu has put into `torch.ops.npu`, whatever its version."""
-    packets = torch._ops.OpOverloadPacket
+    packets = torch_internals.OpOverloadPacket
     return tuple(name for name in dir(torch.ops.npu) if isinstance(getattr(torch.ops.npu, name), packets))

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch._library.custom_ops import CustomOpDef
 
 from ..format.errors import ConfigError
 from ..format.names import MODULE_PREFIXES, UNKNOWN
+from ..torch_internals import CustomOpDef, OpOverload, OpOverloadPacket, custom_op_name, packet_name, schema
 from . import apis
 from .naming import NAMES
 from .patching import Patches
@@ -230,11 +230,11 @@ def _as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _operator_name(thing: Any) -> str | None:
     """`mine::op` where `thing` is an operator that torch has registered."""
-    if isinstance(thing, torch._ops.OpOverloadPacket):
-        return str(vars(thing)["_qualified_op_name"])
-    if isinstance(thing, torch._ops.OpOverload):
-        return str(thing._schema.name)
-    return thing._qualname if isinstance(thing, CustomOpDef) else None
+    if isinstance(thing, OpOverloadPacket):
+        return str(packet_name(thing))
+    if isinstance(thing, OpOverload):
+        return str(schema(thing).name)
+    return str(custom_op_name(thing)) if isinstance(thing, CustomOpDef) else None
 
 
 def _refuse_other(thing: Any, where: str) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch.overrides import has_torch_function
 
+from ..torch_internals import OpOverload, OpOverloadPacket, function_behind, packet_name, schema
 from . import apis, calls
 from .naming import NAMES, NOT_RECORDED
 from .patching import Patches
@@ -37,12 +38,12 @@ _TORCHS_OWN = NOT_RECORDED | {
 def install(watch: Watch, patches: Patches) -> None:
     """Record custom autograd Functions and direct calls of registered operators."""
     _follow_functions(watch, patches)
-    _follow(torch._ops.OpOverloadPacket, _name_of_packet, watch, patches)
-    _follow(torch._ops.OpOverload, _name_of_overload, watch, patches)
+    _follow(OpOverloadPacket, _name_of_packet, watch, patches)
+    _follow(OpOverload, _name_of_overload, watch, patches)
 
 
 def _follow_functions(watch: Watch, patches: Patches) -> None:
-    original: Callable[..., Any] = vars(torch.autograd.Function)["apply"].__func__
+    original = function_behind(torch.autograd.Function, "apply")
 
     @functools.wraps(original)
     def apply(cls: type[torch.autograd.Function], *args: Any, **kwargs: Any) -> Any:
@@ -91,10 +92,9 @@ def _follow(kind: Any, name_of: Callable[[Any], str | None], watch: Watch, patch
 
 
 def _name_of_packet(packet: Any) -> str | None:
-    # `getattr` of a packet looks for overloads; the name is an attribute of the instance.
-    qualified: str = vars(packet)["_qualified_op_name"]
+    qualified: str = packet_name(packet)
     return None if qualified.partition("::")[0] in NOT_RECORDED else qualified
 
 
 def _name_of_overload(overload: Any) -> str | None:
-    return None if overload.namespace in _TORCHS_OWN else str(overload._schema.name)
+    return None if overload.namespace in _TORCHS_OWN else str(schema(overload).name)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ..torch_internals import own_parameters
 from . import calls
 from .parameters import ParameterGradients
 from .patching import Patches
@@ -181,7 +182,7 @@ class ModuleCalls:
             recorder = watch.recorder
             assert recorder is not None
             path = self._tree.path(module, within=self._open[-1] if self._open else None)
-            if not path and not module._parameters:
+            if not path and not own_parameters(module):
                 return None, watch.owner  # all that the model itself has to show, its parts show
             key = f"{_joined('Module', path, type(module).__name__)}.forward"
             name = f"{key}.{recorder.number(key)}"
@@ -192,7 +193,7 @@ class ModuleCalls:
         return watch.guard(begin) or (None, watch.owner)
 
     def _finish(self, module: torch.nn.Module, call: calls.OpenCall, output: Any) -> None:
-        own = {key: value for key, value in module._parameters.items() if value is not None}
+        own = {key: value for key, value in own_parameters(module).items() if value is not None}
         border = calls.finish(self._watch, call, output, parameters=own)
         if border is not None and own:
             self.parameters.follow(call, own, border.leaves)

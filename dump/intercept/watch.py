@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 import torch
 
 from ..record.recorder import StepRecorder
+from ..torch_internals import dispatch_mode, fake_mode_key, graph_task, tracing_state, without_overrides
 
 T = TypeVar("T")
 
@@ -22,12 +23,6 @@ class Unfinished(Protocol):
     """A record that waits for gradients."""
 
     def finish(self) -> None: ...
-
-
-_graph_task = torch._C._current_graph_task_id
-_trace = torch._C._get_tracing_state
-_dispatch_mode = torch._C._get_dispatch_mode
-_FAKE = torch._C._TorchDispatchModeKey.FAKE
 
 
 class Watch:
@@ -57,7 +52,7 @@ class Watch:
 
     def is_our_thread(self) -> bool:
         """The training thread, or one on which autograd runs the backward pass."""
-        return threading.get_ident() == self._thread or _graph_task() != -1
+        return threading.get_ident() == self._thread or graph_task() != -1
 
     def begin(self, recorder: StepRecorder) -> None:
         """Listen, for the thread that calls this."""
@@ -100,7 +95,7 @@ class Watch:
         """
         outer, self.busy = self.busy, True
         try:
-            with torch._C.DisableTorchFunction():
+            with without_overrides():
                 return act()
         except Exception as error:
             self._failed(error)
@@ -120,12 +115,12 @@ class Watch:
 
 def _is_reading_code() -> bool:
     """Do torch.jit, torch.compile or torch.export run the user's code to see what it does?"""
-    return _trace() is not None or _dispatch_mode(_FAKE) is not None or torch.compiler.is_compiling()
+    return tracing_state() is not None or dispatch_mode(fake_mode_key) is not None or torch.compiler.is_compiling()
 
 
 def in_backward() -> bool:
     """Does this thread run a backward pass now?"""
-    return bool(_graph_task() != -1)
+    return bool(graph_task() != -1)
 
 
 def recomputing() -> bool:

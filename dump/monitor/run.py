@@ -16,6 +16,7 @@ from ..environment import device
 from ..format.errors import AccError
 from ..format.sketch import SKETCH_VERSION
 from ..intercept.watch import recomputing
+from ..torch_internals import without_overrides
 from .alerts import Alerts, Place, alarm_file
 from .collectors import Collector, chosen
 from .config import MonitorConfig
@@ -187,7 +188,7 @@ class Run:
         if self.failure is not None:
             return None
         try:
-            with torch._C.DisableTorchFunction(), device.measuring():
+            with without_overrides(), device.measuring():
                 return act()
         except Exception as error:
             # The one edge between us and the user's step: whatever it was, the training goes on.

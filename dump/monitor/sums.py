@@ -3,14 +3,14 @@
 Host: numpy over blocks that stay in cache.  Measured on the gradients of a ResNet-50 (25.6 M float32, two cores):
 norm, min and max take 7.5 ms a pass that way, where reading them once from memory takes 4.  Blocks of 128 KiB take 8.4,
 since the calls count then; torch's kernels on both cores were no faster within a training step.  A norm of a whole
-tensor in float32 (`torch._foreach_norm`) is wrong by up to 4e-5; so blocks are summed in float32 by BLAS and their sums
+tensor in float32 (`foreach_norm`) is wrong by up to 4e-5; so blocks are summed in float32 by BLAS and their sums
 in float64: 1e-7.  NaN are not looked for: a norm that is finite has none.  One call for all gradients of a pass
 matters: the same work done in a hook between the kernels of backward took twice as long.
 
 A gradient is read before and after reduction even where nothing lies between: its version counter does not tell, since
 `p.grad.data.clamp_()` leaves it alone.
 
-Device: nothing waits.  Norms of all tensors of a batch are one `torch._foreach_norm`, the other numbers are queued
+Device: nothing waits.  Norms of all tensors of a batch are one `foreach_norm`, the other numbers are queued
 tensor by tensor, and `settle` brings all of a step back in one transfer for each dtype.
 """
 
@@ -30,6 +30,7 @@ from ..format.encode import sketch_text
 from ..record import deferred
 from ..record.contents import shared
 from ..record.statistics import Statistics, measure, real_contiguous, working_dtype
+from ..torch_internals import foreach_norm
 from .rows import Number, Value
 
 _BLOCK = 1 << 16  # elements; 256 KiB of float32
@@ -210,7 +211,7 @@ def _norms(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     for index, tensor in enumerate(tensors):
         alike.setdefault((tensor.device, tensor.dtype), []).append(index)
     for indices in alike.values():
-        norms = torch._foreach_norm([tensors[index] for index in indices])
+        norms = foreach_norm([tensors[index] for index in indices])
         for index, norm in zip(indices, norms, strict=True):
             found[index] = norm
     return [norm for norm in found if norm is not None]

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-_to_dlpack: Any = torch._C._to_dlpack
-_from_dlpack: Any = torch._C._from_dlpack
+from ..torch_internals import from_dlpack, to_dlpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ def shared(tensor: torch.Tensor) -> torch.Tensor:
     Its `.numpy()` leaves the first alone, whose own would forbid for good to resize the storage, as FSDP does with
     every parameter it has gathered.
     """
-    second: torch.Tensor = _from_dlpack(_to_dlpack(tensor))
+    second: torch.Tensor = from_dlpack(to_dlpack(tensor))
     return second
 
 

@@ -18,9 +18,9 @@ import msgspec
 import torch
 
 from ..environment import device
+from ..torch_internals import free_weak_storage, storage_address, version, weak_storage
 from . import contents
 
-_UntypedStorage = torch.UntypedStorage
 _UNCOUNTED = -1  # the version of an inference tensor, whose writes nobody counts
 
 
@@ -63,17 +63,17 @@ class Identities:
         storage = _storage_of(tensor)
         if storage is None:
             return None
-        version = version_of(tensor)
-        address = storage._cdata
+        now = version_of(tensor)
+        address = storage_address(storage)
         memory = self._memories.get(address)
         if memory is None:
-            memory = self._memories[address] = _Memory(len(self._memories), version)
-            self._weak.append(storage._weak_ref())  # type: ignore[arg-type]  # an address, says the code
-        elif version < memory.version:
+            memory = self._memories[address] = _Memory(len(self._memories), now)
+            self._weak.append(weak_storage(storage))
+        elif now < memory.version:
             memory.epoch += 1
-        memory.version = version
+        memory.version = now
         shape = tensor.shape
-        place = (memory.number, tensor.storage_offset(), tensor.dtype, version, memory.epoch)
+        place = (memory.number, tensor.storage_offset(), tensor.dtype, now, memory.epoch)
         # A conjugated or negated view differs from its base by a lazy bit alone.
         conjugated, negated = tensor.is_conj(), tensor.is_neg()
         key = (place, shape, tensor.stride(), conjugated, negated)
@@ -89,13 +89,13 @@ class Identities:
         collective, an in-place call on an inference tensor or on `.data`.
         """
         storage = _storage_of(tensor)
-        memory = None if storage is None else self._memories.get(storage._cdata)
+        memory = None if storage is None else self._memories.get(storage_address(storage))
         if memory is not None:
             memory.epoch += 1
 
     def close(self) -> None:
         for reference in self._weak:
-            _UntypedStorage._free_weak_ref(reference)  # type: ignore[no-untyped-call]
+            free_weak_storage(reference)
         self._weak.clear()
         self._memories.clear()
         self._values.clear()
@@ -133,7 +133,8 @@ class CheckedIdentities(Identities):
 def version_of(tensor: torch.Tensor) -> int:
     """The version counter; -1 for an inference tensor, which has none.  Asking first would take as long again."""
     try:
-        return tensor._version
+        counted: int = version(tensor)
+        return counted
     except RuntimeError:
         return _UNCOUNTED
 

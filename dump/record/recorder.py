@@ -16,6 +16,7 @@ from torch.nn.parameter import is_lazy
 
 from ..config import DumpConfig
 from ..environment import device
+from ..torch_internals import is_in_transform, without_autocast, without_dispatch, without_overrides
 from . import contents, deferred, filters, stack, statistics, tree
 from .identity import CheckedIdentities, Identities, Identity
 
@@ -116,12 +117,12 @@ class StepRecorder:
 
     def read(self, thing: Any, name: str) -> Any:
         """Capture arguments that a call reads; `name` prefixes the files of tensor mode."""
-        with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch():
+        with without_overrides(), without_dispatch():
             return tree.capture(thing, name, on_tensor=self._consumed)
 
     def wrote(self, thing: Any, name: str) -> Any:
         """Capture what a call returned or wrote."""
-        with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch():
+        with without_overrides(), without_dispatch():
             return tree.capture(thing, name, on_tensor=self._produced)
 
     def value_of(self, tensor: torch.Tensor) -> int | None:
@@ -251,9 +252,9 @@ def _quiet() -> Iterator[None]:
     """Our own torch calls leave no trace: no graph, no autocast, no function or dispatch mode sees them."""
     with (
         device.measuring(),
-        torch._C.DisableTorchFunction(),  # before `no_grad`, which a function mode would see
-        torch._C._DisableTorchDispatch(),
-        torch._C._DisableAutocast(),
+        without_overrides(),  # before `no_grad`, which a function mode would see
+        without_dispatch(),
+        without_autocast(),
         torch.no_grad(),
     ):
         yield
@@ -288,7 +289,7 @@ def _not_recordable(tensor: torch.Tensor) -> str | None:
         return f"layout {str(tensor.layout).removeprefix('torch.')}"
     if tensor.is_nested:
         return "nested"
-    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+    if is_in_transform(tensor):
         return "inside a function transform"
     return None
 

@@ -12,15 +12,15 @@ go the way that they go on a GPU; a tensor says truthfully where it lies.  Not r
 for CUDA, `SyncBatchNorm`, processes that the script spawns.  `.cuda()` of a tensor that lies on the CPU already gives
 that tensor, where a GPU would give a copy.
 
-On a real NPU torch_npu's own `transfer_to_npu` does this (`device.transfer_to_npu`).
+On a real NPU torch_npu's own `transfer_to_npu` does this (`cli.starting`).
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from importlib import import_module
 
+from .. import torch_internals
 from ..intercept import catalog
 from ..intercept.patching import Patches
 from . import cuda_module, tensors, training
@@ -49,5 +49,4 @@ def _let_identities_be_learnt() -> None:
     look; they must not take stand-ins for the functions themselves.  Loading torch.compile takes a second, which the
     first optimizer of a script takes anyway."""
     catalog.operators()
-    if hasattr(trace_rules := import_module("torch._dynamo.trace_rules"), "get_torch_obj_rule_map"):
-        trace_rules.get_torch_obj_rule_map()
+    torch_internals.trace_rules()

@@ -15,12 +15,13 @@ from typing import Any
 
 import torch
 
+from .. import torch_internals
 from ..environment.synchronous import Event, Stream
 from ..intercept.patching import Patches
 from .arguments import Target
 
 _NOTHING = (
-    "init", "_lazy_init", "synchronize", "empty_cache", "ipc_collect", "reset_peak_memory_stats",
+    "init", torch_internals.initialise_device, "synchronize", "empty_cache", "ipc_collect", "reset_peak_memory_stats",
     "reset_max_memory_allocated", "reset_max_memory_cached", "reset_accumulated_memory_stats", "set_stream",
     "set_per_process_memory_fraction", "set_sync_debug_mode", "manual_seed", "manual_seed_all", "seed", "seed_all",
     "set_rng_state", "set_rng_state_all",
@@ -83,7 +84,7 @@ def install(patches: Patches, target: Target) -> None:
     answers |= {
         "is_available": lambda: True,
         "is_initialized": lambda: True,
-        "_is_in_bad_fork": lambda: False,
+        torch_internals.is_in_bad_fork: lambda: False,
         "device_count": devices.device_count,
         "current_device": devices.current_device,
         "set_device": devices.set_device,

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import torch
 
+from .. import torch_internals
 from ..environment.synchronous import drawing_on_the_host
 from ..intercept.patching import Patches
 from ..intercept.scripted_code import let_scripts_compile, name_original
@@ -40,7 +41,7 @@ def install(patches: Patches, target: Target) -> None:
             return
         stand_in = new(original)
         name_original(stand_in, original)
-        stand_in.__dict__.pop("_torchdynamo_inline")  # dynamo must see which device is meant, and can
+        stand_in.__dict__.pop(torch_internals.traced_original)  # dynamo must see which device is meant, and can
         originals[stand_in] = original
         patches.replace(owner, name, stand_in)
 

@@ -12,6 +12,7 @@ import torch
 from torch import amp
 from torch.utils.data import DataLoader
 
+from .. import torch_internals
 from ..intercept.patching import Patches
 from .arguments import Target, placed
 
@@ -29,7 +30,7 @@ def install(patches: Patches, target: Target) -> None:
     if target.kind == "cpu":
         patches.replace(DataLoader, "__init__", _without_pinning(DataLoader.__init__))
     # DataParallel is then a plain wrapper around its module, as on a machine without accelerators.
-    patches.replace(sys.modules["torch.nn.parallel.data_parallel"], "_get_available_device_type", lambda: None)
+    patches.replace(sys.modules["torch.nn.parallel.data_parallel"], torch_internals.data_parallel_device, lambda: None)
     if torch.distributed.is_available():
         _several_processes(patches, target)
 

@@ -11,7 +11,7 @@ autocast, saving and loading, computed by the CPU's kernels, and so equal to the
 
 torch.compile works with the backends eager and aot_eager; streams, events and generators are there, and `allow_hf32`
 rounds as an NPU would.  It adds some microseconds to every operator, knows one device, draws all random numbers on the
-CPU, does not mind CPU tensors among npu tensors, and rests on private parts of torch, from 2.9 on.
+CPU, does not mind CPU tensors among npu tensors, and rests on private parts of torch, from 2.10 on.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import contextlib
 from collections.abc import Iterable, Iterator
 
 import torch
-from torch.utils import backend_registration
 
+from dump import torch_internals
 from dump.format.errors import ConfigError
 from dump.sim.faults import Fault, clear, inject, restore, snapshot
 
 __all__ = ["Fault", "clear", "enable", "inject", "is_enabled", "npu", "op_counts", "register_hccl"]
 
-_SUPPORTED = hasattr(backend_registration, "_setup_privateuseone_for_python_backend")
+_SUPPORTED = torch_internals.available("setup_private_device")
 
 if _SUPPORTED:  # these take names from torch on import that older releases do not have
     from dump.sim import kernels, registration
@@ -36,11 +36,11 @@ if _SUPPORTED:  # these take names from torch on import that older releases do n
 def enable() -> None:
     """Register the simulated device `npu` in this process; a second call does nothing.
 
-    It cannot be unregistered.  Raises ConfigError where torch is older than 2.9, or where something else has
+    It cannot be unregistered.  Raises ConfigError where torch is older than 2.10, or where something else has
     its PrivateUse1 device (torch_npu).
     """
     if not _SUPPORTED:
-        raise ConfigError(f"The simulated NPU needs torch 2.9 or newer, found {torch.__version__}.")
+        raise ConfigError(f"The simulated NPU needs torch 2.10 or newer, found {torch.__version__}.")
     registration.register()
 
 

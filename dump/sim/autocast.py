@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 
+from dump import torch_internals
 from dump.sim.storage import Tensor, without_overrides
 
-_C: Any = torch._C
 _aten: Any = torch.ops.aten
 _cast: Any = _aten.to.dtype
 _KEY = "AutocastPrivateUse1"
-_KEYS = _C.DispatchKeySet(_C.DispatchKey.AutocastPrivateUse1)
-_without_autocast = _C._ExcludeDispatchKeyGuard
+_KEYS = torch_internals.DispatchKeySet(torch_internals.DispatchKey.AutocastPrivateUse1)
+_without_autocast = torch_internals.without_keys
 
 LOW = (
     "addbmm", "addmm", "addmv", "addr", "baddbmm", "bmm", "chain_matmul", "conv1d", "conv2d", "conv3d",
@@ -57,7 +57,7 @@ def register(fallthrough: Any, aten: Any) -> None:
 
 
 def _low(arguments: tuple[Any, ...]) -> torch.dtype:
-    dtype: torch.dtype = _C.get_autocast_dtype("npu")
+    dtype: torch.dtype = torch_internals.autocast_dtype("npu")
     return dtype
 
 

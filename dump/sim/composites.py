@@ -17,10 +17,10 @@ from dump.sim import faults
 from dump.sim.kernels import Kernel, host_kernel, kernel_for, label, lower, tally_of
 from dump.sim.operators import plan_of
 from dump.sim.storage import HOST, is_imagined, without_overrides
+from dump.torch_internals import functions, schema, without_dispatch
 
 _aten: Any = torch.ops.aten
-_empty_strided_host: Any = torch._C._VariableFunctions.empty_strided
-_outside_tracing: Any = torch._C._DisableTorchDispatch
+_empty_strided_host: Any = functions.empty_strided
 Tensors: TypeAlias = "tuple[torch.Tensor, ...]"
 MaybeTensor: TypeAlias = "torch.Tensor | None"
 
@@ -87,7 +87,7 @@ def attention() -> Kernel:
 
 def _imagined_on_host(given: tuple[Any, ...]) -> list[Any]:
     """While torch.compile traces there are shapes and no memory: blank CPU tensors of these shapes."""
-    with _outside_tracing():
+    with without_dispatch():
         return [
             _empty_strided_host([int(n) for n in x.shape], [int(n) for n in x.stride()], dtype=x.dtype, device=HOST)
             if isinstance(x, torch.Tensor)
@@ -107,7 +107,7 @@ def _additive(mask: MaybeTensor, dtype: torch.dtype) -> MaybeTensor:
 
 def composed_kernel(operator: Any, body: Callable[..., Any]) -> Kernel:
     """An npu kernel from a function of CPU tensors that stands in for a CPU kernel which does not exist."""
-    plan, tally = plan_of(operator), tally_of(operator._schema.name)
+    plan, tally = plan_of(operator), tally_of(schema(operator).name)
 
     def kernel(*args: Any, **kwargs: Any) -> Any:
         with without_overrides():

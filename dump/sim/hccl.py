@@ -14,6 +14,7 @@ from typing import Any
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
+from dump import torch_internals
 from dump.format.errors import ConfigError
 from dump.sim.kernels import lower
 from dump.sim.storage import HOST, without_overrides
@@ -48,9 +49,9 @@ class SimulatedHccl(dist.ProcessGroup):
         prefixed = _c10d.PrefixStore("simulated_hccl", store)
         gloo = dist.ProcessGroup.BackendType.GLOO
         self.on_host: Any = dist.ProcessGroup(prefixed, rank, size)
-        self.on_host._set_default_backend(gloo)
+        getattr(self.on_host, torch_internals.set_default_backend)(gloo)
         carrier = _c10d.ProcessGroupGloo(prefixed, rank, size, timeout)
-        self.on_host._register_backend(HOST, gloo, carrier)
+        getattr(self.on_host, torch_internals.register_backend)(HOST, gloo, carrier)
 
     def getBackendName(self) -> str:  # noqa: N802 - torch's name
         return "hccl"
@@ -70,7 +71,7 @@ def register_hccl() -> None:
         raise ConfigError("The simulated hccl is carried by gloo, which this build of torch does not have.")
     backends: Any = dist.Backend
     if "hccl" in backends.backend_list:
-        if backends._plugins["HCCL"].creator_fn is SimulatedHccl:
+        if torch_internals.backend_plugins["HCCL"].creator_fn is SimulatedHccl:
             return
         raise ConfigError("The distributed backend `hccl` is registered already, and not by the simulator.")
     backends.register_backend("hccl", SimulatedHccl, devices=["npu"])

@@ -25,10 +25,10 @@ from dump.sim.storage import (
     same_memory,
     without_overrides,
 )
+from dump.torch_internals import below_autograd, boxed_call, handle
 
 Kernel: TypeAlias = Callable[..., Any]
 
-_below_autograd: Any = torch._C._AutoDispatchBelowAutograd
 _calls: dict[str, list[int]] = {}
 _kernels: dict[str, Kernel] = {}
 
@@ -67,12 +67,12 @@ def label(value: Any) -> Any:
 
 def host_kernel(operator: Any) -> Kernel:
     """The CPU kernel of an operator, as a function of CPU tensors that skips autograd and autocast."""
-    redispatch: Kernel = operator._handle.redispatch_boxed
+    redispatch: Kernel = handle(operator).redispatch_boxed
     if not is_composed(operator.name()):
         return functools.partial(redispatch, HOST_KEYS)
 
     def composed(*args: Any, **kwargs: Any) -> Any:
-        with _below_autograd():
+        with below_autograd():
             return redispatch(HOST_KEYS, *args, **kwargs)
 
     return composed
@@ -80,10 +80,10 @@ def host_kernel(operator: Any) -> Kernel:
 
 def _loose_kernel(operator: Any) -> Kernel:
     """As `host_kernel`, and takes Python numbers for tensors (`x * 2`), which redispatching does not."""
-    call: Kernel = operator._op
+    call: Kernel = boxed_call(operator)
 
     def loose(*args: Any, **kwargs: Any) -> Any:
-        with _below_autograd():
+        with below_autograd():
             return call(*args, **kwargs)
 
     return loose
@@ -102,7 +102,7 @@ def kernel_for(operator: Any) -> Kernel:
 
 def view_kernel(operator: Any) -> Kernel:
     """The npu kernel of an operator that only re-describes memory: the CPU's, on npu tensors."""
-    return functools.partial(operator._handle.redispatch_boxed, HOST_KEYS)
+    return functools.partial(handle(operator).redispatch_boxed, HOST_KEYS)
 
 
 def fallback(operator: Any, *args: Any, **kwargs: Any) -> Any:

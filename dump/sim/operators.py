@@ -13,9 +13,7 @@ from typing import Any
 
 import torch
 
-_C: Any = torch._C
-_has_kernel = _C._dispatch_has_kernel_for_dispatch_key
-_registrations = _C._dispatch_get_registrations_for_dispatch_key
+from dump import torch_internals
 
 # Kernels of their own in `registration`, because labels or devices change hands in them.
 FACTORIES = frozenset({"aten::empty.memory_format", "aten::empty_strided"})
@@ -72,7 +70,7 @@ class Plan:
 
 def plan_of(operator: Any) -> Plan:
     """Read the schema of an OpOverload once."""
-    schema = operator._schema
+    schema = torch_internals.schema(operator)
     single: list[int] = []
     lists: list[int] = []
     written: list[int] = []
@@ -128,8 +126,9 @@ def pinned() -> tuple[str, ...]:
     (`gelu` -> `empty`, `gelu.out`) to the device's fallback, and a call would cost two crossings.  Added are
     the `_foreach_` family, which would fall apart into one call a tensor, and the few of `_KEPT_WHOLE`.
     """
-    names = {name for name in _registrations("CPU") if name.startswith("aten::")}
-    names |= {name for name in _registrations("CompositeExplicitAutograd") if name.startswith("aten::_foreach_")}
+    names = {name for name in torch_internals.kernels_of("CPU") if name.startswith("aten::")}
+    composed = torch_internals.kernels_of("CompositeExplicitAutograd")
+    names |= {name for name in composed if name.startswith(f"aten::{torch_internals.foreach_prefix}")}
     names |= _KEPT_WHOLE
     names -= FACTORIES | VIEW_KERNELS
     return tuple(sorted(n for n in names if not n.startswith(_SKIPPED_PREFIXES) and overload(n) is not None))
@@ -137,7 +136,7 @@ def pinned() -> tuple[str, ...]:
 
 def is_composed(name: str) -> bool:
     """Whether the CPU has no kernel of its own for an overload, so that it runs other operators in turn."""
-    return not _has_kernel(name, "CPU")
+    return not torch_internals.has_kernel(name, "CPU")
 
 
 @functools.cache
@@ -155,7 +154,7 @@ def why_unreachable(name: str) -> str | None:
     nearest = difflib.get_close_matches(name, sorted(reachable()), n=3, cutoff=0.6)
     contained = [other for other in sorted(reachable()) if name.partition("::")[2] in other]
     hint = ", ".join(dict.fromkeys([*contained[:4], *nearest])) or "see torch.ops.aten"
-    if not _C._jit_get_schemas_for_operator(name):
+    if not torch_internals.schemas_of(name):
         return f"there is no operator {name}; near: {hint}"
     if not name.startswith("aten::"):
         return None

@@ -6,7 +6,6 @@ import sys
 from typing import Any
 
 import torch
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 from dump.environment.synchronous import drawing_on_the_host
 from dump.format.errors import ConfigError
@@ -22,11 +21,11 @@ from dump.sim.storage import (
     storage_over_bytes,
     without_overrides,
 )
+from dump.torch_internals import functions, private_device_owner, setup_private_device
 
 _aten: Any = torch.ops.aten
-_C: Any = torch._C
-_empty_host = _C._VariableFunctions.empty
-_empty_strided_host = _C._VariableFunctions.empty_strided
+_empty_host = functions.empty
+_empty_strided_host = functions.empty_strided
 _copy_host = host_kernel(_aten.copy_.default)
 _clone_host = host_kernel(_aten.clone.default)
 _library: Any = torch.library.Library
@@ -42,7 +41,7 @@ def register() -> None:
         return
     _check_free()
     module = SimulatedNpu()
-    _setup_privateuseone_for_python_backend("npu", backend_module=module)
+    setup_private_device("npu", backend_module=module)
     sys.modules["torch.npu"] = module
     open_device()
     everything = _library("_", "IMPL")
@@ -63,7 +62,7 @@ def is_registered() -> bool:
 
 
 def _check_free() -> None:
-    owner = _C._get_privateuse1_backend_name()
+    owner = private_device_owner()
     if "torch_npu" in sys.modules:
         raise ConfigError(
             "The simulated NPU needs a process without torch_npu, which owns the device `npu` here; "

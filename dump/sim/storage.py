@@ -4,7 +4,7 @@ An npu tensor here is a genuine `torch.Tensor`: a TensorImpl with device `npu:0`
 pointer leads into memory that a CPU tensor owns.  That CPU tensor hangs on the Python object of the npu
 storage, which torch keeps alive as long as the storage, so nothing is copied and nothing can dangle.
 
-Everything called here is taken from `torch._C` and `torch.ops` when the module is imported: a recorder
+Everything called here is taken from `torch_internals` and `torch.ops` when the module is imported: a recorder
 patches names of `torch` and `torch.Tensor`, and must not see the simulator's own calls.  Callers have
 switched `__torch_function__` off (`without_overrides`), so that modes do not see them either.
 """
@@ -15,21 +15,23 @@ from typing import Any
 
 import torch
 
-_C: Any = torch._C
-_base: Any = _C.TensorBase
+from dump import torch_internals
+
+_base: Any = torch_internals.TensorBase
+_storage: Any = torch_internals.StorageBase
 
 Tensor = torch.Tensor
-without_overrides = _C.DisableTorchFunction
+without_overrides = torch_internals.without_overrides
 HOST = torch.device("cpu")
-HOST_KEYS = _C.DispatchKeySet(_C.DispatchKey.CPU)
+HOST_KEYS = torch_internals.DispatchKeySet(torch_internals.DispatchKey.CPU)
 """Redispatching an operator with these keys runs its CPU kernel, whatever the tensors are labelled."""
 
 untyped_storage = _base.untyped_storage
 size = _base.size
 stride = _base.stride
 offset = _base.storage_offset
-storage_pointer = _C.StorageBase.data_ptr
-storage_bytes = _C.StorageBase.nbytes
+storage_pointer = _storage.data_ptr
+storage_bytes = _storage.nbytes
 
 _new_like = _base.new
 _set_host = _base.set_
@@ -38,10 +40,10 @@ _is_conj = _base.is_conj
 _is_neg = _base.is_neg
 _conj: Any = torch.ops.aten._conj.default
 _neg: Any = torch.ops.aten._neg_view.default
-_blank_npu = _C._acc.create_empty_tensor
-_storage_over = _C._construct_storage_from_data_pointer
-_empty_host = _C._VariableFunctions.empty
-_set_any: Any = torch.ops.aten.set_.source_Storage_storage_offset._handle.redispatch_boxed
+_blank_npu = torch_internals.new_device_tensor
+_storage_over = torch_internals.storage_over
+_empty_host = torch_internals.functions.empty
+_set_any: Any = torch_internals.handle(torch.ops.aten.set_.source_Storage_storage_offset).redispatch_boxed
 
 # Only complex numbers, and views of their parts, carry conjugation and negation as a flag beside the memory.
 _COMPLEX = frozenset({torch.complex32, torch.complex64, torch.complex128})
@@ -65,7 +67,7 @@ def storage_for(owner: torch.Tensor) -> Any:
     """An npu storage over the whole memory of `owner`'s CPU storage; it keeps `owner` alive."""
     memory = untyped_storage(owner)
     storage = _storage_over(storage_pointer(memory), _npu[0], storage_bytes(memory))
-    storage._host = owner
+    storage.host_owner = owner
     return storage
 
 
@@ -93,7 +95,7 @@ def as_host(npu: torch.Tensor) -> torch.Tensor:
     """
     storage = untyped_storage(npu)
     try:
-        owner: torch.Tensor = storage._host
+        owner: torch.Tensor = storage.host_owner
     except AttributeError:
         owner = _adopt(storage)
     dtype = npu.dtype
@@ -116,7 +118,7 @@ def _adopt(storage: Any) -> torch.Tensor:
         raise RuntimeError(f"expected tensors on npu or cpu, found one on {storage.device}")
     memory = _storage_over(storage_pointer(storage), HOST, storage_bytes(storage))
     owner: torch.Tensor = _set_host(_empty_host((0,), dtype=torch.uint8), memory)
-    storage._host = owner
+    storage.host_owner = owner
     return owner
 
 

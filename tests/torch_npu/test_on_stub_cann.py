@@ -25,7 +25,7 @@ OPERATORS_OF_2_13 = 403
 EPSILON = 1e-5
 DETECT = """
 import json, os
-from dump import device  # and with it torch, which loads torch_npu where it can
+from dump.environment import device  # and with it torch, which loads torch_npu where it can
 before = dict(os.environ)
 found = device.detect_npu()
 print(json.dumps([found.state, found.detail, dict(os.environ) == before]))

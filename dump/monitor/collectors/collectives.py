@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from ... import torch_internals
 from ...intercept.patching import Patches
 from ...record import stack
 from ..config import MonitorConfig
@@ -22,8 +23,8 @@ from .base import Collector, Site, register
 
 OPERATIONS = (
     *("send", "recv", "isend", "irecv", "batch_isend_irecv", "broadcast", "all_reduce", "reduce", "scatter"),
-    *("reduce_scatter", "_reduce_scatter_base", "reduce_scatter_tensor", "all_gather", "gather"),
-    *("_all_gather_base", "all_gather_into_tensor", "all_to_all", "all_to_all_single"),
+    *("reduce_scatter", torch_internals.scatter_base, "reduce_scatter_tensor", "all_gather", "gather"),
+    *(torch_internals.gather_base, "all_gather_into_tensor", "all_to_all", "all_to_all_single"),
 )
 
 

@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 
+from ...torch_internals import at_the_end_of_backward
 from ..rows import GRAD_REDUCED, GRAD_UNREDUCED, Label
 from ..scope import WatchedParameter
 from .base import Collector, Site, gradient_of, parameters_of, register, show_parameters
 from .sharded import is_fsdp2
-
-_queue_callback = torch.autograd.Variable._execution_engine.queue_callback
 
 
 @register("grad_unreduced")
@@ -78,7 +77,7 @@ class UnreducedGradients(Collector):
             if _has_other_ranks():
                 site.guard(lambda: self._show([(watched, micro_step)]))
                 return
-            _queue_callback(lambda: site.guard(self._pass_is_over))
+            at_the_end_of_backward(lambda: site.guard(self._pass_is_over))
         self._batch.append((watched, micro_step))
 
     def _pass_is_over(self) -> None:

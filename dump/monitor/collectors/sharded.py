@@ -1,27 +1,24 @@
 """Unreduced gradients under FSDP, whose parameters never see a whole gradient.
 
-Both versions of FSDP keep a unit's gradient for the length of one function: `_post_backward_hook` of the first,
-`foreach_reduce` of the second.  They are replaced while the collector is attached; neither is public, so where one
+Both versions of FSDP keep a unit's gradient for the length of one function: one function of the first and one
+of the second reduce it.  They are replaced while the collector is attached; neither is public, so where one
 is missing that is said, and the reduced gradients are recorded all the same.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter
 from typing import Any
 
 import torch
 
+from ... import torch_internals
 from ...intercept.patching import Patches
 from ..config import MonitorConfig
 from ..names import without_wrappers
 from ..rows import GRAD_UNREDUCED, Label
 from ..scope import WatchedParameter
 from .base import Collector, Site, register
-
-_FSDP1 = "torch.distributed.fsdp._runtime_utils"
-_FSDP2 = "torch.distributed.fsdp._fully_shard._fsdp_param_group"
 
 
 @register("grad_unreduced_sharded")
@@ -45,9 +42,9 @@ class ShardedGradients(Collector):
         self._by_identity = {id(watched.parameter): watched for watched in parameters}
         self._by_path = {without_wrappers(watched.path): watched for watched in parameters}
         if any(_is_fsdp1(module) for model in self.site.scope.models for module in model.modules()):
-            self._replace(_FSDP1, "_post_backward_hook", self._around_post_backward)
+            self._replace("fsdp1_runtime", torch_internals.fsdp1_reduce, self._around_post_backward)
         if any(is_fsdp2(module) for model in self.site.scope.models for module in model.modules()):
-            self._replace(_FSDP2, "foreach_reduce", self._around_foreach_reduce)
+            self._replace("fsdp2_group", "foreach_reduce", self._around_foreach_reduce)
 
     def detach(self) -> None:
         self._patches.restore()
@@ -57,7 +54,7 @@ class ShardedGradients(Collector):
         self._micro_steps.clear()
 
     def _replace(self, module: str, name: str, around: Any) -> None:
-        owner = importlib.import_module(module)
+        owner = getattr(torch_internals, module)
         original = getattr(owner, name, None)
         if original is None:
             self.site.guard(lambda: _missing(module, name))
@@ -65,12 +62,12 @@ class ShardedGradients(Collector):
             self._patches.replace(owner, name, around(original))
 
     def _around_post_backward(self, original: Any) -> Any:
-        def _post_backward_hook(state: Any, handle: Any, *rest: Any) -> Any:
+        def post_backward(state: Any, handle: Any, *rest: Any) -> Any:
             if self.site.recording:
                 self.site.guard(lambda: self._flat(handle))
             return original(state, handle, *rest)
 
-        return _post_backward_hook
+        return post_backward
 
     def _around_foreach_reduce(self, original: Any) -> Any:
         def foreach_reduce(fsdp_params: Any, unsharded_grads: Any, *rest: Any, **named: Any) -> Any:
@@ -86,9 +83,10 @@ class ShardedGradients(Collector):
         if flat.grad is None:
             return
         found = []
-        stretches = zip(handle._get_flat_param_offsets(), flat._is_padding_mask, strict=True)
+        stretches = zip(torch_internals.flat_offsets(handle), torch_internals.flat_padding(flat), strict=True)
         offsets = [stretch for stretch, is_padding in stretches if not is_padding]
-        for parameter, (start, end), shape in zip(flat._params, offsets, flat._shapes, strict=True):
+        parameters, shapes = torch_internals.flat_parameters(flat), torch_internals.flat_shapes(flat)
+        for parameter, (start, end), shape in zip(parameters, offsets, shapes, strict=True):
             watched = self._by_identity.get(id(parameter))
             if watched is not None:
                 found.append((watched, flat.grad[start : end + 1].view(shape)))
@@ -98,7 +96,7 @@ class ShardedGradients(Collector):
         """FSDP 2: a unit's gradients as a list beside its parameters."""
         found = []
         for parameter, gradient in zip(fsdp_params, gradients, strict=True):
-            watched = self._by_path.get(without_wrappers(parameter._param_fqn or ""))
+            watched = self._by_path.get(without_wrappers(torch_internals.fsdp2_parameter_name(parameter) or ""))
             if watched is not None:
                 found.append((watched, gradient))
         self._show(id(fsdp_params[0]), found)
@@ -126,4 +124,4 @@ def is_fsdp2(module: torch.nn.Module) -> bool:
 
 
 def _missing(module: str, name: str) -> None:
-    raise AttributeError(f"this torch has no {module}.{name}, so unreduced gradients under FSDP are not recorded")
+    raise AttributeError(f"this torch has no {name} ({module}), so unreduced gradients under FSDP are not recorded")

@@ -35,7 +35,7 @@ torch.npu = types.SimpleNamespace(
 CHILD = """
 import json, os, sys
 import torch
-from dump import device
+from dump.environment import device
 
 found = {}
 
@@ -68,7 +68,7 @@ print(json.dumps(found))
 FOREIGN = """
 import torch
 torch.utils.rename_privateuse1_backend("maia")
-from dump import device
+from dump.environment import device
 print(device.detect_npu())
 """
 

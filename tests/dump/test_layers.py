@@ -1,0 +1,142 @@
+"""Imports within `dump` go down a fixed order of layers, and no two files import each other."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("dump.format",),
+    ("dump.torch_internals",),
+    ("dump.config_keys",),
+    ("dump.config",),
+    ("dump.environment",),
+    ("dump.sim",),
+    ("dump.record",),
+    ("dump.intercept", "dump.write"),
+    ("dump.redirect",),
+    ("dump.config_reload", "dump.coverage"),
+    ("dump.session",),
+    ("dump.debugger", "dump.workload", "dump.monitor"),
+    ("dump.cli",),
+    ("dump", "dump.__main__", "dump.monitor.__main__"),
+)
+"""From the bottom up.  A file imports from its own group and from lower layers; groups of one layer know nothing of
+each other.  On top stand the doors: the names that `dump` hands out, and what `python -m` starts."""
+
+
+def _name(path: Path, root: Path) -> str:
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imports(path: Path, name: str, known: set[str]) -> Iterator[str]:
+    """The files of `dump` that a file imports, wherever in it."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parent = package.split(".")
+                parent = parent[: len(parent) - node.level + 1]
+                base = ".".join([*parent, *([node.module] if node.module else [])])
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                yield from [inner] if inner in known else [base] if base in known else []
+
+
+def graph(root: Path) -> dict[str, set[str]]:
+    """Which file of `root`/dump imports which others."""
+    paths = {_name(path, root): path for path in (root / "dump").rglob("*.py")}
+    return {name: set(_imports(path, name, set(paths))) - {name} for name, path in paths.items()}
+
+
+def _place(name: str) -> tuple[int, str]:
+    """The layer of a file and its group in it, by the longest prefix."""
+    found = [
+        (len(group), number, group)
+        for number, layer in enumerate(LAYERS)
+        for group in layer
+        if name == group or (name.startswith(f"{group}.") and group != "dump")
+    ]
+    _, number, group = max(found)
+    return number, group
+
+
+def forbidden(edges: dict[str, set[str]]) -> list[str]:
+    """Imports that go up, or aside."""
+    return sorted(
+        f"{name} imports {other}"
+        for name, others in edges.items()
+        for other in others
+        if _place(other)[0] > _place(name)[0]
+        or (_place(other)[0] == _place(name)[0] and _place(other)[1] != _place(name)[1])
+    )
+
+
+def cycles(edges: dict[str, set[str]]) -> list[str]:
+    """The files that lie on a circle: what is left when all that imports nothing left is taken away, both ways."""
+    left = dict(edges)
+    while True:
+        outer = {
+            name
+            for name, others in left.items()
+            if not others & left.keys() or not any(name in each for each in left.values())
+        }
+        if not outer:
+            return sorted(left)
+        left = {name: others for name, others in left.items() if name not in outer}
+
+
+EDGES = graph(ROOT)
+
+
+@pytest.mark.parametrize("name", sorted(EDGES))
+def test_a_file_has_its_layer(name: str) -> None:
+    assert _place(name) is not None
+
+
+def test_imports_go_down() -> None:
+    assert forbidden(EDGES) == []
+
+
+def test_no_files_import_each_other() -> None:
+    assert cycles(EDGES) == []
+
+
+def test_the_map_is_drawn_from_real_imports() -> None:
+    assert "dump.record.recorder" in EDGES["dump.intercept.watch"]
+    assert "dump.redirect" in EDGES["dump.cli.starting"]  # within a function
+    assert sum(map(len, EDGES.values())) > 200
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "breaks"),
+    [
+        ("record/stack.py", "from ..intercept import watch", "dump.record.stack imports dump.intercept.watch"),
+        ("format/names.py", "from dump.config import merge", "dump.format.names imports dump.config"),
+        (
+            "write/backlog.py",
+            "def f(): from ..intercept.watch import Watch",
+            "dump.write.backlog imports dump.intercept",
+        ),
+    ],
+)
+def test_a_forbidden_import_is_found(tmp_path: Path, path: str, line: str, breaks: str) -> None:
+    shutil.copytree(ROOT / "dump", tmp_path / "dump", ignore=shutil.ignore_patterns("__pycache__"))
+    assert forbidden(graph(tmp_path)) == []
+    with (tmp_path / "dump" / path).open("a", encoding="utf-8") as file:
+        file.write(f"\n\n{line}\n")
+    assert any(found.startswith(breaks) for found in forbidden(graph(tmp_path)))
+
+
+def test_a_circle_within_a_layer_is_found() -> None:
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}, "e": set()}) == ["b", "c"]
