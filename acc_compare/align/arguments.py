@@ -8,6 +8,7 @@ from dump.format import names
 from dump.format.schema import Argument, CallRecord, TensorRecord
 
 from ..model import PairedArgument
+from .paths import plain_path
 
 
 def pair_arguments(npu: CallRecord | None, bench: CallRecord | None) -> tuple[PairedArgument, ...]:
@@ -28,12 +29,17 @@ def _wrote(call: CallRecord | None) -> Sequence[Argument]:
 
 
 def _by_name(npu: Iterable[Argument], bench: Iterable[Argument]) -> list[PairedArgument]:
+    """Pairs of equal names; of what is left, of names that are equal but for what wrappers of a model put in."""
     theirs = {argument.name: argument.leaf for argument in bench}
+    ours = list(npu)
+    plain: dict[str, str] = {}
+    if any(argument.name not in theirs for argument in ours):
+        taken = {argument.name for argument in ours}
+        plain = {plain_path(name): name for name in theirs if name not in taken}
     pairs = []
-    for argument in npu:
-        found = argument.name in theirs
-        leaf = theirs.pop(argument.name, None)
-        pairs.append(PairedArgument(argument.name, argument.leaf, leaf, argument.name if found else ""))
+    for argument in ours:
+        name = argument.name if argument.name in theirs else plain.pop(plain_path(argument.name), "")
+        pairs.append(PairedArgument(argument.name, argument.leaf, theirs.pop(name, None), name))
     pairs += [PairedArgument("", None, leaf, name) for name, leaf in theirs.items()]
     return pairs
 

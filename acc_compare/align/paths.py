@@ -10,19 +10,14 @@ from functools import lru_cache
 from dump.format import names
 from dump.format.names import CallName
 
-_WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
 _REFLECTED = frozenset("add sub mul truediv floordiv mod pow matmul and or xor lshift rshift".split())
 _SPELLED = {"truediv": "div", "true_divide": "div", "divide": "div", "multiply": "mul", "subtract": "sub"}
 
 
 @lru_cache(maxsize=1 << 16)
 def plain_path(path: str) -> str:
-    """A module path without what DDP, FSDP and torch.compile put around the model."""
-    for wrapper in _WRAPPERS:
-        while path.startswith(wrapper):
-            path = path.removeprefix(wrapper)
-        path = path.replace(f".{wrapper}", ".")
-    return path
+    """A module path without what DDP, FSDP, checkpointing and torch.compile put around the model."""
+    return names.without_wrappers(path, data_parallel=True)
 
 
 @lru_cache(maxsize=1 << 12)

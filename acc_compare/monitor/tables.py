@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dump.format import names
 from dump.format.errors import DumpError
 
 from .rows import OPS, Numbers, Tensors, describe, read_chunks
@@ -17,7 +18,6 @@ Key = tuple[int, str, int]
 """vpp stage, name, micro step."""
 
 _MOST_CELLS = 1 << 27
-_WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +131,7 @@ def _axis(times: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDAr
 def _bare(key: Key) -> Key:
     """Without the prefixes that wrappers of a module put in, which one side may have and the other not."""
     stage, name, micro = key
-    for wrapper in _WRAPPERS:
-        if wrapper in name:
-            name = name.replace(wrapper, "")
-    return stage, name, micro
+    return stage, names.without_wrappers(name), micro
 
 
 def pair_tables(npu: Table, bench: Table) -> Pair:
@@ -164,8 +161,9 @@ def pair_tables(npu: Table, bench: Table) -> Pair:
 
 
 def _names(npu: Table, bench: Table) -> tuple[list[Key], list[Key]]:
-    has = [all(name.startswith("module.") for _, name, _ in table.keys) for table in (npu, bench)]
-    cut = ["module." if mine and not other else "" for mine, other in (has, has[::-1])]
+    outer = f"{names.DATA_PARALLEL}."
+    has = [all(name.startswith(outer) for _, name, _ in table.keys) for table in (npu, bench)]
+    cut = [outer if mine and not other else "" for mine, other in (has, has[::-1])]
     return tuple(  # type: ignore[return-value]
         [(stage, name.removeprefix(prefix), micro) for stage, name, micro in table.keys]
         for table, prefix in zip((npu, bench), cut, strict=True)

@@ -9,6 +9,7 @@ prefix is "Unknown" and whose api is the text itself, and printing it gives that
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from sys import intern
@@ -24,6 +25,15 @@ API_PREFIXES = ("Functional", "Torch", "Tensor", "VF", "NPU", "Distributed", "At
 MODULE_PREFIXES = ("Module", "Cell")
 """Prefixes with the module shape; "Cell" is what MindSpore calls a module."""
 
+WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module", "_fpw_module")
+"""What stands in the paths of a model's modules and parameters where one of torch's wrappers holds the module itself:
+torch.compile, activation checkpointing, FSDP, and FSDP of old."""
+
+DATA_PARALLEL = "module"
+"""The same for DataParallel, DistributedDataParallel and Megatron's.  A model of the user's may have a part of this
+name, so it is passed over only where two sides are held against each other."""
+
+_PARAMETRIZED = re.compile(r"(^|\.)parametrizations\.([^.]+)\.original$")
 _API_DIRECTIONS = frozenset((FORWARD, BACKWARD))
 _MODULE_DIRECTIONS = frozenset((FORWARD, BACKWARD, PARAMETERS_GRAD))
 _MOST_DIGITS = 18  # more cannot be a count of calls, and int() refuses texts of 4,300 digits
@@ -75,6 +85,20 @@ def parse(text: str) -> CallName:
             if api and prefix and prefix != UNKNOWN:
                 return CallName(intern(prefix), intern(api), "", int(parts[1]), intern(parts[2]))
     return CallName(UNKNOWN, text, "", 0, _guess_direction(text))
+
+
+def without_wrappers(path: str, *, data_parallel: bool = False) -> str:
+    """The path of a module or a parameter as the model alone has it; a wrapped model itself is "".
+
+    `_orig_mod.fc._fsdp_wrapped_module.weight` -> `fc.weight`, and so `fc.parametrizations.weight.original`;
+    with `data_parallel`, `module.fc.weight` too.
+    """
+    found = path
+    if data_parallel and DATA_PARALLEL in path:
+        found = ".".join(part for part in found.split(".") if part != DATA_PARALLEL)
+    if any(wrapper in found for wrapper in WRAPPERS):
+        found = ".".join(part for part in found.split(".") if part not in WRAPPERS)
+    return _PARAMETRIZED.sub(r"\1\2", found) if found.endswith(".original") else found
 
 
 def forward_name(backward: str) -> str:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from ..format.names import without_wrappers
 from .config import MonitorConfig
-from .names import squashed, without_wrappers
+
+# The parts of a name at which `squash_name` cuts, the first that is found; the last place it stands at.
+_CUTS = tuple(
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        r".*\.(layers?\..*)",
+        r".*\.(embeddings?\..*)",
+        r".*\.(final.*)",
+        r".*\.(output.*)",
+        r".*\.(norm.*)",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,3 +141,12 @@ def _targets_of(spellings: Collection[str], targets: Sequence[str], everyone: It
 
 def _is_within(spellings: Collection[str], target: str) -> bool:
     return any(name == target or name.startswith(f"{target}.") for name in spellings)
+
+
+def squashed(name: str) -> str:
+    """`module.language_model.encoder.layers.0.mlp.weight` -> `layers.0.mlp.weight`, as msprobe's squash_name."""
+    for cut in _CUTS:
+        match = cut.fullmatch(name)
+        if match is not None:
+            return match[1]
+    return name

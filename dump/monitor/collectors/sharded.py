@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from ... import torch_internals
+from ...format.names import without_wrappers
 from ...intercept.patching import Patches
 from ..config import MonitorConfig
-from ..names import without_wrappers
 from ..rows import GRAD_UNREDUCED, Label
 from ..scope import WatchedParameter
 from .base import Collector, Site, register

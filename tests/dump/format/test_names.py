@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dump.format.names import CallName, forward_name, parse
+from dump.format.names import CallName, forward_name, parse, without_wrappers
 
 KNOWN = [
     ("Functional.gelu.2.forward", CallName("Functional", "gelu", "", 2, "forward")),
@@ -106,3 +106,37 @@ def test_every_text_survives_a_round_trip(text: str) -> None:
 )
 def test_the_forward_call_of_a_backward_call(backward: str, forward: str) -> None:
     assert forward_name(backward) == forward
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("fc.weight", "fc.weight"),
+        ("_orig_mod.fc.weight", "fc.weight"),
+        ("_fsdp_wrapped_module.0._fsdp_wrapped_module.weight", "0.weight"),
+        ("layers.0._checkpoint_wrapped_module.fc.weight", "layers.0.fc.weight"),
+        ("layers.0._checkpoint_wrapped_module", "layers.0"),
+        ("_orig_mod", ""),
+        ("module.fc.weight", "module.fc.weight"),
+        ("_fpw_module.fc.weight", "fc.weight"),
+        ("fc.parametrizations.weight.original", "fc.weight"),
+        ("fc.parametrizations.weight.original0", "fc.parametrizations.weight.original0"),
+        ("original", "original"),
+        ("my_orig_module._orig_mod_like.weight", "my_orig_module._orig_mod_like.weight"),
+    ],
+)
+def test_wrappers_fall_out_of_a_path(name: str, expected: str) -> None:
+    assert without_wrappers(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("module.fc.weight", "fc.weight"),
+        ("module.module._orig_mod.fc", "fc"),
+        ("module", ""),
+        ("my_module.fc", "my_module.fc"),
+    ],
+)
+def test_what_data_parallel_puts_in_falls_out_where_it_may(path: str, expected: str) -> None:
+    assert without_wrappers(path, data_parallel=True) == expected

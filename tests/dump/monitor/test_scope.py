@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from dump.monitor.config import read_config
-from dump.monitor.scope import Scope, scope_of
+from dump.monitor.scope import Scope, scope_of, squashed
 
 
 def _model() -> nn.Module:
@@ -65,3 +65,19 @@ def test_chunks_of_a_model_have_stages() -> None:
         (1, "weight"),
         (1, "bias"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("module.language_model.encoder.layers.0.mlp.weight", "layers.0.mlp.weight"),
+        ("layers.0.mlp.weight", "layers.0.mlp.weight"),  # nothing stands before it
+        ("model.embeddings.word.weight", "embeddings.word.weight"),
+        ("model.final_layernorm.weight", "final_layernorm.weight"),
+        ("model.output_layer.weight", "output_layer.weight"),
+        ("model.norm.weight", "norm.weight"),
+        ("model.fc.weight", "model.fc.weight"),
+    ],
+)
+def test_squashing(name: str, expected: str) -> None:
+    assert squashed(name) == expected
