@@ -182,9 +182,7 @@ def _dtype_suspect(members: Sequence[Origin], reach: Reach, place: Place) -> Sus
         base,
         kind="dtype",
         message=say("happened.lowered", operators=listed(names), looks=looks),
-        evidence=(
-            say("evidence.lowered", calls=count(base.calls, "call"), operators=count(len(names), "operator")),
-        ),
+        evidence=(say("evidence.lowered", calls=count(base.calls, "call"), operators=count(len(names), "operator")),),
         shape_of_error=looks,
         advice=after_lower_precision(base, place),
     )

@@ -235,3 +235,28 @@ def growth(terms: float) -> float:
     """How rounding grows over a sum of `terms` terms, in unit roundoffs: sqrt(K), the random walk of Higham and Mary
     (2019), with 4 for the last digits of one rounding."""
     return 4.0 + math.sqrt(max(terms, 1.0))
+
+
+_ADDITIVE = frozenset("add add_ sub sub_ rsub subtract lerp lerp_".split())
+
+
+def is_additive(api: str) -> bool:
+    """Is the result a sum or a difference, so that errors of the inputs add as they are?"""
+    return plain_api(api) in _ADDITIVE
+
+
+def is_mean(api: str) -> bool:
+    """Is a sum divided by the number of its terms?"""
+    return any(part in api for part in ("mean", "avg_pool", "loss"))
+
+
+def is_logarithmic(api: str) -> bool:
+    return any(part in api for part in ("log", "loss", "entropy"))
+
+
+def is_indexed(api: str) -> bool:
+    return any(part in api for part in ("embedding", "index", "gather", "getitem", "scatter", "take"))
+
+
+def overlaps(api: str) -> bool:
+    return any(part in api for part in ("pool", "pad", "amax", "amin"))

@@ -1,0 +1,295 @@
+"""What error is normal in this run: a prediction for each output, corrected by what the other calls show.
+
+The prediction (`predicted`) leaves a factor open.  Its logarithm, the residual log(e / predicted), is taken as
+
+    residual = location of the operator + effect of this run + effect of the operator in this run + deviation
+
+The location, and the sizes of the other three, are known beforehand (`noise_prior`, measured over healthy pairs).  The
+effects of the run and of the operator are estimated from the run's own calls by medians, each shrunk towards nothing
+by how well it is known (A. Gelman et al., Bayesian Data Analysis, 3rd ed., 5.4), so that three calls move it a little
+and thirty decide it.  A call is left out of what it is judged by.
+
+Beside the size of the error there are its systematic channels (`systematic`).  All are counted in deviations, and one
+is improbable beyond the quantile of Student's t that leaves the stated rate of false accusations over all tests made.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from statistics import NormalDist, median
+
+from acc_compare.operators import operator_class
+from dump.format.names import forward_name
+
+from .calls import MeasuredArgument, MeasuredCall
+from .errors import RESOLUTION
+from .noise_prior import Channel, NoiseKey, Prior, PriorRow, measured_prior, prior_of
+from .predicted import Predicted, autocast_roundoff, predict
+from .systematic import Shift, Shifts, Systematic, inherited_by, shifts_of
+
+FALSE_ACCUSATIONS = 1e-3
+"""The share of healthy comparisons that may be accused."""
+
+WORTH = 2.0
+"""An error below so many times what is typical is not worth a person's time, however improbable."""
+
+RUN_EFFECT = 0.4
+"""Standard deviation of the effect of a run, in units of log: two devices that round alike, or one that truncates."""
+
+BUCKETS = 16
+_PRIOR_CALLS = 8
+_LEAST_RESIDUAL = -1.0
+_DOF = 30.0
+_MAD = 1.4826
+_MEDIAN_OF_MODULUS = 0.6745
+_LEAST_UNCERTAIN = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What an output may show.
+
+    `typical` is the relative error that is likeliest and `limit` the one beyond which it is improbable; `deviations` is
+    how many standard deviations the measured error lies above the typical one, `calls` how many calls of the operator
+    in this run were asked.  `shift` is the channel of systematic error that stands out most, None for none; a channel
+    is improbable beyond `quantile` deviations.
+    """
+
+    typical: float
+    limit: float
+    deviations: float
+    calls: int
+    quantile: float
+    shift: Shift | None = None
+
+    @property
+    def is_exceeded(self) -> bool:
+        """Is the measured error improbable, in its size or in a channel?"""
+        return self.is_too_large or self.is_shifted
+
+    @property
+    def is_too_large(self) -> bool:
+        return self.deviations > self.quantile
+
+    @property
+    def is_shifted(self) -> bool:
+        return self.shift is not None and self.shift.deviations > self.quantile
+
+
+@dataclass(slots=True)
+class Observed:
+    """One output beside its prediction.  `error`, `predicted` and `fresh` are relative to its norm; `buckets` is how
+    many numbers the error was estimated from, None for whole tensors; `own` and `inherited` are its channels and those
+    of what its call read."""
+
+    key: NoiseKey
+    row: PriorRow
+    count: int
+    error: float
+    predicted: float
+    fresh: float
+    buckets: int | None
+    own: Shifts
+    inherited: Shifts
+
+    @property
+    def residual(self) -> float:
+        return math.log(self.error / self.predicted) if self.error > 0 else -math.inf
+
+    @property
+    def tamed(self) -> float:
+        """The residual less the operator's location, as it counts for other calls.  One far below its prediction says
+        that here both sides rounded alike, not that they must elsewhere."""
+        return max(_LEAST_RESIDUAL, self.residual - self.row.location)
+
+
+class Noise:
+    """The noise of one comparison: `calls` are matched pairs in the order of their execution."""
+
+    def __init__(self, calls: Sequence[MeasuredCall], prior: Prior | None = None, *, lowered: float = 0.0) -> None:
+        known = measured_prior() if prior is None else prior
+        self._outputs = dict(_observed(calls, known, autocast_roundoff(calls), lowered))
+        groups: dict[NoiseKey, list[float]] = {}
+        for output in self._outputs.values():
+            if output.error > 0:
+                groups.setdefault(output.key, []).append(output.tamed)
+        self._groups = {key: sorted(values) for key, values in groups.items()}
+        self.run = _run_effect([median(values) for values in self._groups.values()])
+        tests = sum(1 + len(output.own) for output in self._outputs.values())
+        self.quantile = student(1.0 - FALSE_ACCUSATIONS / max(1, tests), _DOF)
+        self._systematic = Systematic(self._typical())
+
+    def observed(self) -> Mapping[tuple[str, str], Observed]:
+        """Every output that was predicted, by the names of its call and argument."""
+        return self._outputs
+
+    def expectation(self, call: str, argument: str) -> Expectation | None:
+        """What the output may show, judged by all other calls; None where nothing was predicted."""
+        output = self._outputs.get((call, argument))
+        if output is None:
+            return None
+        location, deviation, calls = self._estimated(output)
+        typical = output.predicted * math.exp(location)
+        if output.count == 1:
+            # One number is off by a normal variable of that size, which reaches less far than its logarithm's spread.
+            size = typical / _MEDIAN_OF_MODULUS * math.exp(max(output.row.between, _LEAST_UNCERTAIN))
+            deviations, limit = output.error / size, self.quantile * size
+        else:
+            deviations = math.log(output.error / typical) / deviation if output.error > 0 else -math.inf
+            limit = typical * math.exp(self.quantile * deviation)
+        if output.error < WORTH * typical:
+            deviations = min(deviations, 0.0)
+        return Expectation(
+            typical=typical,
+            limit=max(WORTH * typical, limit),
+            deviations=deviations,
+            calls=calls,
+            quantile=self.quantile,
+            shift=self._systematic.largest(output, typical),
+        )
+
+    def expectation_of(self, key: tuple[str, str]) -> Expectation | None:
+        """`expectation` of a pair of names."""
+        return self.expectation(*key)
+
+    def channel_ratios(self, call: str, argument: str) -> Mapping[Channel, float]:
+        """How many times what is typical each channel of an output shows: what the prior's deviations come from."""
+        output = self._outputs[(call, argument)]
+        typical = output.predicted * math.exp(self._estimated(output)[0])
+        found = self._systematic.ratios(output, typical)
+        return {channel: value / normal for channel, (value, normal) in found.items()}
+
+    def off_throughout(self, key: NoiseKey) -> float:
+        """How many standard deviations the calls of one operator lie above what is known of it and the run, taken
+        together: one that is off everywhere has no peers to be held against."""
+        group = self._groups.get(key)
+        if not group:
+            return 0.0
+        row = next(output.row for output in self._outputs.values() if output.key == key)
+        within = row.sketch**2 / len(group)
+        return (median(group) - self.run) / math.sqrt(row.between**2 + within)
+
+    def _estimated(self, output: Observed) -> tuple[float, float, int]:
+        """Location and standard deviation of the residual of `output` by all others, and how many of its operator's."""
+        row = output.row
+        spread = row.spread(output.buckets) ** 2
+        others = _without(self._groups.get(output.key, []), output.tamed if output.error > 0 else None)
+        if not others:
+            return row.location + self.run, math.sqrt(spread + row.between**2), 0
+        middle = median(others)
+        within = spread / len(others)
+        trust = row.between**2 / (row.between**2 + within)
+        effect = self.run + trust * (middle - self.run)
+        scatter = _MAD * median(abs(value - middle) for value in others)
+        spread = (_PRIOR_CALLS * spread + len(others) * max(scatter**2, spread / 4)) / (_PRIOR_CALLS + len(others))
+        return row.location + effect, math.sqrt(spread + trust * within), len(others)
+
+    def _typical(self) -> Iterator[tuple[Observed, float]]:
+        for output in self._outputs.values():
+            yield output, output.predicted * math.exp(self._estimated(output)[0])
+
+
+def _observed(
+    calls: Iterable[MeasuredCall], prior: Prior, autocast: float, lowered: float
+) -> Iterator[tuple[tuple[str, str], Observed]]:
+    forwards: dict[str, MeasuredCall] = {}
+    for call in calls:
+        if not call.is_backward:
+            forwards[call.full_name] = call
+        forward = forwards.get(forward_name(call.full_name)) if call.is_backward else None
+        if call.reads_other_integers() or (forward is not None and forward.reads_other_integers()):
+            continue
+        read = (*call.floating_inputs(), *((*forward.read, *forward.wrote) if forward is not None else ()))
+        inherited = inherited_by(argument for argument in read if argument.is_floating)
+        for out in call.wrote:
+            if not out.is_floating or out.error is None or out.error.source in ("digest", "bound"):
+                continue
+            found = predict(call, out, forward, autocast=autocast, lowered=lowered)
+            if found is not None and not math.isinf(out.relative):
+                yield (call.full_name, out.name), _beside(call, out, found, prior, inherited)
+
+
+def _beside(call: MeasuredCall, out: MeasuredArgument, found: Predicted, prior: Prior, inherited: Shifts) -> Observed:
+    assert out.error is not None
+    key = NoiseKey.of(call, out)
+    return Observed(
+        key=key,
+        row=prior_of(key, prior),
+        count=out.count,
+        error=out.relative,
+        predicted=math.hypot(found.relative, RESOLUTION[out.error.source]),
+        fresh=found.fresh,
+        buckets=BUCKETS if out.error.source == "sketch" and out.count > BUCKETS else None,
+        own=shifts_of(out) if out.count > 1 else {},
+        inherited=inherited,
+    )
+
+
+def _run_effect(medians: Sequence[float]) -> float:
+    """The median over operators, shrunk; one of them varies by about a half."""
+    if not medians:
+        return 0.0
+    return median(medians) * RUN_EFFECT**2 / (RUN_EFFECT**2 + 0.25 / len(medians))
+
+
+def _without(values: list[float], one: float | None) -> list[float]:
+    """Sorted `values` less one that equals `one`."""
+    if one is None:
+        return values
+    place = bisect_left(values, one)
+    return values[:place] + values[place + 1 :]
+
+
+@cache
+def student(probability: float, dof: float) -> float:
+    """The quantile of Student's t, by the expansion of R. Fisher and E. Cornish, Technometrics 2 (1960), right to 1 %
+    from 20 degrees of freedom on.
+
+    >>> round(student(0.975, 30), 3)
+    2.042
+    """
+    z = NormalDist().inv_cdf(probability)
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / dof + second / dof**2 + third / dof**3
+
+
+LOWERED = {"tf32": 2.0**-11, "bfloat16": 2.0**-8}
+"""What devices round the operands of products of float32 to, by unit roundoff: NVIDIA TF32, Ascend HF32 and float16
+keep 10 bits of significand, bfloat16 keeps 7."""
+
+_NEARER = 0.6
+_TOLD_APART = 1.5
+_FEWEST_PRODUCTS = 2
+_MOST_EVIDENCE = 4.0
+
+
+def lowered_products(calls: Sequence[MeasuredCall], noise: Noise) -> str:
+    """The type of `LOWERED` that one side computes its products in throughout, "" where it does not.
+
+    A product that shows the size of a narrow type may be one wrong kernel.  But where that is a setting, the errors of
+    all products fit it: over those outputs whose prediction with it and without it part by half, the squares of the
+    residuals are smaller with it, and for most calls; and without it something must be improbable.
+    """
+    products = {call.full_name for call in calls if operator_class(call.operator) == "contraction"}
+    plain = {key: output for key, output in noise.observed().items() if key[0] in products and not output.key.is_vector}
+    if not any(expected is not None and expected.is_too_large for expected in map(noise.expectation_of, plain)):
+        return ""
+    best, most = "", 0.0
+    for name, unit in LOWERED.items():
+        evidence: dict[str, float] = {}
+        for key, other in Noise(calls, lowered=unit).observed().items():
+            output = plain.get(key)
+            if output is None or output.error <= 0 or other.predicted < _TOLD_APART * output.predicted:
+                continue
+            found = (output.residual - output.row.location) ** 2 - (other.residual - other.row.location) ** 2
+            evidence[key[0]] = evidence.get(key[0], 0.0) + max(-_MOST_EVIDENCE, min(_MOST_EVIDENCE, found))
+        nearer = sum(value > 0 for value in evidence.values())
+        if len(evidence) >= _FEWEST_PRODUCTS and nearer >= _NEARER * len(evidence) and sum(evidence.values()) > most:
+            best, most = name, sum(evidence.values())
+    return best

@@ -1,0 +1,185 @@
+"""Errors that are alike in many elements, seen far below the noise of single elements.
+
+Rounding moves the norm, the mean and the extremes of a tensor by little; a wrong factor, a bias, a lost tail or a
+clipped peak moves them by its whole size.  Each of the four numbers is a channel, its value the difference between both
+sides:
+
+    norm   log(|N| / |B|)                 noise e / sqrt(n), and e^2 / 2 since noise of its own adds to a norm
+    mean   (mean N - mean B) / rms        noise e / sqrt(n)
+    max    (max N - max B) / largest      noise e
+    min    likewise
+
+with e the error that is typical of the tensor, n its number of elements and rms = |B| / sqrt(n).  (For independent
+errors of relative size e: E |N|^2 = |B|^2 (1 + e^2), and a mean of n terms has a variance of one over n.)  What an
+input is off by in a channel its readers inherit.  Two things are read off the run, at upper quartiles, which one faulty
+call cannot move.  Rounding is not wholly random, what truncates moves every norm: how much of the fresh error is
+systematic, over all operators and over the operator at hand.  And elements are not independent, a gradient of rank one
+is off by one number: how many times e / sqrt(n) the channels show, forward and backward, vectors apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import quantiles
+from typing import Literal, Protocol, TypeAlias
+
+from dump.format.schema import TensorRecord
+
+from .calls import MeasuredArgument
+from .noise_prior import CHANNELS, Channel, NoiseKey, PriorRow
+
+Shifts: TypeAlias = Mapping[Channel, float]
+
+_RESOLUTION: Shifts = {"norm": 2e-7, "mean": 5e-7, "max": 2e-7, "min": 2e-7}
+"""What sums in float32 in another order may move a channel by, relative to the norm or the largest element."""
+
+_LEAST_SYSTEMATIC = 0.05
+_FEWEST = 4
+_UPPER = 2
+_NORMAL = 1.15
+"""The upper quartile of the modulus of a normal variable."""
+
+_SUMMED: tuple[Channel, ...] = ("norm", "mean")
+
+
+class Output(Protocol):
+    """What is asked of an output (`noise.Observed`)."""
+
+    key: NoiseKey
+    row: PriorRow
+    count: int
+    fresh: float
+    own: Shifts
+    inherited: Shifts
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """A channel of one output: its value, what it shows typically, and how many standard deviations that makes."""
+
+    channel: Channel
+    value: float
+    typical: float
+    deviations: float
+
+
+def _norm(npu: TensorRecord, bench: TensorRecord, rms: float) -> float | None:
+    ours, theirs = _finite(npu.norm), _finite(bench.norm)
+    return math.log(ours / theirs) if ours and theirs else None
+
+
+def _mean(npu: TensorRecord, bench: TensorRecord, rms: float) -> float | None:
+    ours, theirs = _finite(npu.mean), _finite(bench.mean)
+    return (ours - theirs) / rms if ours is not None and theirs is not None and rms > 0 else None
+
+
+def _extreme(name: Literal["max", "min"]) -> Callable[[TensorRecord, TensorRecord, float], float | None]:
+    def between(npu: TensorRecord, bench: TensorRecord, rms: float) -> float | None:
+        ours, theirs = _finite(getattr(npu, name)), _finite(getattr(bench, name))
+        if ours is None or theirs is None:
+            return None
+        largest = max(abs(ours), abs(theirs), rms)
+        return (ours - theirs) / largest if largest > 0 else None
+
+    return between
+
+
+_VALUES: Mapping[Channel, Callable[[TensorRecord, TensorRecord, float], float | None]] = {
+    "norm": _norm,
+    "mean": _mean,
+    "max": _extreme("max"),
+    "min": _extreme("min"),
+}
+
+
+def _finite(value: float | int | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def shifts_of(argument: MeasuredArgument) -> Shifts:
+    """The value of each channel that both sides recorded."""
+    rms = argument.norm / math.sqrt(argument.count)
+    found = ((name, between(argument.npu, argument.bench, rms)) for name, between in _VALUES.items())
+    return {name: value for name, value in found if value is not None}
+
+
+def inherited_by(read: Iterable[MeasuredArgument]) -> Shifts:
+    """The root of the summed squares of what the inputs are off by in each channel."""
+    total = dict.fromkeys(CHANNELS, 0.0)
+    for argument in read:
+        if argument.relative > 0:
+            for channel, value in shifts_of(argument).items():
+                total[channel] = math.hypot(total[channel], value)
+    return total
+
+
+def noise_of(output: Output, channel: Channel, typical: float) -> float:
+    """What random error of relative size `typical` does to a channel."""
+    if channel in ("max", "min"):
+        return typical
+    own = typical / math.sqrt(output.count)
+    return math.hypot(own, typical**2 / 2) if channel == "norm" else own
+
+
+class Systematic:
+    """What this run shows of systematic rounding and of coherent error.  `outputs` come with the error that is typical
+    of them."""
+
+    def __init__(self, outputs: Iterable[tuple[Output, float]]) -> None:
+        shares: dict[tuple[NoiseKey | None, Channel], list[float]] = {}
+        coherence: dict[tuple[Hashable, Channel], list[float]] = {}
+        for output, typical in outputs:
+            for channel in _SUMMED:
+                beyond = _beyond(output, channel)
+                if beyond is None:
+                    continue
+                noise = noise_of(output, channel, typical)
+                coherence.setdefault((_group(output), channel), []).append(beyond / noise if noise > 0 else 0.0)
+                if output.fresh > 0:
+                    share = min(1.0, math.sqrt(max(0.0, beyond**2 - noise**2)) / output.fresh)
+                    for key in (None, output.key):
+                        shares.setdefault((key, channel), []).append(share)
+        self._shares = {key: _upper_quartile(values) for key, values in shares.items()}
+        self._coherence = {key: max(1.0, _upper_quartile(values) / _NORMAL) for key, values in coherence.items()}
+
+    def ratios(self, output: Output, typical: float) -> dict[Channel, tuple[float, float]]:
+        """Each channel's value, and what it shows typically."""
+        return {channel: (value, self._typical(output, channel, typical)) for channel, value in output.own.items()}
+
+    def largest(self, output: Output, typical: float) -> Shift | None:
+        """The channel of `output` that stands out most; None where none was recorded."""
+        found = [
+            Shift(channel, value, normal, abs(value) / (normal * output.row.channel(channel)))
+            for channel, (value, normal) in self.ratios(output, typical).items()
+        ]
+        return max(found, key=lambda shift: shift.deviations, default=None)
+
+    def _typical(self, output: Output, channel: Channel, typical: float) -> float:
+        noise = noise_of(output, channel, typical)
+        coherent = min(max(noise, typical), noise * self._coherence.get((_group(output), channel), 1.0))
+        return math.hypot(
+            coherent, output.inherited[channel], self._share(output, channel) * output.fresh, _RESOLUTION[channel]
+        )
+
+    def _share(self, output: Output, channel: Channel) -> float:
+        """How much of the fresh error a channel shows.  What moves norms moves the means of one-signed tensors."""
+        asked: tuple[Channel, ...] = ("norm", "mean") if channel == "mean" else (channel,)
+        known = (self._shares.get((key, name), 0.0) for key in (None, output.key) for name in asked)
+        return max(_LEAST_SYSTEMATIC, *known)
+
+
+def _group(output: Output) -> Hashable:
+    return output.key.is_backward, output.key.is_vector
+
+
+def _beyond(output: Output, channel: Channel) -> float | None:
+    """What a channel shows beyond what it inherits; None where it was not recorded."""
+    if channel not in output.own:
+        return None
+    return math.sqrt(max(0.0, output.own[channel] ** 2 - output.inherited[channel] ** 2))
+
+
+def _upper_quartile(values: Sequence[float]) -> float:
+    return quantiles(values, n=4)[_UPPER] if len(values) >= _FEWEST else 0.0
