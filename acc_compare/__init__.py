@@ -16,8 +16,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .comparison import Comparison, compare
-    from .testing import assert_same
+    from acc_compare.comparison import Comparison, compare
+    from acc_compare.testing import assert_same
 
 _HOMES = {"Comparison": "comparison", "compare": "comparison", "assert_same": "testing"}
 

@@ -8,17 +8,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from acc_compare.align.mapping_file import read_rules
+from acc_compare.judge.suspects import merge_alike
+from acc_compare.load import PlacedPair, pair_locations
+from acc_compare.many import Progress, Task, compare_all
+from acc_compare.messages import Message, count, say
+from acc_compare.model import ComparedShare, Finding, Suspect, VerdictName
+from acc_compare.report import columns
+from acc_compare.report.i18n import text
+from acc_compare.report.messages import Lang
+from acc_compare.report.write import ReportPaths, write_many_reports, write_reports
 from dump.format.errors import ConfigError
 from dump.format.reader import without_collecting
-
-from .align.mapping_file import read_rules
-from .judge.suspects import merge_alike
-from .load import PlacedPair, pair_locations
-from .many import Progress, Task, compare_all
-from .model import Coverage, Finding, Suspect, VerdictName
-from .report import columns
-from .report.outputs import ReportPaths, write_many_reports, write_reports
-from .report.wording import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +39,14 @@ class Comparison:
     @property
     def suspects(self) -> tuple[Suspect, ...]:
         return self.overall.suspects
+
+    def explain(self, suspect: Suspect, lang: Lang = "en") -> str:
+        """What happened at a suspect, in one sentence."""
+        return text(suspect.message, lang)
+
+    def summary(self, lang: Lang = "en") -> str:
+        """What the comparison came to, in one sentence."""
+        return text(self.overall.summary, lang)
 
     def to_frame(self) -> pd.DataFrame:
         """All rows of all findings, with the columns of the workbook."""
@@ -111,7 +120,7 @@ def _floor_locations(bench: Path, floor: Path) -> dict[Path, PlacedPair]:
     return {pair.npu.path: pair for pair in pairs}
 
 
-def _over_all(findings: Sequence[Finding], notes: Sequence[str], npu: Path, bench: Path) -> Finding:
+def _over_all(findings: Sequence[Finding], notes: Sequence[Message], npu: Path, bench: Path) -> Finding:
     """One finding over many: the earliest step's suspects first, the worst verdict."""
     suspects = merge_alike([suspect for finding in findings for suspect in finding.suspects])
     verdicts = [finding.verdict for finding in findings]
@@ -119,7 +128,7 @@ def _over_all(findings: Sequence[Finding], notes: Sequence[str], npu: Path, benc
         "different" if "different" in verdicts else "incomplete" if "incomplete" in verdicts else "same"
     )
     first = next((finding for finding in findings if finding.verdict == verdict), findings[0])
-    coverage = Coverage(
+    coverage = ComparedShare(
         calls=sum(f.coverage.calls for f in findings),
         tensors=sum(f.coverage.tensors for f in findings),
         unmatched_npu=sum(f.coverage.unmatched_npu for f in findings),
@@ -128,12 +137,12 @@ def _over_all(findings: Sequence[Finding], notes: Sequence[str], npu: Path, benc
     )
     summary = first.summary
     if verdict == "same":
-        summary = f"{count(coverage.calls, 'call')} compared, none differs by more than rounding explains."
+        summary = say("summary.compared", calls=count(coverage.calls, "call"))
     settings = dict.fromkeys(sentence for finding in findings for sentence in finding.settings)
     said = dict.fromkeys((*notes, *(note for finding in findings for note in finding.notes)))
     return Finding(
         verdict=verdict,
-        summary=f"{len(findings)} pairs of dumps. {summary}",
+        summary=say("summary.pairs", number=len(findings), summary=summary),
         suspects=suspects,
         coverage=coverage,
         notes=tuple(said),

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from acc_compare.messages import Message, Value, listed, say
 from dump.format.errors import IncomparableError
 from dump.format.layout import DumpLocation, find_dumps
-from dump.format.schema import Dump
+from dump.format.schema import Dump, Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,8 @@ class PlacedPair:
         return self.npu.step
 
 
-def pair_locations(npu: Path, bench: Path) -> tuple[tuple[PlacedPair, ...], tuple[str, ...]]:
-    """The pairs below two paths, and sentences about what has no partner.
+def pair_locations(npu: Path, bench: Path) -> tuple[tuple[PlacedPair, ...], tuple[Message, ...]]:
+    """The pairs below two paths, and messages about what has no partner.
 
     A single dump is compared with a single dump whatever their steps.  Raises DumpNotFound, and IncomparableError
     where no step or rank is on both sides or the numbers of ranks differ.
@@ -40,11 +41,11 @@ def pair_locations(npu: Path, bench: Path) -> tuple[tuple[PlacedPair, ...], tupl
         place = _place(location, ours)
         partner = by_place.pop(place, None)
         if partner is None:
-            notes.append(f"{_label(location)} is on the NPU side only")
+            notes.append(say("note.npu_only", place=_place_of(location)))
         else:
             known = location.rank is not None or ranks[0] > 1
             pairs.append(PlacedPair(location, partner, place[1] if known else None))
-    notes += [f"{_label(location)} is on the bench side only" for location in by_place.values()]
+    notes += [say("note.bench_only", place=_place_of(location)) for location in by_place.values()]
     if ranks[0] != ranks[1]:
         raise IncomparableError(
             f"{npu} holds {ranks[0]} ranks, {bench} holds {ranks[1]}. Compare one rank with one rank by giving their"
@@ -66,9 +67,10 @@ def _place(location: DumpLocation, side: Sequence[DumpLocation]) -> tuple[int | 
     return (location.step, same.index(location.pid or 0))
 
 
-def _label(location: DumpLocation) -> str:
+def _place_of(location: DumpLocation) -> Value:
     known = (("step", location.step), ("rank", location.rank), ("process", location.pid))
-    return ", ".join(f"{name} {number}" for name, number in known if number is not None) or str(location.path)
+    places = [say(f"place.{name}", number=number) for name, number in known if number is not None]
+    return listed(places) if places else str(location.path)
 
 
 def _steps(side: Sequence[DumpLocation]) -> str:
@@ -88,7 +90,7 @@ def refuse_other_world(npu: Dump, bench: Dump) -> None:
         )
 
 
-def mode_of(npu: Dump, bench: Dump) -> str:
+def mode_of(npu: Dump, bench: Dump) -> Mode:
     """The one mode of both dumps.  Raises IncomparableError where they differ, or where their digests or
     sketches are of different kinds."""
     if npu.mode != bench.mode:

@@ -15,18 +15,17 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeAlias
 
+from acc_compare.align.calls import align
+from acc_compare.align.rules import Rules
+from acc_compare.judge.origins import Previous
+from acc_compare.judge.verdict import Setting, judge
+from acc_compare.load import PlacedPair, mode_of, refuse_other_world
+from acc_compare.measured.pairs import measure_pairs
+from acc_compare.model import Finding
 from dump.format.errors import IncomparableError
 from dump.format.layout import DUMP_FILE
 from dump.format.reader import read_dump, without_collecting
 from dump.format.schema import Dump
-
-from .align.calls import align
-from .align.rules import Rules
-from .judge.roles import Previous
-from .judge.verdict import Setting, judge
-from .load import PlacedPair, mode_of, refuse_other_world
-from .measure import measure_pairs
-from .model import Finding
 
 Progress: TypeAlias = "Callable[[str, int, int], None]"
 """Told of (what is being done, how much is done, of how much).  What is done is one of `steps`, `dumps` (read),
@@ -136,7 +135,7 @@ class _Outcome:
             finding.step,
             poisoned=any(suspect.kind == "nan_inf" for suspect in finding.suspects),
             suspect=bool(finding.suspects),
-            optimizer=any(row.npu_name.startswith("Optimizer.") for row in finding.rows),
+            optimizer=any(row.of_optimizer for row in finding.rows),
         )
 
 

@@ -11,12 +11,18 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from dump.format.schema import CallRecord, Dump, Leaf
+from acc_compare.messages import Message, Value, count, say
+from dump.format.schema import CallRecord, Dump, Leaf, Mode
 
 Result: TypeAlias = Literal["pass", "warning", "error", "unmatched"]
 Reached: TypeAlias = Literal["Yes", "No", "Unmatched", "N/A"]
 Kind: TypeAlias = Literal["operator", "nan_inf", "optimizer", "input", "random", "structure", "dtype"]
 VerdictName: TypeAlias = Literal["same", "different", "incomplete"]
+Role: TypeAlias = Literal["", "agrees", "introduced", "propagated", "absorbed", "input", "random"]
+Basis: TypeAlias = Literal["", "floor", "peers", "prior", "exact", "before", "inside", "unknown", "finite"]
+"""What an expected error rests on: two bench runs, the run's other calls, what is known of the operator beforehand;
+equality (its inputs are equal, and it does not round); what was seen before, or inside a module; nothing, where its
+inputs differ by nobody knows how much; or that its inputs are finite."""
 
 
 class PairedArgument(msgspec.Struct, frozen=True):
@@ -42,12 +48,13 @@ class FusedPair:
     on_npu: bool
 
     @property
-    def against(self) -> str:
-        """What it was laid against, in words."""
-        side = "bench" if self.on_npu else "NPU"
+    def against(self) -> Message:
+        """What it was laid against."""
+        side = say("name.bench" if self.on_npu else "name.npu")
         if len(self.members) == 1:
-            return f"{self.members[0]} on the {side} side"
-        return f"{len(self.members)} calls on the {side} side, {self.members[0]} to {self.members[-1]}"
+            return say("fused.one", call=self.members[0], side=side)
+        calls = count(len(self.members), "call")
+        return say("fused.several", calls=calls, side=side, first=self.members[0], last=self.members[-1])
 
 
 class PairedCall(msgspec.Struct, frozen=True):
@@ -56,8 +63,8 @@ class PairedCall(msgspec.Struct, frozen=True):
     npu: CallRecord | None
     bench: CallRecord | None
     arguments: tuple[PairedArgument, ...]
-    reason: str = ""
-    """Why a call has no partner, in words for the user; empty for a matched pair."""
+    reason: Message | None = None
+    """Why a call has no partner; None for a matched pair."""
     fused: FusedPair | None = None
     """Where one call was laid against several: which."""
     part_of: str = ""
@@ -68,14 +75,14 @@ class PairedCall(msgspec.Struct, frozen=True):
 class Alignment:
     """All calls of both sides, in the NPU side's order of execution; bench-only calls stand where they ran.
 
-    `notes` are sentences about how the sides were aligned; `differs_in_batches` says that one side runs more
+    `notes` tell how the sides were aligned; `differs_in_batches` says that one side runs more
     micro-batches for an optimizer step than the other (gradient accumulation).
     """
 
     npu: Dump
     bench: Dump
     pairs: tuple[PairedCall, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Message, ...] = ()
     differs_in_batches: bool = False
 
 
@@ -84,8 +91,7 @@ class Row(msgspec.Struct, frozen=True):
 
     `metrics` maps a column of results.md to its cell; a column that does not apply is absent.
     `expected` and `excess` are those of the localisation, `expected_from` says what the first rests on; `origin` is the
-    role of the row's call there: "introduced", "propagated", "absorbed", "input", "random", "agrees", or "" where it
-    could not be judged.
+    role of the row's call there, "" where it could not be judged.  `err_message` tells why the row has its colour.
     """
 
     npu_name: str
@@ -95,13 +101,81 @@ class Row(msgspec.Struct, frozen=True):
     metrics: Mapping[str, float | int | str | None]
     result: Result
     reached: Reached | None = None
-    err_message: str = ""
+    err_message: tuple[Message, ...] = ()
     stack: str = ""
     data_name: str = ""
     expected: float | None = None
     excess: float | None = None
-    origin: str = ""
-    expected_from: str = ""
+    origin: Role = ""
+    expected_from: Basis = ""
+    of_optimizer: bool = False
+
+
+RegionName: TypeAlias = Literal["last_tile", "rows_after", "channel", "column", "row", "head", "flat_tail", "scattered"]
+RelationName: TypeAlias = Literal[
+    "zero", "sign", "transposed", "shifted", "permuted", "bfloat16", "float16", "factor", "offset"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Part of a tensor: along `axis` the indices from `start` to before `stop`, of `extent`; `count` elements are off.
+    For `flat_tail` the indices count elements in C order; `scattered` is no box: there `start` is the flat index of the
+    first element that is off and `stop` that after the last."""
+
+    name: RegionName
+    axis: int
+    start: int
+    stop: int
+    extent: int
+    count: int
+
+    def box(self, dimensions: int) -> tuple[slice, ...] | None:
+        """The region as an index of the tensor; None where it is no box."""
+        if self.name in ("flat_tail", "scattered"):
+            return None
+        return tuple(slice(self.start, self.stop) if a == self.axis else slice(None) for a in range(dimensions))
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """`value` is the factor or the offset, for `shifted` by how much, for `permuted` how many slices moved, for the
+    roundings 1 where the elements are off by that one rounding and 0 where by more.  `axes` are those that were
+    swapped, shifted along or permuted along."""
+
+    name: RelationName
+    value: float = 0.0
+    axes: tuple[int, ...] = ()
+
+
+PatternKind: TypeAlias = Literal["none", "rounding", RelationName, "region"]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorPattern:
+    """What an error looks like.
+
+    `kind` is what is done to the elements that are off (`region` where only their place has a name, `rounding` where
+    the error is as large as one rounding to the type `dtype`); `place` is where they are, None for everywhere; `size`
+    the factor, the offset, or the relative size of the rounding.  `confidence` tells whether it was read off the whole
+    tensors or estimated from what was recorded of them.  `relation` has the details of a kind, `share` is how many of
+    the elements are off and `extents` the tensor's shape.
+    """
+
+    kind: PatternKind
+    place: Region | None = None
+    size: float | None = None
+    confidence: Literal["measured", "estimated"] = "estimated"
+    dtype: str = ""
+    relation: Relation | None = None
+    share: float = 1.0
+    extents: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """For programs: `last_tile: zero`, `factor`, `scattered`, "" where nothing has a name."""
+        parts = (self.place.name if self.place is not None else "", self.relation.name if self.relation else "")
+        return ": ".join(part for part in parts if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +184,9 @@ class Suspect:
 
     `rel_l2` is the relative L2 error of `tensor` (None where only equality is known), `expected` what arithmetic
     and inherited error explain, `excess` their ratio.  `calls` counts the calls of the same operator that
-    introduce error alike.  `shape` is the name of the error's shape in real data (`last_tile: zero`), "" where there
-    is none.  `evidence`, `shape_of_error`, `spread`, `advice` are plain sentences; `stack` the
-    user's source lines, innermost first.
+    introduce error alike.  `pattern` is what the error looks like, None where it looks like nothing that has a name.
+    `message` says what happened, `evidence` on what grounds, `spread` how far it reaches, `advice` what to try next;
+    `stack` holds the user's source lines, innermost first.
     """
 
     name: str
@@ -125,39 +199,50 @@ class Suspect:
     expected: float | None
     excess: float | None
     calls: int
-    message: str
-    evidence: tuple[str, ...] = ()
-    shape_of_error: str = ""
-    spread: str = ""
-    advice: tuple[str, ...] = ()
+    message: Message
+    evidence: tuple[Message, ...] = ()
+    pattern: ErrorPattern | None = None
+    spread: Message | None = None
+    advice: tuple[Message, ...] = ()
     stack: tuple[str, ...] = ()
-    others: tuple[str, ...] = ()
-    shape: str = ""
+    others: tuple[Value, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Coverage:
+class ComparedShare:
     """How much of both sides was compared.  `reasons` pairs an unmatched call with why."""
 
     calls: int
     tensors: int
     unmatched_npu: int
     unmatched_bench: int
-    reasons: tuple[tuple[str, str], ...] = ()
+    reasons: tuple[tuple[str, Message], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """What a comparison could have seen: an error of one call, relative to its result, that would have been accused.
+    `everywhere` holds for every call, `mostly` for nine of ten; `weakest` is the call that hides most, `calls` how many
+    could be judged."""
+
+    everywhere: float
+    mostly: float
+    weakest: str
+    calls: int
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a comparison came to.  `settings` are sentences about settings that change results and differ between the
-    sides, `notes` are sentences about what was not compared; `worst_excess` is the largest excess of a row, None where
+    """What a comparison came to.  `settings` are those that change results and differ between the sides, `notes` tell
+    what was not compared; `worst_excess` is the largest excess of a row, None where
     none could be judged."""
 
     verdict: VerdictName
-    summary: str
+    summary: Message
     suspects: tuple[Suspect, ...]
-    coverage: Coverage
-    notes: tuple[str, ...] = ()
-    mode: str = "statistics"
+    coverage: ComparedShare
+    notes: tuple[Message, ...] = ()
+    mode: Mode = "statistics"
     rows: tuple[Row, ...] = field(default=(), repr=False)
     npu_path: str = ""
     bench_path: str = ""
@@ -166,4 +251,5 @@ class Finding:
     step: int | None = None
     rank: int | None = None
     worst_excess: float | None = None
-    settings: tuple[str, ...] = ()
+    settings: tuple[Message, ...] = ()
+    sensitivity: Sensitivity | None = None

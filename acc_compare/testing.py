@@ -6,9 +6,11 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import get_args
 
-from .comparison import Comparison, compare
-from .model import Finding, Kind, Row, Suspect
-from .report.wording import count, own_line, place, quantity
+from acc_compare.comparison import Comparison, compare
+from acc_compare.model import Finding, Kind, Row, Suspect
+from acc_compare.report.formatting import place, plural
+from acc_compare.report.i18n import quantity, text
+from acc_compare.stacks import own_line
 
 _LISTED = 5
 
@@ -40,7 +42,7 @@ def assert_same(
     if suspects:
         lines = list(_different(comparison, suspects))
     elif comparison.verdict == "incomplete":
-        lines = ["The two runs cannot be said to be the same!", "", comparison.overall.summary]
+        lines = ["The two runs cannot be said to be the same!", "", comparison.summary()]
     else:
         return comparison
     raise AssertionError("\n".join([*([msg, ""] if msg else []), *lines]))
@@ -55,13 +57,13 @@ def _different(comparison: Comparison, suspects: list[Suspect]) -> Iterator[str]
     yield f"Suspect calls: {calls} / {compared} ({100 * calls / max(compared, 1):.1f}%)"
     yield from _measured(first, comparison)
     yield f"First suspect: {first.name} ({first.kind})"
-    where = [place(first), f"module {first.module}" if first.module else "", own_line(first.stack)]
+    where = [text(place(first)), f"module {first.module}" if first.module else "", own_line(first.stack)]
     yield from (
-        f"  {text}" for text in (", ".join(part for part in where[:2] if part), where[2], first.message) if text
+        f"  {text}" for text in (", ".join(part for part in where[:2] if part), where[2], text(first.message)) if text
     )
     if len(suspects) > 1:
         more = ", ".join(suspect.name for suspect in suspects[1:_LISTED])
-        left = f" and {count(len(suspects) - _LISTED, 'other')}" if len(suspects) > _LISTED else ""
+        left = f" and {plural(len(suspects) - _LISTED, 'other')}" if len(suspects) > _LISTED else ""
         yield f"After it: {more}{left}"
     yield f"NPU: {comparison.overall.npu_path}"
     yield f"Bench: {comparison.overall.bench_path}"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from acc_compare.align.paths import plain_path
+from acc_compare.model import PairedArgument
 from dump.format import names
 from dump.format.schema import Argument, CallRecord, TensorRecord
-
-from ..model import PairedArgument
-from .paths import plain_path
 
 
 def pair_arguments(npu: CallRecord | None, bench: CallRecord | None) -> tuple[PairedArgument, ...]:

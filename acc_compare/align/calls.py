@@ -11,19 +11,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from acc_compare.align.arguments import pair_arguments
+from acc_compare.align.forward import Matched, match_forward
+from acc_compare.align.fused import FusedMatch, backward_names
+from acc_compare.align.paths import Translator, plain_path
+from acc_compare.align.reasons import Reasons
+from acc_compare.align.recomputed import MicroBatches, micro_batches, originals
+from acc_compare.align.rules import Rules
+from acc_compare.align.side import Side, backward_of, is_api_forward, is_plain_forward
+from acc_compare.align.values import Place, Values
+from acc_compare.messages import say
+from acc_compare.model import Alignment, PairedCall
 from dump.format import names
 from dump.format.schema import CallRecord, Dump
-
-from ..model import Alignment, PairedCall
-from .arguments import pair_arguments
-from .forward import Matched, match_forward
-from .fused import FusedMatch, backward_names
-from .paths import Translator, plain_path
-from .reasons import Reasons
-from .recomputed import MicroBatches, micro_batches, originals
-from .rules import Rules
-from .side import Side, backward_of, is_api_forward, is_plain_forward
-from .values import Place, Values
 
 __all__ = ["align", "plain_path"]
 
@@ -64,9 +64,9 @@ def align(npu: Dump, bench: Dump, rules: Rules = _NO_RULES) -> Alignment:
         False: frozenset(c.name for c in bench.calls if id(c) not in found.taken),
     }
     reasons = Reasons(ours, theirs, batches=batches, lone=lone)
-    notes = [f"{rules.source}: {entry} renames nothing in this dump." for entry in translator.unused()]
+    notes = [say("note.renames_nothing", source=str(rules.source), entry=entry) for entry in translator.unused()]
     if batches is not None:
-        notes.append(f"The NPU side {batches.difference(on_npu=True)}.")
+        notes.append(say("batches.npu_side", difference=batches.difference(on_npu=True)))
     pairs = tuple(_ordered(npu, bench, found, reasons))
     return Alignment(npu, bench, pairs, tuple(notes), differs_in_batches=batches is not None)
 
@@ -255,9 +255,6 @@ def _ordered(npu: Dump, bench: Dump, found: _Found, reasons: Reasons) -> Iterato
 
 def _alone(call: CallRecord, found: _Found, reasons: Reasons, *, on_npu: bool) -> PairedCall:
     part_of = found.part_of.get(id(call), "")
-    if part_of:
-        reason = f"part of what {part_of} stands for, which was compared as one call"
-    else:
-        reason = reasons.of(call, on_npu=on_npu)
+    reason = say("alone.part_of_fused", call=part_of) if part_of else reasons.of(call, on_npu=on_npu)
     npu, bench = (call, None) if on_npu else (None, call)
     return PairedCall(npu, bench, pair_arguments(npu, bench), reason, part_of=part_of)

@@ -11,12 +11,11 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from acc_compare.align.paths import plain_operator
+from acc_compare.align.rules import LAYOUT_ONLY, FusedRule, Step
+from acc_compare.align.values import Values, reads
 from dump.format import names
 from dump.format.schema import CallRecord
-
-from .paths import plain_operator
-from .rules import LAYOUT_ONLY, FusedRule, Step
-from .values import Values, reads
 
 _WINDOW = 64
 """Calls before the last within which a composite must lie."""

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 
 import msgspec
 
+from acc_compare.align.composites import Composite, find_composites, operator_of
+from acc_compare.align.rules import FusedRule, Rules
+from acc_compare.align.sequences import long_common_subsequence
+from acc_compare.align.side import Side, Token
+from acc_compare.align.values import Values, writes
 from dump.format import names
 from dump.format.schema import CallRecord
-
-from .composites import Composite, find_composites, operator_of
-from .rules import FusedRule, Rules
-from .sequences import long_common_subsequence
-from .side import Side, Token
-from .values import Values, writes
 
 
 class Item(msgspec.Struct, frozen=True):

@@ -14,16 +14,15 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
+from acc_compare.align.composites import Composite, operator_of
+from acc_compare.align.forward import Item
+from acc_compare.align.rules import LAYOUT_ONLY, FusedRule
+from acc_compare.align.side import backward_of
+from acc_compare.align.values import Place, Values, reads, value_key, writes
+from acc_compare.metrics.sketches import estimate_distance, estimate_norm, sketch_vector
+from acc_compare.model import FusedPair, PairedArgument, PairedCall
 from dump.format import names
 from dump.format.schema import Argument, CallRecord, TensorRecord
-
-from ..metrics.sketches import estimate_distance, estimate_norm, sketch_vector
-from ..model import FusedPair, PairedArgument, PairedCall
-from .composites import Composite, operator_of
-from .forward import Item
-from .rules import LAYOUT_ONLY, FusedRule
-from .side import backward_of
-from .values import Place, Values, reads, value_key, writes
 
 _FAR = 1.0
 """Beyond this relative distance two tensors of one shape are not the same argument, where there is a choice."""

@@ -18,10 +18,9 @@ from typing import Any, TypeAlias
 
 import yaml
 
+from acc_compare.align.paths import Renaming
+from acc_compare.align.rules import FusedRule, Rules, Step, steps_of
 from dump.format.errors import ConfigError
-
-from .paths import Renaming
-from .rules import FusedRule, Rules, Step, steps_of
 
 LARGEST = 256 * 1024
 """Bytes of a mapping file; the largest that makes sense names each call of a large model."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from acc_compare.align.recomputed import MicroBatches
+from acc_compare.align.side import Side
+from acc_compare.messages import Message, count, say
 from dump.format import names
 from dump.format.schema import CallRecord
-
-from .recomputed import MicroBatches
-from .side import Side
 
 
 class Reasons:
@@ -32,31 +32,27 @@ class Reasons:
         self._batches = batches
         self._lone = lone or {}
 
-    def of(self, call: CallRecord, *, on_npu: bool) -> str:
+    def of(self, call: CallRecord, *, on_npu: bool) -> Message:
         """The reason why `call` has no partner."""
-        side = "bench" if on_npu else "NPU"
+        side = say("name.bench" if on_npu else "name.npu")
         name = names.parse(call.name)
         if call.is_recompute:
-            return f"recomputed for backward (activation checkpointing); the {side} side does not run it again"
+            return say("alone.recomputed", side=side)
         if self._batches is not None and name.prefix != "Optimizer":
             return self._batches.reason(on_npu=on_npu)
-        what = "the module" if name.is_module else "the operator"
+        what = say("the_module" if name.is_module else "the_operator")
         key = _key(self._sides[on_npu], call)
         if not self._counts:
             for which, one in self._sides.items():
                 self._counts[which] = Counter(_key(one, other) for other in one.dump.calls)
         here, there = self._counts[on_npu][key], self._counts[not on_npu][key]
         if there == 0:
-            return f"the {side} side has no call of {what}"
+            return say("alone.no_operator", side=side, what=what)
         if name.direction == names.BACKWARD and names.forward_name(call.name) in self._lone.get(on_npu, ()):
-            return "its forward call has no counterpart"
+            return say("alone.forward")
         if there == here:
-            return f"no call of {what} on the {side} side stands in this place with these shapes"
-        return f"the {side} side has {_calls(there)} of {what}, this side {here}"
-
-
-def _calls(number: int) -> str:
-    return "1 call" if number == 1 else f"{number} calls"
+            return say("alone.other_place", what=what, side=side)
+        return say("alone.other_number", side=side, there=count(there, "call"), what=what, here=here)
 
 
 def _key(side: Side, call: CallRecord) -> str:

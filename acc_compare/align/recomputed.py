@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from acc_compare.align.paths import plain_path
+from acc_compare.align.values import reads, value_key, writes
+from acc_compare.messages import Message, count, say
 from dump.format import names
 from dump.format.schema import CallRecord, Dump
-
-from .paths import plain_path
-from .values import reads, value_key, writes
 
 _ALIKE = 0.9
 _WHOLE = 0.5
@@ -109,22 +109,16 @@ class MicroBatches:
     first_bench: int
     same_size: bool
 
-    def reason(self, *, on_npu: bool) -> str:
+    def reason(self, *, on_npu: bool) -> Message:
         """Why a call of that side was not compared."""
-        return f"this side {self.difference(on_npu=on_npu)}"
+        return say("batches.this_side", difference=self.difference(on_npu=on_npu))
 
-    def difference(self, *, on_npu: bool) -> str:
+    def difference(self, *, on_npu: bool) -> Message:
         """What one side does, and what follows from it."""
         here, there = (self.npu, self.bench) if on_npu else (self.bench, self.npu)
-        side = "bench" if on_npu else "NPU"
-        what = f"runs {_batches(here)} for an optimizer step, the {side} side {there}"
-        if self.same_size:
-            return f"{what}: the first is compared, and the optimizer"
-        return f"{what} (gradient accumulation): only accumulated gradients and the optimizer are compared"
-
-
-def _batches(number: int) -> str:
-    return "1 micro-batch" if number == 1 else f"{number} micro-batches"
+        side = say("name.bench" if on_npu else "name.npu")
+        what = say("batches.runs", here=count(here, "micro-batch"), side=side, there=there)
+        return say("batches.first" if self.same_size else "batches.only", what=what)
 
 
 def micro_batches(npu: Dump, bench: Dump) -> MicroBatches | None:

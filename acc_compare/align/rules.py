@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .paths import Renaming, plain_operator
+from acc_compare.align.paths import Renaming, plain_operator
 
 _SHOWN = 60  # characters of a word that is no operator
 

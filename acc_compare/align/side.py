@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from acc_compare.align.paths import Translator, plain_path
 from dump.format import names
 from dump.format.names import CallName
 from dump.format.schema import CallRecord, Dump, TensorRecord
-
-from .paths import Translator, plain_path
 
 Shapes: TypeAlias = "tuple[tuple[int, ...], ...]"
 Token: TypeAlias = "tuple[str, str, Shapes]"

@@ -7,14 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from acc_compare import operators
+from acc_compare.judge.evidence import Comparand
+from acc_compare.judge.origins import Origin
+from acc_compare.messages import Message, Value, listed, say
+from acc_compare.model import Kind, Suspect
+from acc_compare.stacks import script_of
 from dump.format.layout import TENSOR_FOLDER
 from dump.format.schema import Dump
-
-from ..model import Kind, Suspect
-from ..report.saying import Said, listed, say
-from ..report.wording import script_of
-from .roles import Origin
-from .telling import Place
 
 LOWER_PRECISION_OFF = (say("advice.tf32"), say("advice.hf32"))
 
@@ -22,49 +21,50 @@ _AGAIN, _TENSORS = ("npu_again", "bench_again"), ("npu_tensors", "bench_tensors"
 _BUILT_IN = "dump/workload.py"
 
 
-def advice_for(suspect: Suspect, origin: Origin, place: Place) -> tuple[str, ...]:
+def advice_for(suspect: Suspect, origin: Origin, place: Comparand) -> tuple[Message, ...]:
     """What to try next, the most useful first; an entry may hold commands, each on a line of its own."""
     by_kind = _BY_KIND.get(suspect.kind)
     if by_kind is not None:
         return by_kind(suspect, place)
     if origin.unseen:
-        before = origin.before or say("advice.the_start")
+        before: Value = origin.before or say("advice.the_start")
         return (
             say("advice.unseen", before=before, call=origin.call.full_name),
             say("advice.modules", commands=recordings(suspect, place, "--level mix -s")),
         )
-    switch: tuple[str, ...] = ()
-    if "TF32" in suspect.shape_of_error and operators.operator_class(origin.call.operator) == "contraction":
+    switch: tuple[Message, ...] = ()
+    rounding = suspect.pattern is not None and suspect.pattern.kind == "rounding" and suspect.pattern.dtype == "tf32"
+    if rounding and operators.operator_class(origin.call.operator) == "contraction":
         switch = (say("advice.first_lower_precision"), *LOWER_PRECISION_OFF)
     return (*switch, *_closer(suspect, origin, place))
 
 
-def _closer(suspect: Suspect, origin: Origin, place: Place) -> tuple[str, ...]:
+def _closer(suspect: Suspect, origin: Origin, place: Comparand) -> tuple[Message, ...]:
     """How to see more of one call than was recorded."""
     if place.mode == "md5":
         return (say("advice.statistics", commands=recordings(suspect, place, "--task statistics -s")),)
     files = _files(origin, place)
     if files:
-        command = shlex.join(["python", "-m", "acc_compare.looks", *files])
+        command = shlex.join(["python", "-m", "acc_compare.error_patterns", *files])
         return (say("advice.elements", commands=command), say("advice.alone", operator=origin.call.operator))
     return (tensors_of(origin.call.full_name, suspect, place),)
 
 
-def tensors_of(call: str, suspect: Suspect, place: Place) -> Said:
+def tensors_of(call: str, suspect: Suspect, place: Comparand) -> Message:
     """Record the whole tensors of one call, forward and backward."""
     name = call if call.startswith("Module.") else f"{call.removesuffix('.backward').removesuffix('.forward')}."
     options = f"--task tensor -s --list {shlex.quote(name)}"
     return say("advice.tensors", commands=recordings(suspect, place, options, into=_TENSORS))
 
 
-def after_lower_precision(suspect: Suspect, place: Place) -> tuple[str, ...]:
+def after_lower_precision(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:
     """For a suspect of kind `dtype`."""
     return (*LOWER_PRECISION_OFF, say("advice.again", commands=recordings(suspect, place, "--task statistics -s")))
 
 
-def for_optimizer(suspect: Suspect, place: Place) -> tuple[str, ...]:
+def for_optimizer(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:
     """For an optimizer whose updates part."""
-    found: list[str] = [say("advice.optimizer_settings")]
+    found: list[Message] = [say("advice.optimizer_settings")]
     script, name = script_of(suspect.stack), suspect.name.split(".")
     if script and len(name) > 1 and suspect.name.startswith("Optimizer."):
         found.append(say("advice.optimizer_made", commands=shlex.join(["grep", "-n", name[1], script])))
@@ -73,7 +73,7 @@ def for_optimizer(suspect: Suspect, place: Place) -> tuple[str, ...]:
     return (*found, say("advice.optimizer_plain"))
 
 
-def recordings(suspect: Suspect, place: Place, options: str, *, into: tuple[str, str] = _AGAIN) -> Said:
+def recordings(suspect: Suspect, place: Comparand, options: str, *, into: tuple[str, str] = _AGAIN) -> Message:
     """The commands that record both sides again with `options`, and compare them."""
     bench = place.bench if place.bench is not None else place.npu
     return listed(
@@ -108,7 +108,7 @@ def _recording(dump: Dump, suspect: Suspect, options: str, folder: str) -> str:
     return " ".join([*parts, f"-o {folder}", *([] if built_in else [shlex.quote(script) if script else "SCRIPT"])])
 
 
-def _files(origin: Origin, place: Place) -> list[str]:
+def _files(origin: Origin, place: Comparand) -> list[str]:
     """The tensor files of both sides, where there are any."""
     argument = origin.judged.argument
     if place.mode != "tensor" or place.bench is None or argument.npu.shape != argument.bench.shape:
@@ -118,26 +118,26 @@ def _files(origin: Origin, place: Place) -> list[str]:
     return files if len(files) == len(sides) else []
 
 
-def _for_input(suspect: Suspect, place: Place) -> tuple[str, ...]:
+def _for_input(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:
     return (_seeded(suspect, place), say("advice.checkpoint"))
 
 
-def _for_random(suspect: Suspect, place: Place) -> tuple[str, ...]:
+def _for_random(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:
     return (_seeded(suspect, place), say("advice.generators"))
 
 
-def _for_structure(suspect: Suspect, place: Place) -> tuple[str, ...]:
+def _for_structure(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:
     return (
         say("advice.one_side"),
         say("advice.modules", commands=recordings(suspect, place, "--level mix -s")),
     )
 
 
-def _seeded(suspect: Suspect, place: Place) -> Said:
+def _seeded(suspect: Suspect, place: Comparand) -> Message:
     return say("advice.start_alike", commands=recordings(suspect, place, "--seed 1234 --deterministic -s"))
 
 
-_BY_KIND: Mapping[Kind, Callable[[Suspect, Place], tuple[str, ...]]] = {
+_BY_KIND: Mapping[Kind, Callable[[Suspect, Comparand], tuple[Message, ...]]] = {
     "input": _for_input,
     "random": _for_random,
     "optimizer": for_optimizer,

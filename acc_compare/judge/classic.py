@@ -1,7 +1,7 @@
 """The constant rules that users know from msprobe, kept so that their thresholds still apply (results.md).
 
 They compare a row with constants, miss small faults and blame innocent calls; verdict and exit code come from the
-localisation.  Each rule gives a result and a sentence for `Err_Message`.
+localisation.  Each rule gives a result and a message for `Err_Message`.
 """
 
 from __future__ import annotations
@@ -12,23 +12,25 @@ from dataclasses import dataclass
 
 import msgspec
 
+from acc_compare.measured.calls import is_output
+from acc_compare.messages import Message, say
+from acc_compare.model import PairedArgument, Reached, Result
 from acc_compare.operators import moves_memory_only
 from dump.format.schema import Leaf, ScalarRecord, TensorRecord
 
-from ..model import PairedArgument, Reached, Result
-
 Cells = Mapping[str, "float | int | str | None"]
 
+_LONGEST = 140
 _RANK: Mapping[Result, int] = {"unmatched": 0, "pass": 0, "warning": 1, "error": 2}
 
 
 @dataclass(frozen=True, slots=True)
 class Classic:
-    """One row's classic judgement; messages are sentences, most serious first."""
+    """One row's classic judgement; the most serious message first."""
 
     result: Result
     reached: Reached | None
-    messages: tuple[str, ...]
+    messages: tuple[Message, ...]
 
 
 _PASSED = Classic("pass", None, ())
@@ -49,10 +51,6 @@ class _Inputs(msgspec.Struct, frozen=True):
     thousandth: float | None
     cosine: float | None
     norm_percent: float | None
-
-
-def is_output(name: str) -> bool:
-    return name.startswith(("output", "written", "parameters_grad"))
 
 
 def judge_rows(call: CallCells) -> list[Classic]:
@@ -88,10 +86,10 @@ def _inputs(call: CallCells) -> _Inputs:
 def _judge(mode: str, inputs: _Inputs, argument: PairedArgument, cells: Cells) -> Classic:
     if not _matched(argument):
         if mode == "md5" and argument.name.startswith("parameters"):
-            return Classic("warning", None, ("this parameter has no match on the bench side",))
-        side = "bench" if argument.name else "NPU"
+            return Classic("warning", None, (say("row.no_match"),))
+        side = say("name.bench" if argument.name else "name.npu")
         reached: Reached | None = "Unmatched" if mode == "tensor" else None
-        return Classic("unmatched", reached, (f"the {side} side has no such argument",))
+        return Classic("unmatched", reached, (say("row.no_argument", side=side),))
     found = _attributes(argument.npu, argument.bench)
     found += _nonfinite(argument.npu, argument.bench)
     if mode == "md5":
@@ -105,36 +103,41 @@ def _judge(mode: str, inputs: _Inputs, argument: PairedArgument, cells: Cells) -
     return Classic(found[0][0], reached, tuple(message for _, message in found))
 
 
-def _attributes(npu: Leaf, bench: Leaf) -> list[tuple[Result, str]]:
-    found: list[tuple[Result, str]] = []
+def _attributes(npu: Leaf, bench: Leaf) -> list[tuple[Result, Message]]:
+    found: list[tuple[Result, Message]] = []
     if isinstance(npu, TensorRecord) and isinstance(bench, TensorRecord):
         if npu.dtype != bench.dtype:
-            found.append(("error", f"dtype differs: {npu.dtype} against {bench.dtype}"))
+            found.append(("error", say("row.dtype", npu=npu.dtype, bench=bench.dtype)))
         if npu.shape != bench.shape:
-            found.append(("error", f"shape differs: {list(npu.shape)} against {list(bench.shape)}"))
+            found.append(("error", say("row.shape", npu=str(list(npu.shape)), bench=str(list(bench.shape)))))
         if npu.requires_grad != bench.requires_grad and None not in (npu.requires_grad, bench.requires_grad):
-            found.append(("error", "requires_grad differs"))
+            found.append(("error", say("row.requires_grad")))
     elif isinstance(npu, ScalarRecord) and isinstance(bench, ScalarRecord):
         # Which device a call is told to work on is meant to differ.
         if "device" not in (npu.type, bench.type) and (npu.value != bench.value or npu.type != bench.type):
-            found.append(("error", f"argument differs: {npu.value!r} against {bench.value!r}"[:300]))
+            found.append(("error", say("row.argument", npu=_brief(npu.value), bench=_brief(bench.value))))
     elif type(npu) is not type(bench):
-        found.append(("error", "one side has a tensor here, the other has none"))
+        found.append(("error", say("row.no_tensor")))
     return found
 
 
-def _nonfinite(npu: Leaf, bench: Leaf) -> list[tuple[Result, str]]:
+def _brief(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
+
+
+def _nonfinite(npu: Leaf, bench: Leaf) -> list[tuple[Result, Message]]:
     if not (isinstance(npu, TensorRecord) and isinstance(bench, TensorRecord)):
         return []
-    for label, ours, theirs in (("maximum", npu.max, bench.max), ("minimum", npu.min, bench.min)):
+    for label, ours, theirs in (("row.maximum", npu.max, bench.max), ("row.minimum", npu.min, bench.min)):
         if ours is not None and not math.isfinite(ours) and theirs is not None and math.isfinite(theirs):
-            return [("error", f"the {label} is {ours} on the NPU side only")]
+            return [("error", say("row.nonfinite", extreme=say(label), value=str(ours)))]
     return []
 
 
-def _digests(npu: Leaf, bench: Leaf) -> list[tuple[Result, str]]:
+def _digests(npu: Leaf, bench: Leaf) -> list[tuple[Result, Message]]:
     if isinstance(npu, TensorRecord) and isinstance(bench, TensorRecord) and npu.md5 and npu.md5 != bench.md5:
-        return [("error", "MD5 differs")]
+        return [("error", say("row.md5"))]
     return []
 
 
@@ -145,26 +148,26 @@ def _worst(rows: Sequence[Cells], column: str, *, largest: bool) -> float | None
     return float(max(values) if largest else min(values))
 
 
-def _real_data(inputs: _Inputs, cells: Cells) -> list[tuple[Result, str]]:
-    found: list[tuple[Result, str]] = []
+def _real_data(inputs: _Inputs, cells: Cells) -> list[tuple[Result, Message]]:
+    found: list[tuple[Result, Message]] = []
     before, after = inputs.thousandth, cells.get("One Thousandth Err Ratio")
     if before is not None and isinstance(after, (int, float)) and before > 0.9 and after < 0.6:
-        found.append(("error", f"inputs have a one thousandth ratio of {before:.3f}, this output of {after:.3f}"))
+        found.append(("error", say("row.thousandth", inputs=before, output=float(after))))
     before, after = inputs.cosine, cells.get("Cosine")
     if before is not None and isinstance(after, (int, float)) and before > 0.9 and before - after > 0.1:
-        found.append(("warning", f"cosine falls from {before:.3f} to {after:.3f}"))
+        found.append(("warning", say("row.cosine", inputs=before, output=float(after))))
     return found
 
 
-def _statistics(inputs: _Inputs, cells: Cells) -> list[tuple[Result, str]]:
+def _statistics(inputs: _Inputs, cells: Cells) -> list[tuple[Result, Message]]:
     percent, before = cells.get("NormRelativeErr"), inputs.norm_percent
     if not isinstance(percent, (int, float)) or before is None or percent != percent:
         return []
     ours, theirs = before / 100.0, percent / 100.0
     if ours < 0.1 and theirs > 0.5:
-        return [("error", f"the norm's relative error rises from {ours:.2e} to {theirs:.2e}")]
+        return [("error", say("row.norm_rises", inputs=ours, output=theirs))]
     if theirs > 10.0 * ours and ours > 0:
-        return [("warning", f"the norm's relative error is {theirs / ours:.0f} times that of the inputs")]
+        return [("warning", say("row.norm_times", times=theirs / ours))]
     return []
 
 

@@ -17,15 +17,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from acc_compare.judge.dataflow import Flow
+from acc_compare.judge.origins import (
+    INPUT_NOISE,
+    SUSPICIOUS,
+    UNSEEN,
+    Context,
+    Expected,
+    Judged,
+    Origin,
+    largest_error,
+    ratio,
+)
+from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
+from acc_compare.metrics.sketches import SketchVector, scale_between, sketch_vector
+from acc_compare.model import Kind
 from dump.format.names import BACKWARD, FORWARD, forward_name, parse
 from dump.format.schema import Dump, TensorRecord
-
-from ..metrics.sketches import SketchVector, scale_between, sketch_vector
-from ..model import Kind
-from .calls import MeasuredArgument, MeasuredCall
-from .expected import Expected
-from .flow import Flow
-from .roles import INPUT_NOISE, SUSPICIOUS, UNSEEN, Context, Judged, Origin, largest_error, ratio
 
 _A_MULTIPLE = 1e-3
 """What may be left of a bench gradient that is a multiple of the sum: roundings of the sum, and of 16 float32."""
@@ -126,7 +134,7 @@ def _judge_step(
         lone = _lone(call, gradient, context)
         if not lone and _was_judged(call, argument, context):
             continue
-        anything = Expected(max(seen, INPUT_NOISE) * UNSEEN / SUSPICIOUS, "what was seen before it")
+        anything = Expected.at_most(max(seen, INPUT_NOISE) * UNSEEN / SUSPICIOUS, "before")
         made, share = argument.relative, anything
         if not lone:
             made, share = _made_in_between(gradient, overall) or (made, share)
@@ -204,7 +212,7 @@ def _made_in_between(gradient: _Gradient, overall: float) -> tuple[float, Expect
         return None
     made = float(np.linalg.norm(g_npu - factor * ours)) / size
     own = left / float(np.linalg.norm(g_bench))
-    return made, Expected(INPUT_NOISE + own + overall, "what backward calls wrote")
+    return made, Expected.at_most(INPUT_NOISE + own + overall, "before")
 
 
 def _sum(contributions: Sequence[Contribution]) -> SketchVector | None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from ..model import Kind
-from .calls import MeasuredArgument, MeasuredCall
-from .expected import Expected
-from .flow import Producer
-from .roles import INPUT_NOISE, SUSPICIOUS, UNSEEN, Context, Judged, Origin, Seen
+from acc_compare.judge.dataflow import Producer
+from acc_compare.judge.origins import INPUT_NOISE, SUSPICIOUS, UNSEEN, Context, Expected, Judged, Origin, Seen
+from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
+from acc_compare.model import Kind
 
 _DRIFT = 1e-3
 _BUFFER_DRIFT = 0.05
@@ -23,17 +22,17 @@ def judge_input(call: MeasuredCall, argument: MeasuredArgument, context: Context
         return Judged(argument, "agrees"), None
     floor = context.floor.get((call.full_name, argument.name), 0.0)
     if floor > 0 and argument.relative <= SUSPICIOUS * floor:
-        return Judged(argument, "propagated", Expected(floor, "measured floor")), None
+        return Judged(argument, "propagated", Expected.at_most(floor, "floor")), None
     order = call.pair.npu.index if call.pair.npu is not None else 0
     producer = context.npu.producer(argument.npu, order)
     noise = max(seen.worst, INPUT_NOISE)
     lone = _lone_producer(call, argument, producer, context) if argument.relative > UNSEEN * noise else ""
     if lone:
-        judged = Judged(argument, "input", Expected(noise, "seen before it"))
+        judged = Judged(argument, "input", Expected.at_most(noise, "before"))
         return judged, Origin("structure", call, judged, seen.worst, True, seen.last_agreeing, producer=lone)
     theirs = _other_maker(call, argument, producer, context) if argument.relative > UNSEEN * noise else ""
     if producer is not None and theirs:
-        judged = Judged(argument, "input", Expected(noise, "seen before it"))
+        judged = Judged(argument, "input", Expected.at_most(noise, "before"))
         return judged, Origin("structure", call, judged, seen.worst, producer=producer.call, rewired=theirs)
     if producer is not None or (not context.npu.exact and call.is_backward):
         return Judged(argument, "propagated"), None
@@ -58,8 +57,8 @@ def _judge_unseen(call: MeasuredCall, argument: MeasuredArgument, seen: Seen) ->
     """It was computed by a call that nobody recorded, perhaps from inputs that differ already."""
     assert argument.error is not None
     if argument.relative <= UNSEEN * max(seen.worst, INPUT_NOISE):
-        return Judged(argument, "propagated", Expected(seen.worst, "what was seen before it")), None
-    judged = Judged(argument, "input", Expected(INPUT_NOISE, "nothing recorded made it"))
+        return Judged(argument, "propagated", Expected.at_most(seen.worst, "before")), None
+    judged = Judged(argument, "input", Expected.at_most(INPUT_NOISE, "before"))
     kind: Kind = "nan_inf" if argument.error.is_nonfinite else "operator"
     node = (argument.npu.grad_fn or "").removesuffix("0")
     return judged, Origin(kind, call, judged, seen.worst, True, seen.last_agreeing, node)
@@ -69,9 +68,9 @@ def _judge_given(call: MeasuredCall, argument: MeasuredArgument, context: Contex
     """Data, a parameter or a buffer; or a result whose memory was overwritten."""
     if not context.npu.exact and argument.relative <= UNSEEN * max(seen.worst, INPUT_NOISE):
         # A foreign dump does not say that a call made it: msprobe leaves out flatten, say.
-        return Judged(argument, "propagated", Expected(seen.worst, "what was seen before it")), None
+        return Judged(argument, "propagated", Expected.at_most(seen.worst, "before")), None
     order = call.pair.npu.index if call.pair.npu is not None else 0
-    judged = Judged(argument, "input", Expected(INPUT_NOISE, "nothing recorded made it"))
+    judged = Judged(argument, "input", Expected.at_most(INPUT_NOISE, "before"))
     writers = context.npu.writers(argument.npu, order)
     # Buffers that a call writes beside its result (running statistics) are not results that somebody relies on.
     results = [writer for writer in writers if not writer.argument.startswith("written.")]
@@ -88,11 +87,11 @@ def _judge_given(call: MeasuredCall, argument: MeasuredArgument, context: Contex
         )
         return judged, origin
     if results:
-        return Judged(argument, "propagated", Expected(seen.worst, "what was written to its memory before")), None
+        return Judged(argument, "propagated", Expected.at_most(seen.worst, "before")), None
     if _is_drift(argument, context):
-        return Judged(argument, "propagated", Expected(argument.relative, "the step before")), None
+        return Judged(argument, "propagated", Expected.at_most(argument.relative, "before")), None
     if not argument.is_floating and seen.worst > INPUT_NOISE:
-        return Judged(argument, "propagated", Expected(seen.worst, "what was seen before it")), None
+        return Judged(argument, "propagated", Expected.at_most(seen.worst, "before")), None
     parameter = context.npu.parameter(argument.npu) or ""
     trained = bool(argument.npu.requires_grad) and context.previous == "unjudged"
     return judged, Origin("optimizer" if trained else "input", call, judged, 0.0, parameter=parameter)

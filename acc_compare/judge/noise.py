@@ -22,14 +22,13 @@ from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist, median
 
+from acc_compare.judge.noise_prior import Channel, NoiseKey, Prior, PriorRow, measured_prior, prior_of
+from acc_compare.judge.predicted import Predicted, autocast_roundoff, predict
+from acc_compare.judge.systematic import Shift, Shifts, Systematic, inherited_by, shifts_of
+from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
+from acc_compare.measured.errors import RESOLUTION
 from acc_compare.operators import operator_class
 from dump.format.names import forward_name
-
-from .calls import MeasuredArgument, MeasuredCall
-from .errors import RESOLUTION
-from .noise_prior import Channel, NoiseKey, Prior, PriorRow, measured_prior, prior_of
-from .predicted import Predicted, autocast_roundoff, predict
-from .systematic import Shift, Shifts, Systematic, inherited_by, shifts_of
 
 FALSE_ACCUSATIONS = 1e-3
 """The share of healthy comparisons that may be accused."""

@@ -13,8 +13,7 @@ from importlib import resources
 from typing import Literal, NamedTuple, TypeAlias
 
 from acc_compare import operators
-
-from .calls import MeasuredArgument, MeasuredCall
+from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 
 Channel: TypeAlias = Literal["norm", "mean", "max", "min"]
 CHANNELS: tuple[Channel, ...] = ("norm", "mean", "max", "min")

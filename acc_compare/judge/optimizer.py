@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from acc_compare.judge.origins import SUSPICIOUS, ratio
+from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
+from acc_compare.messages import Message, say
+from acc_compare.metrics.sketches import SketchVector, scale_between, sketch_vector
 from acc_compare.operators import UNIT_ROUNDOFF
 from dump.format.schema import ScalarRecord, TensorRecord
-
-from ..metrics.sketches import SketchVector, scale_between, sketch_vector
-from .calls import MeasuredArgument, MeasuredCall
-from .roles import SUSPICIOUS, ratio
 
 _LINEAR = ("SGD",)
 _IMPLEMENTATION = ("foreach", "fused", "capturable", "differentiable")
@@ -48,11 +48,7 @@ class OptimizerFault:
     worst: Update
     suspicious: int
     judged: int
-    settings: tuple[str, ...]
-
-
-def is_optimizer(call: MeasuredCall) -> bool:
-    return call.name.prefix == "Optimizer"
+    settings: tuple[Message, ...]
 
 
 def judge_optimizer(call: MeasuredCall) -> OptimizerFault | None:
@@ -127,7 +123,7 @@ def _factor(ours: SketchVector, theirs: SketchVector, apart: float) -> float | N
     return factor if left < _AGREE * apart else None
 
 
-def _differing_settings(call: MeasuredCall) -> tuple[str, ...]:
+def _differing_settings(call: MeasuredCall) -> tuple[Message, ...]:
     """`lr 0.1 against 0.2`, for every setting of a parameter group that the two sides do not share, but for those that
     only say how a step is computed."""
     found = []
@@ -138,5 +134,5 @@ def _differing_settings(call: MeasuredCall) -> tuple[str, ...]:
         if isinstance(npu, ScalarRecord) and isinstance(bench, ScalarRecord) and npu.value != bench.value:
             label = pair.name.split(".", 3)[-1]
             if label not in _IMPLEMENTATION:
-                found.append(f"{label} {npu.value} against {bench.value}")
+                found.append(say("evidence.group_setting", name=label, npu=str(npu.value), bench=str(bench.value)))
     return tuple(dict.fromkeys(found))

@@ -1,143 +1,143 @@
-"""Where error begins: a walk over the matched calls in the order in which the NPU side ran them.
-
-A call introduces error when an output is off by far more than what it read and its arithmetic explain; it propagates
-when they explain it; it absorbs when less comes out than went in.  An input that differs although nobody recorded
-making it is an origin too: the data, the initial parameters, or a call that went unseen.
-"""
+"""What the walk hands on: the verdict on a tensor, the origins of error, and what it knows besides the calls."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 import msgspec
 
-from acc_compare import operators
-from dump.format.names import BACKWARD, FORWARD, forward_name
+from acc_compare.judge.dataflow import Flow
+from acc_compare.judge.noise import Noise
+from acc_compare.judge.systematic import Shift
+from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
+from acc_compare.model import Basis, Kind, Role
 
-from .calls import MeasuredArgument, MeasuredCall
-from .flow import Flow
-from .inputs import judge_input
-from .kin import Kin
-from .outputs import judge_output
-from .roles import INPUT_NOISE, Context, Judged, Origin, Seen, Walk, largest_error
+SUSPICIOUS = 10.0
+"""Where nothing says how noise scatters (a floor of two runs, gradients between backward and the optimizer), what is
+this many times over what is expected is an origin."""
 
-_BOUND_TRUSTED = 1e-3
+INPUT_NOISE = 1e-6
+"""Relative error that tensors may show anywhere: some ten roundings of float32."""
 
+UNSEEN = 20.0
+"""Error that came out of calls which nobody recorded may be this many times what was seen before them."""
 
-def judged_calls(calls: Sequence[MeasuredCall], *, by_module: bool) -> list[MeasuredCall]:
-    """The calls that error can begin in: API calls, or modules where no API call was recorded."""
-    return [
-        call
-        for call in calls
-        if call.name.prefix != "Optimizer"
-        and call.name.direction in (FORWARD, BACKWARD)
-        and call.name.is_module == by_module
-    ]
+Previous: TypeAlias = Literal["none", "judged", "unjudged", "suspect", "poisoned"]
+"""The step before this one: not compared; compared with its optimizer; compared without it; found different, so that
+whatever this step starts from may differ; or full of NaN or Inf, so that nothing in this step can begin anew."""
 
 
-def walk(calls: Sequence[MeasuredCall], context: Context) -> Walk:
-    """Judge every call in order; `calls` are matched pairs, the optimizer's left out."""
-    found = Walk()
-    context = replace(context, kin=Kin(calls))
-    seen = Seen(poisoned=context.previous == "poisoned")
-    inside = _Inside()
-    garbage = _Garbage(context.npu)
-    forwards: dict[str, MeasuredCall] = {}
-    for given in calls:
-        call = garbage.taken_out(given)
-        forward = forwards.get(forward_name(call.full_name)) if call.is_backward else None
-        seen.inside = inside.worst(call)
-        _judge_call(call, forward, context, found, seen)
-        inside.note(call)
-        if not call.is_backward:
-            forwards[call.full_name] = call
-    for key, argument in garbage.found.items():
-        found.judged[key] = Judged(argument, "")
-    return found
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The relative error that a tensor shows typically, the one beyond which it is improbable, and what both rest on.
+    `shift` is a channel of systematic error that is improbable, None where none is."""
+
+    relative: float
+    limit: float
+    basis: Basis
+    shift: Shift | None = None
+
+    @classmethod
+    def at_most(cls, relative: float, basis: Basis) -> Expected:
+        """What is expected where nothing says how it scatters."""
+        return cls(relative, SUSPICIOUS * relative, basis)
 
 
-def _judge_call(call: MeasuredCall, forward: MeasuredCall | None, context: Context, found: Walk, seen: Seen) -> None:
-    origins: list[Origin] = []
-    origin: Origin | None
-    for argument in call.read:
-        verdict = judge_input(call, argument, context, seen)
-        if verdict is not None:
-            found.judged[(call.full_name, argument.name)], origin = verdict
-            origins += [origin] if origin is not None else []
-    seen.worst = max(seen.worst, largest_error(call.read))
-    best: Origin | None = None
-    for argument in call.wrote:
-        verdict = judge_output(call, argument, forward, context, seen)
-        if verdict is not None:
-            found.judged[(call.full_name, argument.name)], origin = verdict
-            if origin is not None and (best is None or _stronger(origin, best)):
-                best = origin
-    if best is not None and not (_by_bound(best) and seen.worst > _BOUND_TRUSTED):
-        origins.append(best)
-    if not seen.poisoned:
-        found.origins += origins
-    written = largest_error(call.wrote)
-    seen.worst = max(seen.worst, written)
-    seen.poisoned = seen.poisoned or any(origin.kind == "nan_inf" for origin in origins)
-    seen.reshaped = seen.reshaped or any(origin.reshaped for origin in origins)
-    if best is None and written <= INPUT_NOISE:
-        seen.last_agreeing = call.full_name
+class Judged(msgspec.Struct, frozen=True):
+    """One tensor with its verdict."""
+
+    argument: MeasuredArgument
+    role: Role
+    expected: Expected | None = None
+
+    @property
+    def excess(self) -> float | None:
+        """How many times what is typical."""
+        if self.expected is None or self.argument.error is None:
+            return None
+        return ratio(self.argument.relative, self.expected.relative)
+
+    @property
+    def beyond(self) -> float:
+        """How many times what is improbable: of origins in one call, the largest is told."""
+        if self.expected is None or self.argument.error is None:
+            return 0.0
+        shift = self.expected.shift.deviations if self.expected.shift is not None else 0.0
+        return max(ratio(self.argument.relative, self.expected.limit), shift / 5)
 
 
-def _stronger(one: Origin, other: Origin) -> bool:
-    return (one.judged.excess or 0.0) > (other.judged.excess or 0.0)
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A call where error begins, at one of its tensors.  `before` names the last call that agreed, for an origin that
+    was not seen itself; `grad_fn` its autograd node where known; `producer` a call whose result was overwritten;
+    `reshaped` says that shapes differ and not values, `rewired` names the bench's
+    maker of an input that `producer` made on the NPU side."""
+
+    kind: Kind
+    call: MeasuredCall
+    judged: Judged
+    inherited: float
+    unseen: bool = False
+    before: str = ""
+    grad_fn: str = ""
+    parameter: str = ""
+    producer: str = ""
+    overwritten_by: tuple[str, ...] = ()
+    reshaped: bool = False
+    rewired: str = ""
 
 
-def _by_bound(origin: Origin) -> bool:
-    """Was it judged by statistics alone?  They may agree by chance where tensors do not, so once anything differed
-    they no longer show who began."""
-    error = origin.judged.argument.error
-    return error is not None and error.source == "bound"
+@dataclass(slots=True)
+class Walk:
+    """What the walk found: the noise of the run, the type that one side lowers all products to ("" for none), origins
+    in order, and the verdict on every tensor, by call and argument name."""
+
+    noise: Noise
+    lowered: str = ""
+    origins: list[Origin] = field(default_factory=list)
+    judged: dict[tuple[str, str], Judged] = field(default_factory=dict)
 
 
-class _Inside:
-    """The largest error that calls inside a module showed: at module level, what a container's result inherits."""
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What is known besides the calls: both dumps' dataflow, which call answers to which, the step, whether the step
+    before was compared and its optimizer judged, the measured floor of each tensor, whether the same tool recorded
+    both sides, and what error is normal in this run."""
 
-    def __init__(self) -> None:
-        self._worst: dict[tuple[str, str], float] = {}
-
-    def note(self, call: MeasuredCall) -> None:
-        if not call.name.is_module:
-            return
-        error = max(largest_error(call.read), largest_error(call.wrote))
-        parts = call.name.path.split(".")
-        for depth in range(len(parts)):
-            key = (".".join(parts[:depth]), call.name.direction)
-            self._worst[key] = max(self._worst.get(key, 0.0), error)
-
-    def worst(self, call: MeasuredCall) -> float:
-        return self._worst.get((call.name.path, call.name.direction), 0.0) if call.name.is_module else 0.0
+    npu: Flow
+    bench: Flow
+    step: int | None = None
+    previous: Previous = "none"
+    partner: Mapping[str, str] = field(default_factory=dict)
+    answered: frozenset[str] = frozenset()
+    floor: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    one_recorder: bool = True
+    noise: Noise | None = None
 
 
-class _Garbage:
-    """Memory that nobody has written to: what `empty` gives, and what copies, views and partial writes make of it.  It
-    differs between any two runs and says nothing; `found` holds the tensors that were taken out."""
+@dataclass(slots=True)
+class Seen:
+    """What the walk has met so far: the largest error, the last call that agreed, whether NaN or Inf have appeared
+    (they reach where no dataflow shows them: indices, masks), and whether shapes have begun to differ; `inside` is the
+    largest error of the modules inside the one at hand."""
 
-    def __init__(self, flow: Flow) -> None:
-        self.found: dict[tuple[str, str], MeasuredArgument] = {}
-        self._flow = flow
-        self._values: set[Hashable] = set()
+    worst: float = 0.0
+    last_agreeing: str = ""
+    nonfinite: bool = False
+    reshaped: bool = False
+    inside: float = 0.0
 
-    def taken_out(self, call: MeasuredCall) -> MeasuredCall:
-        """`call` without such tensors."""
-        made = not call.is_backward and operators.is_uninitialised(call.operator)
-        if not made and not self._values:
-            return call
-        read = [argument for argument in call.read if self._flow.key(argument.npu) in self._values]
-        kept = any(argument.name != "input.out" for argument in read) and not operators.overwrites(call.operator)
-        wrote = [argument for argument in call.wrote if (made or kept) and argument.relative > INPUT_NOISE]
-        if not read and not wrote:
-            return call
-        self._values.update(self._flow.key(argument.npu) for argument in wrote)
-        self.found.update({(call.full_name, argument.name): argument for argument in (*read, *wrote)})
-        return msgspec.structs.replace(
-            call,
-            read=tuple(argument for argument in call.read if argument not in read),
-            wrote=tuple(argument for argument in call.wrote if argument not in wrote),
-        )
+
+def ratio(measured: float, expected: float) -> float:
+    """measured / expected; 0 where nothing was measured, inf where anything is too much."""
+    if measured == 0 or math.isinf(expected):
+        return 0.0
+    return math.inf if expected == 0 else measured / expected
+
+
+def largest_error(arguments: Sequence[MeasuredArgument]) -> float:
+    """The largest relative error among them, 0 of none."""
+    return max([argument.relative for argument in arguments], default=0.0)

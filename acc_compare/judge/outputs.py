@@ -1,15 +1,31 @@
-"""What a call writes: error begins where an output is off by far more than what was read and arithmetic explain."""
+"""What a call writes: error begins where an output is off by more than what was read and the run's noise explain."""
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 from acc_compare import operators
+from acc_compare.judge.origins import (
+    INPUT_NOISE,
+    SUSPICIOUS,
+    UNSEEN,
+    Context,
+    Expected,
+    Judged,
+    Origin,
+    Seen,
+    largest_error,
+)
+from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
+from acc_compare.model import Basis
 from dump.format.names import parse
 
-from .calls import MeasuredArgument, MeasuredCall
-from .expected import Expected, expected_error
-from .roles import INPUT_NOISE, SUSPICIOUS, UNSEEN, Context, Judged, Origin, Seen, largest_error, ratio
-
 _OTHER_DRAW = 0.02
+_ABSORBED = 0.1
+_FLIPS = 4.0
+
+_UNKNOWN = Expected(math.inf, math.inf, "unknown")
 
 Verdict = tuple[Judged, "Origin | None"]
 
@@ -27,15 +43,12 @@ def judge_output(
     if error is None:
         return _judge_shape(call, argument, read, seen)
     inherited = max(largest_error(call.read), seen.inside)
-    expected = _expected(call, argument, forward, context, seen)
     if error.is_nonfinite and not any(a.error is not None and a.error.is_nonfinite for a in read):
-        judged = Judged(argument, "introduced", Expected(0.0, "inputs are finite"))
+        judged = Judged(argument, "introduced", Expected(0.0, 0.0, "finite"))
         return judged, Origin("nan_inf", call, judged, inherited)
-    if ratio(argument.relative, expected.relative) <= SUSPICIOUS:
-        role = "agrees" if argument.relative <= INPUT_NOISE else "propagated"
-        if role == "propagated" and argument.relative < 0.1 * inherited:
-            role = "absorbed"
-        return Judged(argument, role, expected), None
+    expected = _expected(call, argument, forward, context, seen)
+    if argument.relative <= expected.limit and expected.shift is None:
+        return Judged(argument, _explained(argument, inherited), expected), None
     if argument.relative > _OTHER_DRAW and not call.is_backward and _draws_here(call):
         judged = Judged(argument, "random", expected)
         given = operators.is_random_source(call.operator) and call.owner is None
@@ -46,17 +59,48 @@ def judge_output(
     return judged, Origin("operator", call, judged, inherited)
 
 
+def _explained(argument: MeasuredArgument, inherited: float) -> Literal["agrees", "absorbed", "propagated"]:
+    if argument.relative <= INPUT_NOISE:
+        return "agrees"
+    return "absorbed" if argument.relative < _ABSORBED * inherited else "propagated"
+
+
 def _expected(
     call: MeasuredCall, argument: MeasuredArgument, forward: MeasuredCall | None, context: Context, seen: Seen
 ) -> Expected:
-    expected = expected_error(call, argument, forward, context.floor.get((call.full_name, argument.name)))
-    if context.kin is not None and expected.source == "arithmetic":
-        expected = context.kin.sharpened(call, argument, expected)
+    """From the best source there is: two runs of the bench, what this run shows of the operator, the prior; or else
+    equality, and what was seen before."""
+    expected = _from_noise(call, argument, context)
+    if expected is None:
+        expected = _from_equality(call, argument, forward)
+    floor = context.floor.get((call.full_name, argument.name), 0.0)
+    if floor > 0 and (floor > expected.relative or argument.relative <= SUSPICIOUS * floor):
+        return Expected.at_most(floor, "floor")
     if call.name.is_module and seen.inside > largest_error(call.read) and UNSEEN * seen.inside > expected.relative:
-        return Expected(UNSEEN * seen.inside, "what the modules inside it showed")
+        return Expected.at_most(UNSEEN * seen.inside, "inside")
     if _inputs_unrecorded(call) and UNSEEN * max(seen.worst, INPUT_NOISE) > expected.relative:
-        return Expected(UNSEEN * max(seen.worst, INPUT_NOISE), "its inputs were not recorded")
+        return Expected.at_most(UNSEEN * max(seen.worst, INPUT_NOISE), "before")
     return expected
+
+
+def _from_noise(call: MeasuredCall, argument: MeasuredArgument, context: Context) -> Expected | None:
+    found = context.noise.expectation(call.full_name, argument.name) if context.noise is not None else None
+    if found is None:
+        return None
+    basis: Basis = "peers" if found.calls else "prior"
+    return Expected(found.typical, found.limit, basis, found.shift if found.is_shifted else None)
+
+
+def _from_equality(call: MeasuredCall, argument: MeasuredArgument, forward: MeasuredCall | None) -> Expected:
+    """Where no error can be predicted: from equal inputs equal results, and of indices and masks as many flips as the
+    error of what they were made from brings near a tie."""
+    read = call.read if forward is None else (*call.read, *forward.read, *forward.wrote)
+    error = largest_error(read)
+    if error == 0.0:
+        return Expected(0.0, 0.0, "exact")
+    if argument.is_floating or math.isinf(error) or call.reads_other_integers():
+        return _UNKNOWN
+    return Expected.at_most(_FLIPS * math.sqrt(error), "prior")
 
 
 def _passed_on(call: MeasuredCall, argument: MeasuredArgument, context: Context) -> bool:

@@ -32,9 +32,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from acc_compare import operators
+from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.operators import OperatorClass
-
-from .calls import MeasuredArgument, MeasuredCall
 
 ACCUMULATED = 2.0**-24
 """Unit roundoff of float32, in which devices add up the products and sums of narrower types (NVIDIA and Huawei document

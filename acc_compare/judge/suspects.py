@@ -2,52 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from acc_compare import operators
+from acc_compare.judge.advice import advice_for, after_lower_precision, for_optimizer
+from acc_compare.judge.evidence import Comparand, evidence_of, message_of
+from acc_compare.judge.optimizer import OptimizerFault
+from acc_compare.judge.origins import Origin, ratio
+from acc_compare.judge.patterns import pattern_in_files, pattern_of, rounding_of
+from acc_compare.judge.propagation import Propagation
+from acc_compare.measured.calls import MeasuredCall
+from acc_compare.messages import Value, count, listed, say
+from acc_compare.model import ErrorPattern, Relation, Suspect
 from dump.format.names import forward_name, parse
 from dump.format.schema import Dump
-
-from ..looks.words import told
-from ..model import Suspect
-from ..report.saying import listed, say
-from ..report.wording import count, quantity
-from .advice import advice_for, after_lower_precision, for_optimizer
-from .calls import MeasuredCall
-from .closer import real_shape
-from .optimizer import OptimizerFault
-from .reach import Reach
-from .roles import Origin, ratio
-from .shape import shape_of_error, size_of_error
-from .telling import Place, evidence_of, message_of
 
 _LISTED = 20
 _CLOSELY = 5
 """Suspects whose tensor files are read once more, for the shape of their error."""
-_THROUGHOUT = 0.5
 
 
 def suspects_of(
     origins: Sequence[Origin],
     faults: Sequence[OptimizerFault],
     calls: Sequence[MeasuredCall],
-    place: Place,
+    place: Comparand,
 ) -> tuple[Suspect, ...]:
     """One suspect for each operator, in the order in which error began."""
     groups: dict[tuple[str, ...], list[Origin]] = {}
     for origin in origins:
         groups.setdefault(_group(origin), []).append(origin)
-    lowered = _lower_precision(groups, calls)
-    reach = Reach(calls)
+    propagation = Propagation(calls)
     found = [
-        (members[0].call.order, _suspect(members, reach, place, closely=number < _CLOSELY))
-        for number, (key, members) in enumerate(groups.items())
-        if key not in lowered
+        (members[0].call.order, _suspect(members, propagation, place, closely=number < _CLOSELY))
+        for number, members in enumerate(groups.values())
     ]
-    if lowered:
-        members = sorted((o for key in lowered for o in groups[key]), key=lambda origin: origin.call.order)
-        found.append((members[0].call.order, _dtype_suspect(members, reach, place)))
     found += [(fault.call.order, _optimizer_suspect(fault, place)) for fault in faults]
     found.sort(key=lambda pair: pair[0])
     return tuple(suspect for _, suspect in found)
@@ -67,12 +57,12 @@ def merge_alike(suspects: Sequence[Suspect]) -> tuple[Suspect, ...]:
         if first is None:
             merged[key] = suspect
             continue
-        where = ", ".join(
-            f"{label} {value}"
+        where = [
+            say(f"place.{label}", number=value)
             for label, value, old in (("step", suspect.step, first.step), ("rank", suspect.rank, first.rank))
             if value is not None and value != old
-        )
-        label = f"{suspect.name} ({where})" if where else suspect.name
+        ]
+        label: Value = say("placed", name=suspect.name, where=listed(where)) if where else suspect.name
         merged[key] = replace(
             first, calls=first.calls + suspect.calls, others=(*first.others, label, *suspect.others)[:_LISTED]
         )
@@ -80,33 +70,11 @@ def merge_alike(suspects: Sequence[Suspect]) -> tuple[Suspect, ...]:
 
 
 def _group(origin: Origin) -> tuple[str, ...]:
-    if origin.kind in ("input", "optimizer"):
+    if origin.kind in ("input", "optimizer", "dtype"):
         return (origin.kind, "", "")
     seen = "unseen" if origin.unseen else "seen"
     operator = operators.plain_api(origin.call.operator)
     return (origin.kind, operator, origin.call.name.direction, seen)
-
-
-def _lower_precision(
-    groups: Mapping[tuple[str, ...], Sequence[Origin]], calls: Sequence[MeasuredCall]
-) -> frozenset[tuple[str, ...]]:
-    """The groups of products and sums that are off by the size of one rounding, where they are two or more operators
-    and at least half of those that could show it: a precision switch (TF32, HF32, autocast), not a wrong kernel.
-    What such an operator's backward shows belongs to it."""
-    rounded = {
-        key[1]
-        for key, members in groups.items()
-        if key[0] == "operator"
-        and key[-1] == "seen"
-        and operators.operator_class(key[1]) == "contraction"
-        and all("rounding" in shape_of_error(origin.judged.argument) for origin in members)
-    }
-    contractions = {
-        operators.plain_api(call.operator) for call in calls if operators.operator_class(call.operator) == "contraction"
-    }
-    if len(rounded) < 2 or len(rounded) < _THROUGHOUT * len(contractions):
-        return frozenset()
-    return frozenset(key for key in groups if key[0] == "operator" and key[-1] == "seen" and key[1] in rounded)
 
 
 def module_of(call: MeasuredCall) -> str:
@@ -122,7 +90,9 @@ def stack_of(call: MeasuredCall, dump: Dump) -> tuple[str, ...]:
     return tuple(dump.stacks.get(name, ()))
 
 
-def _suspect(members: Sequence[Origin], reach: Reach, place: Place, *, closely: bool = False) -> Suspect:
+def _suspect(
+    members: Sequence[Origin], propagation: Propagation, place: Comparand, *, closely: bool = False
+) -> Suspect:
     first = members[0]
     judged = first.judged
     expected = judged.expected.relative if judged.expected is not None else None
@@ -130,7 +100,6 @@ def _suspect(members: Sequence[Origin], reach: Reach, place: Place, *, closely: 
     relative = None if error is None or error.source == "digest" else error.relative
     excess = judged.excess
     others = () if first.kind == "input" else _others(members)
-    shape, looks = _looks(first, place, closely=closely)
     base = Suspect(
         name=first.producer if first.kind == "structure" and not first.rewired else first.call.shown_name,
         kind=first.kind,
@@ -144,28 +113,26 @@ def _suspect(members: Sequence[Origin], reach: Reach, place: Place, *, closely: 
         calls=1 if first.kind == "input" else len({origin.call.full_name for origin in members}),
         message=message_of(first, place),
         evidence=evidence_of(first, members),
-        shape_of_error=looks,
-        shape=shape,
-        spread=reach.of(first),
+        pattern=_pattern(first, place, closely=closely),
+        spread=propagation.of(first),
         stack=stack_of(first.call, place.npu),
         others=others[:_LISTED],
     )
+    if first.kind == "dtype":
+        return _lowered(base, members, place)
     return replace(base, advice=advice_for(base, first, place))
 
 
-def _looks(first: Origin, place: Place, *, closely: bool) -> tuple[str, str]:
-    """The error's shape for programs and in words, from tensor files where there are and it is worth reading them,
-    else from what was recorded of them."""
-    if first.kind != "operator":
-        return "", ""
+def _pattern(first: Origin, place: Comparand, *, closely: bool) -> ErrorPattern | None:
+    """From tensor files where there are and it is worth reading them, else from what was recorded of them."""
+    if first.kind not in ("operator", "dtype"):
+        return None
     argument = first.judged.argument
-    if not closely or place.mode != "tensor" or place.bench is None:
-        return "", shape_of_error(argument)
-    found = real_shape(argument, first.judged.expected, place.npu, place.bench)
-    if found is None:
-        return "", size_of_error(argument) or ""
-    in_words = told(found, argument.name, argument.npu.shape)
-    return found.name, in_words if found.name else size_of_error(argument) or in_words
+    if not closely or place.mode != "tensor" or place.bench is None or first.kind == "dtype":
+        return pattern_of(argument)
+    typical = first.judged.expected.relative if first.judged.expected is not None else None
+    found = pattern_in_files(argument, typical, place.npu, place.bench)
+    return found if found is not None and found.name else rounding_of(argument) or found
 
 
 def _others(members: Sequence[Origin]) -> tuple[str, ...]:
@@ -174,34 +141,35 @@ def _others(members: Sequence[Origin]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _dtype_suspect(members: Sequence[Origin], reach: Reach, place: Place) -> Suspect:
-    base = _suspect(members, reach, place)
+def _lowered(base: Suspect, members: Sequence[Origin], place: Comparand) -> Suspect:
+    """A side that computes its products in a narrower type throughout: one suspect for all of them."""
     names = sorted({operators.plain_api(origin.call.operator) for origin in members})
-    looks = next(filter(None, (shape_of_error(origin.judged.argument) for origin in members)), "")
+    pattern = next(filter(None, (rounding_of(origin.judged.argument) for origin in members)), None)
     return replace(
         base,
-        kind="dtype",
-        message=say("happened.lowered", operators=listed(names), looks=looks),
+        message=say("happened.lowered", operators=listed(names)),
         evidence=(say("evidence.lowered", calls=count(base.calls, "call"), operators=count(len(names), "operator")),),
-        shape_of_error=looks,
+        pattern=pattern,
         advice=after_lower_precision(base, place),
     )
 
 
-def _optimizer_suspect(fault: OptimizerFault, place: Place) -> Suspect:
+def _optimizer_suspect(fault: OptimizerFault, place: Comparand) -> Suspect:
     worst = fault.worst
-    looks = say("looks.update_factor", factor=f"{worst.factor:.4g}") if worst.factor is not None else ""
+    pattern = None
+    if worst.factor is not None:
+        pattern = ErrorPattern(kind="factor", size=worst.factor, relation=Relation("factor", worst.factor))
     evidence = [say("evidence.updates", off=fault.suspicious, judged=fault.judged)]
     if fault.settings:
         evidence.append(say("evidence.optimizer", settings=listed(fault.settings, by="semicolon")))
+    by_digest = place.mode == "md5"
     message = say(
         "happened.update_differs",
         parameter=worst.parameter,
-        gradient=quantity(max(worst.gradient_error, 1e-12)),
-        size=quantity(worst.relative),
-        expected=quantity(worst.expected),
+        gradient=max(worst.gradient_error, 1e-12),
+        size=worst.relative,
+        expected=worst.expected,
     )
-    by_digest = place.mode == "md5"
     if by_digest:
         message = say("happened.update_digest", parameter=worst.parameter)
     found = Suspect(
@@ -217,7 +185,7 @@ def _optimizer_suspect(fault: OptimizerFault, place: Place) -> Suspect:
         calls=1,
         message=message,
         evidence=tuple(evidence),
-        shape_of_error=looks,
+        pattern=pattern,
         stack=stack_of(fault.call, place.npu),
     )
     return replace(found, advice=for_optimizer(found, place))

@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from statistics import quantiles
 from typing import Literal, Protocol, TypeAlias
 
+from acc_compare.judge.noise_prior import CHANNELS, Channel, NoiseKey, PriorRow
+from acc_compare.measured.calls import MeasuredArgument
+from acc_compare.metrics.sketches import norm_behind_sketch
 from dump.format.schema import TensorRecord
-
-from .calls import MeasuredArgument
-from .noise_prior import CHANNELS, Channel, NoiseKey, PriorRow
 
 Shifts: TypeAlias = Mapping[Channel, float]
 
@@ -99,9 +99,12 @@ def _finite(value: float | int | None) -> float | None:
 
 
 def shifts_of(argument: MeasuredArgument) -> Shifts:
-    """The value of each channel that both sides recorded."""
+    """The value of each channel that both sides recorded.  Where a mask rules norm, mean and minimum, the maximum alone
+    speaks of the live elements."""
+    masked = any(norm_behind_sketch(record) is None for record in (argument.npu, argument.bench))
     rms = argument.norm / math.sqrt(argument.count)
-    found = ((name, between(argument.npu, argument.bench, rms)) for name, between in _VALUES.items())
+    asked: tuple[Channel, ...] = ("max",) if masked else CHANNELS
+    found = ((name, _VALUES[name](argument.npu, argument.bench, rms)) for name in asked)
     return {name: value for name, value in found if value is not None}
 
 

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from acc_compare.judge.accumulation import judge_accumulated
+from acc_compare.judge.classic import CallCells, Classic, judge_rows
+from acc_compare.judge.dataflow import Flow
+from acc_compare.judge.differing_settings import differing_settings
+from acc_compare.judge.evidence import Comparand
+from acc_compare.judge.gradients import judge_gradients
+from acc_compare.judge.optimizer import judge_optimizer
+from acc_compare.judge.origins import Context, Judged, Origin, Previous, Walk
+from acc_compare.judge.suspects import stack_of, suspects_of
+from acc_compare.judge.walk import judged_calls, walk
+from acc_compare.measured.calls import MeasuredCall
+from acc_compare.measured.pairs import MeasuredPair
+from acc_compare.messages import Message, count, say
+from acc_compare.model import (
+    Alignment,
+    ComparedShare,
+    Finding,
+    FusedPair,
+    Row,
+    Sensitivity,
+    Suspect,
+    VerdictName,
+)
 from dump.format.names import FORWARD, parse
-from dump.format.schema import Dump, TensorRecord
+from dump.format.schema import CutShort, Dump, Mode, TensorRecord
 
-from ..measure import MeasuredPair
-from ..model import Alignment, Coverage, Finding, FusedPair, Row, Suspect, VerdictName
-from ..report.wording import count
-from .accumulation import judge_accumulated
-from .calls import MeasuredCall
-from .classic import CallCells, judge_rows
-from .flow import Flow
-from .gradients import judge_gradients
-from .optimizer import is_optimizer, judge_optimizer
-from .origins import judged_calls, walk
-from .roles import Context, Judged, Origin, Previous, Walk
-from .settings import differing_settings
-from .suspects import stack_of, suspects_of
-from .telling import Place
+_BLIND = 0.5
+"""Where one call of ten could hide an error of this size, a comparison without suspects says too little."""
+
+_REASONS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +49,7 @@ class Setting:
     floor: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
-def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: str, setting: Setting) -> Finding:
+def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, setting: Setting) -> Finding:
     """The finding of one pair of dumps."""
     npu, bench = alignment.npu, alignment.bench
     calls = [part.call for part in measured if part.call is not None]
@@ -55,17 +69,20 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: str, set
     found = walk(chosen, context)
     if by_module:
         found.origins = _innermost(found)
-    optimizers = [call for call in calls if is_optimizer(call)]
+    optimizers = [call for call in calls if call.is_optimizer]
     if context.previous != "poisoned" and not alignment.differs_in_batches:
         found.origins += judge_gradients(optimizers, chosen, (npu, bench), context)
     faults = [fault for call in optimizers if (fault := judge_optimizer(call)) is not None]
-    place = Place(npu, setting.step, setting.rank, mode, bench)
+    place = Comparand(npu, setting.step, setting.rank, mode, bench)
     suspects = suspects_of(found.origins, faults, chosen, place)
     rows = tuple(row for part in measured for row in _rows(part, mode, npu, found))
     coverage = _coverage(alignment, measured)
     unmeasured = sum(argument.error is None for call in calls for argument in (*call.read, *call.wrote))
-    verdict, summary = _verdict(suspects, coverage, unmeasured, npu, bench)
+    sensitivity = sensitivity_of(found)
+    verdict, summary = _verdict(suspects, (coverage, unmeasured), sensitivity, (npu, bench))
     notes = (*_notes(npu, bench, calls, chosen, unmeasured), *_aligned(alignment))
+    if sensitivity is not None and verdict != "different":
+        notes = (_seen(sensitivity), *notes)
     if alignment.differs_in_batches and verdict == "same":
         verdict, summary, note = judge_accumulated(calls)
         notes = (*notes, note)
@@ -84,6 +101,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: str, set
         step=setting.step,
         rank=setting.rank,
         settings=differing_settings(npu, bench),
+        sensitivity=sensitivity,
     )
 
 
@@ -116,7 +134,7 @@ def device_of(dump: Dump) -> str:
     return f"{kind} ({name})" if name and name != kind else kind
 
 
-def _rows(part: MeasuredPair, mode: str, npu: Dump, found: Walk) -> list[Row]:
+def _rows(part: MeasuredPair, mode: Mode, npu: Dump, found: Walk) -> list[Row]:
     pair = part.pair
     operator = part.call.operator if part.call is not None else ""
     classic = judge_rows(CallCells(operator, mode, pair.arguments, part.cells))
@@ -126,8 +144,9 @@ def _rows(part: MeasuredPair, mode: str, npu: Dump, found: Walk) -> list[Row]:
     rows = []
     for argument, cells, judged in zip(pair.arguments, part.cells, classic, strict=True):
         located = found.judged.get((ours, argument.name)) if part.call is not None else None
-        messages = (pair.reason,) if pair.reason else (*judged.messages, *_disagreement(judged.result, located))
+        messages = (pair.reason,) if pair.reason is not None else (*judged.messages, *_disagreement(judged, located))
         leaf = argument.npu
+        expected = located.expected if located is not None else None
         name = _joined(ours, argument.name)
         alike = theirs == ours and argument.bench_name == argument.name  # then one string serves both sides
         rows.append(
@@ -139,13 +158,14 @@ def _rows(part: MeasuredPair, mode: str, npu: Dump, found: Walk) -> list[Row]:
                 metrics=cells,
                 result=judged.result,
                 reached=judged.reached,
-                err_message="; ".join(messages),
+                err_message=messages,
                 stack=stack,
                 data_name=(leaf.data_name or "") if isinstance(leaf, TensorRecord) else "",
-                expected=located.expected.relative if located is not None and located.expected is not None else None,
-                expected_from=located.expected.source if located is not None and located.expected is not None else "",
+                expected=expected.relative if expected is not None else None,
+                expected_from=expected.basis if expected is not None else "",
                 excess=located.excess if located is not None else None,
                 origin=located.role if located is not None else "",
+                of_optimizer=part.call is not None and part.call.is_optimizer,
             )
         )
     return rows
@@ -155,45 +175,83 @@ def _joined(call: str, argument: str) -> str:
     return f"{call}.{argument}" if call and argument else ""
 
 
-def _disagreement(result: str, located: Judged | None) -> list[str]:
+def _disagreement(classic: Classic, located: Judged | None) -> list[Message]:
     """Where the constant rules and the localisation part, the row says so."""
     if located is None:
         return []
-    if located.role == "introduced" and result == "pass":
-        return ["the constant rules pass this row; localisation: error begins here"]
-    if located.role in ("propagated", "absorbed") and result in ("error", "warning"):
-        return [f"localisation: {located.role}, what the call read explains it"]
+    if located.role == "introduced" and classic.result == "pass":
+        return [say("row.introduced")]
+    if located.role in ("propagated", "absorbed") and classic.result in ("error", "warning"):
+        return [say("row.explained", role=say(f"role.{located.role}"))]
     return []
 
 
-def _coverage(alignment: Alignment, measured: Sequence[MeasuredPair]) -> Coverage:
+def sensitivity_of(found: Walk) -> Sensitivity | None:
+    """What would have been accused in each call, at the largest of its results that could be judged; None of none."""
+    limits: dict[str, tuple[int, float]] = {}
+    for (call, argument), judged in found.judged.items():
+        expected = found.noise.expectation(call, argument)
+        if expected is None:
+            continue
+        size = judged.argument.count
+        if call not in limits or size > limits[call][0]:
+            limits[call] = size, math.sqrt(max(0.0, expected.limit**2 - expected.typical**2))
+    if not limits:
+        return None
+    weakest = max(limits, key=lambda call: limits[call][1])
+    ordered = sorted(limit for _, limit in limits.values())
+    return Sensitivity(limits[weakest][1], ordered[(len(ordered) - 1) * 9 // 10], weakest, len(ordered))
+
+
+def _seen(sensitivity: Sensitivity) -> Message:
+    return say(
+        "note.sensitivity",
+        mostly=sensitivity.mostly,
+        all=sensitivity.everywhere,
+        weakest=sensitivity.weakest,
+    )
+
+
+def _coverage(alignment: Alignment, measured: Sequence[MeasuredPair]) -> ComparedShare:
     matched = [part for part in measured if part.call is not None]
     tensors = sum(len(part.call.read) + len(part.call.wrote) for part in matched if part.call is not None)
     lone_npu = [p for p in alignment.pairs if p.npu is not None and p.bench is None and not p.part_of]
     lone_bench = [p for p in alignment.pairs if p.bench is not None and p.npu is None and not p.part_of]
-    reasons = [(pair.npu.name, pair.reason) for pair in lone_npu if pair.npu is not None]
-    reasons += [(pair.bench.name, pair.reason) for pair in lone_bench if pair.bench is not None]
-    return Coverage(len(matched), tensors, len(lone_npu), len(lone_bench), tuple(reasons))
+    lone = [(pair.npu or pair.bench, pair.reason) for pair in (*lone_npu, *lone_bench)]
+    reasons = [(call.name, reason) for call, reason in lone if call is not None and reason is not None]
+    return ComparedShare(len(matched), tensors, len(lone_npu), len(lone_bench), tuple(reasons))
 
 
 def _verdict(
-    suspects: Sequence[Suspect], coverage: Coverage, unmeasured: int, npu: Dump, bench: Dump
-) -> tuple[VerdictName, str]:
+    suspects: Sequence[Suspect],
+    compared: tuple[ComparedShare, int],
+    sensitivity: Sensitivity | None,
+    sides: tuple[Dump, Dump],
+) -> tuple[VerdictName, Message]:
+    coverage, unmeasured = compared
     if suspects:
         first = suspects[0]
-        rest = f", and {count(len(suspects) - 1, 'more suspect')}" if len(suspects) > 1 else ""
-        return "different", f"The runs differ. First suspect: {first.name}{rest}."
+        if len(suspects) == 1:
+            return "different", say("summary.suspect", name=first.name)
+        return "different", say("summary.suspects", name=first.name, more=count(len(suspects) - 1, "more suspect"))
     if coverage.calls == 0:
-        return "incomplete", "No call of one side answers to a call of the other, so nothing was compared."
+        return "incomplete", say("summary.no_calls")
     if coverage.tensors == unmeasured:
-        return "incomplete", "No tensor was recorded on both sides in a way that can be compared."
-    cut = [text for text in (npu.incomplete, bench.incomplete) if text]
+        return "incomplete", say("summary.no_tensors")
+    calls = count(coverage.calls, "call")
+    cut = [dump.incomplete for dump in sides if dump.incomplete is not None]
     if cut:
-        return (
-            "incomplete",
-            f"Nothing suspect in {count(coverage.calls, 'call')}, but a dump was cut short: {cut[0]}",
-        )
-    return "same", f"{count(coverage.calls, 'call')} compared, none differs by more than rounding explains."
+        return "incomplete", say("summary.cut", calls=calls, why=_cut(cut[0]))
+    if sensitivity is not None and sensitivity.mostly > _BLIND:
+        return "incomplete", say("summary.blind", calls=calls, mostly=sensitivity.mostly)
+    return "same", say("summary.compared", calls=calls)
+
+
+def _cut(cut: CutShort) -> Message:
+    """How a dump was cut short."""
+    if cut.kind == "by_limit":
+        return say("cut.by_limit", source=cut.source, limit=cut.limit, number=cut.calls)
+    return say("cut.early" if cut.kind == "early" else "cut.no_end", source=cut.source, number=cut.calls)
 
 
 def _one_recorder(npu: Dump, bench: Dump) -> bool:
@@ -203,14 +261,14 @@ def _one_recorder(npu: Dump, bench: Dump) -> bool:
 
 def _notes(
     npu: Dump, bench: Dump, calls: Sequence[MeasuredCall], chosen: Sequence[MeasuredCall], unmeasured: int
-) -> tuple[str, ...]:
-    notes = [text for text in (npu.incomplete, bench.incomplete) if text]
-    for side, dump in (("NPU", npu), ("bench", bench)):
+) -> tuple[Message, ...]:
+    notes = [_cut(dump.incomplete) for dump in (npu, bench) if dump.incomplete is not None]
+    for side, dump in ((say("name.npu"), npu), (say("name.bench"), bench)):
         if _is_simulated(dump):
-            notes.append(f"The {side} side ran on a simulated NPU: CPU kernels, no hardware.")
+            notes.append(say("note.simulated", side=side))
         notes += _missed(side, dump)
     if unmeasured:
-        notes.append(f"{count(unmeasured, 'tensor')} could not be compared: of other shapes, or not measured.")
+        notes.append(say("note.unmeasured", tensors=count(unmeasured, "tensor")))
     narrowed = Counter(
         (argument.npu.dtype, argument.bench.dtype)
         for call in calls
@@ -218,23 +276,18 @@ def _notes(
         if argument.npu.dtype != argument.bench.dtype
     )
     for (ours, theirs), number in sorted(narrowed.items()):
-        notes.append(
-            f"{count(number, 'result')} are {ours.removeprefix('torch.')} on the NPU side and"
-            f" {theirs.removeprefix('torch.')} on the bench side; rounding to the narrower type is taken as normal."
-        )
+        results = count(number, "result")
+        types = {"npu": ours.removeprefix("torch."), "bench": theirs.removeprefix("torch.")}
+        notes.append(say("note.narrowed", results=results, **types))
     versions = (npu.header.torch_version, bench.header.torch_version)
-    if all(versions) and versions[0] != versions[1]:
-        notes.append(f"torch {npu.header.torch_version} on the NPU side, {bench.header.torch_version} on the bench.")
+    if versions[0] and versions[1] and versions[0] != versions[1]:
+        notes.append(say("note.versions", npu=versions[0], bench=versions[1]))
     if chosen and all(call.name.is_module for call in chosen):
-        notes.append("Level L0: modules only. Record at L1 or mix to have the operator named.")
+        notes.append(say("note.modules_only"))
     if not _one_recorder(npu, bench):
-        notes.append(
-            "One side was recorded by msprobe, whose API calls list other gradients: what backward calls wrote is shown"
-            " but not judged."
-        )
-    without = sum(1 for dump in (npu, bench) if dump.header.sketch is None)
-    if without and npu.mode == "statistics":
-        notes.append("A dump without sketches: small differences that leave max, min, mean and norm alone stay unseen.")
+        notes.append(say("note.foreign"))
+    if npu.mode == "statistics" and any(dump.header.sketch is None for dump in (npu, bench)):
+        notes.append(say("note.no_sketch"))
     return tuple(notes)
 
 
@@ -245,7 +298,7 @@ def _is_simulated(dump: Dump) -> bool:
     return "simulated" in (dump.header.device_name or "").lower()
 
 
-def _aligned(alignment: Alignment) -> tuple[str, ...]:
+def _aligned(alignment: Alignment) -> tuple[Message, ...]:
     """How the sides were aligned, where it was not call by call."""
     pairs: dict[str, list[FusedPair]] = {}
     for pair in alignment.pairs:
@@ -254,30 +307,25 @@ def _aligned(alignment: Alignment) -> tuple[str, ...]:
             if name.direction == FORWARD:
                 pairs.setdefault(f"{name.prefix}.{name.api}", []).append(pair.fused)
     notes = [
-        f"{count(len(found), 'call')} of {api} on the {'NPU' if found[0].on_npu else 'bench'} side:"
-        f" {found[0].fused} was laid against {found[0].against}"
+        say(
+            "note.laid_against" if len(found) == 1 else "note.laid_against_more",
+            calls=count(len(found), "call"),
+            api=api,
+            side=say("name.npu" if found[0].on_npu else "name.bench"),
+            fused=found[0].fused,
+            others=found[0].against,
+        )
         for api, found in pairs.items()
     ]
-    return (
-        *alignment.notes,
-        *(
-            f"{note}." if len(pairs[api]) == 1 else f"{note}, and so on."
-            for api, note in zip(pairs, notes, strict=True)
-        ),
-    )
+    return (*alignment.notes, *notes)
 
 
-def _missed(side: str, dump: Dump) -> list[str]:
+def _missed(side: Message, dump: Dump) -> list[Message]:
     coverage = dump.header.coverage or {}
     found = []
-    for key, label in (
-        ("not_recordable", "not recordable"),
-        ("failed", "failed while recording"),
-        ("scripted", "inside scripted code, not seen one by one"),
-        ("compiled", "inside compiled code, not seen one by one"),
-    ):
+    for key in ("not_recordable", "failed", "scripted", "compiled"):
         counts = coverage.get(key)
         if isinstance(counts, Mapping) and counts:
-            text = "; ".join(f"{reason} ({number})" for reason, number in list(counts.items())[:5])
-            found.append(f"The {side} side has tensors or calls {label}: {text}.")
+            text = "; ".join(f"{reason} ({number})" for reason, number in list(counts.items())[:_REASONS])
+            found.append(say("note.missed", side=side, label=say(f"missed.{key}"), text=text))
     return found

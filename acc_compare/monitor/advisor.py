@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 
+from acc_compare.judge.evidence import some
+from acc_compare.monitor.model import MonitorFinding, Origin
+from acc_compare.report.i18n import factor, quantity, text
 from acc_compare.report.safe_text import one_line
-from acc_compare.report.wording import factor, quantity, some
 from acc_compare.report.wrapping import padded, wrap
-
-from .model import MonitorFinding, Origin
 
 KINDS = {
     "nan_inf": "NaN or Inf appears here first",
@@ -60,8 +60,8 @@ def advisor_json(finding: MonitorFinding) -> bytes:
         "parted_gradually_from": finding.parted,
         "notes": list(finding.notes),
     }
-    text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2)
-    return text.encode("utf-8", "backslashreplace") + b"\n"
+    written = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2)
+    return written.encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _origin_object(origin: Origin) -> dict[str, object]:
@@ -95,12 +95,12 @@ def _origin(origin: Origin, number: int) -> list[str]:
         happened += f" Excess: {factor(origin.excess)} times."
     lines += _labelled("What happened", happened)
     if origin.alike:
-        lines += _labelled("Alike", some(origin.alike, total=origin.alike_count))
+        lines += _labelled("Alike", text(some(origin.alike, total=origin.alike_count)))
     if origin.spread:
         lines += _labelled("Afterwards", origin.spread)
     lead = _lead("Try next")
-    for text in origin.advice:
-        first, *commands = text.splitlines()
+    for advice in origin.advice:
+        first, *commands = advice.splitlines()
         lines += wrap(first, lead=lead + "- ", indent=len(lead) + 2)
         lead = _lead("")
         lines += [lead + _INDENT + one_line(command) for command in commands]
@@ -118,11 +118,11 @@ def _foot(finding: MonitorFinding) -> list[str]:
     for note in finding.notes:
         lines += _labelled("Note", note)
     if any(origin.apart is not None for origin in finding.origins):
-        text = (
+        numbers = (
             "1e-3: a thousandth of the tensor's size, at least, by its norm, mean or extremes; rounding alone gives"
             f" some {quantity(1e-6)} in float32 at first, and grows with the steps"
         )
-        lines += _labelled("The numbers", text)
+        lines += _labelled("The numbers", numbers)
     return lines
 
 
@@ -130,5 +130,5 @@ def _lead(label: str) -> str:
     return _INDENT + padded(label, _GUTTER)
 
 
-def _labelled(label: str, text: str) -> list[str]:
-    return wrap(text, lead=_lead(label), indent=len(_INDENT) + _GUTTER)
+def _labelled(label: str, content: str) -> list[str]:
+    return wrap(content, lead=_lead(label), indent=len(_INDENT) + _GUTTER)

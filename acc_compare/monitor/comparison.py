@@ -9,18 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from acc_compare.report.wording import count, quantity
+from acc_compare.monitor.distances import measure
+from acc_compare.monitor.drawing import curves_of, heat_map_of
+from acc_compare.monitor.model import Coverage, Curve, Furthest, HeatMap, MonitorFinding, Origin
+from acc_compare.monitor.noise import GRADIENTS, GradientsSeen, expect, gradients_seen
+from acc_compare.monitor.origins import PHASES, Parting, earliest, furthest, origin_of, partings
+from acc_compare.monitor.rows import Numbers
+from acc_compare.monitor.runs import MonitoredRun, RankFiles, open_run
+from acc_compare.monitor.tables import EVERY_STEP, Pair, StepRange, pair_tables, read_table
+from acc_compare.monitor.trends import Drift, drifts, parted_at
+from acc_compare.report.formatting import plural
+from acc_compare.report.i18n import quantity
 from dump.format.errors import ConfigError, IncomparableError
-
-from .distances import measure
-from .drawing import curves_of, heat_map_of
-from .model import Coverage, Curve, Furthest, HeatMap, MonitorFinding, Origin
-from .noise import GRADIENTS, GradientsSeen, expect, gradients_seen
-from .origins import PHASES, Parting, earliest, furthest, origin_of, partings
-from .rows import Numbers
-from .runs import MonitoredRun, RankFiles, open_run
-from .tables import EVERY_STEP, Pair, StepRange, pair_tables, read_table
-from .trends import Drift, drifts, parted_at
 
 Progress = Callable[[str, int, int], None]
 
@@ -234,7 +234,7 @@ def _finding(
         more.append(_parted_note(parted, drifted=bool(origins)))
     both = max(table.both_bad for table in found)
     if both:
-        more.append(f"Both sides hold NaN or Inf at {count(both, 'step')}; nothing is compared there.")
+        more.append(f"Both sides hold NaN or Inf at {plural(both, 'step')}; nothing is compared there.")
     pick = next((table for table in found if origins and _is_of(table, origins[0])), found[0])
     return MonitorFinding(
         verdict="different" if origins else "same",

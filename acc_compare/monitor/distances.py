@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .rows import Numbers
-from .tables import Pair, Table
+from acc_compare.monitor.rows import Numbers
+from acc_compare.monitor.tables import Pair, Table
 
 Mask = npt.NDArray[np.bool_]
 

@@ -7,12 +7,12 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 
-from .distances import Distances
-from .model import Curve, HeatMap
-from .noise import Expected
-from .origins import Parting
-from .rows import Numbers
-from .tables import Pair, label
+from acc_compare.monitor.distances import Distances
+from acc_compare.monitor.model import Curve, HeatMap
+from acc_compare.monitor.noise import Expected
+from acc_compare.monitor.origins import Parting
+from acc_compare.monitor.rows import Numbers
+from acc_compare.monitor.tables import Pair, label
 
 MOST_CURVES = 6
 MOST_POINTS = 600

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .rows import Numbers
+from acc_compare.monitor.rows import Numbers
 
 OriginKind = Literal["nan_inf", "optimizer", "gradient", "activation", "communication", "input", "dtype", "drift"]
 MonitorVerdict = Literal["same", "different"]

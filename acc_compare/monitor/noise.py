@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .distances import Distances, Mask
-from .rows import Numbers
-from .tables import Pair
+from acc_compare.monitor.distances import Distances, Mask
+from acc_compare.monitor.rows import Numbers
+from acc_compare.monitor.tables import Pair
 
 ROUNDOFF = {
     "float64": 2.0**-53,

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from acc_compare.report.wording import quantity
-
-from .distances import Distances, Mask
-from .model import Furthest, Origin, OriginKind
-from .noise import DRIVEN, GRADIENTS, STEP_GROWTH, Expected
-from .tables import Pair, label
+from acc_compare.monitor.distances import Distances, Mask
+from acc_compare.monitor.model import Furthest, Origin, OriginKind
+from acc_compare.monitor.noise import DRIVEN, GRADIENTS, STEP_GROWTH, Expected
+from acc_compare.monitor.tables import Pair, label
+from acc_compare.report.i18n import quantity
 
 PHASES = {
     "param_origin": 0,

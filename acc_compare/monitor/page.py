@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from html import escape
 
+from acc_compare.monitor.advisor import advisor_text
+from acc_compare.monitor.model import MonitorFinding
+from acc_compare.monitor.svg import curve_svg, heat_svg, text_of
 from acc_compare.report.safe_text import visible
-
-from .advisor import advisor_text
-from .model import MonitorFinding
-from .svg import curve_svg, heat_svg, text_of
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:980px;margin:2em auto;padding:0 1em;color:#222;background:#fff}

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from acc_compare.monitor.model import Curve, MonitorFinding
+from acc_compare.monitor.scales import COLOURS, NAN_COLOUR, NOTHING_COLOUR, thin_ticks
+from acc_compare.report.i18n import quantity
 from acc_compare.report.safe_text import one_line
-from acc_compare.report.wording import quantity
-
-from .model import Curve, MonitorFinding
-from .scales import COLOURS, NAN_COLOUR, NOTHING_COLOUR, thin_ticks
 
 _DPI = 110
 _LONGEST_NAME = 60

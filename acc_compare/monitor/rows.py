@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from acc_compare.monitor.runs import StepFile
 from dump.format.errors import DumpCorrupt, DumpError
-
-from .runs import StepFile
 
 OPS = ("norm", "min", "max", "mean", "nans")
 """The statistics that are compared.  `zeros` says nothing that these do not."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .rows import Numbers
+from acc_compare.monitor.rows import Numbers
 
 COLOURS = (
     (1e-7, "#f7fbff"),

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from acc_compare.monitor.rows import OPS
+from acc_compare.monitor.runs import MonitoredRun, RankFiles, open_run
+from acc_compare.monitor.tables import StepRange, Table, label, read_table
+from acc_compare.report.i18n import quantity
 from acc_compare.report.safe_text import one_line
-from acc_compare.report.wording import quantity
 from dump.format.errors import ConfigError, DumpNotFound
-
-from .rows import OPS
-from .runs import MonitoredRun, RankFiles, open_run
-from .tables import StepRange, Table, label, read_table
 
 _BEFORE = 20
 _FIRST_CHOICE = ("grad_reduced", "grad_unreduced", "param_updated", "actv")

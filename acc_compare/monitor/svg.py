@@ -7,12 +7,11 @@ from html import escape
 
 import numpy as np
 
+from acc_compare.monitor.model import Curve, HeatMap
+from acc_compare.monitor.rows import Numbers
+from acc_compare.monitor.scales import COLOURS, NAN_COLOUR, NOTHING_COLOUR, decades, logs_of, shade, thin_ticks
+from acc_compare.report.i18n import quantity
 from acc_compare.report.safe_text import one_line
-from acc_compare.report.wording import quantity
-
-from .model import Curve, HeatMap
-from .rows import Numbers
-from .scales import COLOURS, NAN_COLOUR, NOTHING_COLOUR, decades, logs_of, shade, thin_ticks
 
 _WIDTH, _LEFT, _RIGHT = 920, 70, 12
 _PLOT = _WIDTH - _LEFT - _RIGHT

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from acc_compare.monitor.rows import OPS, Numbers, Tensors, describe, read_chunks
+from acc_compare.monitor.runs import RankFiles, StepFile
 from dump.format import names
 from dump.format.errors import DumpError
-
-from .rows import OPS, Numbers, Tensors, describe, read_chunks
-from .runs import RankFiles, StepFile
 
 Key = tuple[int, str, int]
 """vpp stage, name, micro step."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .distances import Distances
-from .noise import Expected
-from .rows import Numbers
-from .tables import Pair, label
+from acc_compare.monitor.distances import Distances
+from acc_compare.monitor.noise import Expected
+from acc_compare.monitor.rows import Numbers
+from acc_compare.monitor.tables import Pair, label
 
 PARTED = 0.05
 """Where nine of ten series have been this far apart, single steps say nothing any more."""

@@ -8,29 +8,27 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from acc_compare.model import Coverage, Finding, Suspect
-from acc_compare.report.messages import CATALOGUE, LANGUAGES, Lang
-from acc_compare.report.safe_text import one_line
-from acc_compare.report.saying import in_language, listed, say
-from acc_compare.report.wording import (
+from acc_compare.judge.evidence import some
+from acc_compare.messages import Message, count, listed, say
+from acc_compare.model import ComparedShare, ErrorPattern, Finding, Sensitivity, Suspect
+from acc_compare.report.formatting import (
     HAPPENED,
     KIND,
     MEASURED,
-    MODES,
     NEXT,
     SHAPE,
     SOURCE,
     WHERE,
-    count,
+    Text,
     facts,
     meaning_of,
-    quantity,
-    some,
-    summary_of,
+    mode_of,
     where,
 )
+from acc_compare.report.i18n import known_language, text
+from acc_compare.report.messages import CATALOGUE, Lang
+from acc_compare.report.safe_text import one_line
 from acc_compare.report.wrapping import columns, padded, wrap
-from dump.format.errors import ConfigError
 
 FULL, SHORT = 1, 3
 """Suspects up to the first number are told in full, up to the second in short; the rest get a line each."""
@@ -65,19 +63,11 @@ def advisor_text(finding: Finding, *, lang: str = "en") -> str:
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
 
-def known_language(lang: str) -> Lang:
-    """`lang` where the catalogue has it.  Raises ConfigError."""
-    for known in LANGUAGES:
-        if lang == known:
-            return known
-    raise ConfigError(f"--lang: no advisor in language {lang!r}; known languages: {', '.join(LANGUAGES)}")
-
-
 def advisor_json(finding: Finding) -> bytes:
     """The same for machines, as strict JSON in UTF-8: a number that is not finite is null.
 
     Keys: verdict, compared, suspects, and besides them summary, mode, settings, notes; a suspect has the keys of its
-    class, `shape_of_error` as `looks_like`; all sentences are in English.
+    class, and what its pattern looks like as `looks_like`; all sentences are in English.
     """
     coverage = finding.coverage
     document = {
@@ -89,14 +79,15 @@ def advisor_json(finding: Finding) -> bytes:
             "unmatched_bench": coverage.unmatched_bench,
         },
         "suspects": [_suspect_object(suspect) for suspect in finding.suspects],
-        "summary": summary_of(finding),
+        "summary": text(finding.summary),
         "mode": finding.mode,
-        "settings": list(finding.settings),
-        "notes": list(finding.notes),
+        "settings": [text(setting) for setting in finding.settings],
+        "notes": [text(note) for note in finding.notes],
+        "sensitivity": _sensitivity(finding.sensitivity),
     }
-    text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2)
+    written = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2)
     # A lone surrogate, from a file name that is not UTF-8, becomes JSON's own escape for it.
-    return text.encode("utf-8", "backslashreplace") + b"\n"
+    return written.encode("utf-8", "backslashreplace") + b"\n"
 
 
 class _Page:
@@ -104,12 +95,12 @@ class _Page:
 
     def __init__(self, lang: Lang) -> None:
         self._lang = lang
-        labels = [key for key in CATALOGUE if key.startswith("label.")]
-        self._gutter = 2 + max(columns(in_language(say(key), lang)) for key in labels)
+        labels = [key for key in CATALOGUE[lang] if key.startswith("label.")]
+        self._gutter = 2 + max(columns(CATALOGUE[lang][key]) for key in labels)
 
     def verdict(self, finding: Finding) -> list[str]:
         lead = self._in(say("verdict", verdict=say(f"verdict.{finding.verdict}")))
-        lines = wrap(self._in(summary_of(finding)), lead=lead, indent=columns(lead))
+        lines = wrap(self._in(finding.summary), lead=lead, indent=columns(lead))
         sides = (
             ("bench", finding.bench_path, finding.bench_device),
             ("npu", finding.npu_path, finding.npu_device),
@@ -122,9 +113,7 @@ class _Page:
         if finding.settings:
             found += self._points(say("label.settings"), finding.settings)
         if len(finding.suspects) > 1:
-            found += self._labelled(
-                say("label.suspects"), say("most_likely_first", number=f"{len(finding.suspects):,}")
-            )
+            found += self._labelled(say("label.suspects"), say("most_likely_first", number=len(finding.suspects)))
         return [*lines, *found]
 
     def suspect(self, suspect: Suspect, number: int, *, briefly: bool) -> list[str]:
@@ -134,7 +123,7 @@ class _Page:
             if label == KIND or (briefly and label not in _SHORT) or (label == MEASURED and _told(suspect)):
                 continue
             if label == SOURCE:
-                lines.append(self._lead(label) + one_line(texts[0]))
+                lines.append(self._lead(label) + one_line(self._in(texts[0])))
             elif len(texts) > 1 or label == NEXT:
                 lines += self._points(label, texts)
             else:
@@ -144,11 +133,11 @@ class _Page:
     def rest(self, suspects: Sequence[Suspect]) -> list[str]:
         lines = []
         for number, suspect in enumerate(suspects[:_LISTED], SHORT + 1):
-            details = [suspect.kind, where(suspect)]
+            details: list[Text] = [suspect.kind, *([where(suspect)] if where(suspect).values else [])]
             if suspect.rel_l2 is not None:
-                details.append(say("brief.differs", size=quantity(suspect.rel_l2)))
-            text = say("brief", number=number, name=suspect.name, details=listed(part for part in details if part))
-            lines += wrap(self._in(text), indent=3)
+                details.append(say("brief.differs", size=suspect.rel_l2))
+            brief = say("brief", number=number, name=suspect.name, details=listed(details))
+            lines += wrap(self._in(brief), indent=3)
             lines[-1] = lines[-1] if lines[-1].startswith("     ") else lines[-1].lstrip()
         if len(suspects) > _LISTED:
             lines += wrap(self._in(say("brief.rest", count=count(len(suspects) - _LISTED, "more suspect"))))
@@ -156,7 +145,7 @@ class _Page:
 
     def foot(self, finding: Finding) -> list[str]:
         coverage = finding.coverage
-        mode = MODES.get(finding.mode, finding.mode)
+        mode = mode_of(finding)
         calls, tensors = count(coverage.calls, "call"), count(coverage.tensors, "tensor")
         lines = self._labelled(say("label.compared"), say("compared", calls=calls, tensors=tensors, mode=mode))
         rows = Counter(row.result for row in finding.rows)
@@ -171,7 +160,7 @@ class _Page:
             lines += self._labelled(say("label.numbers"), say("glossary"))
         return lines
 
-    def _unmatched(self, coverage: Coverage) -> list[str]:
+    def _unmatched(self, coverage: ComparedShare) -> list[str]:
         npu, bench = count(coverage.unmatched_npu, "call"), count(coverage.unmatched_bench, "call")
         if not coverage.unmatched_bench:
             lone = say("lone.npu", npu=npu)
@@ -179,8 +168,8 @@ class _Page:
             lone = say("lone.bench", bench=bench)
         else:
             lone = say("lone", npu=npu, bench=bench)
-        texts: list[str] = [lone]
-        groups: dict[str, list[str]] = {}
+        texts: list[Message] = [lone]
+        groups: dict[Message, list[str]] = {}
         for call, reason in coverage.reasons:
             groups.setdefault(reason, []).append(call)
         ranked = sorted(groups.items(), key=lambda group: -len(group[1]))
@@ -192,22 +181,22 @@ class _Page:
         first, *more = texts
         return self._labelled(say("label.not_compared"), first) + self._points("", more)
 
-    def _in(self, text: str) -> str:
-        return in_language(text, self._lang)
+    def _in(self, message: Text) -> str:
+        return text(message, self._lang)
 
-    def _lead(self, label: str) -> str:
+    def _lead(self, label: Text) -> str:
         return _INDENT + padded(self._in(label), self._gutter)
 
-    def _labelled(self, label: str, text: str) -> list[str]:
-        return wrap(self._in(text), lead=self._lead(label), indent=len(_INDENT) + self._gutter)
+    def _labelled(self, label: Text, message: Text) -> list[str]:
+        return wrap(self._in(message), lead=self._lead(label), indent=len(_INDENT) + self._gutter)
 
-    def _points(self, label: str, texts: Sequence[str]) -> list[str]:
+    def _points(self, label: Text, texts: Sequence[Text]) -> list[str]:
         """A labelled list; a command in it stands on a line of its own, ready to be copied."""
         lead, indent = self._lead(label), len(_INDENT) + self._gutter
         lines = []
-        for text in texts:
+        for message in texts:
             bullet = "- "
-            for piece, is_command in _pieces(self._in(text)):
+            for piece, is_command in _pieces(self._in(message)):
                 if is_command:
                     lines.append(lead + _INDENT + piece)
                 else:
@@ -220,12 +209,12 @@ def _told(suspect: Suspect) -> bool:
     """Whether the message has the measured number already, or there is none."""
     if suspect.rel_l2 is None or not math.isfinite(suspect.rel_l2):
         return True
-    return quantity(suspect.rel_l2) in suspect.message
+    return any(value == suspect.rel_l2 for _, value in suspect.message.values)
 
 
-def _pieces(text: str) -> Iterator[tuple[str, bool]]:
-    """Sentences and commands of `text`, in order, the second of each pair true for a command."""
-    for line in text.splitlines():
+def _pieces(sentence: str) -> Iterator[tuple[str, bool]]:
+    """Sentences and commands of `sentence`, in order, the second of each pair true for a command."""
+    for line in sentence.splitlines():
         bare = one_line(line).strip("`")
         if not bare:
             continue
@@ -251,14 +240,38 @@ def _suspect_object(suspect: Suspect) -> dict[str, object]:
         "expected": _finite(suspect.expected),
         "excess": _finite(suspect.excess),
         "calls": suspect.calls,
-        "message": suspect.message,
-        "evidence": list(suspect.evidence),
-        "looks_like": suspect.shape_of_error,
-        "shape": suspect.shape,
-        "spread": suspect.spread,
-        "advice": list(suspect.advice),
+        "message": text(suspect.message),
+        "evidence": [text(part) for part in suspect.evidence],
+        "looks_like": next((text(texts[0]) for label, texts in facts(suspect) if label == SHAPE), ""),
+        "shape": suspect.pattern.name if suspect.pattern is not None and suspect.pattern.place is not None else "",
+        "pattern": _pattern(suspect.pattern),
+        "spread": text(suspect.spread) if suspect.spread is not None else "",
+        "advice": [text(part) for part in suspect.advice],
         "stack": list(suspect.stack),
-        "others": list(suspect.others),
+        "others": [text(name) if isinstance(name, Message) else str(name) for name in suspect.others],
+    }
+
+
+def _pattern(pattern: ErrorPattern | None) -> dict[str, object] | None:
+    if pattern is None:
+        return None
+    return {
+        "kind": pattern.kind,
+        "place": pattern.place.name if pattern.place is not None else None,
+        "size": _finite(pattern.size),
+        "dtype": pattern.dtype or None,
+        "confidence": pattern.confidence,
+    }
+
+
+def _sensitivity(found: Sensitivity | None) -> dict[str, object] | None:
+    if found is None:
+        return None
+    return {
+        "everywhere": _finite(found.everywhere),
+        "mostly": _finite(found.mostly),
+        "weakest": found.weakest,
+        "calls": found.calls,
     }
 
 

@@ -19,6 +19,7 @@ from acc_compare.metrics.registry import MetricTable
 from acc_compare.metrics.sketches import SKETCHED
 from acc_compare.metrics.statistics import STATISTICS
 from acc_compare.model import Finding, Row
+from acc_compare.report.i18n import text
 from dump.format.errors import ConfigError
 from dump.format.schema import Leaf, ScalarRecord, TensorRecord
 
@@ -157,6 +158,10 @@ def _statistic(field: Literal["max", "min", "mean", "norm"]) -> Callable[[Leaf],
     return read
 
 
+def _messages(row: Row) -> str:
+    return "; ".join(map(text, row.err_message))
+
+
 def _same_requires_grad(row: Row) -> object:
     npu, bench = _requires_grad(row.npu), _requires_grad(row.bench)
     return None if npu is None or bench is None else npu == bench
@@ -290,7 +295,7 @@ _REACHED = Column(
     "No: cosine < 0.99 and MaxAbsErr > 0.001, or cosine < 0.9, or MaxAbsErr > 1, or NaN/Inf on the NPU side "
     "only. Unmatched: the shapes differ. N/A: nothing to compare.",
 )
-_MESSAGE = Column("Err_Message", attrgetter("err_message"), "text", 70, "Why the row has its colour, in words.")
+_MESSAGE = Column("Err_Message", _messages, "text", 70, "Why the row has its colour, in words.")
 _STACK = Column(STACK_COLUMN, lambda row: row.stack or None, "text", 60, "The lines of code that made the call.")
 _DATA_NAME = Column(
     "Data_Name", lambda row: row.data_name or None, "text", 44, "The file of the dump that holds the tensor."
@@ -322,7 +327,7 @@ _LOCALISED = (
         attrgetter("expected"),
         "error",
         13,
-        "The relative error that the inputs and rounding explain.",
+        "The relative error that is typical here: what the inputs and rounding explain.",
         True,
     ),
     Column(
@@ -330,9 +335,10 @@ _LOCALISED = (
         lambda row: row.expected_from or None,
         "text",
         18,
-        "What Expected rests on, the first of these that applies. measured floor: two bench runs differ by it "
-        "(--floor). kin: other calls of this operator with these shapes show no more. arithmetic: the error of the "
-        "inputs and rounding. Other words: why nothing, or nothing else, can be expected here.",
+        "What Expected rests on. floor: two bench runs differ by it (--floor). peers: the inputs' error, rounding, "
+        "and what other calls of this operator show in this run. prior: the same without such calls. exact: equal "
+        "inputs, and no rounding. before, inside: what was seen before the call, or in the modules inside it. "
+        "finite: the inputs hold no NaN or Inf. unknown: its inputs differ by nobody knows how much.",
         True,
     ),
     Column(
@@ -340,7 +346,7 @@ _LOCALISED = (
         attrgetter("excess"),
         "factor",
         13,
-        "Measured over expected. Far above 1 is unexplained.",
+        "Measured over expected. How much of it is improbable depends on how the calls scatter; Origin says.",
         True,
     ),
     Column(

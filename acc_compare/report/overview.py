@@ -12,8 +12,9 @@ from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
 
 from acc_compare.model import Finding, VerdictName
+from acc_compare.report.atomic_write import new_file
+from acc_compare.report.i18n import text
 from acc_compare.report.overview_text import Grid, label, without_number
-from acc_compare.report.placing import new_file
 from acc_compare.report.styles import STRONG_TINTS, TINTS, Tint, fill, number_face
 from acc_compare.report.summary_sheet import head_cell, put
 
@@ -70,7 +71,7 @@ def _fill_grid(sheet: Worksheet, grid: Grid) -> None:
 
 def _fill_below(sheet: Worksheet, findings: Sequence[Finding]) -> None:
     """Below the grid, each once: settings that differ between the sides, and devices that are no hardware."""
-    sentences = [f"Settings differ. {sentence}" for finding in findings for sentence in finding.settings]
+    sentences = [f"Settings differ. {text(setting)}" for finding in findings for setting in finding.settings]
     for finding in findings:
         sides = (("NPU", finding.npu_device), ("bench", finding.bench_device))
         sentences += [f"The {side} side ran on {device}." for side, device in sides if "simulated" in device.lower()]

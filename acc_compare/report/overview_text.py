@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from acc_compare.model import Finding
+from acc_compare.report.formatting import plural
+from acc_compare.report.i18n import factor
 from acc_compare.report.safe_text import one_line
-from acc_compare.report.wording import count, factor
 
 _SHOWN = 20
 """Ranks and steps in the text; the workbook has all."""
@@ -33,14 +34,14 @@ def overview_text(findings: Sequence[Finding]) -> str:
     """The grid as plain text: the worst excess of each step and rank, and the first suspect of each that differs."""
     grid = Grid.of(findings)
     steps = grid.steps[:_SHOWN]
-    lines = ["Worst excess, rank by step (above 10 is unexplained; ! differs, ? incomplete)"]
+    lines = ["Worst excess, rank by step (! differs, ? incomplete)"]
     lines.append(f"  {'':<8}" + "".join(f"{label('step', step):>12}" for step in steps))
     for rank in grid.ranks[:_SHOWN]:
         cells = [_mark(grid.at.get((rank, step))) for step in steps]
         lines.append(f"  {label('rank', rank):<8}" + "".join(f"{cell:>12}" for cell in cells))
     left_out = len(findings) - sum((rank, step) in grid.at for rank in grid.ranks[:_SHOWN] for step in steps)
     if left_out:
-        lines.append(f"  and {count(left_out, 'more pair')}, in the workbook")
+        lines.append(f"  and {plural(left_out, 'more pair')}, in the workbook")
     lines += _first_suspects(findings)
     return "\n".join(lines) + "\n"
 
@@ -51,7 +52,7 @@ def _first_suspects(findings: Sequence[Finding]) -> Iterator[str]:
         where = ", ".join(label(kind, number) for kind, number in (("step", finding.step), ("rank", finding.rank)))
         yield f"  {where}: first suspect {one_line(finding.suspects[0].name)} ({finding.suspects[0].kind})"
     if len(differing) > _SHOWN:
-        yield f"  and {count(len(differing) - _SHOWN, 'more pair')} with suspects, in the workbook"
+        yield f"  and {plural(len(differing) - _SHOWN, 'more pair')} with suspects, in the workbook"
 
 
 def _order(number: int | None) -> int:

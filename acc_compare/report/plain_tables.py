@@ -19,8 +19,8 @@ from typing import Any, Protocol, cast
 import msgspec
 
 from acc_compare.model import Finding, Row
+from acc_compare.report.atomic_write import new_file
 from acc_compare.report.columns import ABSENT, STACK_COLUMN, Cell, Column, as_cell, columns_of, read_columns
-from acc_compare.report.placing import new_file
 from acc_compare.report.safe_text import looks_like_formula, visible
 from dump.format.errors import ConfigError
 

@@ -14,6 +14,8 @@ from openpyxl.worksheet.worksheet import Worksheet
 
 from acc_compare.model import Finding, Result, Suspect
 from acc_compare.report.columns import ABSENT, Column, as_cell
+from acc_compare.report.formatting import Text, facts, mode_of
+from acc_compare.report.i18n import text
 from acc_compare.report.safe_text import cell_text, looks_like_formula
 from acc_compare.report.styles import (
     FAINT,
@@ -27,7 +29,6 @@ from acc_compare.report.styles import (
     fill,
     number_face,
 )
-from acc_compare.report.wording import KINDS, MODES, facts, summary_of
 
 _NUMBERS = ("RelL2", "Expected", "Excess")
 _WIDTHS = (17, 46, 13, 26, 18, 13, 13, 13)
@@ -63,7 +64,7 @@ def put(sheet: Worksheet, at: str, value: object, *, bold: bool = False, size: i
     return cell
 
 
-def fill_summary(sheet: Worksheet, finding: Finding, *, notes: tuple[str, ...]) -> None:
+def fill_summary(sheet: Worksheet, finding: Finding, *, notes: tuple[Text, ...]) -> None:
     """The page that opens first.  `notes` are the finding's and what the workbook itself has to say."""
     for i, width in enumerate(_WIDTHS, 1):
         sheet.column_dimensions[get_column_letter(i)].width = width
@@ -90,10 +91,10 @@ def fill_suspects(sheet: Worksheet, suspects: tuple[Suspect, ...]) -> None:
         _header(sheet, row, ((f"Suspect {number}", None), (suspect.name, None)))
         for label, texts in facts(suspect):
             row += 1
-            text = "\n".join(texts)
-            put(sheet, f"A{row}", label, bold=True)
-            put(sheet, f"B{row}", text)
-            sheet.row_dimensions[row].height = _LINE_HEIGHT * _lines(text, _PAGE_WIDTH)
+            told = "\n".join(map(text, texts))
+            put(sheet, f"A{row}", text(label), bold=True)
+            put(sheet, f"B{row}", told)
+            sheet.row_dimensions[row].height = _LINE_HEIGHT * _lines(told, _PAGE_WIDTH)
         row += 2
     if len(suspects) > _TOLD_SUSPECTS:
         put(sheet, f"B{row}", f"and {len(suspects) - _TOLD_SUSPECTS:,} more in the advisor's JSON")
@@ -105,8 +106,8 @@ def fill_columns(sheet: Worksheet, columns: tuple[Column, ...]) -> None:
     _header(sheet, 1, (("Column", 28), ("What it says", _PAGE_WIDTH)))
     for row, column in enumerate(columns, 2):
         name = put(sheet, f"A{row}", column.name, bold=True, ink=HEADER_OURS if column.ours else INK)
-        text = put(sheet, f"B{row}", column.explanation)
-        name.border = text.border = _RULE
+        meaning = put(sheet, f"B{row}", column.explanation)
+        name.border = meaning.border = _RULE
         sheet.row_dimensions[row].height = _LINE_HEIGHT * _lines(column.explanation, _PAGE_WIDTH)
     sheet.freeze_panes = "A2"
     _page(sheet)
@@ -120,10 +121,10 @@ def _verdict(sheet: Worksheet, finding: Finding) -> int:
     title.alignment = Alignment(horizontal="left", vertical="center", indent=1)
     sheet.row_dimensions[2].height = 40
     sheet.merge_cells(f"A3:{_LAST}3")
-    text = put(sheet, "A3", summary_of(finding), bold=True, size=12)
-    text.fill = fill(TINTS[_VERDICT_TINTS[finding.verdict]])
-    text.alignment = Alignment(horizontal="left", vertical="center", wrap_text=True, indent=1)
-    sheet.row_dimensions[3].height = 8 + 16 * _lines(text.value, int((_TEXT_WIDTH + _WIDTHS[0]) * 0.8))
+    line = put(sheet, "A3", text(finding.summary), bold=True, size=12)
+    line.fill = fill(TINTS[_VERDICT_TINTS[finding.verdict]])
+    line.alignment = Alignment(horizontal="left", vertical="center", wrap_text=True, indent=1)
+    sheet.row_dimensions[3].height = 8 + 16 * _lines(line.value, int((_TEXT_WIDTH + _WIDTHS[0]) * 0.8))
     return 4
 
 
@@ -134,7 +135,7 @@ def _sides(sheet: Worksheet, finding: Finding, row: int) -> int:
     pairs = [
         ("NPU", _side(finding.npu_path, finding.npu_device)),
         ("Bench", _side(finding.bench_path, finding.bench_device)),
-        ("Mode", MODES.get(finding.mode, finding.mode)),
+        ("Mode", text(mode_of(finding))),
         ("Step, rank", f"step {as_cell(finding.step)}, rank {as_cell(finding.rank)}"),
         ("Compared", compared),
         ("No counterpart", missing),
@@ -181,17 +182,17 @@ def _suspects(sheet: Worksheet, finding: Finding, row: int) -> int:
             _lines(suspect.module, _WIDTHS[3]),
             _lines(suspect.tensor, _WIDTHS[4]),
         )
-        row = _span(sheet, row + 1, suspect.message or KINDS[suspect.kind]) - 1
+        row = _span(sheet, row + 1, text(suspect.message)) - 1
     more = len(finding.suspects) - len(shown)
     if more:
         row = _span(sheet, row + 1, f"and {more:,} more on the Suspects sheet") - 1
     return row + 1
 
 
-def _sentences(sheet: Worksheet, label: str, sentences: tuple[str, ...], row: int) -> int:
+def _sentences(sheet: Worksheet, label: str, sentences: tuple[Text, ...], row: int) -> int:
     put(sheet, f"A{row}", label, bold=True)
     for sentence in sentences:
-        row = _span(sheet, row, sentence)
+        row = _span(sheet, row, text(sentence))
     return row
 
 
@@ -221,11 +222,11 @@ def _labelled(sheet: Worksheet, row: int, label: str, value: str) -> int:
     return _span(sheet, row, value)
 
 
-def _span(sheet: Worksheet, row: int, text: str) -> int:
+def _span(sheet: Worksheet, row: int, content: str) -> int:
     """Text over all columns but the first, as high as it needs (Excel fits no merged cell by itself)."""
     sheet.merge_cells(f"B{row}:{_LAST}{row}")
-    put(sheet, f"B{row}", text)
-    sheet.row_dimensions[row].height = _LINE_HEIGHT * _lines(text, _TEXT_WIDTH)
+    put(sheet, f"B{row}", content)
+    sheet.row_dimensions[row].height = _LINE_HEIGHT * _lines(content, _TEXT_WIDTH)
     return row + 1
 
 
@@ -264,11 +265,11 @@ def _format(cell: SheetCell, column: str) -> None:
         cell.alignment = Alignment(horizontal="right", vertical="top")
 
 
-def _lines(text: object, width: float) -> int:
-    """How many lines `text` takes in a column `width` digits of the default font wide; the letters of our
+def _lines(content: object, width: float) -> int:
+    """How many lines `content` takes in a column `width` digits of the default font wide; the letters of our
     smaller font are narrower than those by more than is lost where words break."""
     usable = max(width * 1.1, 1)
-    return sum(max(1, math.ceil(len(part) / usable)) for part in str(text).split("\n"))
+    return sum(max(1, math.ceil(len(part) / usable)) for part in str(content).split("\n"))
 
 
 def _page(sheet: Worksheet, area: str | None = None) -> None:

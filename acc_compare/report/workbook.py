@@ -13,8 +13,9 @@ from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
 
 from acc_compare.model import Finding, Row, Suspect
+from acc_compare.report.atomic_write import new_file
 from acc_compare.report.columns import Column, as_cell, columns_of
-from acc_compare.report.placing import new_file
+from acc_compare.report.formatting import Text
 from acc_compare.report.plain_tables import write_whole_table
 from acc_compare.report.sheet_rows import insert_rows, row_xml
 from acc_compare.report.styles import CellStyles, Mark
@@ -49,7 +50,8 @@ def write_workbook(finding: Finding, path: Path, *, limit: int = DEFAULT_LIMIT) 
     limit = min(limit, MAX_ROWS)
     columns = columns_of(finding)
     mark = marker(finding)
-    rows, notes = finding.rows, finding.notes
+    rows = finding.rows
+    notes: tuple[Text, ...] = finding.notes
     written: tuple[Path, ...] = (path,)
     with new_file(path) as draft:
         if len(rows) > limit:
@@ -107,7 +109,7 @@ def _write(
     draft: Path,
     *,
     rows: tuple[Row, ...],
-    notes: tuple[str, ...],
+    notes: tuple[Text, ...],
     columns: tuple[Column, ...],
     mark: Callable[[Row], Mark],
 ) -> None:

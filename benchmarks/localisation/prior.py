@@ -28,7 +28,7 @@ from statistics import NormalDist, median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from acc_compare.judge.calls import MeasuredCall
+    from acc_compare.measured.calls import MeasuredCall
 
 ROOT = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
@@ -75,8 +75,8 @@ def observe(npu: Path, bench: Path) -> dict[Key, Sample]:
 
 def _measured_calls(npu: Path, bench: Path, way: str) -> list[MeasuredCall]:
     from acc_compare.align.calls import align
-    from acc_compare.judge.origins import judged_calls
-    from acc_compare.measure import measure_pairs
+    from acc_compare.judge.walk import judged_calls
+    from acc_compare.measured.pairs import measure_pairs
     from dump.format.layout import find_dumps
     from dump.format.reader import read_dump
 

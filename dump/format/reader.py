@@ -27,7 +27,7 @@ from dump.format.decode import RecordDecoder, brief, nests_too_deep, shown, wron
 from dump.format.encode import DEEPEST, read_journal
 from dump.format.errors import DumpCorrupt, DumpNotFound
 from dump.format.layout import CONSTRUCT_FILE, DUMP_FILE, STACK_FILE, STACK_JOURNAL
-from dump.format.schema import CallRecord, Dump, Header
+from dump.format.schema import CallRecord, CutShort, Dump, Header
 from dump.format.typed import call_of
 
 _split_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -62,7 +62,7 @@ class _Parts:
 
     header: Mapping[str, object]
     records: Mapping[str, object]
-    incomplete: str | None = None
+    incomplete: CutShort | None = None
 
 
 def read_dump(folder: Path) -> Dump:
@@ -86,10 +86,8 @@ def read_dump(folder: Path) -> Dump:
         header = _with_digest(header, decoder.hash_digits)
     incomplete = parts.incomplete
     if incomplete is None and header.format_version is not None and header.complete is not True:
-        incomplete = f"{source} was closed before its step ended; {len(calls)} calls were read."
-        if header.ended_by is not None:
-            limit = brief(header.ended_by)
-            incomplete = f"{source} was closed by {limit} before its step ended; {len(calls)} calls were read."
+        limit = brief(header.ended_by) if header.ended_by is not None else ""
+        incomplete = CutShort("by_limit" if limit else "early", str(source), len(calls), limit)
     return Dump(
         path=source.parent,
         header=header,
@@ -236,7 +234,7 @@ def _by_lines(data: bytes, start: int, source: Path) -> _Parts:
     return _Parts(
         header,
         records,
-        f"{source} has no end: its recording was killed or still runs. {len(records)} calls were read.",
+        CutShort("no_end", str(source), len(records)),
     )
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
 SKETCH_BUCKETS = 16
 
+Mode: TypeAlias = Literal["statistics", "tensor", "md5"]
 Number: TypeAlias = "int | float"
 
 
@@ -120,6 +121,17 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
+class CutShort:
+    """A dump without a proper end: closed `early`, `by_limit` (which), or never, as of a recording that was killed or
+    still runs.  `source` is its file, `calls` how many were read all the same."""
+
+    kind: Literal["early", "by_limit", "no_end"]
+    source: str
+    calls: int
+    limit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Dump:
     """One `dump.json` with its neighbours.  `incomplete` says why, where the file had no proper end."""
 
@@ -128,10 +140,10 @@ class Dump:
     calls: tuple[CallRecord, ...]
     owners: Mapping[str, str | None] = field(default_factory=dict)
     stacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    incomplete: str | None = None
+    incomplete: CutShort | None = None
 
     @property
-    def mode(self) -> str:
+    def mode(self) -> Mode:
         """`statistics`, `md5` or `tensor`: what there is to compare."""
         if self.header.task == "tensor":
             return "tensor"

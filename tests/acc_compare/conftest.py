@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from acc_compare.align.calls import align
-from acc_compare.judge.calls import MeasuredArgument
-from acc_compare.judge.errors import TensorError, tensor_error
 from acc_compare.judge.verdict import Setting, judge
 from acc_compare.load import mode_of
-from acc_compare.measure import measure_pairs
+from acc_compare.measured.calls import MeasuredArgument
+from acc_compare.measured.errors import TensorError, tensor_error
+from acc_compare.measured.pairs import measure_pairs
 from acc_compare.model import Finding
 from dump.format import encode, sketch
 from dump.format.decode import RecordDecoder

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acc_compare.judge.advice import for_optimizer, recordings
-from acc_compare.judge.telling import Place
+from acc_compare.judge.evidence import Place
 from acc_compare.model import Suspect
+from acc_compare.report.advice import for_optimizer, recordings
 
 GELU = "Functional.gelu.0.forward"
 STACK = (
@@ -84,7 +84,7 @@ def test_real_data_asks_for_the_elements(network: Any, make: Any, tmp_path: Path
     bench = network.Network(make, mode="tensor").step().write(tmp_path / "bench")
     found = make.judged(make.read(npu), make.read(bench)).suspects[0]
     command = found.advice[0].splitlines()[1]
-    assert command.startswith("python -m acc_compare.looks ")
+    assert command.startswith("python -m acc_compare.error_patterns ")
     files = command.split()[3:]
     assert [Path(file).is_file() for file in files] == [True, True]
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acc_compare.judge.calls import MeasuredArgument, MeasuredCall
-from acc_compare.judge.errors import TensorError
 from acc_compare.judge.expected import _BACKWARD, _FORWARD, expected_error
-from acc_compare.judge.roles import SUSPICIOUS
+from acc_compare.judge.origins import SUSPICIOUS
+from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
+from acc_compare.measured.errors import TensorError
 from acc_compare.metrics.distance import measure
 from acc_compare.model import PairedCall
 from acc_compare.operators import operator_class

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acc_compare.judge.calls import MeasuredArgument
-from acc_compare.judge.errors import TensorError
 from acc_compare.judge.expected import _amplification
 from acc_compare.judge.gradients import _overall
+from acc_compare.measured.calls import MeasuredArgument
+from acc_compare.measured.errors import TensorError
 from dump.format.schema import TensorRecord
 
 STEP = "Optimizer.SGD.0.forward"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from acc_compare.judge.kin import FEWEST
-from acc_compare.judge.roles import SUSPICIOUS
+from acc_compare.judge.origins import SUSPICIOUS
 
 NAME = "Functional.gelu.{}.forward"
 SMALL = 4e-6

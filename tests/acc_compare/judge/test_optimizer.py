@@ -10,7 +10,7 @@ import pytest
 
 from acc_compare.align.calls import align
 from acc_compare.judge.optimizer import OptimizerFault, is_optimizer, judge_optimizer
-from acc_compare.measure import measure_pairs
+from acc_compare.measured.pairs import measure_pairs
 
 
 def sgd(w: Any, g: Any, lr: float) -> Any:

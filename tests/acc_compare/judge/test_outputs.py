@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acc_compare.judge.roles import SUSPICIOUS
+from acc_compare.judge.origins import SUSPICIOUS
 
 X = "Functional.gelu.0.forward"
 

@@ -12,8 +12,8 @@ import pytest
 
 from acc_compare.monitor.advisor import advisor_json, advisor_text
 from acc_compare.monitor.comparison import compare_monitored
-from acc_compare.monitor.outputs import write_monitor_reports
 from acc_compare.monitor.tables import StepRange
+from acc_compare.monitor.write import write_monitor_reports
 from dump.format.errors import ConfigError, DumpCorrupt, DumpError, DumpNotFound, IncomparableError
 
 Array = npt.NDArray[np.float64]

@@ -13,8 +13,8 @@ import pytest
 
 from acc_compare import compare
 from acc_compare.report.advisor import advisor_text
+from acc_compare.report.i18n import in_language
 from acc_compare.report.messages import CATALOGUE, _merged
-from acc_compare.report.saying import in_language
 
 ROOT = Path(__file__).resolve().parents[3]
 SOURCES = sorted((ROOT / "acc_compare").rglob("*.py"))

@@ -1,0 +1,180 @@
+"""The root `acc` command, and `acc compare`: arguments to one call to one exit code.
+
+Nothing here imports torch, pandas or openpyxl before a command needs it, so that `acc --help` is quick.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from acc_compare.cli.monitor import add_to as add_monitor_commands
+from acc_compare.cli.progress import Bars
+from dump import cli as dump_cli
+
+if TYPE_CHECKING:
+    from acc_compare.comparison import Comparison
+    from acc_compare.report.messages import Lang
+    from acc_compare.report.write import ReportPaths
+
+
+class Exit(IntEnum):
+    """What the exit code says."""
+
+    nothing_suspect = 0
+    suspect = 1
+    not_compared = 2
+
+
+ROOT_HELP = """Record PyTorch runs on NPU, GPU or CPU, compare two records, and name the operator at fault.
+
+\b
+  acc dump --task statistics -s train.py        on each machine
+  acc compare npu_dump gpu_dump                 anywhere
+"""
+
+COMPARE_HELP = """Compare an NPU dump with a bench dump and name the operator at fault.
+
+Each argument is a dump folder, a step, a rank folder or a dump.json. Dumps that msprobe wrote are read too. Written to
+OUT/accuracy_compare: compare_result_<time>.xlsx, advisor_<time>.txt, advisor_<time>.json. Two folders with several
+steps or ranks are compared pair by pair; overview_<time>.xlsx tells where it went wrong, and --each adds the table of
+each pair. A table of more than 10,000 rows goes to csv and parquet beside a workbook of the rows that matter.
+
+Exit code: 0 nothing suspect, 1 something suspect, 2 the comparison could not be made.
+
+\b
+Examples:
+  acc compare npu_dump gpu_dump
+  acc compare npu_dump/step0 gpu_dump/step0 -o results
+  acc compare npu_dump gpu_dump --floor gpu_dump_again     a second bench run shows what is normal
+  acc compare npu_dump gpu_dump --format xlsx,csv
+  acc compare npu_dump gpu_dump --lang zh                  the advisor in Chinese
+  acc compare npu_dump gpu_dump --each -j 8                a workbook for each step and rank, eight cores
+  acc compare npu_dump gpu_dump --mapping map.yaml         modules or operators go by other names
+"""
+
+
+def compare(
+    npu: Annotated[Path, typer.Argument(metavar="NPU_DIR", help="The dump to judge.", show_default=False)],
+    bench: Annotated[Path, typer.Argument(metavar="BENCH_DIR", help="The dump to trust.", show_default=False)],
+    out: Annotated[Path, typer.Option("-o", "--output", help="Where the reports go.")] = Path("./compare_result"),
+    floor: Annotated[
+        Path | None,
+        typer.Option(metavar="BENCH2", help="A second bench run: its distance from the first is normal."),
+    ] = None,
+    mapping: Annotated[
+        Path | None,
+        typer.Option(metavar="MAP.yaml", help="Renamed modules and APIs, fused operators (docs/mapping.md)."),
+    ] = None,
+    fuzzy: Annotated[bool, typer.Option("--fuzzy", help="Pair left-over calls by the operator alone.")] = False,
+    formats: Annotated[str, typer.Option("--format", help="Tables to write: xlsx, csv, parquet.")] = "xlsx",
+    lang: Annotated[str, typer.Option(help="Language of the advisor's text: en, zh.")] = "en",
+    each: Annotated[
+        bool, typer.Option("--each", help="Of several steps or ranks, write the table of each too.")
+    ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option("-j", "--jobs", metavar="N", min=1, help="Cores to use. (all)", show_default=False),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print the verdict's line only.")] = False,
+) -> None:
+    from acc_compare.comparison import compare as compare_dumps
+    from acc_compare.report.advisor import advisor_text
+    from acc_compare.report.i18n import known_language
+    from acc_compare.report.overview_text import overview_text
+
+    language = known_language(lang)
+    chosen = _chosen(formats)
+    with Bars(sys.stderr) as progress:
+        comparison = compare_dumps(
+            npu,
+            bench,
+            floor=floor,
+            mapping=mapping,
+            fuzzy=fuzzy,
+            progress=progress,
+            jobs=jobs or _cores(),
+            keep_rows=each,
+        )
+        _refuse_empty(comparison)
+        progress("reports", 0, 0)
+        paths = comparison.write(out, formats=chosen, lang=language, each=each)
+    if quiet:
+        print(comparison.summary(language))
+    else:
+        print(advisor_text(comparison.overall, lang=language))
+        if len(comparison.findings) > 1:
+            print(overview_text(comparison.findings))
+        _tell_files(paths, language)
+    raise typer.Exit(Exit.suspect if comparison.suspects else Exit.nothing_suspect)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        return os.cpu_count() or 1
+
+
+def _chosen(formats: str) -> tuple[str, ...]:
+    """The names in `--format`, refused before the work begins and not after it."""
+    from acc_compare.report.write import known_formats
+    from dump.format.errors import ConfigError
+
+    chosen = tuple(part.strip() for part in formats.split(",") if part.strip())
+    unknown = [name for name in chosen if name not in known_formats()]
+    if unknown:
+        raise ConfigError(f"--format: unknown format {unknown[0]!r}; known formats: {', '.join(known_formats())}")
+    return chosen
+
+
+def _refuse_empty(comparison: Comparison) -> None:
+    from dump.format.errors import IncomparableError
+
+    if comparison.overall.coverage.calls == 0:
+        raise IncomparableError(
+            "no call of one side answers to a call of the other, so nothing can be compared. Check that both dumps are"
+            " of the same model and level."
+        )
+
+
+def _tell_files(paths: ReportPaths, lang: Lang) -> None:
+    from acc_compare.messages import say
+    from acc_compare.report.i18n import text
+
+    print(text(say("written"), lang))
+    overview = (paths.overview,) if paths.overview is not None else ()
+    for path in (*overview, *paths.tables, paths.advisor_text, paths.advisor_json):
+        print(f"  {path}")
+
+
+def make_app() -> typer.Typer:
+    """The `acc` command with its subcommands."""
+    app = typer.Typer(
+        help=ROOT_HELP,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    dump_cli.add_to(app, "dump")
+    monitor = dump_cli.monitor_app()
+    add_monitor_commands(monitor)
+    app.add_typer(monitor, name="monitor")
+    app.command("compare", help=COMPARE_HELP)(compare)
+    dump_cli.add_environment_to(app)
+    return app
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The console script `acc`."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # names in a dump may hold what the terminal cannot show
+    return dump_cli.guarded(make_app(), arguments)

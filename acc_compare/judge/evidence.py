@@ -1,0 +1,196 @@
+"""What happened at an origin, and on what grounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from acc_compare.judge.origins import Judged, Origin
+from acc_compare.measured.calls import MeasuredCall
+from acc_compare.messages import Message, Value, listed, say
+from dump.format.schema import Dump, Mode, ScalarRecord
+
+_SETTINGS = 5
+_EXAMPLES = 3
+_FINEST = 1e-12
+"""Inputs agree no better than this in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparand:
+    """Where a comparison was made: both dumps, the step and the rank, and what there was to compare."""
+
+    npu: Dump
+    step: int | None
+    rank: int | None
+    mode: Mode
+    bench: Dump | None = None
+
+
+def message_of(origin: Origin, place: Comparand) -> Message:
+    """What happened, in one sentence."""
+    if origin.reshaped:
+        return _reshaped(origin)
+    tell = _MESSAGES.get(origin.kind)
+    if tell is not None:
+        return tell(origin, place)
+    if origin.unseen:
+        return _unseen(origin)
+    if place.mode == "md5":
+        return say("happened.digest", tensor=origin.judged.argument.name)
+    if origin.kind == "random":
+        return say("happened.drew", agree=_agree(origin))
+    return _computed(origin)
+
+
+def _size(origin: Origin) -> float:
+    return _relative(origin)
+
+
+def _relative(origin: Origin) -> float:
+    error = origin.judged.argument.error
+    return error.relative if error is not None else math.inf
+
+
+def _agree(origin: Origin) -> Message:
+    if origin.inherited == 0:
+        return say("agree.equal")
+    return say("agree.to", size=max(origin.inherited, _FINEST))
+
+
+def _what(origin: Origin) -> Message:
+    if origin.parameter:
+        return say("parameter", name=origin.parameter)
+    return say("of_call", tensor=origin.judged.argument.name, call=origin.call.full_name)
+
+
+def _input(origin: Origin, place: Comparand) -> Message:
+    if place.mode == "md5":
+        return say("happened.input_not_same", what=_what(origin))
+    return say("happened.input_differs", what=_what(origin), size=_size(origin))
+
+
+def _updated(origin: Origin, _: Comparand) -> Message:
+    return say("happened.updated", size=_size(origin))
+
+
+def _one_side(origin: Origin, _: Comparand) -> Message:
+    if origin.rewired:
+        return say(
+            "happened.rewired",
+            tensor=origin.judged.argument.name,
+            npu=origin.producer,
+            bench=origin.rewired,
+            size=_size(origin),
+        )
+    return say("happened.one_side", producer=origin.producer, size=_size(origin), call=origin.call.full_name)
+
+
+def _nonfinite(origin: Origin, _: Comparand) -> Message:
+    argument = origin.judged.argument
+    kind = "NaN" if argument.error is not None and argument.error.nan else "Inf"
+    ours = argument.error is None or argument.error.bad_npu >= argument.error.bad_bench
+    side, record = ("name.npu", argument.npu) if ours else ("name.bench", argument.bench)
+    words: dict[str, Value] = {
+        "tensor": argument.name,
+        "kind": kind,
+        "operator": origin.call.operator,
+        "side": say(side),
+    }
+    bad = record.nan if kind == "NaN" else record.inf
+    if not bad:  # a foreign dump says that there are some, not how many
+        return say("happened.nonfinite", **words)
+    return say("happened.nonfinite_counted", **words, bad=bad, all=record.numel)
+
+
+_MESSAGES = {"input": _input, "optimizer": _updated, "structure": _one_side, "nan_inf": _nonfinite}
+
+
+def _computed(origin: Origin) -> Message:
+    judged = origin.judged
+    words: dict[str, Value] = {"agree": _agree(origin), "tensor": judged.argument.name, "size": _size(origin)}
+    if judged.expected is None or judged.expected.relative == 0:
+        return say("happened.computed_exact", **words)
+    shift = judged.expected.shift
+    if shift is not None and judged.argument.relative <= judged.expected.limit:
+        value, typical = abs(shift.value), shift.typical
+        return say(f"happened.shifted_{shift.channel}", **words, value=value, typical=typical)
+    source = _source(origin.call, judged)
+    return say(
+        "happened.computed", **words, times=judged.excess or 0.0, expected=judged.expected.relative, source=source
+    )
+
+
+def _source(call: MeasuredCall, judged: Judged) -> Message:
+    basis = judged.expected.basis if judged.expected is not None else ""
+    if basis == "floor":
+        return say("source.floor")
+    if basis == "peers":
+        return say("source.peers", operator=call.operator)
+    return say("source.arithmetic", dtype=judged.argument.npu.dtype.removeprefix("torch."))
+
+
+def _reshaped(origin: Origin) -> Message:
+    argument = origin.judged.argument
+    shapes = say("shapes", npu=str(list(argument.npu.shape)), bench=str(list(argument.bench.shape)))
+    if origin.kind == "input":
+        return say("happened.input_reshaped", what=_what(origin), shapes=shapes)
+    return say("happened.reshaped", what=argument.name, shapes=shapes)
+
+
+def _unseen(origin: Origin) -> Message:
+    tensor = origin.judged.argument.name
+    if origin.producer:
+        return say("happened.overwritten", tensor=tensor, size=_size(origin), producer=origin.producer)
+    before: Value = say("happened.agreed_before", call=origin.before) if origin.before else ""
+    node: Value = say("happened.node", name=origin.grad_fn) if origin.grad_fn else ""
+    return say(
+        "happened.unseen", tensor=tensor, size=_size(origin), call=origin.call.full_name, before=before, node=node
+    )
+
+
+def evidence_of(first: Origin, members: Sequence[Origin]) -> tuple[Message, ...]:
+    """On what grounds, a sentence each."""
+    found: list[Message] = []
+    if first.call.pair.fused is not None:
+        found.append(say("evidence.fused", against=first.call.pair.fused.against))
+    error = first.judged.argument.error
+    if error is not None and error.source == "sketch" and first.kind == "operator":
+        found.append(say("evidence.sketch"))
+    if error is not None and error.source == "bound":
+        found.append(say("evidence.bound"))
+    found += _other_settings(first.call) if first.kind in ("operator", "random") else []
+    if first.overwritten_by:
+        found.append(say("evidence.writers", calls=listed(first.overwritten_by)))
+    if len(members) > 1 and first.kind == "input":
+        names = list(dict.fromkeys(_input_name(origin) for origin in members))
+        found.append(say("evidence.start", names=some(names)))
+    return tuple(found)
+
+
+def some(names: Sequence[Value], *, total: int = 0) -> Message:
+    """The first three of `names`, and how many more there are, of `total` where that is larger."""
+    shown = listed(names[:_EXAMPLES])
+    more = max(total, len(names)) - min(len(names), _EXAMPLES)
+    return say("and_more", names=shown, number=more) if more else shown
+
+
+def _input_name(origin: Origin) -> Value:
+    return origin.parameter or _what(origin)
+
+
+def _other_settings(call: MeasuredCall) -> list[Message]:
+    """`called with input.4 1e-05 against 1e-06`: numbers and flags that the two sides do not share."""
+    differing = [
+        say("evidence.setting", name=pair.name, npu=str(pair.npu.value), bench=str(pair.bench.value))
+        for pair in call.pair.arguments
+        if isinstance(pair.npu, ScalarRecord)
+        and isinstance(pair.bench, ScalarRecord)
+        and isinstance(pair.npu.value, (bool, int, float))
+        and isinstance(pair.bench.value, (bool, int, float))
+        and pair.npu.value != pair.bench.value
+    ]
+    if not differing:
+        return []
+    return [say("evidence.settings", settings=listed(differing[:_SETTINGS], by="semicolon"))]

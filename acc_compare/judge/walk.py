@@ -1,0 +1,166 @@
+"""Where error begins: a walk over the matched calls in the order in which the NPU side ran them.
+
+A call introduces error when an output is off by more than what it read and the run's noise explain; it propagates
+when they explain it; it absorbs when less comes out than went in.  An input that differs although nobody recorded
+making it is an origin too: the data, the initial parameters, or a call that went unseen.  Products that are off alike
+by one rounding of their operands are a setting, told apart before, and what is off beyond that is judged with it taken
+as normal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+
+import msgspec
+
+from acc_compare import operators
+from acc_compare.judge.dataflow import Flow
+from acc_compare.judge.inputs import judge_input
+from acc_compare.judge.noise import LOWERED, Noise, lowered_products
+from acc_compare.judge.origins import (
+    INPUT_NOISE,
+    Context,
+    Expected,
+    Judged,
+    Origin,
+    Seen,
+    Walk,
+    largest_error,
+)
+from acc_compare.judge.outputs import judge_output
+from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
+from dump.format.names import BACKWARD, FORWARD, forward_name
+
+_BOUND_TRUSTED = 1e-3
+
+
+def judged_calls(calls: Sequence[MeasuredCall], *, by_module: bool) -> list[MeasuredCall]:
+    """The calls that error can begin in: API calls, or modules where no API call was recorded."""
+    return [
+        call
+        for call in calls
+        if not call.is_optimizer and call.name.direction in (FORWARD, BACKWARD) and call.name.is_module == by_module
+    ]
+
+
+def walk(calls: Sequence[MeasuredCall], context: Context) -> Walk:
+    """Judge every call in order; `calls` are matched pairs, the optimizer's left out."""
+    garbage = _Garbage(context.npu)
+    cleaned = [garbage.taken_out(call) for call in calls]
+    noise = Noise(cleaned)
+    found = Walk(noise=noise, lowered=lowered_products(cleaned, noise))
+    if found.lowered:
+        found.origins = _lowered(cleaned, noise)
+        found.noise = Noise(cleaned, lowered=LOWERED[found.lowered])
+    context = replace(context, noise=found.noise)
+    seen = Seen(nonfinite=context.previous == "poisoned")
+    inside = _Inside()
+    forwards: dict[str, MeasuredCall] = {}
+    for call in cleaned:
+        forward = forwards.get(forward_name(call.full_name)) if call.is_backward else None
+        seen.inside = inside.worst(call)
+        _judge_call(call, forward, context, found, seen)
+        inside.note(call)
+        if not call.is_backward:
+            forwards[call.full_name] = call
+    for key, argument in garbage.found.items():
+        found.judged[key] = Judged(argument, "")
+    return found
+
+
+def _lowered(calls: Sequence[MeasuredCall], noise: Noise) -> list[Origin]:
+    """Products that are off by more than full precision explains, where all are computed in a narrower type."""
+    origins = []
+    for call in calls:
+        if operators.operator_class(call.operator) != "contraction":
+            continue
+        for argument in call.wrote:
+            expected = noise.expectation(call.full_name, argument.name)
+            if expected is not None and expected.is_too_large:
+                judged = Judged(argument, "introduced", Expected(expected.typical, expected.limit, "prior"))
+                origins.append(Origin("dtype", call, judged, largest_error(call.read)))
+                break
+    return origins
+
+
+def _judge_call(call: MeasuredCall, forward: MeasuredCall | None, context: Context, found: Walk, seen: Seen) -> None:
+    origins: list[Origin] = []
+    origin: Origin | None
+    for argument in call.read:
+        verdict = judge_input(call, argument, context, seen)
+        if verdict is not None:
+            found.judged[(call.full_name, argument.name)], origin = verdict
+            origins += [origin] if origin is not None else []
+    seen.worst = max(seen.worst, largest_error(call.read))
+    best: Origin | None = None
+    for argument in call.wrote:
+        verdict = judge_output(call, argument, forward, context, seen)
+        if verdict is not None:
+            found.judged[(call.full_name, argument.name)], origin = verdict
+            if origin is not None and (best is None or origin.judged.beyond > best.judged.beyond):
+                best = origin
+    if best is not None and not (_by_bound(best) and seen.worst > _BOUND_TRUSTED):
+        origins.append(best)
+    if not seen.nonfinite:
+        found.origins += origins
+    written = largest_error(call.wrote)
+    seen.worst = max(seen.worst, written)
+    seen.nonfinite = seen.nonfinite or any(origin.kind == "nan_inf" for origin in origins)
+    seen.reshaped = seen.reshaped or any(origin.reshaped for origin in origins)
+    if best is None and written <= INPUT_NOISE:
+        seen.last_agreeing = call.full_name
+
+
+def _by_bound(origin: Origin) -> bool:
+    """Was it judged by statistics alone?  They may agree by chance where tensors do not, so once anything differed
+    they no longer show who began."""
+    error = origin.judged.argument.error
+    return error is not None and error.source == "bound"
+
+
+class _Inside:
+    """The largest error that calls inside a module showed: at module level, what a container's result inherits."""
+
+    def __init__(self) -> None:
+        self._worst: dict[tuple[str, str], float] = {}
+
+    def note(self, call: MeasuredCall) -> None:
+        if not call.name.is_module:
+            return
+        error = max(largest_error(call.read), largest_error(call.wrote))
+        parts = call.name.path.split(".")
+        for depth in range(len(parts)):
+            key = (".".join(parts[:depth]), call.name.direction)
+            self._worst[key] = max(self._worst.get(key, 0.0), error)
+
+    def worst(self, call: MeasuredCall) -> float:
+        return self._worst.get((call.name.path, call.name.direction), 0.0) if call.name.is_module else 0.0
+
+
+class _Garbage:
+    """Memory that nobody has written to: what `empty` gives, and what copies, views and partial writes make of it.  It
+    differs between any two runs and says nothing; `found` holds the tensors that were taken out."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.found: dict[tuple[str, str], MeasuredArgument] = {}
+        self._flow = flow
+        self._values: set[Hashable] = set()
+
+    def taken_out(self, call: MeasuredCall) -> MeasuredCall:
+        """`call` without such tensors."""
+        made = not call.is_backward and operators.is_uninitialised(call.operator)
+        if not made and not self._values:
+            return call
+        read = [argument for argument in call.read if self._flow.key(argument.npu) in self._values]
+        kept = any(argument.name != "input.out" for argument in read) and not operators.overwrites(call.operator)
+        wrote = [argument for argument in call.wrote if (made or kept) and argument.relative > INPUT_NOISE]
+        if not read and not wrote:
+            return call
+        self._values.update(self._flow.key(argument.npu) for argument in wrote)
+        self.found.update({(call.full_name, argument.name): argument for argument in (*read, *wrote)})
+        return msgspec.structs.replace(
+            call,
+            read=tuple(argument for argument in call.read if argument not in read),
+            wrote=tuple(argument for argument in call.wrote if argument not in wrote),
+        )

@@ -1,0 +1,132 @@
+"""Measured calls: what the judging works on."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from functools import cache
+
+import msgspec
+
+from acc_compare import operators
+from acc_compare.measured.errors import RESOLUTION, TensorError
+from acc_compare.model import PairedCall
+from dump.format.names import BACKWARD, CallName, parse
+from dump.format.schema import TensorRecord
+
+_FLOATING = ("float", "bfloat", "complex")
+_DIMENSIONS = re.compile(r"[123]d$")
+# Modules whose class does not spell the functional's name.
+_OTHER_NAMES = {
+    "bceloss": "binary_cross_entropy",
+    "bcewithlogitsloss": "binary_cross_entropy_with_logits",
+    "multiheadattention": "multi_head_attention_forward",
+    "rnn": "rnn_tanh",
+    "rnncell": "rnn_tanh_cell",
+    "syncbatchnorm": "batch_norm",
+}
+
+
+@cache
+def is_floating(dtype: str) -> bool:
+    """Does this dtype round: a float or a complex of any width?"""
+    return dtype.removeprefix("torch.").startswith(_FLOATING)
+
+
+class MeasuredArgument(msgspec.Struct, frozen=True, eq=False):
+    """One tensor of a matched pair of calls with its error; None where it could not be measured.
+
+    `count` is its number of elements, at least 1; `norm` is the larger of |N| and |B| over live elements, 0 where
+    unknown; `relative` is |N - B| over that norm, so that it is the same whichever side is called the bench, not below
+    what the way of measuring can resolve and exactly 0 for equal tensors; `distance` is |N - B| by the same rule.  All
+    are asked for many times, so `of` works them out once.
+    """
+
+    name: str
+    npu: TensorRecord
+    bench: TensorRecord
+    error: TensorError | None
+    is_floating: bool
+    count: int
+    norm: float
+    relative: float
+    distance: float
+
+    @classmethod
+    def of(cls, name: str, npu: TensorRecord, bench: TensorRecord, error: TensorError | None) -> MeasuredArgument:
+        norm = relative = distance = 0.0
+        if error is not None:
+            norm = error.scale if error.scale == error.scale else 0.0
+            if error.relative != 0.0:
+                known = norm > 0 and math.isfinite(error.distance)
+                relative = max(error.distance / norm if known else error.relative, RESOLUTION[error.source])
+                distance = relative * norm if norm else error.distance
+        return cls(name, npu, bench, error, is_floating(npu.dtype), max(1, npu.numel), norm, relative, distance)
+
+    @property
+    def largest(self) -> float:
+        """The largest modulus of an element on the bench side, as far as it is known."""
+        ends = [abs(float(end)) for end in (self.bench.max, self.bench.min) if end is not None]
+        return max((end for end in ends if end == end and end != float("inf")), default=0.0)
+
+
+class MeasuredCall(msgspec.Struct, frozen=True):
+    """A matched pair of calls.  `order` is its place in the NPU side's order of execution, `owner` the module call
+    that it ran in there."""
+
+    pair: PairedCall
+    name: CallName
+    order: int
+    read: tuple[MeasuredArgument, ...]
+    wrote: tuple[MeasuredArgument, ...]
+    owner: str | None = None
+
+    @property
+    def full_name(self) -> str:
+        assert self.pair.npu is not None
+        return self.pair.npu.name
+
+    @property
+    def is_backward(self) -> bool:
+        return self.name.direction == BACKWARD
+
+    @property
+    def is_optimizer(self) -> bool:
+        return self.name.prefix == "Optimizer"
+
+    @property
+    def shown_name(self) -> str:
+        """The name for people: that of the fused call where one was laid against several."""
+        return self.pair.fused.fused if self.pair.fused is not None else self.full_name
+
+    @property
+    def operator(self) -> str:
+        """The api's name; of a module, the name of the functional that its class stands for."""
+        if self.pair.fused is not None:
+            return parse(self.pair.fused.fused).api
+        return functional_name(self.name.api) if self.name.is_module else self.name.api
+
+    def floating_inputs(self) -> Iterator[MeasuredArgument]:
+        return (argument for argument in self.read if argument.is_floating)
+
+    def reads_other_integers(self) -> bool:
+        """Do indices, masks or other non-floating inputs differ?  Then anything may come out."""
+        return any(not a.is_floating and a.relative > 0 for a in self.read)
+
+
+def is_output(name: str) -> bool:
+    """Is an argument of that name something that a call writes?"""
+    return name.startswith(("output", "written", "parameters_grad"))
+
+
+@cache
+def functional_name(module_class: str) -> str:
+    """The functional that a module's class stands for: `LayerNorm` -> `layer_norm`, `ReLU` -> `relu`, `BatchNorm2d` ->
+    `batch_norm`, `Conv2d` -> `conv2d`, `CrossEntropyLoss` -> `cross_entropy`; of an unknown class its snake case."""
+    flat = module_class.lower()
+    for candidate in (flat, _DIMENSIONS.sub("", flat), flat.removesuffix("loss")):
+        known = operators.known_spelling(candidate) or _OTHER_NAMES.get(candidate)
+        if known is not None:
+            return known
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", module_class).lower()

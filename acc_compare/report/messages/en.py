@@ -1,0 +1,349 @@
+"""The sentences in English, by key; every other language has the same keys and fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+MESSAGES: Mapping[str, str] = {
+    "verdict.same": "SAME",
+    "verdict.different": "DIFFERENT",
+    "verdict.incomplete": "INCOMPLETE",
+    "verdict": "{verdict}: ",
+    "most_likely_first": "{number}, most likely first",
+    "headed": "{number}. {name}: {kind}",
+    "measured": "{what} differs by {size} of its size",
+    "infinitely_many": "infinitely many",
+    "alike": "{count} of this operator do the same",
+    "and_more": "{names} and {number} more",
+    "brief": "{number}. {name} ({details})",
+    "compared": "{calls} and {tensors}; {mode}",
+    "classic": (
+        "the classic fixed thresholds mark {rows} of the table all the same; differing inputs and rounding "
+        "explain what is seen there"
+    ),
+    "lone": "without a counterpart: {npu} of the NPU side, {bench} of the bench side",
+    "reason": "{count}: {reason} ({names})",
+    "glossary": (
+        "1e-3: the difference is a thousandth as long as the bench's tensor (relative L2 error); one operator's "
+        "rounding alone gives about 1e-7 in float32, 3e-3 in bfloat16"
+    ),
+    "written": "Written:",
+    "of_call": "{tensor} of {call}",
+    "parameter": "parameter {name}",
+    "shapes": "shape {npu} on the NPU side and {bench} on the bench side",
+    "the_operator": "the operator",
+    "the_module": "the module",
+    "placed": "{name} ({where})",
+    "summary.same": "No call differs by more than its inputs and rounding explain.",
+    "summary.different": "The two runs differ by more than rounding explains.",
+    "summary.incomplete": "Too little could be compared to say whether the two runs agree.",
+    "summary.suspects": "The runs differ. First suspect: {name}, and {more}.",
+    "summary.suspect": "The runs differ. First suspect: {name}.",
+    "summary.no_calls": "No call of one side answers to a call of the other, so nothing was compared.",
+    "summary.no_tensors": "No tensor was recorded on both sides in a way that can be compared.",
+    "summary.cut": "Nothing suspect in {calls}, but a dump was cut short: {why}",
+    "summary.compared": "{calls} compared, none differs by more than rounding explains.",
+    "summary.pairs": "{number} pairs of dumps. {summary}",
+    "summary.seen": "An error above {mostly} in nine calls of ten would have shown.",
+    "summary.blind": (
+        "Nothing suspect in {calls}, but an error of {mostly} could have gone unseen in one call of ten: this "
+        "says little."
+    ),
+    "side.npu": "NPU",
+    "side.bench": "Bench",
+    "label.suspects": "Suspects",
+    "label.kind": "Kind",
+    "label.where": "Where",
+    "label.source": "In your code",
+    "label.happened": "What happened",
+    "label.measured": "Measured",
+    "label.evidence": "Evidence",
+    "label.shape": "Looks like",
+    "label.spread": "Spread",
+    "label.alike": "Alike",
+    "label.next": "Try next",
+    "label.compared": "Compared",
+    "label.not_compared": "Not compared",
+    "label.note": "Note",
+    "label.numbers": "The numbers",
+    "label.settings": "Settings",
+    "place.step": "step {number}",
+    "place.rank": "rank {number}",
+    "place.module": "module {name}",
+    "place.process": "process {number}",
+    "kind.named": "{kind}: {meaning}",
+    "kind.operator": "what it read agrees, what it computed does not",
+    "kind.before": "the difference is already in what it reads, and no recorded call made it",
+    "kind.nan_inf": "NaN or Inf appears here first",
+    "kind.optimizer": "the gradients agree, the updated parameters do not",
+    "kind.input": "the data or the initial parameters differ from the start",
+    "kind.random": "a random operator drew other numbers",
+    "kind.structure": "the two runs do not make the same calls in the same order",
+    "kind.dtype": "one side computes in a lower precision throughout",
+    "measured.none_normal": "{measured} where no difference at all is normal",
+    "measured.normal": "{measured} where {expected} is normal",
+    "measured.times": "{measured}: {times:times} times as much",
+    "measured.written": "what it wrote",
+    "alike.named": "{alike}: {names}",
+    "brief.differs": "differs by {size}",
+    "brief.rest": "and {count}, in the JSON beside this file",
+    "mode.tensor": "real data: every element of every tensor",
+    "mode.statistics": "statistics: max, min, mean, norm and a sketch",
+    "mode.md5": "MD5: equal bit by bit or not, not by how much",
+    "lone.npu": "without a counterpart: {npu} of the NPU side",
+    "lone.bench": "without a counterpart: {bench} of the bench side",
+    "reason.rest": "{count} for other reasons; the table names them",
+    "one.call": "{number} call",
+    "one.tensor": "{number} tensor",
+    "one.row": "{number} row",
+    "one.operator": "{number} operator",
+    "one.suspect": "{number} suspect",
+    "one.more suspect": "{number} more suspect",
+    "one.result": "{number} result",
+    "one.micro-batch": "{number} micro-batch",
+    "many.call": "{number} calls",
+    "many.tensor": "{number} tensors",
+    "many.row": "{number} rows",
+    "many.operator": "{number} operators",
+    "many.suspect": "{number} suspects",
+    "many.more suspect": "{number} more suspects",
+    "many.result": "{number} results",
+    "many.micro-batch": "{number} micro-batches",
+    "happened.input_differs": "{what} differs by {size} of its size before any recorded operator touched it",
+    "happened.input_not_same": "{what} is not the same before any recorded operator touched it",
+    "happened.input_reshaped": "{what} has {shapes}, before any recorded operator touched it",
+    "happened.reshaped": "{what} has {shapes}, though all that it read has the same shapes",
+    "happened.updated": (
+        "the parameters differ by {size} at the start of this step although the step before agreed: the "
+        "optimizer's update was another"
+    ),
+    "happened.one_side": "{producer} ran on one side only, and what it made differs by {size} where {call} reads it",
+    "happened.rewired": (
+        "{tensor} comes from {npu} on the NPU side and from {bench} on the bench side, and differs by {size}"
+    ),
+    "happened.nonfinite": "{tensor} holds {kind} on the {side} side only, all that {operator} read is finite",
+    "happened.nonfinite_counted": (
+        "{tensor} holds {kind} on the {side} side only, in {bad} of {all} elements; all that {operator} read is finite"
+    ),
+    "happened.digest": "everything it read is equal bit by bit, {tensor} is not",
+    "happened.drew": "its inputs {agree}, the numbers it drew differ",
+    "happened.computed": (
+        "its inputs {agree}, but {tensor} differs by {size} of its size: {times:times} times the {expected} that "
+        "{source}"
+    ),
+    "happened.computed_exact": (
+        "its inputs {agree}, but {tensor} differs by {size} of its size, where none at all is normal"
+    ),
+    "happened.overwritten": (
+        "{tensor} differs by {size}, though {producer} made it alike on both sides: its memory was overwritten "
+        "in between"
+    ),
+    "happened.unseen": (
+        "{tensor} differs by {size} when {call} reads it{before}: an operator that was not recorded{node} made "
+        "the difference"
+    ),
+    "happened.agreed_before": ", while all up to {call} agrees",
+    "happened.node": " (autograd node {name})",
+    "happened.lowered": "{operators}: one side computes products in a lower precision throughout",
+    "happened.update_differs": (
+        "the gradient of {parameter} agrees to {gradient}, its update differs by {size} where {expected} is explained"
+    ),
+    "happened.update_digest": "{parameter} and its gradient are equal bit by bit, the updated {parameter} is not",
+    "happened.shifted_norm": (
+        "its inputs {agree}, and {tensor} differs by {size} of its size, as rounding may; but its norm is off by "
+        "{value}, where {typical} is typical: many elements are off alike"
+    ),
+    "happened.shifted_mean": (
+        "its inputs {agree}, and {tensor} differs by {size} of its size, as rounding may; but its mean is off by "
+        "{value} of its root mean square, where {typical} is typical: many elements are off alike"
+    ),
+    "happened.shifted_max": (
+        "its inputs {agree}, and {tensor} differs by {size} of its size, as rounding may; but its maximum is off "
+        "by {value}, where {typical} is typical: many elements are off alike"
+    ),
+    "happened.shifted_min": (
+        "its inputs {agree}, and {tensor} differs by {size} of its size, as rounding may; but its minimum is off "
+        "by {value}, where {typical} is typical: many elements are off alike"
+    ),
+    "agree.equal": "are equal",
+    "agree.to": "agree to {size}",
+    "source.arithmetic": "they and rounding in {dtype} explain",
+    "source.floor": "two bench runs differ by",
+    "source.peers": "they and other calls of {operator} in this run explain",
+    "evidence.fused": "it was laid against {against}",
+    "evidence.sketch": "measured by the sketch, which is right within about a third",
+    "evidence.bound": "the dump has no sketch: the true difference is at least this large",
+    "evidence.writers": "calls that wrote to that memory: {calls}",
+    "evidence.start": "what differs from the start: {names}",
+    "evidence.settings": "called with other settings: {settings}",
+    "evidence.setting": "{name} {npu} against {bench}",
+    "evidence.lowered": "{calls} of {operators} show it alike",
+    "evidence.updates": "{off} of {judged} updates that can be judged are off",
+    "evidence.optimizer": "settings differ: {settings}",
+    "evidence.group_setting": "{name} {npu} against {bench}",
+    "spread.calls": "{touched} of the {later} calls after it carry the difference",
+    "spread.silent": "{calls}; the loss does not show it",
+    "spread.loss": "{calls}; it reaches {call} (the loss){size}",
+    "spread.as": " as {size}",
+    "advice.start_alike": "start both sides alike (add your script's arguments) and compare:\n{commands}",
+    "advice.checkpoint": "if they still differ: load the same checkpoint and the same batch on both sides",
+    "advice.generators": (
+        "generators of two devices differ even then: set dropout to 0, or call dump.seed_all(rm_dropout=True)"
+    ),
+    "advice.optimizer_settings": "compare learning rate, betas, eps and weight decay of both scripts",
+    "advice.optimizer_made": "find where it is made:\n{commands}",
+    "advice.optimizer_plain": "try the optimizer's plain implementation: foreach=False, fused=False",
+    "advice.one_side": "find out why the calls differ here (a fused operator, a branch, a version)",
+    "advice.unseen": "look at the lines of the model between {before} and {call}",
+    "advice.the_start": "the start",
+    "advice.modules": "record the modules too (add your script's arguments) and compare:\n{commands}",
+    "advice.first_lower_precision": "if all products may be off alike, first switch the lower precision off:",
+    "advice.tf32": (
+        "switch TF32 off on a GPU: torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False"
+    ),
+    "advice.hf32": (
+        "switch HF32 off on an NPU: torch_npu.npu.conv.allow_hf32 = torch_npu.npu.matmul.allow_hf32 = False"
+    ),
+    "advice.again": "then record both sides again (add your script's arguments) and compare:\n{commands}",
+    "advice.tensors": "record the whole tensors of this call (add your script's arguments) and compare:\n{commands}",
+    "advice.statistics": (
+        "digests do not say by how much: record statistics (add your script's arguments):\n{commands}"
+    ),
+    "advice.elements": "see the elements that are furthest off:\n{commands}",
+    "advice.alone": (
+        "run {operator} by itself with these inputs, on the NPU and in float64 on the CPU; or build it from "
+        "simpler operators and record again"
+    ),
+    "advice.see_further": (
+        "to see further: whole tensors (--task tensor), a bench in float32, or a second bench run for --floor"
+    ),
+    "looks.region_alone": "{where} off, the rest agrees to rounding",
+    "looks.region_and_relation": "{where} off, the rest agrees to rounding; what is off {what}",
+    "looks.relation_alone": "{tensor} as a whole {what}",
+    "looks.spread": "{share:percent} of the elements of {tensor} are off, with no pattern that has a name",
+    "looks.all": "nearly all elements of {tensor} are off, with no pattern that has a name",
+    "looks.last_columns": "the last {count} of the {extent} columns of {tensor} are",
+    "looks.last_column": "the last of the {extent} columns of {tensor} is",
+    "looks.last_elements": "the last {count} of the {extent} elements of {tensor} are",
+    "looks.last_element": "the last of the {extent} elements of {tensor} is",
+    "looks.rows_after": "{tensor} from index {start} on along dimension {axis} (of {extent}) is",
+    "looks.channel": "channel (or head) {index} of {extent} of {tensor}, along dimension 1, is",
+    "looks.column": "one of the {extent} columns of {tensor}, index {index}, is",
+    "looks.row": "one of the {extent} rows of {tensor}, index {index} along dimension {axis}, is",
+    "looks.head": (
+        "one block of {count} of the {extent} columns of {tensor} (indices {start} to {stop}: one head of {heads}) is"
+    ),
+    "looks.scattered": "{count} of the {extent} elements of {tensor} are (the first at {first})",
+    "looks.scattered_one": "one of the {extent} elements of {tensor} is (at {first})",
+    "looks.zero": "is zero on the NPU side",
+    "looks.sign": "has its sign flipped",
+    "looks.transposed": "is the bench's with dimensions {first} and {second} exchanged",
+    "looks.shifted": "is the bench's shifted by {by:+d} along dimension {axis}",
+    "looks.permuted": "is the bench's in another order: {count} slices along dimension {axis} have changed places",
+    "looks.rounded": "was rounded to {dtype}: every element is a {dtype} number, the nearest to the bench's",
+    "looks.computed": "was computed in {dtype}: every element is a {dtype} number, further off than one rounding",
+    "looks.factor": "is the bench's times {factor:.6g}",
+    "looks.offset": "is the bench's plus {offset:.4g}",
+    "looks.sketch_sign": "the sign of every element is flipped (estimated from the sketch)",
+    "looks.sketch_factor": "a constant factor of {factor:.6g} (estimated from the sketch)",
+    "looks.rounding_size": "the size of rounding to {dtype} (about {unit} of each element)",
+    "looks.rounding_other": "float16, TF32 or HF32",
+    "looks.update_factor": "the update is {factor:.4g} times the bench's",
+    "settings.products": (
+        "{what} of float32 ran {npu} on the NPU side and {bench} on the bench, and differ for that alone. Before "
+        "you blame an operator, compare like with like: {switch}"
+    ),
+    "settings.matmul": "matrix products",
+    "settings.conv": "convolutions",
+    "settings.narrow": "in {type}",
+    "settings.full": "in full precision",
+    "settings.unknown_type": "in a type that its dump does not tell",
+    "settings.saturating": (
+        "the NPU side ran with {variable}, which asks for saturation: the largest number in place of Inf, 0 in "
+        "place of NaN"
+    ),
+    "settings.differs": "{name}: {npu} on the NPU side, {bench} on the bench",
+    "settings.unset": "not set",
+    "settings.on": "on",
+    "settings.off": "off",
+    "note.simulated": "The {side} side ran on a simulated NPU: CPU kernels, no hardware.",
+    "note.unmeasured": "{tensors} could not be compared: of other shapes, or not measured.",
+    "note.narrowed": (
+        "{results} are {npu} on the NPU side and {bench} on the bench side; rounding to the narrower type is "
+        "taken as normal."
+    ),
+    "note.versions": "torch {npu} on the NPU side, {bench} on the bench.",
+    "note.modules_only": "Level L0: modules only. Record at L1 or mix to have the operator named.",
+    "note.foreign": (
+        "One side was recorded by msprobe, whose API calls list other gradients: what backward calls wrote is "
+        "shown but not judged."
+    ),
+    "note.no_sketch": (
+        "A dump without sketches: small differences that leave max, min, mean and norm alone stay unseen."
+    ),
+    "note.missed": "The {side} side has tensors or calls {label}: {text}.",
+    "note.laid_against_more": "{calls} of {api} on the {side} side: {fused} was laid against {others}, and so on.",
+    "note.laid_against": "{calls} of {api} on the {side} side: {fused} was laid against {others}.",
+    "note.renames_nothing": "{source}: {entry} renames nothing in this dump.",
+    "note.npu_only": "{place} is on the NPU side only",
+    "note.bench_only": "{place} is on the bench side only",
+    "note.sensitivity": (
+        "What this comparison could see: an error above {mostly} of a result in nine calls of ten, above {all} "
+        "in every call; weakest: {weakest}."
+    ),
+    "missed.not_recordable": "not recordable",
+    "missed.failed": "failed while recording",
+    "missed.scripted": "inside scripted code, not seen one by one",
+    "missed.compiled": "inside compiled code, not seen one by one",
+    "accumulated.no_step": (
+        "Micro-batches differ, and no optimizer step was recorded on both sides: nothing says whether they agree."
+    ),
+    "accumulated.record_the_step": (
+        "Record the optimizer's step on both sides, or run both with the same micro-batches."
+    ),
+    "accumulated.agree": "Accumulated gradients agree to {size} at {call}.",
+    "accumulated.differ": "Accumulated gradients differ by up to {size} at {call} ({parameter}).",
+    "accumulated.why": (
+        "{measured}. Other data, batch statistics or means over micro-batches may explain it; run both sides "
+        "with the same micro-batches to have the operator named."
+    ),
+    "accumulated.size": "{number} accumulated gradients were compared; {parameter} is furthest apart: {size}.",
+    "accumulated.compared": "{number} accumulated gradients were compared; {parameter} is furthest apart",
+    "alone.part_of_fused": "part of what {call} stands for, which was compared as one call",
+    "alone.no_operator": "the {side} side has no call of {what}",
+    "alone.other_place": "no call of {what} on the {side} side stands in this place with these shapes",
+    "alone.other_number": "the {side} side has {there} calls of {what}, this side {here}",
+    "alone.recomputed": "recomputed for backward (activation checkpointing); the {side} side does not run it again",
+    "alone.forward": "its forward call has no counterpart",
+    "batches.only": "{what} (gradient accumulation): only accumulated gradients and the optimizer are compared",
+    "batches.first": "{what}: the first is compared, and the optimizer",
+    "batches.runs": "runs {here} for an optimizer step, the {side} side {there}",
+    "batches.this_side": "this side {difference}",
+    "batches.npu_side": "The NPU side {difference}.",
+    "name.bench": "bench",
+    "name.npu": "NPU",
+    "cut.early": "{source} was closed before its step ended; {number} calls were read.",
+    "cut.by_limit": "{source} was closed by {limit} before its step ended; {number} calls were read.",
+    "cut.no_end": "{source} has no end: its recording was killed or still runs. {number} calls were read.",
+    "fused.one": "{call} on the {side} side",
+    "fused.several": "{calls} on the {side} side, {first} to {last}",
+    "row.introduced": "the constant rules pass this row; localisation: error begins here",
+    "row.explained": "localisation: {role}, what the call read explains it",
+    "row.no_match": "this parameter has no match on the bench side",
+    "row.no_argument": "the {side} side has no such argument",
+    "row.dtype": "dtype differs: {npu} against {bench}",
+    "row.shape": "shape differs: {npu} against {bench}",
+    "row.requires_grad": "requires_grad differs",
+    "row.argument": "argument differs: {npu} against {bench}",
+    "row.no_tensor": "one side has a tensor here, the other has none",
+    "row.nonfinite": "the {extreme} is {value} on the NPU side only",
+    "row.maximum": "maximum",
+    "row.minimum": "minimum",
+    "row.md5": "MD5 differs",
+    "row.thousandth": "inputs have a one thousandth ratio of {inputs:.3f}, this output of {output:.3f}",
+    "row.cosine": "cosine falls from {inputs:.3f} to {output:.3f}",
+    "row.norm_rises": "the norm's relative error rises from {inputs:.2e} to {output:.2e}",
+    "row.norm_times": "the norm's relative error is {times:.0f} times that of the inputs",
+    "role.propagated": "propagated",
+    "role.absorbed": "absorbed",
+}

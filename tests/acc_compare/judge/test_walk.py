@@ -1,0 +1,124 @@
+"""The walk as a whole: what is judged, and memory that says nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from acc_compare.align.calls import align
+from acc_compare.judge.walk import judged_calls
+from acc_compare.measured.pairs import measure_pairs
+
+
+def names(finding: Any) -> list[str]:
+    return [suspect.name for suspect in finding.suspects]
+
+
+@pytest.mark.parametrize("by_module", [True, False])
+def test_modules_and_apis_are_judged_apart_and_optimizers_elsewhere(make: Any, by_module: bool) -> None:
+    run = make.Run()
+    x = make.normal(4)
+    for name in (
+        "Functional.gelu.0.forward",
+        "Functional.gelu.0.backward",
+        "Module.act.GELU.forward.0",
+        "Module.act.GELU.parameters_grad.0",
+        "Optimizer.SGD.0.forward",
+    ):
+        run.call(name, [x], [x])
+    dump = run.dump()
+    calls = [part.call for part in measure_pairs(align(dump, dump), "statistics") if part.call is not None]
+    chosen = [call.full_name for call in judged_calls(calls, by_module=by_module)]
+    expected = ["Functional.gelu.0.forward", "Functional.gelu.0.backward"]
+    assert chosen == (["Module.act.GELU.forward.0"] if by_module else expected)
+
+
+def garbage(make: Any, seed: int, *, filled: str = "", wrong: float = 0.0) -> Any:
+    one = make.Run()
+    memory = make.normal(8, 8, seed=seed) * np.float32(1e20)
+    one.call("Torch.empty.0.forward", [8, 8], [memory])
+    view = memory.reshape(64).copy()
+    one.call("Tensor.view.0.forward", [memory], [one.same_memory(view, memory)])
+    if filled:
+        data = make.off(make.normal(64, seed=3), wrong)
+        one.call(f"Tensor.{filled}.0.forward", [view, make.normal(64, seed=3)], [one.same_memory(data, memory)])
+        one.call("Functional.relu.0.forward", [data], [np.maximum(data, 0)])
+    return one
+
+
+def test_memory_that_nobody_wrote_to_says_nothing(make: Any) -> None:
+    finding = make.judged(garbage(make, 1), garbage(make, 2))
+    assert (finding.verdict, finding.suspects) == ("same", ())
+    assert {row.origin for row in finding.rows if "output" in row.npu_name} == {""}
+
+
+def test_what_is_written_to_it_is_judged(make: Any) -> None:
+    healthy = garbage(make, 2, filled="copy_")
+    assert make.judged(garbage(make, 1, filled="copy_"), healthy).verdict == "same"
+    finding = make.judged(garbage(make, 1, filled="copy_", wrong=1e-2), healthy)
+    assert names(finding) == ["Tensor.copy_.0.forward"]
+
+
+def test_new_memory_with_contents_is_judged(make: Any) -> None:
+    def run(seed: int) -> Any:
+        one = make.Run()
+        one.call("Torch.full.0.forward", [8, 8], [make.normal(8, 8, seed=seed)])
+        return one
+
+    assert names(make.judged(run(1), run(2))) == ["Torch.full.0.forward"]
+
+
+def test_after_nan_nothing_begins_anew(make: Any) -> None:
+    def run(*, broken: bool) -> Any:
+        one = make.Run()
+        x, other = make.normal(8), make.normal(8, seed=1)
+        y = make.off(x, 0)
+        if broken:
+            y[0] = np.nan
+        one.call("Torch.log.0.forward", [x], [y])
+        one.call("Functional.gelu.0.forward", [other], [make.off(other, 0.1 if broken else 0)])
+        return one
+
+    assert names(make.judged(run(broken=True), run(broken=False))) == ["Torch.log.0.forward"]
+
+
+def test_of_a_call_with_two_wrong_outputs_the_worse_is_told(make: Any) -> None:
+    def run(*sizes: float) -> Any:
+        one = make.Run()
+        x = make.normal(8, 8)
+        one.call("Torch.frexp.0.forward", [x], [make.off(x, size) for size in sizes])
+        return one
+
+    finding = make.judged(run(1e-3, 0.1), run(0, 0))
+    assert [suspect.tensor for suspect in finding.suspects] == ["output.1"]
+
+
+def foreign(make: Any, *sizes: float) -> Any:
+    """Without sketches: only max, min, mean and norm."""
+    one = make.Run(foreign=True)
+    x = make.normal(32, 32)
+    for n, size in enumerate(sizes):
+        y = make.off(np.tanh(x), size, seed=n)
+        one.call(f"Torch.tanh.{n}.forward", [x], [y])
+        x = y
+    return one
+
+
+def test_statistics_alone_name_the_first_that_differs(make: Any) -> None:
+    finding = make.judged(foreign(make, 0, 0.1, 0, 0.2), foreign(make, 0, 0, 0, 0))
+    assert names(finding) == ["Torch.tanh.1.forward"]
+    assert "the dump has no sketch: the true difference is at least this large" in finding.suspects[0].evidence
+    assert make.judged(foreign(make, 0, 0), foreign(make, 0, 0)).verdict == "same"
+
+
+def test_statistics_alone_accuse_nobody_once_something_differed(make: Any) -> None:
+    def run(size: float) -> Any:
+        one = make.Run(foreign=True)
+        x, other = make.normal(32, 32), make.normal(16, 16, seed=1)
+        one.call("Torch.tanh.0.forward", [x], [make.off(x, size)])
+        one.call("Torch.exp.0.forward", [other], [make.off(other, size)])  # its input agrees, perhaps by chance
+        return one
+
+    assert names(make.judged(run(0.2), run(0))) == ["Torch.tanh.0.forward"]

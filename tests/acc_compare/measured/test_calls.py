@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from acc_compare.measured.calls import MeasuredArgument, MeasuredCall, functional_name, is_floating
+from acc_compare.measured.errors import TensorError
+from acc_compare.model import PairedCall
+from dump.format.names import parse
+from dump.format.schema import CallRecord, TensorRecord
+
+
+@pytest.mark.parametrize(
+    ("module", "functional"),
+    [
+        ("LayerNorm", "layer_norm"),
+        ("BatchNorm2d", "batch_norm"),
+        ("SyncBatchNorm", "batch_norm"),
+        ("InstanceNorm1d", "instance_norm"),
+        ("RMSNorm", "rms_norm"),
+        ("Conv2d", "conv2d"),
+        ("ConvTranspose3d", "conv_transpose3d"),
+        ("AdaptiveAvgPool2d", "adaptive_avg_pool2d"),
+        ("GELU", "gelu"),
+        ("ReLU", "relu"),
+        ("ReLU6", "relu6"),
+        ("SiLU", "silu"),
+        ("LeakyReLU", "leaky_relu"),
+        ("LSTM", "lstm"),
+        ("LSTMCell", "lstm_cell"),
+        ("RNN", "rnn_tanh"),
+        ("MultiheadAttention", "multi_head_attention_forward"),
+        ("LogSoftmax", "log_softmax"),
+        ("CrossEntropyLoss", "cross_entropy"),
+        ("MSELoss", "mse_loss"),
+        ("BCEWithLogitsLoss", "binary_cross_entropy_with_logits"),
+        ("KLDivLoss", "kl_div"),
+        ("MyFancyBlock", "my_fancy_block"),
+    ],
+)
+def test_functional_name(module: str, functional: str) -> None:
+    assert functional_name(module) == functional
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        ("torch.float16", True),
+        ("torch.bfloat16", True),
+        ("torch.complex64", True),
+        ("torch.float8_e5m2", True),
+        ("torch.int64", False),
+        ("torch.bool", False),
+        ("torch.uint8", False),
+    ],
+)
+def test_is_floating(dtype: str, expected: bool) -> None:
+    assert is_floating(dtype) is expected
+
+
+def measured(error: TensorError | None) -> MeasuredArgument:
+    record = TensorRecord("torch.float32", (2, 3), max=3.0, min=-5.0)
+    return MeasuredArgument.of("output.0", record, record, error)
+
+
+def test_an_unmeasured_argument_is_nothing() -> None:
+    one = measured(None)
+    assert (one.relative, one.norm, one.distance, one.count) == (0.0, 0.0, 0.0, 6)
+
+
+@pytest.mark.parametrize(
+    ("relative", "source", "expected"),
+    [
+        (0.0, "sketch", 0.0),
+        (1e-9, "sketch", 2e-7),
+        (1e-3, "sketch", 1e-3),
+        (1e-9, "exact", 1e-9),
+        (1e-9, "bound", 2e-6),
+    ],
+)
+def test_no_error_but_none_is_below_what_can_be_resolved(relative: float, source: Any, expected: float) -> None:
+    one = measured(TensorError(relative * 10.0, 10.0, relative, source))
+    assert one.relative == expected
+    assert one.distance == expected * 10.0
+
+
+def test_an_unknown_norm_is_0() -> None:
+    one = measured(TensorError(math.inf, math.nan, math.inf, "sketch"))
+    assert (one.norm, one.relative, one.distance) == (0.0, math.inf, math.inf)
+
+
+@pytest.mark.parametrize(
+    ("high", "low", "largest"), [(3.0, -5.0, 5.0), (math.inf, -2.0, 2.0), (math.nan, math.nan, 0.0), (None, None, 0.0)]
+)
+def test_largest(high: float | None, low: float | None, largest: float) -> None:
+    record = TensorRecord("torch.float32", (2,), max=high, min=low)
+    assert MeasuredArgument.of("output.0", record, record, None).largest == largest
+
+
+def call_of(name: str, *read: MeasuredArgument) -> MeasuredCall:
+    record = CallRecord(name, 0)
+    return MeasuredCall(PairedCall(record, record, ()), parse(name), 0, read, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "operator", "is_backward"),
+    [
+        ("Functional.gelu.2.forward", "gelu", False),
+        ("Tensor.__add__.0.backward", "__add__", True),
+        ("Module.layer1.0.bn.BatchNorm2d.forward.0", "batch_norm", False),
+        ("Module.fc.Linear.backward.0", "linear", True),
+    ],
+)
+def test_operator(name: str, operator: str, is_backward: bool) -> None:
+    call = call_of(name)
+    assert (call.full_name, call.operator, call.is_backward) == (name, operator, is_backward)
+
+
+@pytest.mark.parametrize("differs", [True, False])
+def test_indices_that_differ(make: Any, differs: bool) -> None:
+    bench = np.arange(6)
+    npu = bench + 1 if differs else bench
+    call = call_of("Functional.embedding.0.forward", make.argument("input.0", npu, bench))
+    assert call.reads_other_integers() is differs
+    assert list(call.floating_inputs()) == []
+
+
+def test_floats_that_differ_are_no_indices(make: Any) -> None:
+    bench = make.normal(6)
+    call = call_of("Functional.embedding.0.forward", make.argument("input.0", make.off(bench, 0.1), bench))
+    assert not call.reads_other_integers()
+    assert len(list(call.floating_inputs())) == 1
