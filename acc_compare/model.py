@@ -222,11 +222,12 @@ class ComparedShare:
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
     """What a comparison could have seen: an error of one call, relative to its result, that would have been accused.
-    `everywhere` holds for every call, `mostly` for nine of ten; `weakest` is the call that hides most, `calls` how many
-    could be judged."""
+    `everywhere` holds for every call, `mostly` for nine of ten, `median` for every second; `weakest` is the call that
+    hides most, `calls` how many could be judged."""
 
     everywhere: float
     mostly: float
+    median: float
     weakest: str
     calls: int
 

@@ -20,7 +20,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from statistics import NormalDist, median
+from statistics import NormalDist, fmean, median
 
 from acc_compare.judge.noise_prior import Channel, NoiseKey, Prior, PriorRow, measured_prior, prior_of
 from acc_compare.judge.predicted import Predicted, autocast_roundoff, predict
@@ -110,8 +110,8 @@ class Noise:
     """The noise of one comparison: `calls` are matched pairs in the order of their execution."""
 
     def __init__(self, calls: Sequence[MeasuredCall], prior: Prior | None = None, *, lowered: float = 0.0) -> None:
-        known = measured_prior() if prior is None else prior
-        self._outputs = dict(_observed(calls, known, autocast_roundoff(calls), lowered))
+        self.prior = measured_prior() if prior is None else prior
+        self._outputs = dict(_observed(calls, self.prior, autocast_roundoff(calls), lowered))
         groups: dict[NoiseKey, list[float]] = {}
         for output in self._outputs.values():
             if output.error > 0:
@@ -148,7 +148,7 @@ class Noise:
             deviations=deviations,
             calls=calls,
             quantile=self.quantile,
-            shift=self._systematic.largest(output, typical),
+            shift=self._systematic.largest(output, typical * math.exp(deviation)),
         )
 
     def expectation_of(self, key: tuple[str, str]) -> Expectation | None:
@@ -208,7 +208,8 @@ def _observed(
             if not out.is_floating or out.error is None or out.error.source in ("digest", "bound"):
                 continue
             found = predict(call, out, forward, autocast=autocast, lowered=lowered)
-            if found is not None and not math.isinf(out.relative):
+            exact = found is not None and found.relative + RESOLUTION[out.error.source] == 0.0
+            if found is not None and not exact and not math.isinf(out.relative):
                 yield (call.full_name, out.name), _beside(call, out, found, prior, inherited)
 
 
@@ -281,14 +282,17 @@ def lowered_products(calls: Sequence[MeasuredCall], noise: Noise) -> str:
         return ""
     best, most = "", 0.0
     for name, unit in LOWERED.items():
-        evidence: dict[str, float] = {}
-        for key, other in Noise(calls, lowered=unit).observed().items():
+        outputs: dict[str, list[float]] = {}
+        for key, other in Noise(calls, noise.prior, lowered=unit).observed().items():
             output = plain.get(key)
-            if output is None or output.error <= 0 or other.predicted < _TOLD_APART * output.predicted:
+            if output is None or other.predicted < _TOLD_APART * output.predicted:
                 continue
-            found = (output.residual - output.row.location) ** 2 - (other.residual - other.row.location) ** 2
-            evidence[key[0]] = evidence.get(key[0], 0.0) + max(-_MOST_EVIDENCE, min(_MOST_EVIDENCE, found))
-        nearer = sum(value > 0 for value in evidence.values())
-        if len(evidence) >= _FEWEST_PRODUCTS and nearer >= _NEARER * len(evidence) and sum(evidence.values()) > most:
-            best, most = name, sum(evidence.values())
+            found = -_MOST_EVIDENCE
+            if output.error > 0:
+                found = (output.residual - output.row.location) ** 2 - (other.residual - other.row.location) ** 2
+            outputs.setdefault(key[0], []).append(max(-_MOST_EVIDENCE, min(_MOST_EVIDENCE, found)))
+        evidence = [fmean(values) for values in outputs.values()]
+        nearer = sum(value > 0 for value in evidence)
+        if len(evidence) >= _FEWEST_PRODUCTS and nearer >= _NEARER * len(evidence) and sum(evidence) > most:
+            best, most = name, sum(evidence)
     return best

@@ -18,11 +18,15 @@ from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 Channel: TypeAlias = Literal["norm", "mean", "max", "min"]
 CHANNELS: tuple[Channel, ...] = ("norm", "mean", "max", "min")
 
+RUNNING = "running statistics"
+
 _TABLE = "noise_prior.json"
 
 
 class NoiseKey(NamedTuple):
-    """What shares a factor: an operator's forward or backward outputs, vectors (biases, scalars) apart."""
+    """What shares a factor: an operator's forward or backward outputs, vectors (biases, scalars) apart.  What calls write
+    beside their results is of one kind, whatever the operator: running statistics, which average over many terms errors
+    that may be independent or alike."""
 
     operator: str
     is_backward: bool
@@ -30,7 +34,9 @@ class NoiseKey(NamedTuple):
 
     @classmethod
     def of(cls, call: MeasuredCall, out: MeasuredArgument) -> NoiseKey:
-        return cls(operators.plain_api(call.operator), call.is_backward, len(out.npu.shape) <= 1)
+        is_beside = out.name.startswith("written.")
+        name = RUNNING if is_beside else operators.plain_api(call.operator)
+        return cls(name, call.is_backward, len(out.npu.shape) <= 1)
 
 
 class PriorRow(NamedTuple):

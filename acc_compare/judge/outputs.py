@@ -18,6 +18,7 @@ from acc_compare.judge.origins import (
     largest_error,
 )
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
+from acc_compare.measured.errors import RESOLUTION
 from acc_compare.model import Basis
 from dump.format.names import parse
 
@@ -97,7 +98,9 @@ def _from_equality(call: MeasuredCall, argument: MeasuredArgument, forward: Meas
     read = call.read if forward is None else (*call.read, *forward.read, *forward.wrote)
     error = largest_error(read)
     if error == 0.0:
-        return Expected(0.0, 0.0, "exact")
+        assert argument.error is not None
+        # Equal sums over other integers than floats can hold, taken in another order.
+        return Expected(0.0, RESOLUTION[argument.error.source], "exact")
     if argument.is_floating or math.isinf(error) or call.reads_other_integers():
         return _UNKNOWN
     return Expected.at_most(_FLIPS * math.sqrt(error), "prior")

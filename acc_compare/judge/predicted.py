@@ -5,7 +5,8 @@ unit roundoff u, and inputs of norm |x_k| whose distances between the two sides 
 
     predicted^2 = fresh^2 + sum_k inherited_k^2                                    (all as L2 distances)
 
-    copies         d_k, times sqrt(n_out / n_k) where elements are repeated; e_k S where they are selected; no rounding
+    copies         d_k, times sqrt(n_out / n_k) where elements are repeated; no rounding.  Where elements are selected,
+                   all of the error may be in these
     sums           d_k (add, subtract)
     elementwise    e_k S
     contraction    K terms of norm |t| = |a| |b| / sqrt(K): e_a max(|t|, S), e_b max(|t|, S)
@@ -204,17 +205,8 @@ def _jump(case: _Case) -> float:
 # ---- forward
 
 
-def _copied(case: _Case) -> list[float]:
-    return [
-        a.distance * case.spread(a)
-        if case.out.count >= a.count
-        else max(a.distance * math.sqrt(case.out.count / a.count), a.relative * case.size)
-        for a in case.inputs
-    ]
-
-
 def _exact(case: _Case) -> _Terms:
-    return 0.0, _copied(case)
+    return 0.0, [a.distance * case.spread(a) for a in case.inputs]
 
 
 def _elementwise(case: _Case) -> _Terms:

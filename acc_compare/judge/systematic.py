@@ -36,6 +36,7 @@ _RESOLUTION: Shifts = {"norm": 2e-7, "mean": 5e-7, "max": 2e-7, "min": 2e-7}
 """What sums in float32 in another order may move a channel by, relative to the norm or the largest element."""
 
 _LEAST_SYSTEMATIC = 0.05
+_RULED = 0.5
 _FEWEST = 4
 _UPPER = 2
 _NORMAL = 1.15
@@ -152,7 +153,9 @@ class Systematic:
         return {channel: (value, self._typical(output, channel, typical)) for channel, value in output.own.items()}
 
     def largest(self, output: Output, typical: float) -> Shift | None:
-        """The channel of `output` that stands out most; None where none was recorded."""
+        """The channel of `output` that stands out most; None where none was recorded, or noise rules the tensor."""
+        if typical > _RULED:
+            return None
         found = [
             Shift(channel, value, normal, abs(value) / (normal * output.row.channel(channel)))
             for channel, (value, normal) in self.ratios(output, typical).items()

@@ -34,7 +34,7 @@ from dump.format.names import FORWARD, parse
 from dump.format.schema import CutShort, Dump, Mode, TensorRecord
 
 _BLIND = 0.5
-"""Where one call of ten could hide an error of this size, a comparison without suspects says too little."""
+"""Where every second call could hide an error of this size, a comparison without suspects says too little."""
 
 _REASONS = 5
 
@@ -200,7 +200,8 @@ def sensitivity_of(found: Walk) -> Sensitivity | None:
         return None
     weakest = max(limits, key=lambda call: limits[call][1])
     ordered = sorted(limit for _, limit in limits.values())
-    return Sensitivity(limits[weakest][1], ordered[(len(ordered) - 1) * 9 // 10], weakest, len(ordered))
+    last = len(ordered) - 1
+    return Sensitivity(limits[weakest][1], ordered[last * 9 // 10], ordered[last // 2], weakest, len(ordered))
 
 
 def _seen(sensitivity: Sensitivity) -> Message:
@@ -242,8 +243,8 @@ def _verdict(
     cut = [dump.incomplete for dump in sides if dump.incomplete is not None]
     if cut:
         return "incomplete", say("summary.cut", calls=calls, why=_cut(cut[0]))
-    if sensitivity is not None and sensitivity.mostly > _BLIND:
-        return "incomplete", say("summary.blind", calls=calls, mostly=sensitivity.mostly)
+    if sensitivity is not None and sensitivity.median > _BLIND:
+        return "incomplete", say("summary.blind", calls=calls, median=sensitivity.median)
     return "same", say("summary.compared", calls=calls)
 
 

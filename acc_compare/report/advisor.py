@@ -270,6 +270,7 @@ def _sensitivity(found: Sensitivity | None) -> dict[str, object] | None:
     return {
         "everywhere": _finite(found.everywhere),
         "mostly": _finite(found.mostly),
+        "median": _finite(found.median),
         "weakest": found.weakest,
         "calls": found.calls,
     }

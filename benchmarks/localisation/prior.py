@@ -58,30 +58,41 @@ class Sample:
 
 def observe(npu: Path, bench: Path) -> dict[Key, Sample]:
     """The residuals and the shifts of one pair, by key."""
-    from acc_compare.judge.noise import Noise
+    from acc_compare.judge.noise import LOWERED, Noise, lowered_products
 
     found: dict[Key, Sample] = defaultdict(Sample)
-    for way in ("exact", "sketch"):
-        calls = _measured_calls(npu, bench, way)
-        noise = Noise(calls, {})
-        for (call, argument), output in noise.observed().items():
-            if output.error > 0 and output.residual > _FAR_BELOW:
-                getattr(found[tuple(output.key)], way).append(output.residual)
-            if way == "exact":
-                for channel, ratio in noise.channel_ratios(call, argument).items():
-                    found[tuple(output.key)].shifts[channel].append(ratio)
+    lowered = 0.0
+    for sides in _steps(npu, bench):
+        # A pair whose products run in a narrower type on one side is judged with that taken as normal.
+        first = _measured_calls(sides, "exact")
+        lowered = lowered or LOWERED.get(lowered_products(first, Noise(first, {})), 0.0)
+        for way in ("exact", "sketch"):
+            calls = _measured_calls(sides, way)
+            noise = Noise(calls, {}, lowered=lowered)
+            for (call, argument), output in noise.observed().items():
+                if output.error > 0 and output.residual > _FAR_BELOW:
+                    getattr(found[tuple(output.key)], way).append(output.residual)
+                if way == "exact":
+                    for channel, ratio in noise.channel_ratios(call, argument).items():
+                        found[tuple(output.key)].shifts[channel].append(ratio)
     return dict(found)
 
 
-def _measured_calls(npu: Path, bench: Path, way: str) -> list[MeasuredCall]:
+def _steps(npu: Path, bench: Path) -> Iterator[tuple[Path, Path]]:
+    """The folders of each step on both sides."""
+    from dump.format.layout import find_dumps
+
+    for ours, theirs in zip(find_dumps(npu), find_dumps(bench), strict=True):
+        yield ours.path, theirs.path
+
+
+def _measured_calls(sides: tuple[Path, Path], way: str) -> list[MeasuredCall]:
     from acc_compare.align.calls import align
     from acc_compare.judge.walk import judged_calls
     from acc_compare.measured.pairs import measure_pairs
-    from dump.format.layout import find_dumps
     from dump.format.reader import read_dump
 
-    sides = (read_dump(find_dumps(side)[0].path) for side in (npu, bench))
-    parts = measure_pairs(align(*sides), "tensor" if way == "exact" else "statistics")
+    parts = measure_pairs(align(*map(read_dump, sides)), "tensor" if way == "exact" else "statistics")
     return judged_calls([part.call for part in parts if part.call is not None], by_module=False)
 
 

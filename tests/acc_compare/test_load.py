@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from acc_compare.load import mode_of, pair_locations
+from acc_compare.report.i18n import text
 from dump.format.errors import DumpNotFound, IncomparableError
 from dump.format.schema import Dump, Header
 
@@ -53,7 +54,10 @@ def test_one_process_that_knows_no_rank_is_given_none(tmp_path: Path) -> None:
 def test_a_step_of_one_side_is_a_note(tmp_path: Path) -> None:
     pairs, notes = paired(tmp_path, ["step0/rank0", "step1/rank0"], ["step1/rank0", "step5/proc8"])
     assert [pair[0] for pair in pairs] == ["step1/rank0"]
-    assert notes == ("step 0, rank 0 is on the NPU side only", "step 5, process 8 is on the bench side only")
+    assert [text(note) for note in notes] == [
+        "step 0, rank 0 is on the NPU side only",
+        "step 5, process 8 is on the bench side only",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,6 @@ MESSAGES: Mapping[str, str] = {
     "the_operator": "the operator",
     "the_module": "the module",
     "placed": "{name} ({where})",
-    "summary.same": "No call differs by more than its inputs and rounding explain.",
-    "summary.different": "The two runs differ by more than rounding explains.",
-    "summary.incomplete": "Too little could be compared to say whether the two runs agree.",
     "summary.suspects": "The runs differ. First suspect: {name}, and {more}.",
     "summary.suspect": "The runs differ. First suspect: {name}.",
     "summary.no_calls": "No call of one side answers to a call of the other, so nothing was compared.",
@@ -44,10 +41,9 @@ MESSAGES: Mapping[str, str] = {
     "summary.cut": "Nothing suspect in {calls}, but a dump was cut short: {why}",
     "summary.compared": "{calls} compared, none differs by more than rounding explains.",
     "summary.pairs": "{number} pairs of dumps. {summary}",
-    "summary.seen": "An error above {mostly} in nine calls of ten would have shown.",
     "summary.blind": (
-        "Nothing suspect in {calls}, but an error of {mostly} could have gone unseen in one call of ten: this "
-        "says little."
+        "Nothing suspect in {calls}, but in every second call an error of {median} of its result could have gone "
+        "unseen."
     ),
     "side.npu": "NPU",
     "side.bench": "Bench",
@@ -123,7 +119,8 @@ MESSAGES: Mapping[str, str] = {
     ),
     "happened.nonfinite": "{tensor} holds {kind} on the {side} side only, all that {operator} read is finite",
     "happened.nonfinite_counted": (
-        "{tensor} holds {kind} on the {side} side only, in {bad} of {all} elements; all that {operator} read is finite"
+        "{tensor} holds {kind} on the {side} side only, in {bad} of {all} elements; all that {operator} read is "
+        "finite"
     ),
     "happened.digest": "everything it read is equal bit by bit, {tensor} is not",
     "happened.drew": "its inputs {agree}, the numbers it drew differ",
@@ -146,7 +143,8 @@ MESSAGES: Mapping[str, str] = {
     "happened.node": " (autograd node {name})",
     "happened.lowered": "{operators}: one side computes products in a lower precision throughout",
     "happened.update_differs": (
-        "the gradient of {parameter} agrees to {gradient}, its update differs by {size} where {expected} is explained"
+        "the gradient of {parameter} agrees to {gradient}, its update differs by {size} where {expected} is "
+        "explained"
     ),
     "happened.update_digest": "{parameter} and its gradient are equal bit by bit, the updated {parameter} is not",
     "happened.shifted_norm": (
@@ -199,7 +197,8 @@ MESSAGES: Mapping[str, str] = {
     "advice.modules": "record the modules too (add your script's arguments) and compare:\n{commands}",
     "advice.first_lower_precision": "if all products may be off alike, first switch the lower precision off:",
     "advice.tf32": (
-        "switch TF32 off on a GPU: torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False"
+        "switch TF32 off on a GPU: torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = "
+        "False"
     ),
     "advice.hf32": (
         "switch HF32 off on an NPU: torch_npu.npu.conv.allow_hf32 = torch_npu.npu.matmul.allow_hf32 = False"
@@ -231,7 +230,8 @@ MESSAGES: Mapping[str, str] = {
     "looks.column": "one of the {extent} columns of {tensor}, index {index}, is",
     "looks.row": "one of the {extent} rows of {tensor}, index {index} along dimension {axis}, is",
     "looks.head": (
-        "one block of {count} of the {extent} columns of {tensor} (indices {start} to {stop}: one head of {heads}) is"
+        "one block of {count} of the {extent} columns of {tensor} (indices {start} to {stop}: one head of "
+        "{heads}) is"
     ),
     "looks.scattered": "{count} of the {extent} elements of {tensor} are (the first at {first})",
     "looks.scattered_one": "one of the {extent} elements of {tensor} is (at {first})",
@@ -312,7 +312,7 @@ MESSAGES: Mapping[str, str] = {
     "alone.part_of_fused": "part of what {call} stands for, which was compared as one call",
     "alone.no_operator": "the {side} side has no call of {what}",
     "alone.other_place": "no call of {what} on the {side} side stands in this place with these shapes",
-    "alone.other_number": "the {side} side has {there} calls of {what}, this side {here}",
+    "alone.other_number": "the {side} side has {there} of {what}, this side {here}",
     "alone.recomputed": "recomputed for backward (activation checkpointing); the {side} side does not run it again",
     "alone.forward": "its forward call has no counterpart",
     "batches.only": "{what} (gradient accumulation): only accumulated gradients and the optimizer are compared",

@@ -31,9 +31,6 @@ MESSAGES: Mapping[str, str] = {
     "the_operator": "该算子",
     "the_module": "该模块",
     "placed": "{name}（{where}）",
-    "summary.same": "没有任何调用的差异超出其输入与舍入所能解释的范围。",
-    "summary.different": "两次运行的差异超出舍入所能解释的范围。",
-    "summary.incomplete": "可比较的内容太少，无法判断两次运行是否一致。",
     "summary.suspects": "两次运行不一致。首要可疑项：{name}，另有 {more}。",
     "summary.suspect": "两次运行不一致。首要可疑项：{name}。",
     "summary.no_calls": "两侧没有任何相互对应的调用，因此没有比较任何内容。",
@@ -41,8 +38,7 @@ MESSAGES: Mapping[str, str] = {
     "summary.cut": "{calls}中没有可疑项，但有一份转储被截断：{why}",
     "summary.compared": "比较了 {calls}，没有任何一个的差异超出舍入所能解释的范围。",
     "summary.pairs": "共 {number} 对转储。{summary}",
-    "summary.seen": "十个调用中有九个，超过 {mostly} 的误差都会被发现。",
-    "summary.blind": "{calls}中没有可疑项，但十个调用中有一个，{mostly} 的误差也可能看不到：这说明不了什么。",
+    "summary.blind": "{calls}中没有可疑项，但每两个调用就有一个，达到结果 {median} 的误差也可能看不到。",
     "side.npu": "NPU 侧",
     "side.bench": "标杆侧",
     "label.suspects": "可疑项",
@@ -223,7 +219,8 @@ MESSAGES: Mapping[str, str] = {
     "looks.rounding_other": "float16、TF32 或 HF32",
     "looks.update_factor": "更新量是标杆侧的 {factor:.4g} 倍",
     "settings.products": (
-        "float32 的{what}在 NPU 侧{npu}，在标杆侧{bench}，仅此就会造成差异。在归咎于算子之前，请先统一设置：{switch}"
+        "float32 的{what}在 NPU 侧{npu}，在标杆侧{bench}，仅此就会造成差异。在归咎于算子之前，请先统一设置："
+        "{switch}"
     ),
     "settings.matmul": "矩阵乘",
     "settings.conv": "卷积",
@@ -268,7 +265,7 @@ MESSAGES: Mapping[str, str] = {
     "alone.part_of_fused": "属于 {call} 所代表的部分，已作为一个调用比较",
     "alone.no_operator": "{side}侧没有{what}的调用",
     "alone.other_place": "{side}侧在这个位置没有形状相同的{what}调用",
-    "alone.other_number": "{side}侧有 {there} 个{what}的调用，这一侧有 {here} 个",
+    "alone.other_number": "{side}侧有{what}的{there}，这一侧有 {here} 个",
     "alone.recomputed": "为反向重新计算（激活检查点）；{side}侧没有再次运行它",
     "alone.forward": "其前向调用没有对应项",
     "batches.only": "{what}（梯度累积）：只比较累积梯度和优化器",

@@ -14,7 +14,9 @@ from acc_compare.align.calls import align, plain_path
 from acc_compare.align.mapping_file import shipped
 from acc_compare.align.paths import Renaming
 from acc_compare.align.rules import Rules
+from acc_compare.messages import say
 from acc_compare.model import Alignment
+from acc_compare.report.i18n import text
 from dump.format.schema import Argument, CallRecord, Dump, Header, TensorRecord
 
 BLOCK = ("layer_norm", "linear", "gelu", "linear")
@@ -92,14 +94,16 @@ def test_an_extra_call_is_found_by_its_module() -> None:
 
 def test_missing_calls_say_why() -> None:
     found = align(dump([*BLOCK, "tanh"]), dump(["layer_norm", "linear", "linear", "relu"]))
-    reasons = {(p.npu or p.bench).name: p.reason for p in found.pairs if p.reason}  # type: ignore[union-attr]
+    reasons = {(p.npu or p.bench).name: text(p.reason) for p in found.pairs if p.reason}  # type: ignore[union-attr]
     assert reasons == {
         "Functional.gelu.0.forward": "the bench side has no call of the operator",
         "Functional.tanh.0.forward": "the bench side has no call of the operator",
         "Functional.relu.0.forward": "the NPU side has no call of the operator",
     }
     counted = align(dump(["gelu", "gelu", "relu"]), dump(["gelu", "relu"]))
-    assert [p.reason for p in counted.pairs if p.reason] == ["the bench side has 1 call of the operator, this side 2"]
+    assert [text(p.reason) for p in counted.pairs if p.reason] == [
+        "the bench side has 1 call of the operator, this side 2"
+    ]
 
 
 def test_a_call_of_the_bench_alone_stands_where_it_ran() -> None:
@@ -173,7 +177,7 @@ def test_a_left_over_call_of_other_shapes_is_another_call() -> None:
     )
     assert partners(found)["Functional.linear.1.forward"] is None
     reason = next(pair.reason for pair in found.pairs if pair.npu and pair.npu.name == "Functional.linear.1.forward")
-    assert reason == "no call of the operator on the bench side stands in this place with these shapes"
+    assert reason == say("alone.other_place", what=say("the_operator"), side=say("name.bench"))
 
 
 def test_where_all_shapes_are_others_names_still_pair() -> None:
@@ -278,7 +282,7 @@ def test_renamed_operators_and_modules_answer_to_each_other() -> None:
         ),
     )
     assert not lone(found)
-    assert found.notes == ("map.yaml: apis 'NPU.other' renames nothing in this dump.",)
+    assert tuple(map(text, found.notes)) == ("map.yaml: apis 'NPU.other' renames nothing in this dump.",)
 
 
 def test_a_single_call_can_be_renamed() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from acc_compare.align.recomputed import micro_batches, originals
+from acc_compare.report.i18n import text
 from dump.format.schema import Argument, CallRecord, Dump, Header, TensorRecord
 
 
@@ -52,12 +53,12 @@ def test_micro_batches_are_counted() -> None:
     found = micro_batches(dump(step(3), batch=2), dump(step(1), batch=6))
     assert found is not None
     assert (found.npu, found.bench, found.same_size, found.first_npu) == (3, 1, False, 3)
-    assert "runs 3 micro-batches for an optimizer step, the bench side 1 (gradient" in found.reason(on_npu=True)
-    assert "runs 1 micro-batch for an optimizer step, the NPU side 3 (gradient" in found.reason(on_npu=False)
+    assert "runs 3 micro-batches for an optimizer step, the bench side 1 (gradient" in text(found.reason(on_npu=True))
+    assert "runs 1 micro-batch for an optimizer step, the NPU side 3 (gradient" in text(found.reason(on_npu=False))
     same = micro_batches(dump(step(3)), dump(step(1)))
     assert same is not None
     assert same.same_size
-    assert "the first is compared" in same.reason(on_npu=True)
+    assert "the first is compared" in text(same.reason(on_npu=True))
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,8 @@ def test_where_and_what(shape: tuple[int, ...], index: Any, change: Any, name: s
     found = describe(npu, bench, noise=NOISE)
     assert found is not None
     assert found.name == name
-    assert found.count == bench.size
-    assert found.off <= np.count_nonzero(npu != bench)
+    assert found.extents == bench.shape
+    assert found.share <= np.count_nonzero(npu != bench) / bench.size
 
 
 def test_nothing_off_is_no_shape() -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from acc_compare.judge.differing_settings import differing_settings
-from acc_compare.report.i18n import in_language
+from acc_compare.messages import say
+from acc_compare.report.i18n import text as said
 
 
 def dump(make: Any, device: str, numerics: dict[str, object] | None, *, api: str = "linear", dtype: str = "f4") -> Any:
@@ -17,7 +18,7 @@ def dump(make: Any, device: str, numerics: dict[str, object] | None, *, api: str
 
 
 def told(npu: Any, bench: Any) -> str:
-    return "\n".join(differing_settings(npu, bench))
+    return "\n".join(map(said, differing_settings(npu, bench)))
 
 
 HF32 = {"float32_matmul.npu": "hf32", "float32_conv.npu": "full"}
@@ -28,9 +29,11 @@ CPU = {"float32_matmul.cpu": "full", "float32_conv.cpu": "full"}
 def test_hf32_on_the_npu_side_is_told_with_the_switch(make: Any) -> None:
     sentences = differing_settings(dump(make, "npu", HF32), dump(make, "cpu", CPU))
     assert len(sentences) == 1
-    assert sentences[0].startswith("matrix products of float32 ran in HF32 on the NPU side and in full precision on")
-    assert sentences[0].endswith("torch.npu.matmul.allow_hf32 = False")
-    assert "矩阵乘在 NPU 侧以 HF32 计算" in in_language(sentences[0], "zh")
+    values = dict(sentences[0].values)
+    assert sentences[0].key == "settings.products"
+    assert values["what"] == say("settings.matmul")
+    assert (values["npu"], values["bench"]) == (say("settings.narrow", type="HF32"), say("settings.full"))
+    assert values["switch"] == "torch.npu.matmul.allow_hf32 = False"
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
 import pytest
+
+from acc_compare.messages import listed, say
 
 GELU = "Functional.gelu.0.forward"
 
@@ -15,25 +16,41 @@ def scaled(factor: float) -> Any:
 
 def test_an_operator_says_what_went_in_and_what_came_out(network: Any) -> None:
     (suspect,) = network.compare({GELU: scaled(1.001)}).suspects
-    assert suspect.message.startswith("its inputs agree to ")
-    size = r"(9\.?\d*e-4|1(\.\d)?e-3)"
-    told = rf"but output\.0 differs by {size} of its size: \d+ times the \S+ that they and rounding in float32 explain$"
-    assert re.search(told, suspect.message)
-    assert suspect.shape_of_error.startswith("a constant factor of 1.00")
-    assert "measured by the sketch, which is right within about a third" in suspect.evidence
+    values = dict(suspect.message.values)
+    assert suspect.message.key == "happened.computed"
+    assert values["agree"].key == "agree.to"
+    assert values["size"] == pytest.approx(1e-3, rel=0.3)
+    assert values["source"].key == "source.arithmetic"
+    assert (suspect.pattern.kind, suspect.pattern.size) == ("factor", pytest.approx(1.001, rel=1e-4))
+    assert say("evidence.sketch") in suspect.evidence
 
 
 def test_by_digests_the_message_speaks_of_bits(network: Any) -> None:
     finding = network.compare({GELU: scaled(1.001)}, mode="md5")
-    assert finding.suspects[0].message == "everything it read is equal bit by bit, output.0 is not"
+    assert finding.suspects[0].message == say("happened.digest", tensor="output.0")
 
 
 def test_nan_names_the_tensor(network: Any) -> None:
     (suspect,) = network.compare({GELU: scaled(np.nan)}).suspects
-    assert (
-        suspect.message
-        == "output.0 holds NaN on the NPU side only, in 1,024 of 1,024 elements; all that gelu read is finite"
-    )
+    values = dict(suspect.message.values)
+    assert suspect.message.key == "happened.nonfinite_counted"
+    assert (values["side"], values["kind"], values["bad"], values["all"]) == (say("name.npu"), "NaN", 1024, 1024)
+
+
+def test_a_shift_of_a_channel_is_told_where_the_size_is_normal(make: Any) -> None:
+    """A factor far below the noise of single elements moves the norm."""
+
+    def run(factor: float, noise: float) -> Any:
+        one = make.Run()
+        for n in range(8):
+            x = make.normal(64, 64, seed=n)
+            y = make.off(x, noise, seed=50 + n) * np.float32(factor if n == 5 else 1.0)
+            one.call(f"Functional.gelu.{n}.forward", [x.astype("f2")], [y.astype("f2")])
+        return one
+
+    (suspect,) = make.judged(run(1.001, 4e-4), run(1.0, 0.0)).suspects
+    assert suspect.name == "Functional.gelu.5.forward"
+    assert suspect.message.key.startswith("happened.shifted_")
 
 
 def test_all_that_differs_from_the_start_is_one_suspect(make: Any) -> None:
@@ -46,8 +63,9 @@ def test_all_that_differs_from_the_start_is_one_suspect(make: Any) -> None:
 
     (suspect,) = make.judged(run(0.1), run(0)).suspects
     assert (suspect.kind, suspect.calls, suspect.others) == ("input", 1, ())
-    expected = ", ".join(f"input.0 of Functional.gelu.{n}.forward" for n in range(3))
-    assert suspect.evidence == (f"what differs from the start: {expected} and 2 more",)
+    (start,) = suspect.evidence
+    assert start.key == "evidence.start"
+    assert dict(dict(start.values)["names"].values)["number"] == 2
 
 
 @pytest.mark.parametrize(("eps", "told"), [(1e-6, True), (1e-5, False)])
@@ -59,16 +77,19 @@ def test_settings_that_differ_are_evidence(make: Any, eps: float, told: bool) ->
         return one
 
     (suspect,) = make.judged(run(eps, 1e-2), run(1e-5, 0)).suspects
-    assert ("called with other settings: input.eps 1e-06 against 1e-05" in suspect.evidence) is told
+    setting = say("evidence.setting", name="input.eps", npu="1e-06", bench="1e-05")
+    expected = say("evidence.settings", settings=listed([setting], by="semicolon"))
+    assert (expected in suspect.evidence) is told
 
 
 def test_a_floor_that_was_measured_is_what_is_normal(network: Any) -> None:
     floor = {(GELU, "output.0"): 1e-5}
     (suspect,) = network.compare({GELU: scaled(1.01)}, setting={"floor": floor}).suspects
-    assert suspect.message.endswith(" times the 1e-5 that two bench runs differ by")
+    values = dict(suspect.message.values)
+    assert (values["source"], values["expected"]) == (say("source.floor"), 1e-5)
 
 
-def test_kin_are_named_where_they_say_what_is_normal(make: Any) -> None:
+def test_peers_are_named_where_they_say_what_is_normal(make: Any) -> None:
     def run(sizes: list[float]) -> Any:
         one = make.Run()
         for n, size in enumerate(sizes):
@@ -77,9 +98,9 @@ def test_kin_are_named_where_they_say_what_is_normal(make: Any) -> None:
         return one
 
     (suspect,) = make.judged(run([5e-8] * 5 + [4e-6]), run([0.0] * 6)).suspects
-    assert "that other calls of gelu show at most" in suspect.message
+    assert dict(suspect.message.values)["source"] == say("source.peers", operator="gelu")
 
 
 def test_a_foreign_dump_does_not_count_what_is_not_finite(network: Any) -> None:
     (suspect, *_) = network.compare({GELU: scaled(np.nan)}, foreign=True).suspects
-    assert suspect.message == "output.0 holds NaN on the NPU side only, all that gelu read is finite"
+    assert suspect.message.key == "happened.nonfinite"

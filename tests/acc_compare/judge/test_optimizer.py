@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from acc_compare.align.calls import align
-from acc_compare.judge.optimizer import OptimizerFault, is_optimizer, judge_optimizer
+from acc_compare.judge.optimizer import OptimizerFault, judge_optimizer
 from acc_compare.measured.pairs import measure_pairs
+from acc_compare.report.i18n import text
 
 
 def sgd(w: Any, g: Any, lr: float) -> Any:
@@ -49,7 +50,7 @@ def recorded(
 def judged(npu: Any, bench: Any) -> OptimizerFault | None:
     (part,) = measure_pairs(align(npu.dump(), bench.dump()), npu.mode)
     assert part.call is not None
-    assert is_optimizer(part.call)
+    assert part.call.is_optimizer
     return judge_optimizer(part.call)
 
 
@@ -72,7 +73,7 @@ def test_a_wrong_learning_rate(make: Any, rule: Any) -> None:
     assert (fault.suspicious, fault.judged) == (4, 4)
     assert fault.worst.relative == pytest.approx(0.1, rel=0.05)
     assert fault.worst.factor == pytest.approx(1.1, rel=0.01)
-    assert fault.settings == ("lr 0.11 against 0.1",)
+    assert tuple(map(text, fault.settings)) == ("lr 0.11 against 0.1",)
 
 
 def test_a_wrong_constant_that_no_setting_shows(make: Any) -> None:
@@ -161,12 +162,12 @@ def test_a_fault_is_a_suspect(make: Any, mode: str) -> None:
     npu, bench = (recorded(make, sgd, gradients=gradients, lr=lr, mode=mode) for lr in (0.2, 0.1))
     (suspect,) = make.judged(npu, bench).suspects
     assert (suspect.kind, suspect.name) == ("optimizer", "Optimizer.SGD.0.forward")
-    assert "settings differ: lr 0.2 against 0.1" in suspect.evidence
+    assert "settings differ: lr 0.2 against 0.1" in list(map(text, suspect.evidence))
     if mode == "md5":
         assert suspect.rel_l2 is None
-        assert "equal bit by bit" in suspect.message
+        assert "equal bit by bit" in text(suspect.message)
     else:
-        assert suspect.shape_of_error.startswith("the update is 2")
+        assert suspect.pattern.size == pytest.approx(2, rel=1e-3)
         assert suspect.excess > 10
 
 

@@ -7,7 +7,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from dump.format.schema import TensorRecord
+from acc_compare.messages import say
+from acc_compare.report.i18n import text
+from dump.format.schema import CutShort, TensorRecord
 
 
 def scaled(factor: float) -> Any:
@@ -25,8 +27,9 @@ def two_calls(make: Any, **header: Any) -> Any:
 def test_a_dump_is_the_same_as_itself(make: Any) -> None:
     run = two_calls(make)
     finding = make.judged(run, run, step=3, rank=1)
-    assert (finding.verdict, finding.suspects, finding.notes) == ("same", (), ())
-    assert finding.summary == "2 calls compared, none differs by more than rounding explains."
+    assert (finding.verdict, finding.suspects) == ("same", ())
+    assert [note.key for note in finding.notes] == ["note.sensitivity"]
+    assert text(finding.summary) == "2 calls compared, none differs by more than rounding explains."
     assert (finding.coverage.calls, finding.coverage.tensors) == (2, 4)
     assert (finding.step, finding.rank, finding.mode) == (3, 1, "statistics")
     assert {row.result for row in finding.rows} == {"pass"}
@@ -35,22 +38,22 @@ def test_a_dump_is_the_same_as_itself(make: Any) -> None:
 def test_a_suspect_makes_it_different(network: Any) -> None:
     finding = network.compare({"Functional.gelu.0.forward": scaled(1.01)})
     assert finding.verdict == "different"
-    assert finding.summary == "The runs differ. First suspect: Functional.gelu.0.forward."
+    assert text(finding.summary) == "The runs differ. First suspect: Functional.gelu.0.forward."
 
 
 @pytest.mark.parametrize("side", ["npu", "bench"])
 def test_a_dump_that_was_cut_is_incomplete(make: Any, side: str) -> None:
     whole = two_calls(make).dump()
-    cut = replace(whole, incomplete="cut short.")
+    cut = replace(whole, incomplete=CutShort("no_end", "dump.json", 2))
     finding = make.judged(*((cut, whole) if side == "npu" else (whole, cut)))
     assert finding.verdict == "incomplete"
-    assert finding.summary == "Nothing suspect in 2 calls, but a dump was cut short: cut short."
-    assert "cut short." in finding.notes
+    assert finding.summary.key == "summary.cut"
+    assert say("cut.no_end", source="dump.json", number=2) in finding.notes
 
 
 def test_a_cut_dump_with_a_suspect_is_different(make: Any, network: Any) -> None:
     npu = network.Network(make).step({"Torch.tanh.0.forward": scaled(2)}).dump()
-    bench = replace(network.Network(make).step().dump(), incomplete="cut short.")
+    bench = replace(network.Network(make).step().dump(), incomplete=CutShort("no_end", "dump.json", 2))
     assert make.judged(npu, bench).verdict == "different"
 
 
@@ -61,7 +64,7 @@ def test_nothing_in_common_is_incomplete(make: Any) -> None:
     finding = make.judged(one, other)
     assert finding.verdict == "incomplete"
     assert finding.coverage.calls == 0
-    assert dict(finding.coverage.reasons) == {
+    assert {name: text(reason) for name, reason in finding.coverage.reasons} == {
         "Functional.gelu.0.forward": "the bench side has no call of the operator",
         "Functional.relu.0.forward": "the NPU side has no call of the operator",
     }
@@ -73,8 +76,8 @@ def test_nothing_that_could_be_measured_is_incomplete(make: Any) -> None:
     run.call("Functional.gelu.0.forward", [x], [x])
     finding = make.judged(run, run)
     assert finding.verdict == "incomplete"
-    assert finding.summary.startswith("No tensor was recorded on both sides")
-    assert "2 tensors could not be compared: of other shapes, or not measured." in finding.notes
+    assert text(finding.summary).startswith("No tensor was recorded on both sides")
+    assert "2 tensors could not be compared: of other shapes, or not measured." in list(map(text, finding.notes))
 
 
 def test_some_tensors_that_could_not_be_measured_are_a_note(make: Any) -> None:
@@ -83,7 +86,7 @@ def test_some_tensors_that_could_not_be_measured_are_a_note(make: Any) -> None:
     run.call("Functional.gelu.0.forward", [x], [make.normal(4)])
     finding = make.judged(run, run)
     assert finding.verdict == "same"
-    assert finding.notes == ("1 tensor could not be compared: of other shapes, or not measured.",)
+    assert "1 tensor could not be compared: of other shapes, or not measured." in list(map(text, finding.notes))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +117,7 @@ def test_some_tensors_that_could_not_be_measured_are_a_note(make: Any) -> None:
     ],
 )
 def test_notes(make: Any, npu: dict[str, Any], bench: dict[str, Any], note: str) -> None:
-    assert note in make.judged(two_calls(make, **npu), two_calls(make, **bench)).notes
+    assert note in list(map(text, make.judged(two_calls(make, **npu), two_calls(make, **bench)).notes))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +143,7 @@ def test_an_unmatched_call_gives_its_reason(make: Any) -> None:
     longer = two_calls(make)
     longer.call("Torch.tanh.0.forward", [x := make.normal(4)], [np.tanh(x)])
     row = rows(make.judged(longer, two_calls(make)))["Torch.tanh.0.forward.output.0"]
-    assert (row.result, row.bench_name, row.err_message) == (
+    assert (row.result, row.bench_name, "; ".join(map(text, row.err_message))) == (
         "unmatched",
         "",
         "the bench side has no call of the operator",
@@ -177,7 +180,7 @@ def test_where_the_constant_rules_overlook_a_fault_the_row_says_so(
 
     row = rows(make.judged(run(factor), run(1)))["Functional.gelu.0.forward.output.0"]
     assert row.result == result
-    assert row.err_message.startswith(says)
+    assert text(row.err_message[0]).startswith(says)
 
 
 def test_where_the_constant_rules_blame_the_innocent_the_row_says_so(make: Any) -> None:
@@ -191,7 +194,7 @@ def test_where_the_constant_rules_blame_the_innocent_the_row_says_so(make: Any) 
     finding = make.judged(run(2e-2), run(0), step=1, previous="suspect")
     row = rows(finding)["Torch.softmax.0.forward.output.0"]
     assert row.result in ("error", "warning")
-    assert row.err_message.endswith("localisation: propagated, what the call read explains it")
+    assert row.err_message[-1] == say("row.explained", role=say("role.propagated"))
 
 
 def test_a_tensor_row_names_its_file(make: Any) -> None:

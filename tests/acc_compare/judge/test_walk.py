@@ -10,6 +10,7 @@ import pytest
 from acc_compare.align.calls import align
 from acc_compare.judge.walk import judged_calls
 from acc_compare.measured.pairs import measure_pairs
+from acc_compare.report.i18n import text
 
 
 def names(finding: Any) -> list[str]:
@@ -109,7 +110,9 @@ def foreign(make: Any, *sizes: float) -> Any:
 def test_statistics_alone_name_the_first_that_differs(make: Any) -> None:
     finding = make.judged(foreign(make, 0, 0.1, 0, 0.2), foreign(make, 0, 0, 0, 0))
     assert names(finding) == ["Torch.tanh.1.forward"]
-    assert "the dump has no sketch: the true difference is at least this large" in finding.suspects[0].evidence
+    assert "the dump has no sketch: the true difference is at least this large" in list(
+        map(text, finding.suspects[0].evidence)
+    )
     assert make.judged(foreign(make, 0, 0), foreign(make, 0, 0)).verdict == "same"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acc_compare.measured.calls import MeasuredArgument, MeasuredCall, functional_name, is_floating
+from acc_compare.measured.calls import MeasuredArgument, MeasuredCall, functional_name, is_floating, is_output
 from acc_compare.measured.errors import TensorError
 from acc_compare.model import PairedCall
 from dump.format.names import parse
@@ -133,3 +133,17 @@ def test_floats_that_differ_are_no_indices(make: Any) -> None:
     call = call_of("Functional.embedding.0.forward", make.argument("input.0", make.off(bench, 0.1), bench))
     assert not call.reads_other_integers()
     assert len(list(call.floating_inputs())) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("output.0", True),
+        ("written.input.0", True),
+        ("parameters_grad.weight", True),
+        ("input.0", False),
+        ("parameters.weight", False),
+    ],
+)
+def test_is_output(name: str, expected: bool) -> None:
+    assert is_output(name) is expected

@@ -98,7 +98,7 @@ def test_memory_does_not_grow_with_the_tensor(make: Any, tmp_path: Path) -> None
             with file.open("wb") as out:
                 out.write(len(text).to_bytes(8, "little") + text)
                 out.truncate(8 + len(text) + 4 * elements)
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     command = [sys.executable, "-c", CODE, *map(str, folders)]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     verdict, megabytes = done.stdout.split()

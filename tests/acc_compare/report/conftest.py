@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from acc_compare.model import Coverage, Finding, Result, Row, Suspect
+from acc_compare.messages import listed
+from acc_compare.model import ComparedShare, ErrorPattern, Finding, Result, Row, Suspect
 from dump.format.schema import ScalarRecord, TensorRecord
 
 STACK = (
@@ -39,7 +40,7 @@ def row(name: str = "Functional.gelu.2.forward.output.0", **fields: object) -> R
         "metrics": {},
         "result": "pass",
     }
-    return Row(**{**values, **fields})  # type: ignore[arg-type]
+    return Row(**_as_messages({**values, **fields}))  # type: ignore[arg-type]
 
 
 def suspect(**fields: object) -> Suspect:
@@ -56,7 +57,25 @@ def suspect(**fields: object) -> Suspect:
         "calls": 1,
         "message": "Inputs agree to 3e-7, output.0 differs by 1.6e-3, 5,300 times what is normal.",
     }
-    return Suspect(**{**values, **fields})  # type: ignore[arg-type]
+    return Suspect(**_as_messages({**values, **fields}))  # type: ignore[arg-type]
+
+
+def said(words: object) -> object:
+    """A message that shows `words` as they are; what is no text stays as it is."""
+    return listed([words]) if isinstance(words, str) else words
+
+
+def _as_messages(fields: dict[str, object]) -> dict[str, object]:
+    """Words of these fields as messages, so that the tests below can be read."""
+    found = dict(fields)
+    for name in ("message", "spread", "summary"):
+        if name in found:
+            found[name] = said(found[name])
+    for name in ("evidence", "advice", "notes", "settings", "err_message"):
+        if name in found:
+            value = found[name]
+            found[name] = tuple(map(said, (value,) if isinstance(value, str) and value else value))  # type: ignore[arg-type]
+    return found
 
 
 def _block(index: int) -> list[tuple[str, str]]:
@@ -167,9 +186,9 @@ def _metrics(mode: str, error: float, norm: float) -> dict[str, float]:
 def _finding(mode: str = "statistics", **fields: object) -> Finding:
     values: dict[str, object] = {
         "verdict": "different",
-        "summary": "",
+        "summary": "what the two runs came to",
         "suspects": (),
-        "coverage": Coverage(1243, 3960, 0, 0),
+        "coverage": ComparedShare(1243, 3960, 0, 0),
         "mode": mode,
         "npu_path": "/data/dumps/npu/step0/rank0",
         "bench_path": "/data/dumps/gpu/step0/rank0",
@@ -178,7 +197,7 @@ def _finding(mode: str = "statistics", **fields: object) -> Finding:
         "step": 0,
         "rank": 0,
     }
-    return Finding(**{**values, **fields})  # type: ignore[arg-type]
+    return Finding(**_as_messages({**values, **fields}))  # type: ignore[arg-type]
 
 
 def gelu(mode: str = "statistics", size: int = 80, *, stacks: bool = False, **fields: object) -> Finding:
@@ -195,8 +214,7 @@ def gelu(mode: str = "statistics", size: int = 80, *, stacks: bool = False, **fi
                     "The 96 other elementwise calls of this run amplify error by 1.1 at most.",
                     "gelu.0 and gelu.1 see other shapes and agree.",
                 ),
-                shape_of_error="The error is spread evenly over all elements and 1.6e-3 of their size: what "
-                "rounding to bfloat16 inside the operator would leave.",
+                pattern=ErrorPattern(kind="rounding", size=2.0**-9, dtype="bfloat16"),
                 spread="214 of the 312 calls after it carry the error on; it reaches the loss "
                 "(Functional.cross_entropy.0.forward) as 4.1e-5.",
                 advice=(
@@ -207,18 +225,18 @@ def gelu(mode: str = "statistics", size: int = 80, *, stacks: bool = False, **fi
                 stack=STACK,
             ),
         ),
-        "coverage": Coverage(
+        "coverage": ComparedShare(
             1243,
             3960,
             3,
             1,
             reasons=(
-                ("NPU.npu_fusion_attention.0.forward", "the operator exists on NPU only"),
-                ("NPU.npu_fusion_attention.1.forward", "the operator exists on NPU only"),
-                ("Tensor.contiguous.7.forward", "the bench makes one call fewer of this operator"),
+                ("NPU.npu_fusion_attention.0.forward", said("the operator exists on NPU only")),
+                ("NPU.npu_fusion_attention.1.forward", said("the operator exists on NPU only")),
+                ("Tensor.contiguous.7.forward", said("the bench makes one call fewer of this operator")),
                 (
                     "Functional.scaled_dot_product_attention.0.forward",
-                    "replaced on the other side by a fused operator",
+                    said("replaced on the other side by a fused operator"),
                 ),
             ),
         ),
@@ -242,7 +260,7 @@ def nan() -> Finding:
             "The first NaN is at index (0, 17, 4) of shape [4, 128, 256].",
             "input.0 reaches down to -1.2e-9.",
         ),
-        shape_of_error="NaN at 12 of 131,072 elements, all in channel 4.",
+        pattern=ErrorPattern(kind="rounding", size=2.0**-9, dtype="bfloat16"),
         spread="Every later call of the step holds NaN, the loss included.",
         advice=("Look at the smallest input: log of a negative number is NaN.",),
         stack=("File /home/me/gpt/loss.py, line 20, in entropy, \n return -(p * torch.log(p)).sum(-1)",),
@@ -306,7 +324,7 @@ def optimizer() -> Finding:
                 expected=2.1e-7,
                 excess=2095.2,
                 message="Gradients agree to 3e-7; the update of all parameters is off by the factor 1.10.",
-                shape_of_error="A constant factor of 1.10 on every update.",
+                pattern=ErrorPattern(kind="rounding", size=2.0**-9, dtype="bfloat16"),
                 advice=("Compare lr, betas, eps and weight_decay of both sides.",),
             ),
         ),

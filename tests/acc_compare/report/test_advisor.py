@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from acc_compare.model import Coverage
+from acc_compare.messages import listed, say
+from acc_compare.model import ComparedShare
 from acc_compare.report.advisor import advisor_json, advisor_text
 from acc_compare.report.wrapping import WIDTH, columns
 from dump.format.errors import ConfigError
@@ -21,8 +22,8 @@ DIFFERENT: gelu is the most likely fault: in 4 calls, the first of them Function
   Where          step 0, rank 0, module blocks.2.act
   In your code   /home/me/gpt/model.py:58 in forward: x = self.act(self.fc1(x))
   What happened  Inputs agree to 3e-7, output.0 differs by 1.6e-3, 5,300 times what is normal.
-  Looks like     The error is spread evenly over all elements and 1.6e-3 of their size: what
-                 rounding to bfloat16 inside the operator would leave.
+  Measured       output.0 differs by 1.6e-3 of its size where 3e-7 is normal: 5,300 times as much
+  Looks like     the size of rounding to bfloat16 (about 2e-3 of each element)
   Evidence       - Its input.0 agrees to 2.9e-7.
                  - The 96 other elementwise calls of this run amplify error by 1.1 at most.
                  - gelu.0 and gelu.1 see other shapes and agree.
@@ -82,7 +83,7 @@ def test_one_suspect_in_full_two_in_short_and_the_rest_in_a_line_each(build):
 
 
 def test_settings_that_differ_stand_before_any_suspect(build):
-    finding = dataclasses.replace(build.gelu(), settings=("HF32 on the NPU side",))
+    finding = dataclasses.replace(build.gelu(), settings=(listed(["HF32 on the NPU side"]),))
     text = advisor_text(finding)
     assert text.index("  Settings       - HF32 on the NPU side\n") < text.index("\n1. ")
     assert json.loads(advisor_json(finding))["settings"] == ["HF32 on the NPU side"]
@@ -94,7 +95,11 @@ def test_a_single_suspect_is_not_counted(build):
 
 
 @pytest.mark.parametrize(
-    ("message", "told"), [("off by 1.6e-3 there", True), ("something is wrong", False), ("", False)]
+    ("message", "told"),
+    [
+        (say("happened.updated", size=1.6e-3), True),
+        (say("happened.digest", tensor="output.0"), False),
+    ],
 )
 def test_the_measurement_is_given_unless_the_message_has_it(build, message, told):
     text = advisor_text(build.finding(suspects=(build.suspect(message=message),)))
@@ -126,9 +131,9 @@ def test_commands_are_not_broken(build):
 
 
 def test_reasons_are_grouped_with_the_largest_group_first(build):
-    reasons = [("a.0", "rare")] + [(f"b.{i}", "common") for i in range(12)]
-    reasons += [(f"c.{i}", f"reason {i}") for i in range(9)]
-    text = advisor_text(build.finding(coverage=Coverage(5, 9, 22, 0, reasons=tuple(reasons))))
+    reasons = [("a.0", listed(["rare"]))] + [(f"b.{i}", listed(["common"])) for i in range(12)]
+    reasons += [(f"c.{i}", listed([f"reason {i}"])) for i in range(9)]
+    text = advisor_text(build.finding(coverage=ComparedShare(5, 9, 22, 0, reasons=tuple(reasons))))
     assert "- 12 calls: common (b.0, b.1, b.2 and 9 more)" in text
     assert text.index("common") < text.index("rare")
     assert "- 8 calls for other reasons" in text
@@ -143,7 +148,7 @@ def test_reasons_are_grouped_with_the_largest_group_first(build):
     ],
 )
 def test_only_a_side_that_has_some_is_named(build, npu, bench, text):
-    assert text in advisor_text(build.finding(coverage=Coverage(5, 9, npu, bench)))
+    assert text in advisor_text(build.finding(coverage=ComparedShare(5, 9, npu, bench)))
 
 
 @pytest.mark.parametrize(
@@ -193,6 +198,7 @@ def test_json_of_a_fault_has_the_promised_keys(build):
         "message",
         "evidence",
         "looks_like",
+        "pattern",
         "shape",
         "spread",
         "advice",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from acc_compare.metrics.distance import REAL_DATA, TensorDistance
-from acc_compare.model import Coverage, Finding
+from acc_compare.model import ComparedShare, Finding
 from acc_compare.report.columns import COLUMNS, as_cell, cells, columns_of, frame
 from dump.format.errors import ConfigError
 from dump.format.schema import ScalarRecord
@@ -168,7 +168,7 @@ def test_a_registered_metric_has_a_column_at_once(monkeypatch: pytest.MonkeyPatc
         finite on both sides."""
         return distance.finite
 
-    found = Finding("same", "", (), Coverage(0, 0, 0, 0), mode="tensor")
+    found = Finding("same", "", (), ComparedShare(0, 0, 0, 0), mode="tensor")
     (column,) = [column for column in columns_of(found) if column.name == "Finite"]
     assert column.explanation == "How many elements are finite on both sides."
     assert not [column for column in columns_of(replace(found, mode="md5")) if column.name == "Finite"]

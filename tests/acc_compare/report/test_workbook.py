@@ -10,7 +10,9 @@ import sys
 import pytest
 from openpyxl import load_workbook
 
+from acc_compare.messages import listed
 from acc_compare.report.columns import cells, columns_of, frame
+from acc_compare.report.i18n import text
 from acc_compare.report.styles import STRONG_TINTS, TINTS
 from acc_compare.report.workbook import MAX_ROWS, marker, write_workbook
 from dump.format.errors import ConfigError, OutputError
@@ -43,7 +45,7 @@ def test_sheets_of_a_verdict_with_and_without_suspects(build, tmp_path):
 
 
 def test_settings_that_differ_stand_above_the_suspects(build, tmp_path):
-    finding = dataclasses.replace(build.gelu(), settings=("HF32 on the NPU side",))
+    finding = dataclasses.replace(build.gelu(), settings=(listed(["HF32 on the NPU side"]),))
     write_workbook(finding, tmp_path / "a.xlsx")
     found = texts(load_workbook(tmp_path / "a.xlsx")["Summary"])
     assert found.index("HF32 on the NPU side") < found.index(finding.suspects[0].name)
@@ -53,7 +55,7 @@ def test_every_finding_opens(any_finding, tmp_path):
     write_workbook(any_finding, tmp_path / "a.xlsx")
     summary = load_workbook(tmp_path / "a.xlsx")["Summary"]
     assert summary["A2"].value == any_finding.verdict.upper()
-    assert any_finding.summary in texts(summary) or not any_finding.summary
+    assert summary["A3"].value == (text(any_finding.summary) or None)
     assert {any_finding.npu_path + "   (npu)", any_finding.bench_path + "   (cuda)"} <= set(texts(summary))
     assert {suspect.name for suspect in any_finding.suspects} <= set(texts(summary))
 
