@@ -8,12 +8,12 @@ from __future__ import annotations
 import io
 import os
 import sys
-from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from acc_compare.cli.exit_code import Exit
 from acc_compare.cli.monitor import add_to as add_monitor_commands
 from acc_compare.cli.progress import Bars
 from dump import cli as dump_cli
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
     from acc_compare.comparison import Comparison
     from acc_compare.report.messages import Lang
     from acc_compare.report.write import ReportPaths
-
-
-class Exit(IntEnum):
-    """What the exit code says."""
-
-    nothing_suspect = 0
-    suspect = 1
-    not_compared = 2
 
 
 ROOT_HELP = """Record PyTorch runs on NPU, GPU or CPU, compare two records, and name the operator at fault.

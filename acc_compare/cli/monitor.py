@@ -56,7 +56,7 @@ def compare(
 ) -> None:
     from datetime import datetime
 
-    from acc_compare.cli import Exit
+    from acc_compare.cli.exit_code import Exit
     from acc_compare.cli.progress import Bars
     from acc_compare.monitor.advisor import advisor_text
     from acc_compare.monitor.comparison import compare_monitored

@@ -266,6 +266,7 @@ keep 10 bits of significand, bfloat16 keeps 7."""
 _NEARER = 0.6
 _TOLD_APART = 1.5
 _FEWEST_PRODUCTS = 2
+_EXPLAINED = 1.5
 _MOST_EVIDENCE = 4.0
 
 
@@ -287,9 +288,9 @@ def lowered_products(calls: Sequence[MeasuredCall], noise: Noise) -> str:
             output = plain.get(key)
             if output is None or other.predicted < _TOLD_APART * output.predicted:
                 continue
-            found = -_MOST_EVIDENCE
-            if output.error > 0:
-                found = (output.residual - output.row.location) ** 2 - (other.residual - other.row.location) ** 2
+            found, beyond = -_MOST_EVIDENCE, other.residual - other.row.location
+            if output.error > 0 and beyond < _EXPLAINED:
+                found = (output.residual - output.row.location) ** 2 - beyond**2
             outputs.setdefault(key[0], []).append(max(-_MOST_EVIDENCE, min(_MOST_EVIDENCE, found)))
         evidence = [fmean(values) for values in outputs.values()]
         nearer = sum(value > 0 for value in evidence)

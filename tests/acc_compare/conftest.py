@@ -206,6 +206,12 @@ def judged(npu: Run | Dump, bench: Run | Dump, **setting: Any) -> Finding:
     return judge(alignment, measure_pairs(alignment, mode), mode, Setting(**setting))
 
 
+def measured(npu: Run, bench: Run) -> list[Any]:
+    """The measured pairs of two runs, for the parts of the judging by themselves."""
+    alignment = align(npu.dump(), bench.dump())
+    return list(measure_pairs(alignment, mode_of(alignment.npu, alignment.bench)))
+
+
 def argument(
     name: str, npu: Array, bench: Array, error: TensorError | None = None, **fields: object
 ) -> MeasuredArgument:
@@ -235,6 +241,7 @@ def make() -> types.SimpleNamespace:
         argument=argument,
         described=described,
         judged=judged,
+        measured=measured,
         normal=normal,
         off=off,
         read=read_dump,

@@ -119,8 +119,7 @@ MESSAGES: Mapping[str, str] = {
     ),
     "happened.nonfinite": "{tensor} holds {kind} on the {side} side only, all that {operator} read is finite",
     "happened.nonfinite_counted": (
-        "{tensor} holds {kind} on the {side} side only, in {bad} of {all} elements; all that {operator} read is "
-        "finite"
+        "{tensor} holds {kind} on the {side} side only, in {bad} of {all} elements; all that {operator} read is finite"
     ),
     "happened.digest": "everything it read is equal bit by bit, {tensor} is not",
     "happened.drew": "its inputs {agree}, the numbers it drew differ",
@@ -143,8 +142,7 @@ MESSAGES: Mapping[str, str] = {
     "happened.node": " (autograd node {name})",
     "happened.lowered": "{operators}: one side computes products in a lower precision throughout",
     "happened.update_differs": (
-        "the gradient of {parameter} agrees to {gradient}, its update differs by {size} where {expected} is "
-        "explained"
+        "the gradient of {parameter} agrees to {gradient}, its update differs by {size} where {expected} is explained"
     ),
     "happened.update_digest": "{parameter} and its gradient are equal bit by bit, the updated {parameter} is not",
     "happened.shifted_norm": (
@@ -197,8 +195,7 @@ MESSAGES: Mapping[str, str] = {
     "advice.modules": "record the modules too (add your script's arguments) and compare:\n{commands}",
     "advice.first_lower_precision": "if all products may be off alike, first switch the lower precision off:",
     "advice.tf32": (
-        "switch TF32 off on a GPU: torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = "
-        "False"
+        "switch TF32 off on a GPU: torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False"
     ),
     "advice.hf32": (
         "switch HF32 off on an NPU: torch_npu.npu.conv.allow_hf32 = torch_npu.npu.matmul.allow_hf32 = False"
@@ -230,8 +227,7 @@ MESSAGES: Mapping[str, str] = {
     "looks.column": "one of the {extent} columns of {tensor}, index {index}, is",
     "looks.row": "one of the {extent} rows of {tensor}, index {index} along dimension {axis}, is",
     "looks.head": (
-        "one block of {count} of the {extent} columns of {tensor} (indices {start} to {stop}: one head of "
-        "{heads}) is"
+        "one block of {count} of the {extent} columns of {tensor} (indices {start} to {stop}: one head of {heads}) is"
     ),
     "looks.scattered": "{count} of the {extent} elements of {tensor} are (the first at {first})",
     "looks.scattered_one": "one of the {extent} elements of {tensor} is (at {first})",

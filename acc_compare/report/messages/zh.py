@@ -219,8 +219,7 @@ MESSAGES: Mapping[str, str] = {
     "looks.rounding_other": "float16、TF32 或 HF32",
     "looks.update_factor": "更新量是标杆侧的 {factor:.4g} 倍",
     "settings.products": (
-        "float32 的{what}在 NPU 侧{npu}，在标杆侧{bench}，仅此就会造成差异。在归咎于算子之前，请先统一设置："
-        "{switch}"
+        "float32 的{what}在 NPU 侧{npu}，在标杆侧{bench}，仅此就会造成差异。在归咎于算子之前，请先统一设置：{switch}"
     ),
     "settings.matmul": "矩阵乘",
     "settings.conv": "卷积",

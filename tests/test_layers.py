@@ -1,4 +1,4 @@
-"""Imports within `dump` go down a fixed order of layers, and no two files import each other."""
+"""Imports within each package go down a fixed order of layers, and no two files import each other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
+
+PACKAGES = ("dump", "acc_compare")
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("dump.format",),
@@ -26,6 +28,20 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("dump.debugger", "dump.workload", "dump.monitor"),
     ("dump.cli",),
     ("dump", "dump.__main__", "dump.monitor.__main__"),
+    ("acc_compare.messages", "acc_compare.stacks"),
+    ("acc_compare.model",),
+    ("acc_compare.operators",),
+    ("acc_compare.load", "acc_compare.metrics"),
+    ("acc_compare.align",),
+    ("acc_compare.measured",),
+    ("acc_compare.error_patterns",),
+    ("acc_compare.judge",),
+    ("acc_compare.report", "acc_compare.many"),
+    ("acc_compare.comparison",),
+    ("acc_compare.testing",),
+    ("acc_compare.monitor",),
+    ("acc_compare.cli",),
+    ("acc_compare", "acc_compare.__main__", "acc_compare.error_patterns.__main__"),
 )
 """From the bottom up.  A file imports from its own group and from lower layers; groups of one layer know nothing of
 each other.  On top stand the doors: the names that `dump` hands out, and what `python -m` starts."""
@@ -37,7 +53,7 @@ def _name(path: Path, root: Path) -> str:
 
 
 def _imports(path: Path, name: str, known: set[str]) -> Iterator[str]:
-    """The files of `dump` that a file imports, wherever in it."""
+    """The files of ours that a file imports, wherever in it."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -54,9 +70,15 @@ def _imports(path: Path, name: str, known: set[str]) -> Iterator[str]:
 
 
 def graph(root: Path) -> dict[str, set[str]]:
-    """Which file of `root`/dump imports which others."""
-    paths = {_name(path, root): path for path in (root / "dump").rglob("*.py")}
-    return {name: set(_imports(path, name, set(paths))) - {name} for name, path in paths.items()}
+    """Which of our files imports which others of its package."""
+    sources = (path for package in PACKAGES if (root / package).is_dir() for path in (root / package).rglob("*.py"))
+    paths = {_name(path, root): path for path in sources}
+    found = {name: set(_imports(path, name, set(paths))) - {name} for name, path in paths.items()}
+    # What the comparison may know of the recorder is in test_architecture.
+    return {
+        name: {other for other in others if other.partition(".")[0] == name.partition(".")[0]}
+        for name, others in found.items()
+    }
 
 
 def _place(name: str) -> tuple[int, str]:
@@ -65,7 +87,7 @@ def _place(name: str) -> tuple[int, str]:
         (len(group), number, group)
         for number, layer in enumerate(LAYERS)
         for group in layer
-        if name == group or (name.startswith(f"{group}.") and group != "dump")
+        if name == group or (name.startswith(f"{group}.") and group not in PACKAGES)
     ]
     _, number, group = max(found)
     return number, group
@@ -114,6 +136,7 @@ def test_no_files_import_each_other() -> None:
 
 def test_the_map_is_drawn_from_real_imports() -> None:
     assert "dump.record.recorder" in EDGES["dump.intercept.watch"]
+    assert "acc_compare.judge.noise" in EDGES["acc_compare.judge.walk"]
     assert "dump.redirect" in EDGES["dump.cli.starting"]  # within a function
     assert sum(map(len, EDGES.values())) > 200
 
@@ -121,19 +144,30 @@ def test_the_map_is_drawn_from_real_imports() -> None:
 @pytest.mark.parametrize(
     ("path", "line", "breaks"),
     [
-        ("record/stack.py", "from ..intercept import watch", "dump.record.stack imports dump.intercept.watch"),
-        ("format/names.py", "from dump.config import merge", "dump.format.names imports dump.config"),
+        ("dump/record/stack.py", "from ..intercept import watch", "dump.record.stack imports dump.intercept.watch"),
+        ("dump/format/names.py", "from dump.config import merge", "dump.format.names imports dump.config"),
         (
-            "write/backlog.py",
+            "dump/write/backlog.py",
             "def f(): from ..intercept.watch import Watch",
             "dump.write.backlog imports dump.intercept",
+        ),
+        (
+            "acc_compare/judge/verdict.py",
+            "from acc_compare.report.i18n import text",
+            "acc_compare.judge.verdict imports acc_compare.report",
+        ),
+        (
+            "acc_compare/measured/pairs.py",
+            "def f(): from acc_compare.judge import classic",
+            "acc_compare.measured.pairs imports acc_compare.judge",
         ),
     ],
 )
 def test_a_forbidden_import_is_found(tmp_path: Path, path: str, line: str, breaks: str) -> None:
-    shutil.copytree(ROOT / "dump", tmp_path / "dump", ignore=shutil.ignore_patterns("__pycache__"))
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     assert forbidden(graph(tmp_path)) == []
-    with (tmp_path / "dump" / path).open("a", encoding="utf-8") as file:
+    with (tmp_path / path).open("a", encoding="utf-8") as file:
         file.write(f"\n\n{line}\n")
     assert any(found.startswith(breaks) for found in forbidden(graph(tmp_path)))
 

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from acc_compare.judge.noise import LOWERED, Noise, lowered_products, student
+from acc_compare.judge.noise_prior import CHANNELS, UNKNOWN, NoiseKey, measured_prior, prior_of
+from acc_compare.operators import operator_class
+
+PRIOR = {NoiseKey("gelu", False, False): UNKNOWN._replace(exact=0.2, sketch=0.3, between=0.2, runs=50)}
+
+
+def calls(make: Any, sizes: list[float], *, api: str = "Functional.gelu") -> Any:
+    """Calls that read equal tensors and write one that is off by each of `sizes`."""
+    runs = []
+    for is_npu in (True, False):
+        run = make.Run()
+        for n, size in enumerate(sizes):
+            x = make.normal(32, 64, seed=n)
+            run.call(f"{api}.{n}.forward", [x], [make.off(x, size if is_npu else 0.0, seed=90 + n)])
+        runs.append(run)
+    return [part.call for part in make.measured(*runs)]
+
+
+def expected(noise: Noise, n: int) -> Any:
+    found = noise.expectation(f"Functional.gelu.{n}.forward", "output.0")
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("probability", [0.9, 0.999, 1 - 1e-6, 1 - 1e-8])
+@pytest.mark.parametrize("dof", [20.0, 30.0, 100.0])
+def test_the_quantile_of_students_t(probability: float, dof: float) -> None:
+    assert student(probability, dof) == pytest.approx(stats.t.ppf(probability, dof), rel=0.03)
+
+
+def test_peers_within_noise_are_silent_and_one_that_stands_out_is_not(make: Any) -> None:
+    noise = Noise(calls(make, [6e-8] * 9 + [3e-6]), PRIOR)
+    assert not any(expected(noise, n).is_exceeded for n in range(9))
+    odd = expected(noise, 9)
+    assert odd.is_too_large
+    assert odd.calls == 9
+    assert odd.limit > odd.typical
+
+
+def test_peers_move_what_is_typical_little_by_little(make: Any) -> None:
+    """Three calls that are off alike say little, thirty a lot; the prior holds against both."""
+    alone = expected(Noise(calls(make, [3e-7]), PRIOR), 0).typical
+    few = expected(Noise(calls(make, [3e-7] * 4), PRIOR), 0).typical
+    many = expected(Noise(calls(make, [3e-7] * 30), PRIOR), 0).typical
+    assert alone < few < many < 3e-7
+
+
+def test_a_call_is_left_out_of_what_it_is_judged_by(make: Any) -> None:
+    sizes = [6e-8] * 6
+    assert expected(Noise(calls(make, [*sizes, 6e-8]), PRIOR), 6).limit == pytest.approx(
+        expected(Noise(calls(make, [*sizes, 1e-3]), PRIOR), 6).limit, rel=0.1
+    )
+
+
+def test_calls_that_round_alike_do_not_forbid_rounding(make: Any) -> None:
+    noise = Noise(calls(make, [0.0] * 20 + [6e-8]), PRIOR)
+    assert not expected(noise, 20).is_exceeded
+
+
+def test_an_operator_that_is_off_everywhere_stands_out_against_the_prior(make: Any) -> None:
+    key = NoiseKey("gelu", False, False)
+    assert Noise(calls(make, [6e-8] * 12), PRIOR).off_throughout(key) < 3
+    assert Noise(calls(make, [6e-6] * 12), PRIOR).off_throughout(key) > 6
+
+
+def test_a_factor_in_many_elements_is_seen_below_their_noise(make: Any) -> None:
+    runs = []
+    for is_npu in (True, False):
+        run = make.Run()
+        for n in range(8):
+            x = make.normal(64, 64, seed=n)
+            factor = np.float32(1.002 if is_npu and n == 5 else 1.0)
+            y = make.off(x, 4e-4 if is_npu else 0.0, seed=50 + n) * factor
+            run.call(f"Functional.gelu.{n}.forward", [x.astype("f2")], [y.astype("f2")])
+        runs.append(run)
+    noise = Noise([part.call for part in make.measured(*runs)], PRIOR)
+    assert [n for n in range(8) if expected(noise, n).is_shifted] == [5]
+    shift = expected(noise, 5).shift
+    assert (shift.channel, shift.value) == ("norm", pytest.approx(math.log(1.002), rel=0.05))
+
+
+def rounded(values: Any, bits: int) -> Any:
+    mantissa, exponent = np.frexp(values.astype("f8"))
+    return np.ldexp(np.round(mantissa * 2**bits) / 2**bits, exponent)
+
+
+@pytest.mark.parametrize(
+    ("which", "found"), [(range(6), "tf32"), ([3], ""), ([], "")], ids=["all products", "one of six", "none"]
+)
+def test_products_that_are_all_off_by_one_rounding_are_a_setting(make: Any, which: Any, found: str) -> None:
+    runs = []
+    for is_npu in (True, False):
+        run = make.Run()
+        for n in range(6):
+            a, b = make.normal(32, 64, seed=n), make.normal(16, 64, seed=40 + n)
+            left, right = (rounded(a, 11), rounded(b, 11)) if is_npu and n in which else (a, b)
+            run.call(f"Functional.linear.{n}.forward", [a, b], [(left @ right.T).astype("f4")])
+        runs.append(run)
+    measured = [part.call for part in make.measured(*runs)]
+    assert lowered_products(measured, Noise(measured)) == found
+    if found:
+        taken_as_normal = Noise(measured, lowered=LOWERED[found])
+        outputs = (taken_as_normal.expectation(*key) for key in taken_as_normal.observed())
+        assert not any(expected is not None and expected.is_too_large for expected in outputs)
+
+
+def test_the_limit_follows_from_the_number_of_tests(make: Any) -> None:
+    few, many = (Noise(calls(make, [6e-8] * n), PRIOR).quantile for n in (2, 40))
+    assert NormalDist().inv_cdf(1 - 1e-3) < few < many < 7
+
+
+def test_the_prior_that_is_shipped() -> None:
+    table = measured_prior()
+    assert len(table) > 50
+    for key, row in table.items():
+        assert min(row.exact, row.sketch, row.between, *(row.channel(name) for name in CHANNELS)) > 0, key
+        assert abs(row.location) < 3
+    unheard_of = NoiseKey("no_such_operator", False, False)
+    assert prior_of(unheard_of, table) == table.get(
+        unheard_of._replace(operator=operator_class("no_such_operator")), UNKNOWN
+    )
+
+
+def test_more_buckets_estimate_better() -> None:
+    row = UNKNOWN._replace(exact=0.1, sketch=0.3)
+    assert (row.spread(None), row.spread(16)) == (0.1, pytest.approx(0.3))
+    assert 0.1 < row.spread(64) < 0.3
