@@ -24,9 +24,11 @@ _TABLE = "noise_prior.json"
 
 
 class NoiseKey(NamedTuple):
-    """What shares a factor: an operator's forward or backward outputs, vectors (biases, scalars) apart.  What calls write
-    beside their results is of one kind, whatever the operator: running statistics, which average over many terms errors
-    that may be independent or alike."""
+    """What shares a factor: an operator's forward or backward outputs, vectors (biases, scalars) apart.
+
+    What calls write beside their results is of one kind, whatever the operator: running statistics, which average over
+    many terms errors that may be independent or alike.
+    """
 
     operator: str
     is_backward: bool
