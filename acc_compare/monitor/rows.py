@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from acc_compare.monitor.runs import StepFile
 from dump.format.errors import DumpCorrupt, DumpError
+from dump.format.monitor_files import MICRO_STEP, NAME, STAGE, STEP
 
 OPS = ("norm", "min", "max", "mean", "nans")
 """The statistics that are compared.  `zeros` says nothing that these do not."""
@@ -159,7 +160,7 @@ def _read(path: Path, *, limit: int) -> bytes:
 
 def _header(path: Path, line: bytes) -> tuple[str, ...]:
     names = tuple(next(csv.reader([line.decode("utf-8", "replace").strip()]), []))
-    if not {"name", "step"} <= set(names) or len(set(names)) < len(names):
+    if not {NAME, STEP} <= set(names) or len(set(names)) < len(names):
         raise DumpCorrupt(f"{path}: expected a header like vpp_stage,name,step,norm, found {','.join(names)[:80]!r}.")
     return names
 
@@ -189,9 +190,9 @@ def _parse(header: tuple[str, ...], text: bytes) -> Chunk:
     import pandas as pd
 
     _refuse_ragged(header, text)
-    keys = [name for name in ("vpp_stage", "micro_step") if name in header]
+    keys = [name for name in (STAGE, MICRO_STEP) if name in header]
     ops = [op for op in OPS if op in header]
-    types: dict[str, str] = {"name": "category", "step": "int64"}
+    types: dict[str, str] = {NAME: "category", STEP: "int64"}
     types |= dict.fromkeys(keys, "int64") | dict.fromkeys(ops, "float64")
     # Numbers are read to the last bit or the one beside it, alike on both sides: equal texts are equal numbers.
     table = pd.read_csv(
@@ -208,13 +209,13 @@ def _parse(header: tuple[str, ...], text: bytes) -> Chunk:
         na_values={op: ["", "nan", "NaN"] for op in ops},
         encoding_errors="replace",
     )
-    names = [str(name) for name in table["name"].cat.categories]
-    codes = table["name"].cat.codes.to_numpy().astype(np.int64)
-    stages = table["vpp_stage"].to_numpy() if "vpp_stage" in keys else np.zeros(len(table), np.int64)
-    micros = table["micro_step"].to_numpy() if "micro_step" in keys else np.zeros(len(table), np.int64)
+    names = [str(name) for name in table[NAME].cat.categories]
+    codes = table[NAME].cat.codes.to_numpy().astype(np.int64)
+    stages = table[STAGE].to_numpy() if STAGE in keys else np.zeros(len(table), np.int64)
+    micros = table[MICRO_STEP].to_numpy() if MICRO_STEP in keys else np.zeros(len(table), np.int64)
     series, labels = _series(names, codes, stages, micros)
     values = {op: table[op].to_numpy(dtype=np.float64) for op in ops}
-    return Chunk(labels, series, table["step"].to_numpy(), values)
+    return Chunk(labels, series, table[STEP].to_numpy(), values)
 
 
 def _series(

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from dump.format.errors import DumpNotFound
+from dump.format.monitor_files import META_FILE, MONTHS, RUN_FOLDER, STEP_FILE
 
-_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
-_META_FILE = "monitor.json"
 _LONGEST_META = 1 << 20
-_FOLDER = re.compile(r"([A-Z][a-z]{2})(\d\d)_(\d\d)-(\d\d)-(\d\d)-rank(\d{1,5})(?:-(\w+))?", re.ASCII)
-_FILE = re.compile(r"([a-z][a-z_]{0,40}?)_(\d{1,15})-(\d{1,15})\.csv", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +102,7 @@ def _simulated(path: Path, *, folders: Iterable[Path]) -> tuple[str, ...]:
 
 def _is_simulated(folder: Path) -> bool:
     """Does the folder's monitor.json say so?  msprobe writes none; one that cannot be read says nothing."""
-    path = folder / _META_FILE
+    path = folder / META_FILE
     try:
         if path.is_symlink() or path.stat().st_size > _LONGEST_META:
             return False
@@ -121,27 +117,27 @@ def _what(path: Path) -> str:
 
 
 def _rank_of(name: str) -> int:
-    match = _FOLDER.fullmatch(name)
+    match = RUN_FOLDER.fullmatch(name)
     return int(match[6]) if match else 0
 
 
 def _starts(root: Path) -> Iterator[_Start]:
     for path in root.iterdir():
-        match = _FOLDER.fullmatch(path.name)
-        if match is None or match[1] not in _MONTHS or path.is_symlink() or not path.is_dir():
+        match = RUN_FOLDER.fullmatch(path.name)
+        if match is None or match[1] not in MONTHS or path.is_symlink() or not path.is_dir():
             continue
         files = tuple(_files(path))
         if files:
             day, hour, minute, second, rank = (int(part) for part in match.groups()[1:6])
             again = int(match[7]) if match[7] and match[7].isdigit() and len(match[7]) < 6 else 1
-            yield _Start((_MONTHS.index(match[1]), day, hour, minute, second, again), rank, path, files)
+            yield _Start((MONTHS.index(match[1]), day, hour, minute, second, again), rank, path, files)
 
 
 def _files(folder: Path) -> Iterator[StepFile]:
     """The csv files of a rank folder by kind and first step; links are left alone, they may lead anywhere."""
     found = []
     for path in folder.iterdir():
-        match = _FILE.fullmatch(path.name)
+        match = STEP_FILE.fullmatch(path.name)
         if match is not None and path.is_file() and not path.is_symlink():
             found.append(StepFile(path, match[1], int(match[2]), int(match[3])))
     yield from sorted(found, key=lambda file: (file.kind, file.first, file.last))

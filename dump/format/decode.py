@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import binascii
 import math
+from collections.abc import Callable
 from sys import intern
 from typing import Any
 
 from dump.format.encode import DEEPEST
 from dump.format.errors import DumpCorrupt
+from dump.format.fields import TENSOR_FIELDS, TENSOR_TYPE, Kind, keys
 from dump.format.names import PARAMETERS_GRAD, parse
 from dump.format.schema import SKETCH_BUCKETS, Argument, CallRecord, Leaf, Number, ScalarRecord, TensorRecord
 
@@ -35,7 +37,8 @@ _NON_FINITE = {
     "-inf": -math.inf,
     "-infinity": -math.inf,
 }
-_STATISTICS = ("Max", "Min", "Mean", "Norm")
+STATISTICS = keys(TENSOR_FIELDS, "number")
+_SHARED = ("dtype", "grad_fn")  # texts of which a dump has few
 _PLAIN_SCALARS = (bool, int, float, str)
 
 
@@ -129,7 +132,7 @@ class RecordDecoder:
         kind = value.get("type")
         if type(kind) is not str:
             return None
-        if ("dtype" in value and "shape" in value) or kind == "torch.Tensor":
+        if ("dtype" in value and "shape" in value) or kind == TENSOR_TYPE:
             return self._tensor(name, value)
         if "value" in value:
             return self.scalar(name, kind, value["value"])
@@ -150,40 +153,17 @@ class RecordDecoder:
 
     def _tensor(self, name: str, value: dict[str, Any]) -> TensorRecord:
         get = value.get
-        dtype = get("dtype")
-        if type(dtype) is not str:
-            raise self._wrong(f"{name}.dtype", "a string", dtype)
-        nan = self._count(name, "nan", get("nan"))
-        inf = self._count(name, "inf", get("inf"))
-        if nan or inf:
-            value = _with_nan_again(value)
-            get = value.get
-        requires_grad = get("requires_grad")
-        if requires_grad is not None and type(requires_grad) is not bool:
-            raise self._wrong(f"{name}.requires_grad", "true or false", requires_grad)
-        digest = self._text(name, "md5", get("md5"))
-        if digest:
-            self.note_digest(digest)
-        grad_fn = self._text(name, "grad_fn", get("grad_fn"))
-        high, low, mean, norm = get("Max"), get("Min"), get("Mean"), get("Norm")
-        return TensorRecord(
-            intern(dtype),
-            self.shape(name, get("shape")),
-            high if type(high) is float or high is None else self.number(name, "Max", high),
-            low if type(low) is float or low is None else self.number(name, "Min", low),
-            mean if type(mean) is float or mean is None else self.number(name, "Mean", mean),
-            norm if type(norm) is float or norm is None else self.number(name, "Norm", norm),
-            requires_grad,
-            nan,
-            inf,
-            self.sketch(name, get("sketch")),
-            self.identity(name, "value", get("value")),
-            self.identity(name, "storage", get("storage")),
-            self._text(name, "data_name", get("data_name")),
-            digest,
-            intern(grad_fn) if grad_fn is not None else None,
-            self._text(name, "unrecorded", get("unrecorded")),
-        )
+        if type(get("dtype")) is not str:
+            raise self._wrong(f"{name}.dtype", "a string", get("dtype"))
+        fields: dict[str, Any] = {}
+        for attribute, key, checks in _ROWS:
+            found = get(key)
+            fields[attribute] = checks(self, name, key, found) if found is not None or checks is _sizes else None
+        if fields["nan"] or fields["inf"]:  # a statistic that JSON holds as null was NaN (see encode)
+            fields.update((key.lower(), math.nan) for key in STATISTICS if key in value and value[key] is None)
+        if fields["md5"]:
+            self.note_digest(fields["md5"])
+        return TensorRecord(**fields)
 
     def shape(self, name: str, value: object) -> tuple[int, ...]:
         """A checked list or tuple of sizes, one object for equal ones."""
@@ -217,8 +197,8 @@ class RecordDecoder:
             return _NON_FINITE[value.lower()]
         raise self._wrong(f"{name}.{key}", "a number", value)
 
-    def _count(self, name: str, key: str, value: object) -> int | None:
-        if value is None or (type(value) is int and 0 <= value <= _MOST_ELEMENTS):
+    def count(self, name: str, key: str, value: object) -> int:
+        if type(value) is int and 0 <= value <= _MOST_ELEMENTS:
             return value
         raise self._wrong(f"{name}.{key}", "a count", value)
 
@@ -227,8 +207,13 @@ class RecordDecoder:
             return value
         raise self._wrong(f"{name}.{key}", "an integer", value)
 
-    def _text(self, name: str, key: str, value: object) -> str | None:
-        if value is None or type(value) is str:
+    def flag(self, name: str, key: str, value: object) -> bool:
+        if type(value) is bool:
+            return value
+        raise self._wrong(f"{name}.{key}", "true or false", value)
+
+    def text(self, name: str, key: str, value: object) -> str:
+        if type(value) is str:
             return value
         raise self._wrong(f"{name}.{key}", "a string", value)
 
@@ -269,6 +254,35 @@ class RecordDecoder:
 
     def _wrong(self, field: str, expected: str, found: object) -> DumpCorrupt:
         return wrong_value(self.source, f"{brief(self._call)}: {brief(field)}", expected, found)
+
+
+def _sizes(decoder: RecordDecoder, name: str, key: str, value: object) -> tuple[int, ...]:
+    return decoder.shape(name, value)
+
+
+def _text(decoder: RecordDecoder, name: str, key: str, value: object) -> str:
+    found = decoder.text(name, key, value)
+    return intern(found) if key in _SHARED else found
+
+
+def _statistic(decoder: RecordDecoder, name: str, key: str, value: object) -> Number | None:
+    return value if type(value) is float else decoder.number(name, key, value)
+
+
+def _sketch(decoder: RecordDecoder, name: str, key: str, value: object) -> bytes | None:
+    return decoder.sketch(name, value)
+
+
+_CHECKS: dict[Kind, Callable[[RecordDecoder, str, str, Any], Any]] = {
+    "sizes": _sizes,
+    "text": _text,
+    "number": _statistic,
+    "count": RecordDecoder.count,
+    "integer": RecordDecoder.identity,
+    "sketch": _sketch,
+    "flag": RecordDecoder.flag,
+}
+_ROWS = tuple((field.name, field.key, _CHECKS[field.kind]) for field in TENSOR_FIELDS)
 
 
 def nests_too_deep(value: object) -> bool:
@@ -313,15 +327,6 @@ def _items(value: object) -> list[object]:
     if type(value) is dict:
         return [item for item in value.values() if type(item) is list or type(item) is dict]
     return []
-
-
-def _with_nan_again(value: dict[str, Any]) -> dict[str, Any]:
-    """A tensor with non-finite elements, whose statistics that JSON holds as null are NaN (see encode)."""
-    restored = dict(value)
-    for key in _STATISTICS:
-        if key in value and value[key] is None:
-            restored[key] = math.nan
-    return restored
 
 
 def _float_again(value: object) -> object:

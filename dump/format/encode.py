@@ -23,10 +23,14 @@ from pathlib import Path
 
 import msgspec
 
+from dump.format.fields import TENSOR_FIELDS, TENSOR_TYPE
 from dump.format.layout import STACK_FILE, STACK_JOURNAL
 
 CONSTRUCT_OPENING = b"{\n"
 CONSTRUCT_CLOSING = b"}\n"
+
+NULL = object()
+"""In place of a value of a tensor's: its key is to be there, and null."""
 
 DEEPEST = 64
 """Levels of nesting that `plain` writes and that the reader accepts."""
@@ -66,6 +70,21 @@ def plain(value: object, *, depth: int = 0) -> object:
 def sketch_text(raw: bytes) -> str:
     """A sketch as text: base64 with `_` for `+`, since msprobe refuses any text that begins with a plus."""
     return base64.b64encode(raw, altchars=b"_/").decode("ascii")
+
+
+_TENSOR_KEYS = tuple(field.key for field in TENSOR_FIELDS)
+
+
+def tensor(*values: object) -> dict[str, object]:
+    """The record of a tensor from what is known of it, one value a row of `fields.TENSOR_FIELDS`, in its order.
+
+    None leaves a key out, NULL writes null.
+    """
+    record: dict[str, object] = {"type": TENSOR_TYPE}
+    for key, value in zip(_TENSOR_KEYS, values, strict=True):
+        if value is not None:
+            record[key] = None if value is NULL else value
+    return record
 
 
 def opening(header: Mapping[str, object]) -> bytes:

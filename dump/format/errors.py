@@ -33,7 +33,7 @@ class DumpNotFound(DumpError):
 
 
 class DumpCorrupt(DumpError):
-    """A file of the dump holds bytes that are not what format.md describes."""
+    """A file of the dump holds bytes that are not what docs/format.md describes."""
 
 
 class TensorFileError(DumpError):

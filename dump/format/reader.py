@@ -26,6 +26,7 @@ from dump.format import FORMAT_VERSION
 from dump.format.decode import RecordDecoder, brief, nests_too_deep, shown, wrong_value
 from dump.format.encode import DEEPEST, read_journal
 from dump.format.errors import DumpCorrupt, DumpNotFound
+from dump.format.fields import HEADER_FIELDS
 from dump.format.layout import CONSTRUCT_FILE, DUMP_FILE, STACK_FILE, STACK_JOURNAL
 from dump.format.schema import CallRecord, CutShort, Dump, Header
 from dump.format.typed import call_of
@@ -36,18 +37,12 @@ _BAD_JSON = (msgspec.MsgspecError, ValueError, OverflowError)
 _BOM = b"\xef\xbb\xbf"
 _OUR_OPENING_END = b'"data": {\n'
 _LONGEST_OPENING = 1 << 20
-_TEXT_FIELDS = (
-    "framework",
-    "dump_data_dir",
-    "device",
-    "device_name",
-    "torch_version",
-    "summary_mode",
-    "hash",
-    "ended_by",
-)
-_OBJECT_FIELDS = ("coverage", "environment", "numerics")
-_INT_FIELDS = ("format_version", "sketch", "world_size")
+_HEADER_KINDS: dict[str, tuple[type, str]] = {
+    "text": (str, "a string"),
+    "integer": (int, "an integer"),
+    "flag": (bool, "true or false"),
+    "object": (dict, "an object"),
+}
 _HASH_BY_DIGITS = {8: "crc32", 32: "md5"}
 _TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*)"|[\[{]|[\]}]', re.DOTALL)
 _ESCAPE = re.compile(
@@ -301,25 +296,16 @@ def _without_lone_surrogates(data: bytes) -> bytes:
 def _header(values: Mapping[str, object], source: Path) -> Header:
     """The header, each field checked.  Raises DumpCorrupt where it is of the wrong type or too new."""
     fields: dict[str, Any] = {}
-    for key in ("task", "level"):
-        if type(values.get(key)) is not str:
-            raise wrong_value(source, key, "a string", values.get(key))
-        fields[key] = values[key]
-    kinds = [
-        *((key, str, "a string") for key in _TEXT_FIELDS),
-        *((key, int, "an integer") for key in _INT_FIELDS),
-    ]
-    kinds += [("complete", bool, "true or false"), *((key, dict, "an object") for key in _OBJECT_FIELDS)]
-    for key, kind, words in kinds:
-        value = values.get(key)
-        if value is None:
+    for field in HEADER_FIELDS:
+        value = values.get(field.key)
+        if value is None and not field.required:
             continue
+        kind, words = _HEADER_KINDS[field.kind]
         if type(value) is not kind:
-            raise wrong_value(source, key, words, value)
-        fields[key] = value
-    for key in _OBJECT_FIELDS:
-        if nests_too_deep(fields.get(key)):
-            raise _too_deep(source, key)
+            raise wrong_value(source, field.key, words, value)
+        if kind is dict and nests_too_deep(value):
+            raise _too_deep(source, field.key)
+        fields[field.name] = value
     header = Header(**fields)
     if header.format_version is not None and header.format_version > FORMAT_VERSION:
         raise DumpCorrupt(

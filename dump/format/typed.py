@@ -9,40 +9,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from sys import intern
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from dump.format.decode import RecordDecoder
 from dump.format.errors import DumpCorrupt
+from dump.format.fields import TENSOR_FIELDS, TENSOR_TYPE, Field, Kind
 from dump.format.names import PARAMETERS_GRAD, parse
 from dump.format.schema import Argument, CallRecord, Leaf, TensorRecord
 
-
-class _Leaf(msgspec.Struct, gc=False):
-    """A tensor or a scalar, by the keys of the file."""
-
-    type: str
-    dtype: str | UnsetType = UNSET
-    shape: tuple[int, ...] | UnsetType = UNSET
-    Max: float | int | None = None
-    Min: float | int | None = None
-    Mean: float | int | None = None
-    Norm: float | int | None = None
-    requires_grad: bool | None = None
-    nan: int | None = None
-    inf: int | None = None
-    sketch: str | None = None
-    value: Any = UNSET
-    storage: int | None = None
-    data_name: str | None = None
-    md5: str | None = None
-    grad_fn: str | None = None
-    unrecorded: str | None = None
+_TYPES: dict[Kind, Any] = {
+    "text": str | None,
+    "flag": bool | None,
+    "integer": int | None,
+    "count": int | None,
+    "number": float | int | None,
+    "sizes": tuple[int, ...] | None,
+    "sketch": str | None,
+}
+_VALUE = "value"  # a tensor's identity, a scalar's content: of any type, and there or not
 
 
-_Item: TypeAlias = _Leaf | list[Any] | str | bool | int | float | None
+def _leaf_field(field: Field) -> tuple[str, Any, Any]:
+    if field.key == _VALUE:
+        return field.key, Any, UNSET
+    return field.key, _TYPES[field.kind], None
+
+
+_Leaf: Any = msgspec.defstruct("_Leaf", [("type", str), *map(_leaf_field, TENSOR_FIELDS)], gc=False)
+"""A tensor or a scalar, by the keys of the file."""
+
+_Item: Any = _Leaf | list[Any] | str | bool | int | float | None
 
 
 class _Record(msgspec.Struct, gc=False):
@@ -82,14 +81,14 @@ def call_of(decoder: RecordDecoder, name: str, index: int, raw: msgspec.Raw) -> 
         return None
 
 
-def _listed(decoder: RecordDecoder, group: str, items: Sequence[_Item] | None) -> list[Argument]:
+def _listed(decoder: RecordDecoder, group: str, items: Sequence[Any] | None) -> list[Argument]:
     found: list[Argument] = []
     for position, item in enumerate(items or ()):
         _add(decoder, decoder.item_name(group, position), item, found)
     return found
 
 
-def _named(decoder: RecordDecoder, group: str, items: Mapping[str, _Item] | None) -> list[Argument]:
+def _named(decoder: RecordDecoder, group: str, items: Mapping[str, Any] | None) -> list[Argument]:
     found: list[Argument] = []
     if items:
         for key, item in items.items():
@@ -97,17 +96,17 @@ def _named(decoder: RecordDecoder, group: str, items: Mapping[str, _Item] | None
     return found
 
 
-def _add(decoder: RecordDecoder, name: str, item: _Item, into: list[Argument]) -> None:
+def _add(decoder: RecordDecoder, name: str, item: Any, into: list[Argument]) -> None:
     if type(item) is _Leaf:
         into.append(Argument(name, _leaf(decoder, name, item)))
     else:
         decoder.walk(name, item, into, depth=1)
 
 
-def _leaf(decoder: RecordDecoder, name: str, leaf: _Leaf) -> Leaf:
+def _leaf(decoder: RecordDecoder, name: str, leaf: Any) -> Leaf:
     dtype, shape = leaf.dtype, leaf.shape
-    if dtype is UNSET or shape is UNSET:
-        if leaf.value is UNSET or leaf.type == "torch.Tensor":
+    if dtype is None or shape is None:
+        if leaf.value is UNSET or leaf.type == TENSOR_TYPE:
             raise _Unusual
         return decoder.scalar(name, leaf.type, leaf.value)
     if leaf.nan or leaf.inf:

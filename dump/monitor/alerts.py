@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..format.monitor_files import Kind
 from .config import Alert, Rule
 from .output import write_json
-from .rows import Kind, Number, Row
+from .rows import Number, Row
 
 _PAST = 0.99
 _MOST_SHOWN = 10  # lines a step

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import csv
 import multiprocessing
-import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from ..config_keys import nearest
 from ..format.errors import ConfigError, DumpNotFound, OutputError
+from ..format.monitor_files import KINDS, MICRO_STEP, NAME, NOT_NUMBERS, STAGE, STEP, STEP_FILE
 from .output import RunFolder, find_runs, read_timestamp, timestamp
-from .rows import KINDS
 from .writers.tensorboard import EventFile
 
 KIND_NAMES = tuple(kind.name for kind in KINDS)
-_NOT_NUMBERS = frozenset({"vpp_stage", "name", "step", "micro_step", "shape", "dtype", "sketch", "histogram", "id"})
-_FILE = re.compile(r"(\w+?)_(\d{1,12})-(\d{1,12})\.csv", re.ASCII)
 
 Progress = Callable[[RunFolder, str], None]
 
@@ -73,7 +70,7 @@ def _convert(run: RunFolder, target: Path, kinds: Sequence[str]) -> None:
     for kind in kinds:
         found = []
         for path in run.path.glob(f"{kind}_*.csv"):
-            match = _FILE.fullmatch(path.name)
+            match = STEP_FILE.fullmatch(path.name)
             if match is not None and path.name == f"{kind}_{match[2]}-{match[3]}.csv":
                 found.append((int(match[2]), path))
         if not found:
@@ -89,11 +86,11 @@ def _add(path: Path, events: EventFile) -> None:
     with path.open(encoding="utf-8", newline="") as file:
         lines = csv.reader(line for line in file if line.endswith("\n"))
         header = next(lines, [])
-        if "name" not in header or "step" not in header:
+        if NAME not in header or STEP not in header:
             raise ConfigError(f"{path}: is not a file of a monitored run (no columns name and step).")
-        ops = [(index, column) for index, column in enumerate(header) if column not in _NOT_NUMBERS]
-        stage, name, step = (header.index(column) for column in ("vpp_stage", "name", "step"))
-        micro = header.index("micro_step") if "micro_step" in header else None
+        ops = [(index, column) for index, column in enumerate(header) if column not in NOT_NUMBERS]
+        stage, name, step = (header.index(column) for column in (STAGE, NAME, STEP))
+        micro = header.index(MICRO_STEP) if MICRO_STEP in header else None
         for cells in lines:
             if len(cells) != len(header):
                 continue

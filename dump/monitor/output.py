@@ -11,15 +11,10 @@ from datetime import datetime
 from pathlib import Path
 
 from ..format.errors import OutputError
+from ..format.monitor_files import MONTHS, RUN_FOLDER, STAMP
 
 OUTPUT_VARIABLE = "MONITOR_OUTPUT_DIR"
 DEFAULT_OUTPUT = "./monitor_output"
-META_FILE = "monitor.json"
-FORMAT_VERSION = 1
-
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_STAMP = r"([A-Z][a-z]{2})(\d\d)_(\d\d)-(\d\d)-(\d\d)"
-_FOLDER = re.compile(rf"({_STAMP})-rank(\d{{1,5}})(-\w+)?", re.ASCII)
 
 Stamp = tuple[int, int, int, int, int]
 
@@ -40,16 +35,16 @@ def output_root() -> Path:
 
 def timestamp(moment: datetime) -> str:
     """`Nov22_13-26-22`, with English months whatever the locale."""
-    return f"{_MONTHS[moment.month - 1]}{moment:%d_%H-%M-%S}"
+    return f"{MONTHS[moment.month - 1]}{moment:%d_%H-%M-%S}"
 
 
 def read_timestamp(text: str) -> Stamp | None:
     """Month, day, hour, minute and second of a timestamp, to order by; None where it is none."""
-    match = re.fullmatch(_STAMP, text, re.ASCII)
-    if match is None or match[1] not in _MONTHS:
+    match = re.fullmatch(STAMP, text, re.ASCII)
+    if match is None or match[1] not in MONTHS:
         return None
     day, hour, minute, second = (int(part) for part in match.groups()[1:])
-    return (_MONTHS.index(match[1]) + 1, day, hour, minute, second)
+    return (MONTHS.index(match[1]) + 1, day, hour, minute, second)
 
 
 def find_runs(root: Path, first: str | None = None, last: str | None = None) -> list[RunFolder]:
@@ -58,12 +53,12 @@ def find_runs(root: Path, first: str | None = None, last: str | None = None) -> 
     end = read_timestamp(last) if last else None
     found = []
     for path in root.iterdir() if root.is_dir() else ():
-        match = _FOLDER.fullmatch(path.name)
-        began = read_timestamp(match[1]) if match else None
+        match = RUN_FOLDER.fullmatch(path.name)
+        began = read_timestamp(path.name.partition("-rank")[0]) if match else None
         if match is None or began is None or not path.is_dir():
             continue
         if (begin is None or began >= begin) and (end is None or began <= end):
-            found.append(RunFolder(path, began, int(match[7])))
+            found.append(RunFolder(path, began, int(match[6])))
     return sorted(found, key=lambda run: (run.began, run.rank, run.path.name))
 
 

@@ -1,43 +1,14 @@
-"""What a step has to show: labels, numbers, and the kinds of things that are watched."""
+"""What a step has to show: labels and numbers, of the kinds that `format.monitor_files` names."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from ..format.monitor_files import Kind
+
 Number: TypeAlias = "int | float"
 Value: TypeAlias = "int | float | str | None"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Kind:
-    """One kind of row, and of file.  `task` is its name in tags, as msprobe's; `extra` are columns of its own.
-
-    There is one object of each kind, so that it is hashed, with every label, at no cost.
-    """
-
-    name: str
-    task: str
-    extra: tuple[str, ...] = ()
-
-
-GRAD_UNREDUCED = Kind("grad_unreduced", "pre_grad")
-GRAD_REDUCED = Kind("grad_reduced", "post_grad")
-ACTV = Kind("actv", "actv")
-ACTV_GRAD = Kind("actv_grad", "actv_grad")
-EXP_AVG = Kind("exp_avg", "exp_avg")
-EXP_AVG_SQ = Kind("exp_avg_sq", "exp_avg_sq")
-PARAM_ORIGIN = Kind("param_origin", "param_origin")
-PARAM_UPDATED = Kind("param_updated", "param_updated")
-OTHER = Kind("other", "mg_direction")
-ADAM_UPDATE = Kind("adam_update", "adam_update", ("histogram",))
-ADAM_RATIO = Kind("adam_ratio", "adam_ratio", ("histogram",))
-CC = Kind("cc", "cc")
-
-KINDS = (
-    *(GRAD_UNREDUCED, GRAD_REDUCED, ACTV, ACTV_GRAD, EXP_AVG, EXP_AVG_SQ),
-    *(PARAM_ORIGIN, PARAM_UPDATED, OTHER, ADAM_UPDATE, ADAM_RATIO, CC),
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,15 @@ import torch
 
 from ..environment import device
 from ..format.errors import AccError
+from ..format.monitor_files import META_FILE, MONITOR_FORMAT_VERSION, Kind
 from ..format.sketch import SKETCH_VERSION
 from ..intercept.watch import recomputing
 from ..torch_internals import without_overrides
 from .alerts import Alerts, Place, alarm_file
 from .collectors import Collector, chosen
 from .config import MonitorConfig
-from .output import FORMAT_VERSION, META_FILE, make_folder, output_root, write_json
-from .rows import Kind, Label, Row, Value, columns
+from .output import make_folder, output_root, write_json
+from .rows import Label, Row, Value, columns
 from .scaling import LossScale
 from .scope import Groups, Scope, scope_of
 from .structure import CallPlaces, ModuleStructure
@@ -154,7 +155,7 @@ class Run:
         first = next((watched.parameter for watched in self.scope.parameters), None)
         kind = "cpu" if first is None else first.device.type
         return {
-            "format_version": FORMAT_VERSION,
+            "format_version": MONITOR_FORMAT_VERSION,
             "rank": self.place.rank,
             "world_size": device.world_size(),
             "pp_stage": self.place.pp_stage,

@@ -12,12 +12,12 @@ import torch
 
 from ..environment import device
 from ..format.errors import AccError, ConfigError
+from ..format.monitor_files import ACTV, ACTV_GRAD, GRAD_REDUCED, GRAD_UNREDUCED
 from ..intercept.patching import Patches
 from . import discovery
 from .alerts import Place
 from .config import MonitorConfig, load_config, read_config
 from .output import write_json
-from .rows import ACTV, ACTV_GRAD, GRAD_REDUCED, GRAD_UNREDUCED
 from .run import Numbers, Run, is_dynamic, say
 from .scope import Groups
 

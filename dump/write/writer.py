@@ -358,30 +358,26 @@ class Closing:
 
 
 def _tensor_record(entry: Entry) -> dict[str, object]:
-    """A tensor's record; its keys stand in the order of format.md, and one that says nothing is left out."""
+    """A tensor's record; what is not known of it is left out."""
     measured, identity = entry.measured, entry.identity
     found = measured.statistics if measured is not None else None
-    record: dict[str, object] = {
-        "type": "torch.Tensor",
-        "dtype": str(entry.dtype),
-        "shape": list(entry.shape),
-    }
-    if found is not None:
-        record["Max"], record["Min"] = _number(found.max), _number(found.min)
-        record["Mean"], record["Norm"] = _number(found.mean), _number(found.norm)
-    record["requires_grad"] = entry.requires_grad
-    rest: dict[str, object] = {"grad_fn": entry.grad_fn, "unrecorded": entry.unrecorded}
-    if measured is not None:
-        rest["md5"], rest["data_name"] = measured.md5, measured.data_name
-        rest["unrecorded"] = entry.unrecorded or measured.failure
-    if found is not None:
-        rest["nan"], rest["inf"] = found.nan or None, found.inf or None
-        if found.sketch is not None:
-            rest["sketch"] = encode.sketch_text(found.sketch.astype("<f4").tobytes())
-    if identity is not None:
-        rest["value"], rest["storage"] = identity.value, identity.storage
-    record.update((key, value) for key, value in rest.items() if value is not None)
-    return record
+    told = (None, None, None, None) if found is None else (found.max, found.min, found.mean, found.norm)
+    sketch = None if found is None or found.sketch is None else encode.sketch_text(found.sketch.astype("<f4").tobytes())
+    return encode.tensor(
+        str(entry.dtype),
+        list(entry.shape),
+        *(told if found is None else map(_number, told)),
+        entry.requires_grad,
+        entry.grad_fn,
+        entry.unrecorded or (None if measured is None else measured.failure),
+        None if measured is None else measured.md5,
+        None if measured is None else measured.data_name,
+        (found.nan or None) if found is not None else None,
+        (found.inf or None) if found is not None else None,
+        sketch,
+        None if identity is None else identity.value,
+        None if identity is None else identity.storage,
+    )
 
 
 def _place(name: str, key: str) -> str:
@@ -392,7 +388,12 @@ def _place(name: str, key: str) -> str:
 
 
 def _number(value: float | int | None) -> object:
-    return value if value is None or isinstance(value, int) or math.isfinite(value) else encode.plain(value)
+    if value is None:
+        return encode.NULL
+    if isinstance(value, int) or math.isfinite(value):
+        return value
+    plain = encode.plain(value)
+    return encode.NULL if plain is None else plain
 
 
 def _unwritable(folder: Path, error: OSError) -> OutputError:

@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
+from ...format.monitor_files import ACTV, ACTV_GRAD
 from ...intercept import autograd
 from ...intercept.watch import recomputing
 from ..config import MonitorConfig
-from ..rows import ACTV, ACTV_GRAD, Label
+from ..rows import Label
 from ..scope import WatchedModule
 from .base import Collector, Site, register
 

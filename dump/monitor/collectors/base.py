@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 
+from ...format.monitor_files import Kind
 from ..config import MonitorConfig
-from ..rows import Kind, Label, Value
+from ..rows import Label, Value
 from ..scope import Scope, WatchedParameter
 from ..sums import Measured, Measurer
 

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 
 from ... import torch_internals
+from ...format.monitor_files import CC
 from ...intercept.patching import Patches
 from ...record import stack
 from ..config import MonitorConfig
-from ..rows import CC, Label, Value
+from ..rows import Label, Value
 from ..sums import Measured, settle
 from .base import Collector, Site, register
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..rows import OTHER
+from ...format.monitor_files import OTHER
 from ..sums import local_values
 from .base import Collector, gradient_of, parameters_of, register, show_parameters
 from .moments import state_of

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from ...format.monitor_files import GRAD_REDUCED, GRAD_UNREDUCED
 from ...torch_internals import at_the_end_of_backward
-from ..rows import GRAD_REDUCED, GRAD_UNREDUCED, Label
+from ..rows import Label
 from ..scope import WatchedParameter
 from .base import Collector, Site, gradient_of, parameters_of, register, show_parameters
 from .sharded import is_fsdp2

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..rows import EXP_AVG, EXP_AVG_SQ
+from ...format.monitor_files import EXP_AVG, EXP_AVG_SQ
 from ..scope import WatchedParameter
 from .base import Collector, parameters_of, register, show_parameters
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..rows import PARAM_ORIGIN, PARAM_UPDATED, Kind
+from ...format.monitor_files import PARAM_ORIGIN, PARAM_UPDATED, Kind
 from .base import Collector, parameters_of, register, show_parameters
 
 

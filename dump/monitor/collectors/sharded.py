@@ -13,10 +13,11 @@ from typing import Any
 import torch
 
 from ... import torch_internals
+from ...format.monitor_files import GRAD_UNREDUCED
 from ...format.names import without_wrappers
 from ...intercept.patching import Patches
 from ..config import MonitorConfig
-from ..rows import GRAD_UNREDUCED, Label
+from ..rows import Label
 from ..scope import WatchedParameter
 from .base import Collector, Site, register
 

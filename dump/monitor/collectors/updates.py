@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from ..rows import ADAM_RATIO, ADAM_UPDATE, Kind, Label
+from ...format.monitor_files import ADAM_RATIO, ADAM_UPDATE, Kind
+from ..rows import Label
 from ..scope import WatchedParameter
 from ..sums import local_values
 from .base import Collector, parameters_of, register

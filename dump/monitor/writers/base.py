@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..rows import Kind, Row
+from ...format.monitor_files import Kind, step_file
+from ..rows import Row
 
 Rows = Mapping[Kind, Sequence[Row]]
 
@@ -25,7 +26,7 @@ class Layout:
     def file(self, kind: Kind, step: int, suffix: str) -> Path:
         """`grad_reduced_5-9.csv` for step 7 of five to a file."""
         first = step // self.steps_per_file * self.steps_per_file
-        return self.folder / f"{kind.name}_{first}-{first + self.steps_per_file - 1}{suffix}"
+        return self.folder / step_file(kind.name, first, first + self.steps_per_file - 1, suffix=suffix)
 
 
 class Writer(Protocol):

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...format.errors import OutputError
-from ..rows import Kind, Row, Value, columns
+from ...format.monitor_files import MICRO_STEP, NAME, STAGE, STEP, Kind
+from ..rows import Row, Value, columns
 from .base import Layout, Rows, register
 
 _LONGEST_HEADER = 4096
@@ -43,8 +44,8 @@ class CsvWriter:
         pass
 
     def _header(self, kind: Kind, first: Row) -> str:
-        micro = () if first.label.micro_step is None else ("micro_step",)
-        return ",".join(("vpp_stage", "name", "step", *micro, *columns(kind, self._layout.ops))) + "\n"
+        micro = () if first.label.micro_step is None else (MICRO_STEP,)
+        return ",".join((STAGE, NAME, STEP, *micro, *columns(kind, self._layout.ops))) + "\n"
 
     def _text(self, rows: Sequence[Row], step: int) -> str:
         buffer = io.StringIO()

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ...format.errors import ConfigError, OutputError
-from ..rows import Kind, Row, columns
+from ...format.monitor_files import MICRO_STEP, NAME, STAGE, STEP, Kind
+from ..rows import Row, columns
 from .base import Layout, Rows, register
 
 _TEXTS = ("sketch", "histogram", "shape", "dtype")
@@ -56,12 +57,12 @@ class ParquetWriter:
     def _table(self, kind: Kind, rows: Sequence[Row], step: int) -> Any:
         arrow = self._arrow
         found: dict[str, Any] = {
-            "vpp_stage": arrow.array([row.label.vpp_stage for row in rows], arrow.int32()),
-            "name": arrow.array([row.label.name for row in rows], arrow.string()),
-            "step": arrow.array([step] * len(rows), arrow.int64()),
+            STAGE: arrow.array([row.label.vpp_stage for row in rows], arrow.int32()),
+            NAME: arrow.array([row.label.name for row in rows], arrow.string()),
+            STEP: arrow.array([step] * len(rows), arrow.int64()),
         }
         if rows[0].label.micro_step is not None:
-            found["micro_step"] = arrow.array([row.label.micro_step for row in rows], arrow.int32())
+            found[MICRO_STEP] = arrow.array([row.label.micro_step for row in rows], arrow.int32())
         for index, column in enumerate(columns(kind, self._layout.ops)):
             values = [row.values[index] for row in rows]
             if column in _TEXTS:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from dump.format.monitor_files import GRAD_REDUCED
 from dump.monitor.alerts import Alerts, Place, alarm_file
 from dump.monitor.config import Alert, Rule
-from dump.monitor.rows import GRAD_REDUCED, Label, Row
+from dump.monitor.rows import Label, Row
 
 TURBULENCE = Rule("AnomalyTurbulence", 0.5)
 

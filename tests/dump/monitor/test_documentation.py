@@ -6,8 +6,8 @@ import json
 import re
 from pathlib import Path
 
+from dump.format.monitor_files import KINDS
 from dump.monitor.config import MEASURED_OPS, MonitorConfig, read_config
-from dump.monitor.rows import KINDS
 
 TEXT = (Path(__file__).resolve().parents[3] / "docs" / "monitor.md").read_text(encoding="utf-8")
 

@@ -64,7 +64,7 @@ def test_max_bytes_keeps_what_fits_and_marks_the_step_that_it_cuts(
     assert all(dump.incomplete is None for dump in whole)
     if session.written[-1].is_cut:
         assert cut.incomplete is not None
-        assert "was closed by max_bytes (140.0 kB) before its step ended" in cut.incomplete
+        assert (cut.incomplete.kind, cut.incomplete.limit) == ("by_limit", "max_bytes (140.0 kB)")
         assert json.loads((cut.path / "dump.json").read_bytes())["complete"] is False
         expected = f"recording ended within step {len(whole)}, which is cut short: max_bytes is 140.0 kB"
     else:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from dump.format.errors import OutputError
-from dump.monitor.rows import ACTV, GRAD_REDUCED, Label, Row
+from dump.format.monitor_files import ACTV, GRAD_REDUCED
+from dump.monitor.rows import Label, Row
 from dump.monitor.writers.base import Layout
 from dump.monitor.writers.csv_files import CsvWriter, rounded
 

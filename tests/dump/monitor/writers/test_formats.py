@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from dump.format.errors import ConfigError, DumpNotFound, OutputError
+from dump.format.monitor_files import ACTV, ADAM_UPDATE, GRAD_REDUCED, Kind
 from dump.monitor.csv2tb import csv2tensorboard_by_step
-from dump.monitor.rows import ACTV, ADAM_UPDATE, GRAD_REDUCED, Kind, Label, Row
+from dump.monitor.rows import Label, Row
 from dump.monitor.writers import WRITERS, Layout
 
 OPS = ("norm", "nans", "shape")
