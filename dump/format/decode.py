@@ -156,12 +156,17 @@ class RecordDecoder:
         if type(get("dtype")) is not str:
             raise self._wrong(f"{name}.dtype", "a string", get("dtype"))
         fields: dict[str, Any] = {}
-        for attribute, key, checks in _ROWS:
-            found = get(key)
-            fields[attribute] = checks(self, name, key, found) if found is not None or checks is _sizes else None
-        if fields["nan"] or fields["inf"]:  # a statistic that JSON holds as null was NaN (see encode)
+        if get("shape") is None:
+            raise self._wrong(f"{name}.shape", "a list of sizes", None)
+        for key, found in value.items():
+            row = _ROWS.get(key)
+            if row is not None and found is not None:
+                attribute, check = row
+                is_done = check is _statistic and type(found) is float
+                fields[attribute] = found if is_done else check(self, name, key, found)
+        if fields.get("nan") or fields.get("inf"):  # a statistic that JSON holds as null was NaN (see encode)
             fields.update((key.lower(), math.nan) for key in STATISTICS if key in value and value[key] is None)
-        if fields["md5"]:
+        if fields.get("md5"):
             self.note_digest(fields["md5"])
         return TensorRecord(**fields)
 
@@ -282,7 +287,7 @@ _CHECKS: dict[Kind, Callable[[RecordDecoder, str, str, Any], Any]] = {
     "sketch": _sketch,
     "flag": RecordDecoder.flag,
 }
-_ROWS = tuple((field.name, field.key, _CHECKS[field.kind]) for field in TENSOR_FIELDS)
+_ROWS = {field.key: (field.name, _CHECKS[field.kind]) for field in TENSOR_FIELDS}
 
 
 def nests_too_deep(value: object) -> bool:

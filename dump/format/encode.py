@@ -29,7 +29,7 @@ from dump.format.layout import STACK_FILE, STACK_JOURNAL
 CONSTRUCT_OPENING = b"{\n"
 CONSTRUCT_CLOSING = b"}\n"
 
-NULL = object()
+NULL = msgspec.Raw(b"null")
 """In place of a value of a tensor's: its key is to be there, and null."""
 
 DEEPEST = 64
@@ -72,7 +72,7 @@ def sketch_text(raw: bytes) -> str:
     return base64.b64encode(raw, altchars=b"_/").decode("ascii")
 
 
-_TENSOR_KEYS = tuple(field.key for field in TENSOR_FIELDS)
+_TENSOR_KEYS = ("type", *(field.key for field in TENSOR_FIELDS))
 
 
 def tensor(*values: object) -> dict[str, object]:
@@ -80,11 +80,8 @@ def tensor(*values: object) -> dict[str, object]:
 
     None leaves a key out, NULL writes null.
     """
-    record: dict[str, object] = {"type": TENSOR_TYPE}
-    for key, value in zip(_TENSOR_KEYS, values, strict=True):
-        if value is not None:
-            record[key] = None if value is NULL else value
-    return record
+    told = (TENSOR_TYPE, *values)
+    return {key: value for key, value in zip(_TENSOR_KEYS, told, strict=True) if value is not None}
 
 
 def opening(header: Mapping[str, object]) -> bytes:

@@ -54,7 +54,7 @@ def test_what_is_encoded_is_decoded_both_ways() -> None:
 
 def test_a_key_left_out_and_a_key_that_is_null() -> None:
     record = encode.tensor(*[encode.NULL if field.key == "Max" else None for field in TENSOR_FIELDS])
-    assert record == {"type": TENSOR_TYPE, "Max": None}
+    assert json.loads(encode.record("c", record, first=True).partition(b":")[2]) == {"type": TENSOR_TYPE, "Max": None}
 
 
 def test_the_header_that_is_written_is_in_the_table(tmp_path: Path) -> None:
