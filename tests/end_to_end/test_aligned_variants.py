@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from acc_compare import compare
+from acc_compare.messages import Message, say
 
 ROOT = Path(__file__).resolve().parents[2]
 ACC = "import sys; from acc_compare.cli import main; sys.exit(main())"
@@ -36,9 +37,10 @@ def test_fused_calls_answer_to_their_composites(variants: Path, npu: str, bench:
     assert (found.verdict, found.suspects) == ("same", ())
     # The plain run was recorded at level mix, the fused one at L1: nothing but modules has no counterpart.
     assert {name.partition(".")[0] for name, _ in found.coverage.reasons} == {"Module"}
-    side = "NPU" if npu == "fused" else "bench"
+    told = [dict(note.values) for note in found.notes if note.key.startswith("note.laid_against")]
+    side = "name.npu" if npu == "fused" else "name.bench"
     for operator in ("NPU.npu_rms_norm", "NPU.npu_swiglu", "NPU.npu_rotary_mul", "scaled_dot_product_attention"):
-        assert any(f"{operator} on the {side} side" in note for note in found.notes), operator
+        assert [values["side"] for values in told if str(values["api"]).endswith(operator)] == [say(side)], operator
 
 
 @pytest.mark.parametrize(
@@ -53,10 +55,10 @@ def test_a_fault_in_a_fused_call_is_named_from_either_side(variants: Path, kind:
     for npu, bench in both_ways(f"fused_{kind}", "plain"):
         found = compare(variants / npu, variants / bench)
         assert [s.name for s in found.suspects] == [suspect]
-        side = "bench" if bench == "plain" else "NPU"
-        assert any(
-            text.startswith("it was laid against") and f"{side} side" in text for text in found.suspects[0].evidence
-        )
+        (told,) = [text for text in found.suspects[0].evidence if text.key == "evidence.fused"]
+        against = dict(told.values)["against"]
+        assert isinstance(against, Message)
+        assert dict(against.values)["side"] == say("name.bench" if bench == "plain" else "name.npu")
 
 
 @pytest.mark.parametrize("way", ["checkpointed", "reentrant"])
@@ -66,14 +68,14 @@ def test_recomputed_calls_are_recognised(variants: Path, way: str) -> None:
     once = compare(variants / "plain", variants / way).overall
     assert (once.verdict, once.coverage.unmatched_npu) == ("same", 0)
     assert once.coverage.unmatched_bench == again.coverage.calls - once.coverage.calls
-    assert {reason.partition(" (")[0] for _, reason in once.coverage.reasons} == {"recomputed for backward"}
+    assert {reason.key for _, reason in once.coverage.reasons} == {"alone.recomputed"}
 
 
 @pytest.mark.parametrize(("npu", "bench"), both_ways("accumulated", "plain"))
 def test_accumulated_gradients_answer_to_those_of_the_whole_batch(variants: Path, npu: str, bench: str) -> None:
     found = compare(variants / npu, variants / bench).overall
     assert (found.verdict, found.suspects) == ("same", ())
-    assert "Accumulated gradients agree" in found.summary
+    assert found.summary.key == "accumulated.agree"
     assert {
         name.partition(".")[0] for row in found.rows if row.bench_name and row.npu_name for name in [row.npu_name]
     } == {
@@ -81,14 +83,14 @@ def test_accumulated_gradients_answer_to_those_of_the_whole_batch(variants: Path
         "Optimizer",
     }
     assert len(found.coverage.reasons) == found.coverage.unmatched_npu + found.coverage.unmatched_bench
-    assert all("gradient accumulation" in reason for _, reason in found.coverage.reasons)
+    assert all(reason.key.startswith("batches.") for _, reason in found.coverage.reasons)
 
 
 def test_missing_micro_batches_are_no_agreement(variants: Path) -> None:
     found = compare(variants / "first_batch", variants / "accumulated").overall
     assert (found.verdict, found.coverage.unmatched_npu) == ("incomplete", 0)
-    assert "Accumulated gradients differ" in found.summary
-    assert "the first is compared" in found.coverage.reasons[0][1]
+    assert found.summary.key == "accumulated.differ"
+    assert found.coverage.reasons[0][1].key.startswith("batches.")
 
 
 def test_the_command_line_takes_a_mapping(variants: Path, tmp_path: Path) -> None:

@@ -64,5 +64,5 @@ def test_the_same_names_and_values(name: str, ours: Path) -> None:
         assert (own["shape"], own["dtype"]) == (row["shape"], row["dtype"])
         count = math.prod(int(size) for size in row["shape"].strip("[]").split(",") if size)
         for op in ("norm", "min", "max", "mean", "zeros", "nans"):
-            allowed = 1e-6 * float(row["norm"]) / math.sqrt(count) if op == "mean" else 1e-15
-            assert float(own[op]) == pytest.approx(float(row[op]), rel=1e-6, abs=allowed), (key, op)
+            allowed = 1e-5 * float(row["norm"]) / math.sqrt(count) if op == "mean" else 1e-15
+            assert float(own[op]) == pytest.approx(float(row[op]), rel=1e-4, abs=allowed), (key, op)
