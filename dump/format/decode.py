@@ -20,7 +20,15 @@ from dump.format.encode import DEEPEST
 from dump.format.errors import DumpCorrupt
 from dump.format.fields import TENSOR_FIELDS, TENSOR_TYPE, Kind, keys
 from dump.format.names import PARAMETERS_GRAD, parse
-from dump.format.schema import SKETCH_BUCKETS, Argument, CallRecord, Leaf, Number, ScalarRecord, TensorRecord
+from dump.format.schema import (
+    SKETCH_BUCKETS,
+    Argument,
+    CallRecord,
+    Leaf,
+    Number,
+    ScalarRecord,
+    TensorRecord,
+)
 
 _SKETCH_BYTES = SKETCH_BUCKETS * 4
 _MOST_DIMENSIONS = 64
@@ -57,11 +65,15 @@ class RecordDecoder:
         self._names: dict[tuple[str, int], str] = {}
         self._call = ""
 
+    def begin(self, call: str) -> None:
+        """Errors from now on are about the record of `call`."""
+        self._call = call
+
     def call(self, name: str, index: int, body: object) -> CallRecord:
         """The record of call `name`, the `index`-th of its dump.  Raises DumpCorrupt."""
-        self._call = name
+        self.begin(name)
         if type(body) is not dict:
-            raise self._wrong("record", "an object", body)
+            raise self.wrong("record", "an object", body)
         if parse(name).direction == PARAMETERS_GRAD:
             return CallRecord(name, index, outputs=tuple(self._gradients(body)))
         inputs: list[Argument] = []
@@ -76,7 +88,7 @@ class RecordDecoder:
         self._mapping("written", "written", body.get("written"), written)
         recompute = body.get("is_recompute")
         if recompute is not None and type(recompute) is not bool:
-            raise self._wrong("is_recompute", "true or false", recompute)
+            raise self.wrong("is_recompute", "true or false", recompute)
         return CallRecord(
             name, index, tuple(inputs), tuple(outputs), tuple(parameters), tuple(written), recompute or False
         )
@@ -101,7 +113,7 @@ class RecordDecoder:
         if value is None:
             return
         if type(value) is not dict:
-            raise self._wrong(key, "an object", value)
+            raise self.wrong(key, "an object", value)
         for name, item in value.items():
             self.walk(intern(f"{group}.{name}"), item, into, depth=1)
 
@@ -111,23 +123,23 @@ class RecordDecoder:
         if value is None:
             into.append(Argument(name, None))
         elif kind is dict and isinstance(value, dict):
-            leaf = self._leaf(name, value)
+            leaf = self.leaf(name, value)
             if leaf is not None:
                 into.append(Argument(name, leaf))
                 return
-            self._check_nesting(name, depth)
+            self.check_nesting(name, depth)
             for key, item in value.items():
                 self.walk(f"{name}.{key}", item, into, depth=depth + 1)
         elif kind is list and isinstance(value, list):
-            self._check_nesting(name, depth)
+            self.check_nesting(name, depth)
             for position, item in enumerate(value):
                 self.walk(self.item_name(name, position), item, into, depth=depth + 1)
         elif kind in _PLAIN_SCALARS:
             into.append(Argument(name, ScalarRecord(kind.__name__, value)))
         else:
-            raise self._wrong(name, "a value that JSON has", value)
+            raise self.wrong(name, "a value that JSON has", value)
 
-    def _leaf(self, name: str, value: dict[str, Any]) -> Leaf:
+    def leaf(self, name: str, value: dict[str, Any]) -> Leaf:
         """The tensor or scalar that `value` describes; None where it is a mapping of further arguments."""
         kind = value.get("type")
         if type(kind) is not str:
@@ -154,10 +166,10 @@ class RecordDecoder:
     def _tensor(self, name: str, value: dict[str, Any]) -> TensorRecord:
         get = value.get
         if type(get("dtype")) is not str:
-            raise self._wrong(f"{name}.dtype", "a string", get("dtype"))
+            raise self.wrong(f"{name}.dtype", "a string", get("dtype"))
         fields: dict[str, Any] = {}
         if get("shape") is None:
-            raise self._wrong(f"{name}.shape", "a list of sizes", None)
+            raise self.wrong(f"{name}.shape", "a list of sizes", None)
         for key, found in value.items():
             row = _ROWS.get(key)
             if row is not None and found is not None:
@@ -177,18 +189,23 @@ class RecordDecoder:
             if known is not None:
                 return known
         elif type(value) is not list:
-            raise self._wrong(f"{name}.shape", "a list of sizes", value)
+            raise self.wrong(f"{name}.shape", "a list of sizes", value)
         count = 1
         for extent in value:
             if type(extent) is not int or extent < 0:
-                raise self._wrong(f"{name}.shape", "sizes of 0 or more", extent)
+                raise self.wrong(f"{name}.shape", "sizes of 0 or more", extent)
             count *= max(extent, 1)
             if count > _MOST_ELEMENTS:
-                raise self._wrong(f"{name}.shape", f"at most {_MOST_ELEMENTS} elements", value)
+                raise self.wrong(f"{name}.shape", f"at most {_MOST_ELEMENTS} elements", value)
         if len(value) > _MOST_DIMENSIONS:
-            raise self._wrong(f"{name}.shape", f"at most {_MOST_DIMENSIONS} dimensions", value)
+            raise self.wrong(f"{name}.shape", f"at most {_MOST_DIMENSIONS} dimensions", value)
         shape = tuple(value)
         return self._shapes.setdefault(shape, shape)
+
+    def strides(self, name: str, key: str, value: object) -> tuple[int, ...]:
+        if type(value) in (list, tuple) and isinstance(value, (list, tuple)) and len(value) <= _MOST_DIMENSIONS:
+            return tuple(self.count(name, key, item) for item in value)
+        raise self.wrong(f"{name}.{key}", "a list of strides", value)
 
     def number(self, name: str, key: str, value: object) -> Number | None:
         if isinstance(value, bool):
@@ -200,27 +217,27 @@ class RecordDecoder:
                 return float(value)
         if isinstance(value, str) and value.lower() in _NON_FINITE:
             return _NON_FINITE[value.lower()]
-        raise self._wrong(f"{name}.{key}", "a number", value)
+        raise self.wrong(f"{name}.{key}", "a number", value)
 
     def count(self, name: str, key: str, value: object) -> int:
         if type(value) is int and 0 <= value <= _MOST_ELEMENTS:
             return value
-        raise self._wrong(f"{name}.{key}", "a count", value)
+        raise self.wrong(f"{name}.{key}", "a count", value)
 
     def identity(self, name: str, key: str, value: object) -> int | None:
         if value is None or (type(value) is int and value.bit_length() <= _MOST_INT_BITS):
             return value
-        raise self._wrong(f"{name}.{key}", "an integer", value)
+        raise self.wrong(f"{name}.{key}", "an integer", value)
 
     def flag(self, name: str, key: str, value: object) -> bool:
         if type(value) is bool:
             return value
-        raise self._wrong(f"{name}.{key}", "true or false", value)
+        raise self.wrong(f"{name}.{key}", "true or false", value)
 
     def text(self, name: str, key: str, value: object) -> str:
         if type(value) is str:
             return value
-        raise self._wrong(f"{name}.{key}", "a string", value)
+        raise self.wrong(f"{name}.{key}", "a string", value)
 
     def sketch(self, name: str, value: object) -> bytes | None:
         if value is None:
@@ -230,14 +247,15 @@ class RecordDecoder:
         except ValueError:  # binascii.Error, and characters that are not ASCII
             raw = b""
         if len(raw) != _SKETCH_BYTES:
-            raise self._wrong(f"{name}.sketch", f"base64 of {_SKETCH_BYTES} bytes", value)
+            raise self.wrong(f"{name}.sketch", f"base64 of {_SKETCH_BYTES} bytes", value)
         return raw
 
-    def _check_nesting(self, name: str, depth: int) -> None:
+    def check_nesting(self, name: str, depth: int) -> None:
+        """Raise DumpCorrupt where an argument that holds others lies too deep, or has too long a name."""
         if depth >= DEEPEST:
             raise self._too_deep(name)
         if len(name) > _LONGEST_NAME:
-            raise self._wrong(name, f"a name of at most {_LONGEST_NAME} characters", name)
+            raise self.wrong(name, f"a name of at most {_LONGEST_NAME} characters", name)
 
     def _check_depth(self, name: str, value: object) -> None:
         if nests_too_deep(value):
@@ -257,7 +275,8 @@ class RecordDecoder:
             "Record this run again."
         )
 
-    def _wrong(self, field: str, expected: str, found: object) -> DumpCorrupt:
+    def wrong(self, field: str, expected: str, found: object) -> DumpCorrupt:
+        """The error for a value of the wrong kind in the record at hand."""
         return wrong_value(self.source, f"{brief(self._call)}: {brief(field)}", expected, found)
 
 
@@ -284,6 +303,7 @@ _CHECKS: dict[Kind, Callable[[RecordDecoder, str, str, Any], Any]] = {
     "number": _statistic,
     "count": RecordDecoder.count,
     "integer": RecordDecoder.identity,
+    "strides": RecordDecoder.strides,
     "sketch": _sketch,
     "flag": RecordDecoder.flag,
 }

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Kind: TypeAlias = Literal["text", "flag", "integer", "count", "number", "sizes", "sketch", "object"]
+Kind: TypeAlias = Literal[
+    "text", "flag", "integer", "count", "number", "sizes", "strides", "sketch", "object", "places"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,9 @@ TENSOR_FIELDS: tuple[Field, ...] = (
     _ours("sketch", "sketch", "base64 of 16 little-endian float32, `_` for `+`: the sums that tell two tensors apart"),
     _ours("value", "integer", "equal within a step for the same bytes of memory at the same version"),
     _ours("storage", "integer", "equal within a step for tensors that share memory"),
+    _ours(
+        "stride", "strides", "of an argument that is not contiguous: elements from one index to the next, by dimension"
+    ),
 )
 
 HEADER_FIELDS: tuple[Field, ...] = (
@@ -87,6 +92,8 @@ CALL_FIELDS: tuple[Field, ...] = (
     _of_msprobe("parameters", "object", "a module's own parameters, by name"),
     _of_msprobe("is_recompute", "flag", "a forward call made again inside backward"),
     _ours("written", "object", "arguments that the call changed and did not return, by place: `input.3`"),
+    _ours("tuples", "places", "task tensor: the arguments among the lists that were tuples, by place: `input.1`"),
+    _ours("autocast", "text", "task tensor: the dtype that autocast computed in, where it was on"),
 )
 
 HISTORY: dict[int, str] = {

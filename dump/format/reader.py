@@ -52,7 +52,7 @@ _ESCAPE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class _Parts:
+class Parts:
     """A file taken apart: its header's values, its records (`Raw` or decoded), why it is not whole."""
 
     header: Mapping[str, object]
@@ -68,12 +68,8 @@ def read_dump(folder: Path) -> Dump:
     holds checksums: where its records do, `summary_mode` is "md5" and `hash` follows from their length.
     Raises DumpNotFound where there is no file, DumpCorrupt where its bytes are no dump.
     """
-    path = Path(folder)
-    source = path / DUMP_FILE if path.is_dir() else path
-    data = _read_bytes(source)
-    parts = _split(data, source)
-    del data
-    header = _header(parts.header, source)
+    source, parts = parts_of(Path(folder))
+    header = header_of(parts.header, source)
     decoder = RecordDecoder(source)
     with without_collecting():
         calls = tuple(_calls(parts.records, decoder))
@@ -91,6 +87,12 @@ def read_dump(folder: Path) -> Dump:
         stacks=read_stacks(source.parent),
         incomplete=incomplete,
     )
+
+
+def parts_of(path: Path) -> tuple[Path, Parts]:
+    """The file at `path`, or in that folder, and its parts.  Raises DumpNotFound, DumpCorrupt."""
+    source = path / DUMP_FILE if path.is_dir() else path
+    return source, _split(_read_bytes(source), source)
 
 
 @contextmanager
@@ -176,7 +178,7 @@ def _read_bytes(source: Path, *, empty: bool = False) -> bytes:
     return data
 
 
-def _split(data: bytes, source: Path) -> _Parts:
+def _split(data: bytes, source: Path) -> Parts:
     """The file's header and raw records; falls back to slower ways where the fast one cannot read it."""
     try:
         return _whole(_split_object(data), source)
@@ -197,17 +199,17 @@ def _split(data: bytes, source: Path) -> _Parts:
         found = _decode_whole(data, source)
     if type(found) is not dict or type(found.get("data")) is not dict:
         raise DumpCorrupt(f"{source}: expected an object with the key 'data'. Give a {DUMP_FILE}.")
-    return _Parts({key: value for key, value in found.items() if key != "data"}, found["data"])
+    return Parts({key: value for key, value in found.items() if key != "data"}, found["data"])
 
 
-def _whole(top: Mapping[str, msgspec.Raw], source: Path) -> _Parts:
+def _whole(top: Mapping[str, msgspec.Raw], source: Path) -> Parts:
     if "data" not in top:
         raise DumpCorrupt(f"{source}: lacks the key 'data', so it is no dump. Give a {DUMP_FILE}.")
     header = {key: _decode_any(value) for key, value in top.items() if key != "data"}
-    return _Parts(header, _split_object(top["data"]))
+    return Parts(header, _split_object(top["data"]))
 
 
-def _by_lines(data: bytes, start: int, source: Path) -> _Parts:
+def _by_lines(data: bytes, start: int, source: Path) -> Parts:
     """A file of ours that was not closed: every whole line counts, a torn last one does not."""
     try:
         header = {key: value for key, value in _decode_any(data[:start] + b"}}").items() if key != "data"}
@@ -226,7 +228,7 @@ def _by_lines(data: bytes, start: int, source: Path) -> _Parts:
                 f"{source}: line {number} is not a record, though more follow it: the file was changed after "
                 "it was written. Record this run again."
             ) from error
-    return _Parts(
+    return Parts(
         header,
         records,
         CutShort("no_end", str(source), len(records)),
@@ -240,11 +242,12 @@ def _calls(records: Mapping[str, object], decoder: RecordDecoder) -> Iterator[Ca
             if call is not None:
                 yield call
                 continue
-            body = _decode_record(body, name, decoder.source)
+            body = decode_record(body, name, decoder.source)
         yield decoder.call(name, index, body)
 
 
-def _decode_record(raw: msgspec.Raw, name: str, source: object) -> object:
+def decode_record(raw: msgspec.Raw, name: str, source: object) -> object:
+    """The record of the call `name` as Python's own types.  Raises DumpCorrupt."""
     try:
         return _decode_any(raw)
     except RecursionError:
@@ -293,7 +296,7 @@ def _without_lone_surrogates(data: bytes) -> bytes:
     return _ESCAPE.sub(lambda match: rb"\ufffd" if match[1] else match[0], data)
 
 
-def _header(values: Mapping[str, object], source: Path) -> Header:
+def header_of(values: Mapping[str, object], source: Path) -> Header:
     """The header, each field checked.  Raises DumpCorrupt where it is of the wrong type or too new."""
     fields: dict[str, Any] = {}
     for field in HEADER_FIELDS:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -26,7 +26,8 @@ class TensorRecord(msgspec.Struct, frozen=True):
     torch: a NaN anywhere makes all four NaN.  `sketch` holds 16 little-endian float32 (`format.sketch`).
     `value` is equal for two records of one step exactly when they name the same bytes at the same version;
     `storage` is equal for two records that share memory.  `grad_fn` names the autograd node of a tensor that
-    no recorded call made.  `unrecorded` says why a tensor could not be measured.
+    no recorded call made.  `unrecorded` says why a tensor could not be measured.  `stride` is
+    that of an argument that was not contiguous, in elements.
     """
 
     dtype: str
@@ -45,6 +46,7 @@ class TensorRecord(msgspec.Struct, frozen=True):
     md5: str | None = None
     grad_fn: str | None = None
     unrecorded: str | None = None
+    stride: tuple[int, ...] | None = None
 
     @property
     def numel(self) -> int:
@@ -90,6 +92,26 @@ class CallRecord(msgspec.Struct, frozen=True):
             for argument in group:
                 if isinstance(argument.leaf, TensorRecord):
                     yield argument.name, argument.leaf
+
+
+Node: TypeAlias = "Leaf | list[Any] | tuple[Any, ...] | dict[str, Any]"
+"""An argument with its nesting: a leaf, or lists, tuples and mappings of further nodes."""
+
+
+@dataclass(frozen=True, slots=True)
+class NestedCall:
+    """One call with the nesting of its arguments.  A backward call has `args` (gradients of the forward's outputs) and
+    `outputs` (those of its tensor arguments, in their order) alone.
+
+    `autocast` is the dtype that autocast computed in, "" where it was off.
+    """
+
+    name: str
+    args: tuple[Node, ...] = ()
+    kwargs: Mapping[str, Node] = field(default_factory=dict)
+    outputs: tuple[Node, ...] = ()
+    written: Mapping[str, Node] = field(default_factory=dict)
+    autocast: str = ""
 
 
 @dataclass(frozen=True, slots=True)

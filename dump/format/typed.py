@@ -27,6 +27,7 @@ _TYPES: dict[Kind, Any] = {
     "count": int | None,
     "number": float | int | None,
     "sizes": tuple[int, ...] | None,
+    "strides": tuple[int, ...] | None,
     "sketch": str | None,
 }
 _VALUE = "value"  # a tensor's identity, a scalar's content: of any type, and there or not
@@ -133,4 +134,5 @@ def _leaf(decoder: RecordDecoder, name: str, leaf: Any) -> Leaf:
         digest,
         None if leaf.grad_fn is None else intern(leaf.grad_fn),
         leaf.unrecorded,
+        None if leaf.stride is None else decoder.strides(name, "stride", leaf.stride),
     )

@@ -74,6 +74,8 @@ def begin(
     if recorded and recorder.keeps("forward", "input"):
         body["input_args"] = recorder.read(args, f"{name}.input")
         body["input_kwargs"] = recorder.read(kwargs, f"{name}.input") if kwargs else {}
+        if recorder.keeps_tensors:
+            body.update(_beside(args, kwargs, tensors))
     return OpenCall(
         name=name,
         recorder=recorder,
@@ -129,6 +131,19 @@ def finish(
         body["is_recompute"] = recomputing()
         recorder.emit(Emission(call.name, body, call.owner, call.stack))
     return _follow(watch, call, outputs or list(changed.values()))
+
+
+def _beside(args: tuple[Any, ...], kwargs: Mapping[str, Any], tensors: Sequence[torch.Tensor]) -> dict[str, Any]:
+    """What the arguments do not say themselves, and making the call again needs: which lists were tuples, autocast."""
+    found: dict[str, Any] = {}
+    tuples = [place for index, arg in enumerate(args) for place in tree.tuples_of(arg, f"input.{index}")]
+    tuples += [place for name, arg in kwargs.items() for place in tree.tuples_of(arg, f"input.{name}")]
+    if tuples:
+        found["tuples"] = tuples
+    kind = tensors[0].device.type if tensors else "cpu"
+    if kind != "meta" and torch.is_autocast_enabled(kind):
+        found["autocast"] = str(torch.get_autocast_dtype(kind))
+    return found
 
 
 def _keeps_backward(recorder: StepRecorder) -> bool:

@@ -59,6 +59,7 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     identity: Identity | None
     grad_fn: str | None = None
     unrecorded: str | None = None
+    stride: tuple[int, ...] | None = None
 
 
 class Emission(msgspec.Struct, gc=False, eq=False):
@@ -113,6 +114,11 @@ class StepRecorder:
         """Does `data_mode` ask for this direction (forward, backward) and side (input, output)?"""
         return (direction, side) in self._kept
 
+    @property
+    def keeps_tensors(self) -> bool:
+        """Are whole tensors recorded, so that a call can be made again from its record?"""
+        return self._real
+
     # ---- values
 
     def read(self, thing: Any, name: str) -> Any:
@@ -147,6 +153,8 @@ class StepRecorder:
         entry = self._produced(tensor, place)
         if entry.identity is not None and entry.identity.fresh:
             entry.grad_fn = _maker(tensor)
+        if self.keeps_tensors and entry.unrecorded is None and not tensor.is_contiguous():
+            entry.stride = tensor.stride()
         return entry
 
     def _produced(self, tensor: torch.Tensor, place: str) -> Entry:

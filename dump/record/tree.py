@@ -7,7 +7,7 @@ writer.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -52,6 +52,28 @@ def tensors_of(thing: Any) -> list[torch.Tensor]:
     found: list[torch.Tensor] = []
     _collect(thing, found, MAX_DEPTH)
     return found
+
+
+def tuples_of(thing: Any, path: str) -> list[str]:
+    """The places of the tuples in `thing`, which `capture` makes lists of; as deep as it walks."""
+    found: list[str] = []
+    _find_tuples(thing, path, found, MAX_DEPTH)
+    return found
+
+
+def _find_tuples(thing: Any, path: str, found: list[str], levels: int) -> None:
+    parts: Iterable[tuple[Any, Any]]
+    if isinstance(thing, (list, tuple)):
+        if isinstance(thing, tuple):
+            found.append(path)
+        parts = enumerate(thing[:MAX_ITEMS])
+    elif isinstance(thing, Mapping):
+        parts = _named_parts(thing) or ()
+    else:
+        return
+    if levels:
+        for name, part in parts:
+            _find_tuples(part, f"{path}.{name}", found, levels - 1)
 
 
 def _capture(thing: Any, path: str, on_tensor: OnTensor, levels: int) -> Any:
@@ -99,6 +121,15 @@ def _named_parts(thing: Any) -> list[tuple[str, Any]] | None:
     return None
 
 
+def _bound(part: Any) -> object:
+    """A slice's bound; of what is no number, such as a tensor on a device, the type alone."""
+    if part is None:
+        return None
+    if isinstance(part, int):
+        return int.__index__(part)
+    return part.item() if isinstance(part, np.integer) else type(part).__name__
+
+
 def _too_deep(thing: Any) -> Plain:
     return Plain(type(thing).__name__, "nested too deep")
 
@@ -107,8 +138,7 @@ def _describe(thing: Any) -> Plain:
     """Values torch's own calls take; of an unknown object the type alone, since its repr may cost or fail."""
     kind = type(thing).__name__
     if isinstance(thing, slice):
-        bounds = [part if isinstance(part, int) else None for part in (thing.start, thing.stop, thing.step)]
-        return Plain("slice", bounds)
+        return Plain("slice", [_bound(part) for part in (thing.start, thing.stop, thing.step)])
     for base, value_of in _BASES:
         if isinstance(thing, base):
             return Plain(kind, value_of(thing))

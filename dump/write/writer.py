@@ -36,6 +36,7 @@ _QUEUED_BATCHES = 64
 BUDGET_BYTES = 512 << 20
 """Bytes of tensor contents that may wait, unless config.json says otherwise (`buffer_mb`)."""
 
+_AS_IT_IS = frozenset(("is_recompute", "tuples", "autocast"))  # keys whose values are no arguments
 
 _Item: TypeAlias = "list[Emission] | Job | threading.Event | None"
 
@@ -261,7 +262,7 @@ class StepWriter:
         """Write one record; False where it has no room."""
         tensors = self._tensors
         body = {
-            key: value if key == "is_recompute" else self._plain(value, _place(item.name, key))
+            key: value if key in _AS_IT_IS else self._plain(value, _place(item.name, key))
             for key, value in item.body.items()
         }
         first = self._calls == 0
@@ -377,6 +378,7 @@ def _tensor_record(entry: Entry) -> dict[str, object]:
         sketch,
         None if identity is None else identity.value,
         None if identity is None else identity.storage,
+        entry.stride,
     )
 
 

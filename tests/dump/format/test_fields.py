@@ -21,7 +21,7 @@ from dump.write.header import closing_keys, opening_keys
 
 ROOT = Path(__file__).parents[3]
 VALUES = ["torch.float32", [2], 1.5, -2, 0.5, 2.5, True, "MulBackward0", "why", "ab" * 16, "f.npy", None, None]
-VALUES += [encode.sketch_text(bytes(64)), 7, 3]
+VALUES += [encode.sketch_text(bytes(64)), 7, 3, [4]]
 
 
 def test_a_key_stands_once_and_becomes_an_attribute() -> None:
@@ -50,6 +50,7 @@ def test_what_is_encoded_is_decoded_both_ways() -> None:
     (_, found), *_ = slow.tensors()
     assert (found.dtype, found.shape, found.max, found.min) == ("torch.float32", (2,), 1.5, -2)
     assert (found.sketch, found.value, found.storage, found.data_name) == (bytes(64), 7, 3, "f.npy")
+    assert found.stride == (4,)
 
 
 def test_a_key_left_out_and_a_key_that_is_null() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dump.record import tree
-from dump.record.tree import Plain, capture, tensors_of
+from dump.record.tree import Plain, capture, tensors_of, tuples_of
 
 A, B, C = torch.ones(1), torch.ones(2), torch.ones(3)
 Pair = namedtuple("Pair", ["left", "right"])
@@ -67,7 +67,7 @@ def _names(thing: Any) -> Any:
         ((True, 1, 2.5, "s", None), [True, 1, 2.5, "s", None]),
         (torch.Size([2, 3]), [2, 3]),
         (slice(1, None, 2), Plain("slice", [1, None, 2])),
-        (slice(A, 3), Plain("slice", [None, 3, None])),
+        (slice(A, 3), Plain("slice", ["Tensor", 3, None])),
         (..., Plain("ellipsis", "...")),
         (torch.float16, Plain("dtype", "torch.float16")),
         (torch.device("cpu"), Plain("device", "cpu")),
@@ -124,3 +124,21 @@ def test_tensors_come_in_the_order_of_capture(thing: Any) -> None:
     capture(thing, "input", on_tensor=lambda tensor, path: met.append(tensor))
     found = tensors_of(thing)
     assert [id(tensor) for tensor in found] == [id(tensor) for tensor in met]
+
+
+@pytest.mark.parametrize(
+    ("thing", "places"),
+    [
+        (A, []),
+        ([1, [2]], []),
+        ((slice(None), [0, 1]), ["input.1"]),
+        ([(1,), {"a": (2, ())}], ["input.1.0", "input.1.1.a", "input.1.1.a.1"]),
+        (torch.Size([2]), ["input.1"]),
+    ],
+)
+def test_tuples_have_their_places(thing: Any, places: list[str]) -> None:
+    assert tuples_of(thing, "input.1") == places
+
+
+def test_a_bound_that_is_no_number_is_named() -> None:
+    assert capture(slice(A, np.int64(3), None), "i", on_tensor=lambda *_: None) == Plain("slice", ["Tensor", 3, None])
