@@ -89,7 +89,7 @@ class PrecisionDebugger:
 
     @staticmethod
     def stop() -> None:
-        """Stop recording; `start` goes on in the same step."""
+        """Stop recording, but for the backward of what was recorded; `start` goes on in the same step."""
         PrecisionDebugger._open().stop()
 
     @staticmethod
@@ -139,7 +139,8 @@ class PrecisionDebugger:
 
 
 def module_dump(module: torch.nn.Module, dump_name: str) -> None:
-    """Record `module` alone and what happens inside it, as `dump_name`, until `module_dump_end`."""
+    """Record `module` alone, as `dump_name`, until `module_dump_end`: its calls and what happens inside them; at level
+    L1 its calls in place of that."""
     session = PrecisionDebugger._open()
     session.modules.rename(module, dump_name)
     session.only([module])

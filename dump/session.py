@@ -49,7 +49,7 @@ class _Output:
         if self.writer is None:
             self.writer = self._session.open_writer()
         elif self.writer.failure is not None or self.writer.is_cut:
-            self._session.stop()
+            self._session.give_up()
         return self.writer
 
     def record(self, emission: Emission) -> None:
@@ -190,10 +190,15 @@ class Session:
         self._watch.begin(self._recorder)
 
     def stop(self) -> None:
-        """Pause: nothing is recorded until `start`."""
+        """Pause: nothing is recorded until `start` but the gradients of the calls that were."""
         if self._audit is not None:
             self._audit.flush()
         self._watch.pause()
+
+    def give_up(self) -> None:
+        """Record no more in this step: it has nowhere to go."""
+        self.stop()
+        self._watch.give_up()
 
     @property
     def is_recording(self) -> bool:
@@ -370,7 +375,7 @@ class Session:
                 )
             except AccError as error:
                 self.failure = error
-        self.stop()
+        self.give_up()
         return None
 
     def _budget(self) -> int:

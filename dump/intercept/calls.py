@@ -220,7 +220,7 @@ def follow_border(
         recorder.emit(Emission(name, body, owner, None))
 
     def run(act: Callable[[], None]) -> None:
-        if watch.recorder is recorder:
+        if watch.open is recorder:
             watch.guard(act)
 
     pending = autograd.Pending(border, sizes, take, done)

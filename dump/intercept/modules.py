@@ -101,6 +101,7 @@ def _joined(*parts: str) -> str:
 class ModuleCalls:
     """Follows every module call, and records it where `records` says so.
 
+    Where it does not, the modules given to `only` are recorded all the same, in place of what happens inside them.
     `on_outermost(module)` is told of each call of a module that is not within another's.
     """
 
@@ -157,7 +158,10 @@ class ModuleCalls:
         if opens_gate:
             watch.gated = False
         depth = len(self._open)
-        call, name = self._begin(module, args, kwargs) if watch.listening() else (None, watch.owner)
+        call, name = None, watch.owner
+        if watch.listening():
+            call, name = self._begin(module, args, kwargs, records=self._records or opens_gate)
+        watch.gated = watch.gated or (opens_gate and not self._records)
         self._open.append(module)
         watch.modules.append(name)
         try:
@@ -173,7 +177,7 @@ class ModuleCalls:
                 watch.gated = bool(self._gates)
 
     def _begin(
-        self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, records: bool
     ) -> tuple[calls.OpenCall | None, str | None]:
         """The call, where it is recorded; its name, or that of the call around it where it has none."""
         watch = self._watch
@@ -186,7 +190,7 @@ class ModuleCalls:
                 return None, watch.owner  # all that the model itself has to show, its parts show
             key = f"{_joined('Module', path, type(module).__name__)}.forward"
             name = f"{key}.{recorder.number(key)}"
-            if not self._records:
+            if not records:
                 return None, name
             return calls.begin(watch, name, args=args, kwargs=kwargs, owner=watch.owner), name
 

@@ -1,14 +1,17 @@
 """Optimizer steps, by torch's global step hooks: gradients and old parameters in, new parameters out.
 
 A step is one call in the record (`Optimizer.AdamW.0.forward`), so that a wrong constant shows where it acts
-and not as parameters that differ a step later.  The operators inside a step are not recorded one by one,
-unless the step has a closure, which runs the model again.
+and not as parameters that differ a step later.  The operators inside a step are not recorded one by one.
+
+`step(closure)` is one call too.  What the closure runs is recorded as what it is, and what the step reads are the
+gradients and parameters that it finds when the closure returns for the first time.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -22,18 +25,35 @@ from .modules import ModuleTree
 from .watch import Watch
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _OpenStep:
     """An optimizer step that has begun; `recorder` is None where it is not recorded.  `frame` is torch's, that
-    runs it."""
+    runs it; `mutes` except while its closure runs."""
 
     frame: FrameType
     optimizer: torch.optim.Optimizer
-    mutes: bool
     recorder: StepRecorder | None
     name: str
-    body: dict[str, Any]
     stack: stack.RawStack | None
+    body: dict[str, Any] | None = None
+    mutes: bool = True
+
+
+class _Closure:
+    """The closure of a step, run within `around`; to all who look, the closure itself."""
+
+    def __init__(self, closure: Callable[..., Any], around: Callable[[], AbstractContextManager[None]]) -> None:
+        self.__wrapped__ = closure
+        self._around = around
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with self._around():
+            return self.__wrapped__(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__wrapped__":  # a copy that is being made has none yet
+            raise AttributeError(name)
+        return getattr(self.__wrapped__, name)
 
 
 class OptimizerSteps:
@@ -68,23 +88,54 @@ class OptimizerSteps:
         self._open.clear()
         self._watch.muted = False
 
-    def _before(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _before(
+        self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         self.drop_those_that_raised()
-        has_closure = kwargs.get("closure") is not None or any(callable(argument) for argument in args[1:])
+        closure = kwargs.get("closure") or next(filter(callable, args[1:]), None)
+        if closure is not None:
+            self._watch.setting_up = False
         begun = None
         if self._watch.listening() and not self._is_open(optimizer):
             begun = self._watch.guard(lambda: self._begin(optimizer))
-        recorder, name, body, taken = begun or (None, "", {}, None)
-        frame = sys._getframe(1)
-        self._open.append(_OpenStep(frame, optimizer, not has_closure, recorder, name, body, taken))
+        step = _OpenStep(sys._getframe(1), optimizer, *(begun or (None, "", None)))
+        self._open.append(step)
+        self._mute()
+        if closure is None or isinstance(closure, _Closure):  # the latter where a step calls its parent's
+            self._look(step)
+            return None
+        followed = _Closure(closure, lambda: self._closure_of(step))
+        if "closure" in kwargs:
+            return args, {**kwargs, "closure": followed}
+        return tuple(followed if arg is closure else arg for arg in args), kwargs
+
+    @contextmanager
+    def _closure_of(self, step: _OpenStep) -> Iterator[None]:
+        muting = [outer for outer in self._open if outer.mutes]
+        for outer in muting:
+            outer.mutes = False
+        self._mute()
+        yield  # where the closure raises, so does the step: there is nothing left to mute
+        for outer in muting:
+            outer.mutes = True
+        self._mute()
+        self._look(step)
+
+    def _mute(self) -> None:
         self._watch.muted = any(step.mutes for step in self._open)
+
+    def _look(self, step: _OpenStep) -> None:
+        """What `step` reads, once."""
+        recorder = step.recorder
+        if step.body is None and recorder is not None and recorder is self._watch.recorder:
+            step.body = self._watch.guard(lambda: self._read(recorder, step)) or {}
 
     def _after(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.drop_those_that_raised()
         if not self._is_open(optimizer):
             return  # it began before we were there
         step = self._open.pop()
-        self._watch.muted = any(outer.mutes for outer in self._open)
+        self._mute()
         if step.recorder is not None and step.recorder is self._watch.recorder:
             self._watch.guard(lambda: self._end(step))
         if self._after_step is not None and not self._is_open(optimizer):
@@ -104,7 +155,7 @@ class OptimizerSteps:
             running.add(id(frame))
             frame = frame.f_back
         self._open = [step for step in self._open if id(step.frame) in running]
-        self._watch.muted = any(step.mutes for step in self._open)
+        self._mute()
 
     def _parameters(self, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
         """Every parameter that has a gradient, under its name in the model or its place in the optimizer."""
@@ -116,33 +167,34 @@ class OptimizerSteps:
             if parameter.grad is not None
         }
 
-    def _begin(
-        self, optimizer: torch.optim.Optimizer
-    ) -> tuple[StepRecorder, str, dict[str, Any], stack.RawStack | None] | None:
+    def _begin(self, optimizer: torch.optim.Optimizer) -> tuple[StepRecorder, str, stack.RawStack | None] | None:
         recorder = self._watch.recorder
         assert recorder is not None
         key = f"Optimizer.{type(optimizer).__name__}"
         name = f"{key}.{recorder.number(key)}.forward"
-        if not recorder.selection.wants(name):
-            return None
-        body: dict[str, Any] = {}
-        if recorder.keeps("forward", "input"):
-            parameters = self._parameters(optimizer)
-            gradients = {key: parameter.grad for key, parameter in parameters.items()}
-            if torch.distributed.is_available() and torch.distributed.is_initialized():
-                for gradient in gradients.values():
-                    if gradient is not None:
-                        recorder.touch(gradient)  # DDP's reducer writes past the version counter
-            body["input_args"] = []
-            body["input_kwargs"] = {
-                "grad": recorder.read(gradients, f"{name}.input.grad"),
-                "param": recorder.read(parameters, f"{name}.input.param"),
-                "group": {str(number): _settings(group) for number, group in enumerate(optimizer.param_groups)},
-            }
-        return recorder, name, body, recorder.take_stack()
+        return (recorder, name, recorder.take_stack()) if recorder.selection.wants(name) else None
+
+    def _read(self, recorder: StepRecorder, step: _OpenStep) -> dict[str, Any]:
+        """The gradients, the parameters that have one, and the settings."""
+        if not recorder.keeps("forward", "input"):
+            return {}
+        parameters = self._parameters(step.optimizer)
+        gradients = {key: parameter.grad for key, parameter in parameters.items()}
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            for gradient in gradients.values():
+                if gradient is not None:
+                    recorder.touch(gradient)  # DDP's reducer writes past the version counter
+        return {
+            "input_args": [],
+            "input_kwargs": {
+                "grad": recorder.read(gradients, f"{step.name}.input.grad"),
+                "param": recorder.read(parameters, f"{step.name}.input.param"),
+                "group": {str(number): _settings(group) for number, group in enumerate(step.optimizer.param_groups)},
+            },
+        }
 
     def _end(self, step: _OpenStep) -> None:
-        recorder, name, body = step.recorder, step.name, step.body
+        recorder, name, body = step.recorder, step.name, dict(step.body or {})
         assert recorder is not None
         if recorder.keeps("forward", "output"):
             parameters = self._parameters(step.optimizer)

@@ -71,7 +71,7 @@ class ParameterGradients:
     def _hook(self, arriving: _Arriving, key: str) -> Callable[[autograd.Gradients], None]:
         def before_accumulating(gradients: autograd.Gradients) -> None:
             gradient = gradients[0]
-            if gradient is not None and self._watch.recorder is arriving.call.recorder:
+            if gradient is not None and self._watch.open is arriving.call.recorder:
                 self._watch.guard(lambda: arriving.take(key, gradient))
 
         return before_accumulating

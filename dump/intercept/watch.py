@@ -30,11 +30,13 @@ class Watch:
 
     A call is recorded where a `recorder` is there and nothing of this holds: `busy` inside a recorded call or
     in our own work; `muted` while an optimizer steps; `gated` outside the modules that alone were asked for;
-    `setting_up` while an unmodified script builds its model.
+    `setting_up` while an unmodified script builds its model.  `open` is the recorder of the step, paused or not: it
+    takes the gradients of the calls that were recorded.
     """
 
     def __init__(self) -> None:
         self.recorder: StepRecorder | None = None
+        self.open: StepRecorder | None = None
         self.busy = False
         self.muted = False
         self.gated = False
@@ -57,23 +59,27 @@ class Watch:
     def begin(self, recorder: StepRecorder) -> None:
         """Listen, for the thread that calls this."""
         self._thread = threading.get_ident()
-        self.recorder = recorder
+        self.recorder = self.open = recorder
 
     def pause(self) -> None:
-        """Listen no more until `begin`; gradients on their way wait for it too."""
+        """Listen no more until `begin`, but for the gradients of what was recorded."""
         self.recorder = None
+
+    def give_up(self) -> None:
+        """Listen no more in this step."""
+        self.recorder = self.open = None
 
     def flush(self, recorder: StepRecorder) -> None:
         """Hand `recorder` every record that still waits for gradients, at the end of its step."""
-        self.recorder = recorder
+        self.open = recorder
         for unfinished in list(self.pending):
             self.guard(unfinished.finish)
         self.pending.clear()
-        self.recorder = None
+        self.give_up()
 
     def forget(self) -> None:
         """Drop all that is open, in a child process that has inherited it."""
-        self.recorder = None
+        self.give_up()
         self.busy = self.muted = self.gated = self.setting_up = False
         self.modules.clear()
         self.pending.clear()

@@ -193,3 +193,66 @@ def test_what_was_recorded_is_there_when_python_exits(tmp_path: Path, ending: st
     dump = read_dump(folder)
     assert [call.name for call in dump.calls] == ["Torch.ones.0.forward"]
     assert (dump.incomplete is None) == complete
+
+
+def test_stop_before_backward_keeps_the_backward_of_what_was_recorded(path: Path) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 1))
+    debugger = PrecisionDebugger(dump_path=path, task="statistics", level="mix")
+    for step in range(2):
+        debugger.start(model)
+        loss = model(torch.ones(1, 2)).sum()
+        debugger.stop()
+        unseen = loss.exp()
+        unseen.backward()
+        debugger.step()
+        names = _names(path, step)
+        assert {"Functional.linear.0.backward", "Module.0.Linear.backward.0", "Tensor.sum.0.backward"} <= set(names)
+        assert "Module.0.Linear.parameters_grad.0" in names
+        assert not [name for name in names if "exp" in name]
+
+
+def test_a_backward_that_comes_after_its_step_belongs_to_no_step(path: Path) -> None:
+    weight, gradient = torch.ones(1, requires_grad=True), torch.ones(1)
+    debugger = PrecisionDebugger(dump_path=path, task="statistics", level="L1")
+    debugger.start()
+    loss = torch.neg(weight)
+    debugger.stop()
+    debugger.step()
+    debugger.start()
+    torch.abs(weight)
+    loss.backward(gradient)
+    debugger.step()
+    assert _names(path, 0) == ["Torch.neg.0.forward"]
+    assert _names(path, 1) == ["Torch.abs.0.forward"]
+
+
+class _Twice(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(2, 3), torch.nn.Linear(3, 1)
+        self.scale = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.second(self.first(x))) * self.scale
+
+
+def test_module_dump_at_the_level_of_apis_records_the_module_in_place_of_what_is_inside(path: Path) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), _Twice())
+    debugger = PrecisionDebugger(dump_path=path, task="statistics", level="L1")
+    debugger.start()
+    module_dump(model[1], "MyModuleOP")
+    for _ in range(2):
+        hidden = model(torch.ones(1, 2))
+    module_dump_end()
+    loss = hidden.sum()
+    loss.backward()
+    debugger.stop()
+    debugger.step()
+    assert [name for name in _names(path, 0) if "ones_like" not in name] == [
+        "Module.MyModuleOP._Twice.forward.0",
+        "Module.MyModuleOP._Twice.forward.1",
+        "Tensor.sum.0.forward",
+        "Tensor.sum.0.backward",
+        "Module.MyModuleOP._Twice.parameters_grad.0",
+        "Module.MyModuleOP._Twice.backward.1",
+    ]

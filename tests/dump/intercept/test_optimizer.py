@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -124,3 +125,106 @@ def test_a_step_that_calls_its_parents_step_is_one_call(record: Any) -> None:
     child = Child(model.parameters(), lr=1.0)
     dump = record(lambda: _step(child, model))
     assert [name for name in dump.names if "Optimizer" in name] == ["Optimizer.Child.0.forward"]
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_step_with_a_closure_is_one_call_and_its_closure_is_recorded_as_what_it_is(
+    record: Any, by_name: bool
+) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 1))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.25, foreach=False)
+    old = model[0].weight.detach().clone()
+    losses = []
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = model(torch.ones(1, 2)).sum()
+        loss.backward()
+        return loss
+
+    def act() -> None:
+        losses.append(optimizer.step(closure=closure) if by_name else optimizer.step(closure))
+
+    dump = record(act, task="tensor")
+    call = "Optimizer.AdamW.0.forward"
+    assert losses[0] is not None
+    assert [name for name in dump.names if name.split(".")[1] not in ("ones", "ones_like", "sum", "linear")] == [call]
+    assert {"Functional.linear.0.forward", "Functional.linear.0.backward"} <= set(dump.names)
+    assert torch.equal(dump.tensor(call, "input.grad.0.weight"), torch.ones(1, 2))
+    assert torch.equal(dump.tensor(call, "input.param.0.weight"), old)
+    assert torch.equal(dump.tensor(call, "output.0.0.weight"), model[0].weight.detach())
+    assert dump.leaf(call, "input.group.0.lr") == ScalarRecord("float", 0.25)
+
+
+def test_a_closure_that_runs_again_and_again(record: Any) -> None:
+    """LBFGS: one call, with what the first evaluation left; every evaluation is recorded, its vectors are not."""
+    weight = torch.full((2,), 3.0, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight], lr=0.5, max_iter=3)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = weight.square().sum()
+        loss.backward()
+        return loss
+
+    dump = record(lambda: optimizer.step(closure), task="tensor")
+    assert dump.tensor("Optimizer.LBFGS.0.forward", "input.grad.group0.0").tolist() == [6, 6]
+    assert dump.tensor("Optimizer.LBFGS.0.forward", "input.param.group0.0").tolist() == [3, 3]
+    assert sum("square" in name and "forward" in name for name in dump.names) > 1
+    assert not [name for name in dump.names if "dot" in name or "neg" in name]
+
+
+def test_a_closure_that_steps_another_optimizer_and_a_step_that_calls_its_parents(record: Any) -> None:
+    class Averaging(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            return super().step(closure)
+
+    inner_weight, weight = torch.ones(1, requires_grad=True), torch.ones(1, requires_grad=True)
+    inner, outer = torch.optim.SGD([inner_weight], lr=1.0), Averaging([weight], lr=1.0)
+
+    def closure() -> torch.Tensor:
+        (inner_weight * 1).sum().backward()
+        inner.step()
+        loss = weight.exp().sum()
+        loss.backward()
+        return loss
+
+    dump = record(lambda: outer.step(closure))
+    forward = [name for name in dump.names if name.endswith("forward")]
+    assert [name for name in forward if "Optimizer" in name] == [
+        "Optimizer.SGD.0.forward",
+        "Optimizer.Averaging.0.forward",
+    ]
+    assert "Tensor.exp.0.forward" in forward
+
+
+def test_a_closure_that_raises_leaves_nothing_behind(record: Any) -> None:
+    weight = torch.ones(1, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+
+    def closure() -> float:
+        raise KeyError("theirs")
+
+    def act() -> None:
+        with pytest.raises(KeyError, match="theirs"):
+            optimizer.step(closure)
+        torch.neg(weight)
+
+    assert record(act).names == ["Torch.neg.0.forward"]
+
+
+def test_the_closure_that_an_optimizer_sees_has_what_the_closure_has(record: Any) -> None:
+    class Closure:
+        result = 7
+
+        def __call__(self) -> float:
+            return 0.0
+
+    class Asking(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            return closure.result, copy.deepcopy(closure).result, closure()
+
+    asking = Asking([torch.ones(1, requires_grad=True)], lr=1.0)
+    found = []
+    record(lambda: found.append(asking.step(Closure())))
+    assert found == [(7, 7, 0.0)]
