@@ -11,9 +11,9 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from acc_compare.align.paths import plain_operator
-from acc_compare.align.rules import LAYOUT_ONLY, FusedRule, Step
+from acc_compare.align.rules import FusedRule, Step
 from acc_compare.align.values import Values, reads
+from acc_compare.operators import moves_layout_only, plain_name
 from dump.format import names
 from dump.format.schema import CallRecord
 
@@ -44,7 +44,7 @@ class Composite:
 
 def operator_of(call: CallRecord) -> str:
     """The operator's name without prefix, in plain spelling."""
-    return plain_operator(names.parse(call.name).api)
+    return plain_name(names.parse(call.name).api)
 
 
 def find_composites(values: Values, rules: Sequence[FusedRule]) -> list[Composite]:
@@ -122,7 +122,7 @@ def _grown(search: _Search, last: int, end: int) -> tuple[set[int], set[int]] | 
             members.add(place)
             members.update(views)
             ask(place, chosen, ())
-        elif operators[place] in LAYOUT_ONLY and len(views) < _MOST_VIEWS:
+        elif moves_layout_only(operators[place]) and len(views) < _MOST_VIEWS:
             ask(place, limit, (*views, place))
     if not all(steps[n].is_optional for n in left):
         return None

@@ -16,11 +16,12 @@ import numpy as np
 
 from acc_compare.align.composites import Composite, operator_of
 from acc_compare.align.forward import Item
-from acc_compare.align.rules import LAYOUT_ONLY, FusedRule
+from acc_compare.align.rules import FusedRule
 from acc_compare.align.side import backward_of
 from acc_compare.align.values import Place, Values, reads, value_key, writes
 from acc_compare.metrics.sketches import estimate_distance, estimate_norm, sketch_vector
 from acc_compare.model import FusedPair, PairedArgument, PairedCall
+from acc_compare.operators import is_floating, moves_layout_only
 from dump.format import names
 from dump.format.schema import Argument, CallRecord, TensorRecord
 
@@ -115,7 +116,7 @@ class FusedMatch:
     def _behind(self, read: Place) -> Iterator[Place]:
         for _ in range(_MOST_VIEWS):
             maker = self.values.maker(read.leaf, self.values.places[id(read.call)])
-            if maker is None or operator_of(self.values.calls[maker]) not in LAYOUT_ONLY:
+            if maker is None or not moves_layout_only(operator_of(self.values.calls[maker])):
                 return
             first = next(reads(self.values.calls[maker]), None)
             if first is None:
@@ -140,7 +141,9 @@ class FusedMatch:
         for _ in range(_MOST_VIEWS):
             if place is None or place.leaf.shape == made.leaf.shape:
                 return place
-            viewing = (read.call for read in self.values.readers(place.leaf) if operator_of(read.call) in LAYOUT_ONLY)
+            viewing = (
+                read.call for read in self.values.readers(place.leaf) if moves_layout_only(operator_of(read.call))
+            )
             place = next((made_by for call in viewing for made_by in writes(call)), None)
         return None
 
@@ -255,7 +258,7 @@ def _assigned(wanted: Sequence[Place], offered: Sequence[Place]) -> Iterator[tup
         same = [other for other in offered if other.leaf.shape == place.leaf.shape]
         for order, other in enumerate(same):
             distance = _apart(place.leaf, other.leaf)
-            if distance < _FAR or (len(same) == 1 and _is_floating(place.leaf) and _is_floating(other.leaf)):
+            if distance < _FAR or (len(same) == 1 and is_floating(place.leaf.dtype) and is_floating(other.leaf.dtype)):
                 choices.append((distance, other.leaf.dtype != place.leaf.dtype, abs(number - order), number, other))
     taken: set[int] = set()
     used: set[int] = set()
@@ -270,7 +273,7 @@ def _apart(one: TensorRecord, other: TensorRecord) -> float:
     """How far apart two tensors of one shape are, relative to the larger; 0 or inf where only equality is known."""
     if one.md5 is not None and other.md5 is not None:
         return 0.0 if one.md5 == other.md5 else math.inf
-    if _is_floating(one) != _is_floating(other):
+    if is_floating(one.dtype) != is_floating(other.dtype):
         return math.inf
     if one.sketch is not None and other.sketch is not None:
         size = max(estimate_norm(one.sketch), estimate_norm(other.sketch))
@@ -280,7 +283,7 @@ def _apart(one: TensorRecord, other: TensorRecord) -> float:
         relative = max(_share(getattr(one, field), getattr(other, field)) for field in ("norm", "max", "min"))
     if math.isnan(relative):
         return math.nextafter(_FAR, 0.0)
-    return relative if _is_floating(one) or relative == 0 else math.inf
+    return relative if is_floating(one.dtype) or relative == 0 else math.inf
 
 
 def _share(one: float | None, other: float | None) -> float:
@@ -288,10 +291,6 @@ def _share(one: float | None, other: float | None) -> float:
         return 0.0
     largest = max(abs(one), abs(other))
     return abs(one - other) / largest if math.isfinite(largest) else math.nan
-
-
-def _is_floating(leaf: TensorRecord) -> bool:
-    return leaf.dtype.removeprefix("torch.").startswith(("float", "bfloat", "complex"))
 
 
 def backward_names(members: Sequence[CallRecord]) -> list[str]:

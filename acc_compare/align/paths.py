@@ -10,26 +10,11 @@ from functools import lru_cache
 from dump.format import names
 from dump.format.names import CallName
 
-_REFLECTED = frozenset("add sub mul truediv floordiv mod pow matmul and or xor lshift rshift".split())
-_SPELLED = {"truediv": "div", "true_divide": "div", "divide": "div", "multiply": "mul", "subtract": "sub"}
-
 
 @lru_cache(maxsize=1 << 16)
 def plain_path(path: str) -> str:
     """A module path without what DDP, FSDP, checkpointing and torch.compile put around the model."""
     return names.without_wrappers(path, data_parallel=True)
-
-
-@lru_cache(maxsize=1 << 12)
-def plain_operator(api: str) -> str:
-    """An operator's name without the dress that Python gives it: `__iadd__`, `add_` and `__radd__` are `add`."""
-    name = api
-    if name.startswith("__") and name.endswith("__") and len(name) > 4:
-        name = name[2:-2]
-        if name[:1] in ("i", "r") and name[1:] in _REFLECTED:
-            name = name[1:]
-    name = name.rstrip("_") or name
-    return _SPELLED.get(name, name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,18 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from acc_compare.align.paths import Renaming, plain_operator
+from acc_compare.align.paths import Renaming
+from acc_compare.operators import plain_name
 
 _SHOWN = 60  # characters of a word that is no operator
-
-LAYOUT_ONLY = frozenset(
-    """
-    to type type_as float double half bfloat16 view view_as reshape reshape_as transpose permute t movedim swapaxes
-    contiguous expand expand_as unsqueeze squeeze flatten unflatten chunk split split_with_sizes tensor_split unbind
-    getitem narrow select clone detach alias
-    """.split()
-)
-"""Operators that move, cast or cut a tensor and compute nothing: they may stand between the steps of a composite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +59,7 @@ def steps_of(text: str) -> tuple[Step, ...]:
         alternatives = word.removesuffix("?").split("|")
         if not all(alternatives):
             raise ValueError(f"{word[:_SHOWN]!r} is not an operator, nor several with | between them")
-        operators = frozenset(plain_operator(name.rpartition(".")[2]) for name in alternatives)
+        operators = frozenset(plain_name(name.rpartition(".")[2]) for name in alternatives)
         steps.append(Step(operators, is_optional=word.endswith("?")))
     if len(steps) < 2 or (steps[-1].is_optional and all(step.is_optional for step in steps)):
         raise ValueError("a composite has two operators or more, of which one at least is required")

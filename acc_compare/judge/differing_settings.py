@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from acc_compare import operators
 from acc_compare.messages import Message, Value, say
 from dump.format.names import parse
 from dump.format.schema import Dump
@@ -21,20 +22,16 @@ _DEVICES = ("npu", "cuda", "cpu")
 
 @dataclass(frozen=True, slots=True)
 class _Products:
-    """One sort of operator whose float32 products a device may compute in a narrower type.
-
-    `words` are found in the lower-case name of such a call or module; `switch` is how to turn that off, by device.
-    """
+    """One sort of operator whose float32 products a device may compute in a narrower type (`operators.product_of`);
+    `switch` is how to turn that off, by device."""
 
     key: str
-    words: tuple[str, ...]
     switch: Mapping[str, str]
 
 
 _PRODUCTS = (
     _Products(
         "matmul",
-        ("mm", "matmul", "linear", "einsum", "attention", "lstm", "gru", "rnn", "bilinear"),
         {
             "npu": "torch.npu.matmul.allow_hf32 = False",
             "cuda": "torch.backends.cuda.matmul.allow_tf32 = False",
@@ -43,7 +40,6 @@ _PRODUCTS = (
     ),
     _Products(
         "conv",
-        ("conv",),
         {
             "npu": "torch.npu.conv.allow_hf32 = False",
             "cuda": "torch.backends.cudnn.allow_tf32 = False",
@@ -130,8 +126,8 @@ def _has(dump: Dump, products: _Products) -> bool:
     """Does the dump hold a call of this sort on float32?"""
     for call in dump.calls:
         name = parse(call.name)
-        text = f"{name.api} {name.path}".lower()
-        if any(word in text for word in products.words) and any(
+        operator = operators.functional_name(name.api) if name.is_module else name.api
+        if operators.product_of(operator) == products.key and any(
             record.dtype == "torch.float32" for _, record in call.tensors()
         ):
             return True

@@ -136,17 +136,9 @@ def _judge_shape(
 
 
 def _draws_here(call: MeasuredCall) -> bool:
-    """An operator that can draw does so only with a probability above 0 (and in training)."""
-    if not operators.draws(call.operator):
-        return False
+    """May this very call have drawn?  Of a call that was not recorded, and of a module, nobody knows the options."""
     record = call.pair.npu
-    if record is None or operators.operator_class(call.operator) != "contraction":
-        return True
-    # Attention and recurrent nets: dropout is an option.
-    values = {a.name: getattr(a.leaf, "value", None) for a in record.inputs}
-    if values.get("input.dropout_p") not in (0, None):
-        return True
-    # torch._VF.lstm(input, hx, weights, bias, layers, dropout, train, ...)
-    dropout, train = values.get("input.5"), values.get("input.6")
-    recurrent = call.operator in ("lstm", "gru", "rnn_tanh", "rnn_relu")
-    return recurrent and isinstance(dropout, float) and dropout > 0 and train is True
+    if record is None or call.name.is_module:
+        return operators.draws(call.operator)
+    values = {argument.name: getattr(argument.leaf, "value", None) for argument in record.inputs}
+    return operators.draws_with(call.operator, values)

@@ -273,7 +273,7 @@ def _exponential(case: _Case) -> _Terms:
         return case.unit * case.size, []
     largest = case.largest()
     error = _logit_error(largest)
-    if not operators.is_logarithmic(case.operator):
+    if not operators.has(case.operator, "log"):
         return case.unit * (1.0 + largest.norm / math.sqrt(largest.count)) * case.size, [error * case.size]
     if case.out.count == 1:
         classes = largest.npu.shape[-1] if len(largest.npu.shape) > 1 else 1
@@ -309,9 +309,9 @@ def _exact_backward(case: _Case) -> _Terms:
     if gradient is None:
         return 0.0, []
     terms, size = _summed(case, gradient)
-    if operators.is_indexed(case.operator) and gradient.npu.shape:
+    if operators.has(case.operator, "indexed") and gradient.npu.shape:
         terms = max(terms, gradient.count / max(1, gradient.npu.shape[-1]))
-    if operators.overlaps(case.operator):
+    if operators.has(case.operator, "overlaps"):
         terms = max(terms, 2.0)
     fresh = case.growth(terms, gradient.norm) if terms > 1 else 0.0
     return fresh, [max(a.distance * case.spread(a), a.relative * (size if terms > 1 else 0.0)) for a in case.inputs]

@@ -52,7 +52,7 @@ def merge_alike(suspects: Sequence[Suspect]) -> tuple[Suspect, ...]:
     for suspect in suspects:
         name = parse(suspect.name)
         is_start = suspect.kind == "input"
-        key = (suspect.kind, "" if is_start else operators.plain_api(name.api), "" if is_start else name.direction)
+        key = (suspect.kind, "" if is_start else operators.plain_name(name.api), "" if is_start else name.direction)
         first = merged.get(key)
         if first is None:
             merged[key] = suspect
@@ -73,7 +73,7 @@ def _group(origin: Origin) -> tuple[str, ...]:
     if origin.kind in ("input", "optimizer", "dtype"):
         return (origin.kind, "", "")
     seen = "unseen" if origin.unseen else "seen"
-    operator = operators.plain_api(origin.call.operator)
+    operator = operators.plain_name(origin.call.operator)
     return (origin.kind, operator, origin.call.name.direction, seen)
 
 
@@ -143,7 +143,7 @@ def _others(members: Sequence[Origin]) -> tuple[str, ...]:
 
 def _lowered(base: Suspect, members: Sequence[Origin], place: Comparand) -> Suspect:
     """A side that computes its products in a narrower type throughout: one suspect for all of them."""
-    names = sorted({operators.plain_api(origin.call.operator) for origin in members})
+    names = sorted({operators.plain_name(origin.call.operator) for origin in members})
     pattern = next(filter(None, (rounding_of(origin.judged.argument) for origin in members)), None)
     return replace(
         base,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
-from functools import cache
 
 import msgspec
 
@@ -14,24 +12,6 @@ from acc_compare.measured.errors import RESOLUTION, TensorError
 from acc_compare.model import PairedCall
 from dump.format.names import BACKWARD, CallName, parse
 from dump.format.schema import TensorRecord
-
-_FLOATING = ("float", "bfloat", "complex")
-_DIMENSIONS = re.compile(r"[123]d$")
-# Modules whose class does not spell the functional's name.
-_OTHER_NAMES = {
-    "bceloss": "binary_cross_entropy",
-    "bcewithlogitsloss": "binary_cross_entropy_with_logits",
-    "multiheadattention": "multi_head_attention_forward",
-    "rnn": "rnn_tanh",
-    "rnncell": "rnn_tanh_cell",
-    "syncbatchnorm": "batch_norm",
-}
-
-
-@cache
-def is_floating(dtype: str) -> bool:
-    """Does this dtype round: a float or a complex of any width?"""
-    return dtype.removeprefix("torch.").startswith(_FLOATING)
 
 
 class MeasuredArgument(msgspec.Struct, frozen=True, eq=False):
@@ -62,7 +42,9 @@ class MeasuredArgument(msgspec.Struct, frozen=True, eq=False):
                 known = norm > 0 and math.isfinite(error.distance)
                 relative = max(error.distance / norm if known else error.relative, RESOLUTION[error.source])
                 distance = relative * norm if norm else error.distance
-        return cls(name, npu, bench, error, is_floating(npu.dtype), max(1, npu.numel), norm, relative, distance)
+        return cls(
+            name, npu, bench, error, operators.is_floating(npu.dtype), max(1, npu.numel), norm, relative, distance
+        )
 
     @property
     def largest(self) -> float:
@@ -105,7 +87,7 @@ class MeasuredCall(msgspec.Struct, frozen=True):
         """The api's name; of a module, the name of the functional that its class stands for."""
         if self.pair.fused is not None:
             return parse(self.pair.fused.fused).api
-        return functional_name(self.name.api) if self.name.is_module else self.name.api
+        return operators.functional_name(self.name.api) if self.name.is_module else self.name.api
 
     def floating_inputs(self) -> Iterator[MeasuredArgument]:
         return (argument for argument in self.read if argument.is_floating)
@@ -118,15 +100,3 @@ class MeasuredCall(msgspec.Struct, frozen=True):
 def is_output(name: str) -> bool:
     """Is an argument of that name something that a call writes?"""
     return name.startswith(("output", "written", "parameters_grad"))
-
-
-@cache
-def functional_name(module_class: str) -> str:
-    """The functional that a module's class stands for: `LayerNorm` -> `layer_norm`, `ReLU` -> `relu`, `BatchNorm2d` ->
-    `batch_norm`, `Conv2d` -> `conv2d`, `CrossEntropyLoss` -> `cross_entropy`; of an unknown class its snake case."""
-    flat = module_class.lower()
-    for candidate in (flat, _DIMENSIONS.sub("", flat), flat.removesuffix("loss")):
-        known = operators.known_spelling(candidate) or _OTHER_NAMES.get(candidate)
-        if known is not None:
-            return known
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", module_class).lower()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from acc_compare.align.paths import Renaming, Translator, plain_operator
+from acc_compare.align.paths import Renaming, Translator
 from dump.format.names import parse
 
 
@@ -57,23 +57,3 @@ def test_entries_that_rename_nothing_are_told() -> None:
     assert some.unused() == ["modules 'b'", "apis 'Torch.a'"]
     some.name(parse("Torch.a.0.forward"))
     assert some.unused() == ["modules 'b'"]
-
-
-@pytest.mark.parametrize(
-    ("api", "plain"),
-    [
-        ("add", "add"),
-        ("add_", "add"),
-        ("__add__", "add"),
-        ("__iadd__", "add"),
-        ("__radd__", "add"),
-        ("__rtruediv__", "div"),
-        ("__getitem__", "getitem"),
-        ("__invert__", "invert"),
-        ("rsqrt", "rsqrt"),
-        ("_", "_"),
-        ("____", "____"),
-    ],
-)
-def test_operators_without_the_dress_of_python(api: str, plain: str) -> None:
-    assert plain_operator(api) == plain

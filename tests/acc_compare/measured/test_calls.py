@@ -6,59 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acc_compare.measured.calls import MeasuredArgument, MeasuredCall, functional_name, is_floating, is_output
+from acc_compare.measured.calls import MeasuredArgument, MeasuredCall, is_output
 from acc_compare.measured.errors import TensorError
 from acc_compare.model import PairedCall
 from dump.format.names import parse
 from dump.format.schema import CallRecord, TensorRecord
-
-
-@pytest.mark.parametrize(
-    ("module", "functional"),
-    [
-        ("LayerNorm", "layer_norm"),
-        ("BatchNorm2d", "batch_norm"),
-        ("SyncBatchNorm", "batch_norm"),
-        ("InstanceNorm1d", "instance_norm"),
-        ("RMSNorm", "rms_norm"),
-        ("Conv2d", "conv2d"),
-        ("ConvTranspose3d", "conv_transpose3d"),
-        ("AdaptiveAvgPool2d", "adaptive_avg_pool2d"),
-        ("GELU", "gelu"),
-        ("ReLU", "relu"),
-        ("ReLU6", "relu6"),
-        ("SiLU", "silu"),
-        ("LeakyReLU", "leaky_relu"),
-        ("LSTM", "lstm"),
-        ("LSTMCell", "lstm_cell"),
-        ("RNN", "rnn_tanh"),
-        ("MultiheadAttention", "multi_head_attention_forward"),
-        ("LogSoftmax", "log_softmax"),
-        ("CrossEntropyLoss", "cross_entropy"),
-        ("MSELoss", "mse_loss"),
-        ("BCEWithLogitsLoss", "binary_cross_entropy_with_logits"),
-        ("KLDivLoss", "kl_div"),
-        ("MyFancyBlock", "my_fancy_block"),
-    ],
-)
-def test_functional_name(module: str, functional: str) -> None:
-    assert functional_name(module) == functional
-
-
-@pytest.mark.parametrize(
-    ("dtype", "expected"),
-    [
-        ("torch.float16", True),
-        ("torch.bfloat16", True),
-        ("torch.complex64", True),
-        ("torch.float8_e5m2", True),
-        ("torch.int64", False),
-        ("torch.bool", False),
-        ("torch.uint8", False),
-    ],
-)
-def test_is_floating(dtype: str, expected: bool) -> None:
-    assert is_floating(dtype) is expected
 
 
 def measured(error: TensorError | None) -> MeasuredArgument:

@@ -1,0 +1,53 @@
+"""Where a call says whether it draws random numbers: its probability, and whether it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from acc_compare.operators.spelling import plain_name
+from acc_compare.operators.table import OPERATORS
+
+
+@dataclass(frozen=True, slots=True)
+class DrawOption:
+    """An argument on which drawing depends: the names that it may be recorded under, and what it is where it is not
+    given.  A call draws unless one of its options is off (0, None, False); `keeps` says that it is off at 1."""
+
+    names: tuple[str, ...]
+    default: float | bool
+    keeps: bool = False
+
+    def is_on(self, values: Mapping[str, object]) -> bool:
+        found = next((values[name] for name in self.names if name in values), self.default)
+        return found != 1 if self.keeps else found not in (0, None)
+
+
+def _option(position: int, keyword: str, default: float | bool, *, keeps: bool = False) -> DrawOption:
+    return DrawOption((f"input.{position}", f"input.{keyword}"), default, keeps)
+
+
+# Signatures of torch 2.13 (torch.nn.functional, torch._VF) and of torch_npu 2.13.
+_DROPOUT = (_option(1, "p", 0.5), _option(2, "training", True), DrawOption(("input.train",), True))
+_DROPOUT_OFF = (_option(1, "p", 0.5), _option(2, "training", False))
+_RECURRENT = (DrawOption(("input.5",), 0.0), DrawOption(("input.6",), False))  # input, hx, weights, bias, layers, ...
+_FUSION = (_option(9, "keep_prob", 1.0, keeps=True),)
+
+_OPTIONS: Mapping[str, tuple[DrawOption, ...]] = {
+    **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"), _DROPOUT),
+    **dict.fromkeys(("alpha_dropout", "feature_alpha_dropout"), _DROPOUT_OFF),
+    "rrelu": (_option(3, "training", False),),
+    "scaled_dot_product_attention": (_option(4, "dropout_p", 0.0),),
+    "multi_head_attention_forward": (_option(10, "dropout_p", 0.0), _option(13, "training", True)),
+    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), _RECURRENT),
+    "fusion_attention": _FUSION,
+}
+
+
+def draws_with(api: str, values: Mapping[str, object]) -> bool:
+    """Does a call of `api` draw, whose arguments that are no tensors are `values`, by name (`input.1`, `input.p`)?"""
+    name = plain_name(api)
+    row = OPERATORS.get(name)
+    if row is None or "draws" not in row.marks:
+        return False
+    return all(option.is_on(values) for option in _OPTIONS.get(name, ()))
