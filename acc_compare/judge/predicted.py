@@ -395,6 +395,7 @@ _FORWARD: Mapping[OperatorClass, Callable[[_Case], _Terms]] = {
     "reduction": _reduction,
     "normalisation": _normalisation,
     "exponential": _exponential,
+    "decomposition": _general,
     "general": _general,
 }
 _BACKWARD: Mapping[OperatorClass, Callable[[_Case], _Terms]] = {
@@ -404,5 +405,6 @@ _BACKWARD: Mapping[OperatorClass, Callable[[_Case], _Terms]] = {
     "reduction": _reduction_backward,
     "normalisation": _normalisation_backward,
     "exponential": _exponential_backward,
+    "decomposition": _general_backward,
     "general": _general_backward,
 }

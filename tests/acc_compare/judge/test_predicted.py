@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 from acc_compare.judge.predicted import autocast_roundoff, predict
+from acc_compare.operators import OPERATORS as OPERATORS_KNOWN
+from acc_compare.operators import OperatorClass
 
 SIZE = 1e-3
 """Relative error that the inputs are given: far above the rounding of float32."""
@@ -137,3 +139,15 @@ def test_autocast_is_told_by_a_product_narrower_than_its_operands(make: Any) -> 
 
     assert autocast_roundoff(calls("f4")) == 0.0
     assert autocast_roundoff(calls("f2")) == 2.0**-11
+
+
+@pytest.mark.parametrize("kind", sorted(get_args(OperatorClass)))
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_something_is_predicted_for_every_class(make: Any, kind: str, direction: str) -> None:
+    api = next((name for name, row in OPERATORS_KNOWN.items() if row.kind == kind), "nobody_knows_this")
+    values = make.normal(8, 8)
+    npu, bench = make.Run(), make.Run()
+    for run, off in ((npu, SIZE), (bench, 0.0)):
+        run.call(f"Torch.{api}.0.{direction}", [make.off(values, off, seed=1)], [values * np.float32(1 + off)])
+    (part,) = make.measured(npu, bench)
+    assert predict(part.call, part.call.wrote[0]) is not None
