@@ -19,6 +19,7 @@ from acc_compare.report.i18n import text
 from acc_compare.report.messages import Lang
 from acc_compare.report.write import ReportPaths, write_many_reports, write_reports
 from dump.format.errors import ConfigError
+from dump.format.paths import from_home
 from dump.format.reader import without_collecting
 
 if TYPE_CHECKING:
@@ -70,11 +71,12 @@ class Comparison:
         Raises OutputError, ConfigError.
         """
         stamp = timestamp or datetime.now().strftime("%Y%m%d%H%M%S")
+        folder = from_home(out_dir)
         with without_collecting():
             if len(self.findings) == 1:
-                return write_reports(self.overall, Path(out_dir), timestamp=stamp, formats=formats, lang=lang)
+                return write_reports(self.overall, folder, timestamp=stamp, formats=formats, lang=lang)
             return write_many_reports(
-                self.findings, self.overall, Path(out_dir), timestamp=stamp, formats=formats, lang=lang, each=each
+                self.findings, self.overall, folder, timestamp=stamp, formats=formats, lang=lang, each=each
             )
 
 
@@ -102,13 +104,14 @@ def compare(
     """
     if jobs < 1:
         raise ConfigError(f"the number of jobs must be at least 1, not {jobs}")
+    npu, bench = from_home(npu), from_home(bench)
     rules = read_rules(mapping, is_fuzzy=fuzzy)
-    pairs, notes = pair_locations(Path(npu), Path(bench))
-    floors = _floor_locations(Path(bench), Path(floor)) if floor is not None else {}
-    one_world = len(pairs) > 1 or pairs[0].npu.path != Path(npu) or pairs[0].bench.path != Path(bench)
+    pairs, notes = pair_locations(npu, bench)
+    floors = _floor_locations(bench, from_home(floor)) if floor is not None else {}
+    one_world = len(pairs) > 1 or pairs[0].npu.path != npu or pairs[0].bench.path != bench
     task = Task(rules=rules, floors=floors, one_world=one_world, keep_rows=keep_rows or len(pairs) == 1)
     findings = list(compare_all(pairs, task, jobs=jobs, progress=progress))
-    overall = findings[0] if len(findings) == 1 else _over_all(findings, notes, Path(npu), Path(bench))
+    overall = findings[0] if len(findings) == 1 else _over_all(findings, notes, npu, bench)
     if notes and len(findings) == 1:
         overall = replace(overall, notes=(*overall.notes, *notes))
         findings[0] = overall

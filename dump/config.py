@@ -33,6 +33,7 @@ from dump.config_keys import (
     wrong,
 )
 from dump.format.errors import ConfigError
+from dump.format.paths import from_home
 
 __all__ = ["DumpConfig", "load_config", "merge", "parse_ranges", "read_json"]
 
@@ -85,7 +86,7 @@ def load_config(path: Path | str) -> DumpConfig:
 
     Raises ConfigError, one line with the file, the key, what was expected and found, and the nearest key.
     """
-    source = Path(path)
+    source = from_home(path)
     content = read_json(source)
     if not isinstance(content, dict):
         raise ConfigError(f"{source}: expected a JSON object, found {kind_of(content)}.")

@@ -16,6 +16,8 @@ from typing import Any, TypeAlias
 
 from dump.format.errors import ConfigError
 
+from .format.paths import from_home
+
 TASKS = ("statistics", "tensor")
 LEVELS = ("L0", "L1", "mix")
 DATA_MODES = ("all", "forward", "backward", "input", "output")
@@ -133,7 +135,7 @@ def _count(value: Any, where: str, ignored: list[str]) -> int:
 def _path(value: Any, where: str, ignored: list[str]) -> Path:
     if not isinstance(value, str) or "\0" in value:
         raise wrong(where, "the path of a folder", value)
-    return Path(value)
+    return from_home(value)
 
 
 def _ranges(value: Any, where: str, ignored: list[str]) -> frozenset[int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from .config import load_config, merge
+from .format.paths import from_home
 
 _Signature: TypeAlias = "tuple[int, int, int] | None"
 
@@ -21,10 +22,10 @@ class ReloadableConfig:
     """
 
     def __init__(self, path: Path, flags: Mapping[str, object]) -> None:
-        self._path = path
+        self._path = from_home(path)
         self._flags = dict(flags)
         self._seen = self._signature()
-        self.config = merge(load_config(path), **self._flags)
+        self.config = merge(load_config(self._path), **self._flags)
 
     def read_again(self) -> bool:
         """Are there new settings, now in `config`?

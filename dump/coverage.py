@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .config import DumpConfig
+
 _NAMED = 5
 
 
@@ -37,6 +39,27 @@ class Coverage:
             **(self.audit or {}),
         }
         return {**found, "overwritten": self.overwritten} if self.overwritten else found
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """Why nothing was recorded; `is_wanted` where the user said so."""
+
+    reason: str
+    is_wanted: bool = False
+
+
+def why_nothing(config: DumpConfig, *, steps: int, is_wanted_rank: bool) -> Nothing:
+    """Why a run of `steps` steps left no dump."""
+    if not is_wanted_rank:
+        return Nothing("this rank was not asked for", is_wanted=True)
+    if config.dump_enable is False:
+        return Nothing("dump_enable is false in config.json", is_wanted=True)
+    if config.step and 0 < steps <= min(config.step):
+        return Nothing(f"the script ended after {steps} steps, before step {min(config.step)}")
+    if config.api_list or config.scope:
+        return Nothing("'list' and 'scope' leave out all that was called")
+    return Nothing("the script called no operator that could be recorded")
 
 
 def sentence(steps: Sequence[Coverage]) -> str:

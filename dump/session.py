@@ -13,9 +13,9 @@ import torch
 
 from .config import DumpConfig
 from .config_reload import ReloadableConfig
-from .coverage import Coverage
+from .coverage import Coverage, Nothing, why_nothing
 from .environment import device
-from .format.errors import AccError, ConfigError
+from .format.errors import AccError, ConfigError, OutputError
 from .format.layout import rank_folder
 from .intercept import apis, autograd, calls, dispatcher_ops
 from .intercept.audit import Audit
@@ -30,7 +30,7 @@ from .record import contents, tree
 from .record.recorder import Emission, Measured, StepRecorder
 from .write.header import closing_keys, opening_keys
 from .write.limits import RESERVE, Limits
-from .write.output_paths import claim_root, refuse_used
+from .write.output_paths import claim_root, missing, refuse_used
 from .write.writer import Closing, StepWriter, Written
 
 
@@ -254,6 +254,10 @@ class Session:
         if self._on_step is not None:
             self._on_step(closing.number, written)
 
+    def why_nothing(self) -> Nothing:
+        """Why there is no dump, where there is none."""
+        return why_nothing(self.config, steps=self.current_step, is_wanted_rank=self.wants_this_rank())
+
     def ended_by_limit(self) -> str:
         """Which limit ended the recording, and where; "" where none did."""
         return self._limits.sentence(self.config)
@@ -326,6 +330,11 @@ class Session:
         self._settle()
         self._heed_limits()
         self.remove()
+        if self.failure is None and (gone := missing(written.folder for written in self.written)):
+            self.failure = OutputError(
+                f"{gone[0]}: what was recorded there is gone ({len(gone)} of {len(self.written)} steps): somebody"
+                " removed or moved it while the script ran."
+            )
 
     @property
     def finished(self) -> bool:

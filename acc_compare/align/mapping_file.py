@@ -21,6 +21,7 @@ import yaml
 from acc_compare.align.paths import Renaming
 from acc_compare.align.rules import FusedRule, Rules, Step, steps_of
 from dump.format.errors import ConfigError
+from dump.format.paths import from_home
 
 LARGEST = 256 * 1024
 """Bytes of a mapping file; the largest that makes sense names each call of a large model."""
@@ -45,7 +46,7 @@ def read_rules(path: Path | str | None, *, is_fuzzy: bool = False) -> Rules:
     """
     if path is None:
         return Rules(fused=shipped(), is_fuzzy=is_fuzzy)
-    source = Path(path)
+    source = from_home(path)
     found = _table(_parsed(_text(source), source), source, "the file")
     _known(found, _KEYS, source, "the file")
     tables = {key: _names(found.get(key, {}), source, key) for key in _TABLES}

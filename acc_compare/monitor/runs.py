@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dump.format.errors import DumpNotFound
 from dump.format.monitor_files import META_FILE, MONTHS, RUN_FOLDER, STEP_FILE
+from dump.format.paths import from_home
 
 _LONGEST_META = 1 << 20
 
@@ -65,6 +66,7 @@ def open_run(path: Path) -> MonitoredRun:
     Raises:
         DumpNotFound: there is no such folder, or no csv file of a monitor in it.
     """
+    path = from_home(path)
     if not path.is_dir():
         raise DumpNotFound(f"{path}: expected a folder that a monitor wrote, found {_what(path)}.")
     own = tuple(_files(path))

@@ -12,6 +12,7 @@ from acc_compare.monitor.model import MonitorFinding
 from acc_compare.monitor.page import html_page
 from acc_compare.monitor.pictures import can_draw, curves_png, heat_map_png
 from acc_compare.report.atomic_write import new_file
+from dump.format.paths import from_home
 
 FOLDER = "monitor_compare"
 
@@ -39,7 +40,7 @@ def write_monitor_reports(finding: MonitorFinding, out_dir: Path, *, timestamp: 
     Raises:
         OutputError: the folder cannot be written.
     """
-    folder = out_dir / FOLDER
+    folder = from_home(out_dir) / FOLDER
     stamp = timestamp + _free_tail(folder, timestamp)
     texts = {
         "advisor": folder / f"advisor_{stamp}.txt",

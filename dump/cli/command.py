@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..write.writer import Written
 
 _CHECKED_SEED = 1234
+_NOTHING_RECORDED = 2  # the exit status of a script that ended well and left no dump, where one was asked for
 _GIVEN = f"{__name__}.given"  # the key of the arguments as they were given
 
 # What typer raises at wrong usage; it has its own copy of click since 0.21.
@@ -251,7 +252,15 @@ def _record(recording: Recording, start: Start, arguments: list[str], module: st
         )
         execute = _executable(start, arguments, module)
         status = launch.outcome(lambda: launch.recorded(execute, session))
-    _tell_all(session, time.perf_counter() - began)
+    if session.failure is not None:
+        raise session.failure
+    if session.written:
+        _tell_all(session, time.perf_counter() - began)
+    else:
+        nothing = session.why_nothing()
+        _say(f"nothing was recorded: {nothing.reason}")
+        if not nothing.is_wanted:
+            status = status or _NOTHING_RECORDED
     return status
 
 
@@ -286,12 +295,7 @@ def _tell_step(number: int, written: Written) -> None:
 
 
 def _tell_all(session: Session, seconds: float) -> None:
-    """Where the dump is and how much it holds.  Raises what kept it from being written."""
-    if session.failure is not None:
-        raise session.failure
-    if not session.written:
-        _say(f"nothing was recorded: {_why_nothing(session)}")
-        return
+    """Where the dump is and how much it holds."""
     calls = sum(part.calls for part in session.written)
     tensors = sum(part.tensors for part in session.written)
     nbytes = sum(part.nbytes for part in session.written)
@@ -301,17 +305,6 @@ def _tell_all(session: Session, seconds: float) -> None:
     _say(f"{amounts}; {missed}" if missed else amounts)
     if limit := session.ended_by_limit():
         _say(limit)
-
-
-def _why_nothing(session: Session) -> str:
-    if not session.wants_this_rank():
-        return "this rank was not asked for"
-    if session.config.dump_enable is False:
-        return "dump_enable is false in config.json"
-    wanted = session.config.step
-    if wanted and session.current_step <= min(wanted):
-        return f"the script ended after {session.current_step} steps, before step {min(wanted)}"
-    return "no operator was called while a wanted step ran, or --list and --scope leave all of them out"
 
 
 def _say(text: str) -> None:

@@ -15,9 +15,22 @@ A message says what was expected, what was found, and what to do.
 
 from __future__ import annotations
 
+import functools
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
 
 class AccError(Exception):
     """Base of all errors that are the input's fault, never ours."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows."""
+        return [_line(self)]
 
 
 class ConfigError(AccError):
@@ -50,3 +63,37 @@ class OutputError(AccError):
 
 class SelfCheckFailed(AccError):
     """The script fails alone, does not repeat itself, or computes nothing that could be checked."""
+
+
+def told_in_one_line(function: Callable[P, T]) -> Callable[P, T]:
+    """For what scripts call: an AccError that leaves `function`, and that the script does not catch, ends Python with
+    its line and no traceback."""
+
+    @functools.wraps(function)
+    def telling(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except AccError:
+            if sys.excepthook not in _hooks:
+                _hooks.append(_hook(sys.excepthook))
+                sys.excepthook = _hooks[-1]
+            raise
+
+    return telling
+
+
+def _hook(before: Callable[..., object]) -> Callable[..., object]:
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, AccError):
+            print(_line(error), file=sys.stderr)
+        else:
+            before(kind, error, trace)
+
+    return hook
+
+
+_hooks: list[Callable[..., object]] = []
+
+
+def _line(error: AccError) -> str:
+    return f"acc: error: {error}"

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from dump.format.errors import DumpNotFound
+from dump.format.paths import from_home
 
 DUMP_FILE = "dump.json"
 STACK_FILE = "stack.json"
@@ -51,7 +52,7 @@ def find_dumps(path: Path) -> tuple[DumpLocation, ...]:
     `path` is a dump root, a step folder, a rank folder, a `dump.json`, or a JSON file of another name.
     Raises DumpNotFound where there is none, with what was found instead.
     """
-    path = Path(path)
+    path = from_home(path)
     try:
         if not path.exists():
             raise DumpNotFound(f"{path}: no such file or folder. Give a dump folder or a {DUMP_FILE}.")

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from ..format.errors import ConfigError
+from ..format.errors import ConfigError, told_in_one_line
 from ..format.names import MODULE_PREFIXES, UNKNOWN
 from ..torch_internals import CustomOpDef, OpOverload, OpOverloadPacket, custom_op_name, packet_name, schema
 from . import apis
@@ -46,6 +46,7 @@ class CustomApi:
 _registered: dict[tuple[int, str], CustomApi] = {}
 
 
+@told_in_one_line
 def register_custom_api(module: Any, api: str, api_prefix: str | None = None, *, writes: bool = False) -> None:
     """Record calls of `module.api` as `{api_prefix}.{api}`, from now on and in sessions to come.
 
@@ -75,6 +76,7 @@ def register_custom_api(module: Any, api: str, api_prefix: str | None = None, *,
         session.follow(custom)
 
 
+@told_in_one_line
 def restore_custom_api(module: Any, api: str) -> None:
     """Record calls of `module.api` no more, and put back what stood there; nothing where it is not registered."""
     operator = _operator_name(getattr(module, api, None))
@@ -85,6 +87,7 @@ def restore_custom_api(module: Any, api: str) -> None:
             session.leave((id(module), api))
 
 
+@told_in_one_line
 def register_custom_ops(namespace: Any, names: Collection[str] | None = None, api_prefix: str | None = None) -> None:
     """Name calls of the operators in `torch.ops.NAMESPACE` `{api_prefix}.{operator}`, as msprobe does, rather than
     `Torch.NAMESPACE.operator`.
@@ -113,6 +116,7 @@ def register_custom_ops(namespace: Any, names: Collection[str] | None = None, ap
         NAMES.name_operator(f"{space}::{name}", prefix)
 
 
+@told_in_one_line
 def restore_custom_ops(namespace: Any, names: Collection[str] | None = None) -> None:
     """Undo `register_custom_ops` with the same arguments."""
     space = _namespace(namespace)

@@ -16,6 +16,7 @@ import msgspec
 from ..config import read_json
 from ..config_keys import kind_of, nearest, quoted, wrong
 from ..format.errors import ConfigError
+from ..format.paths import from_home
 
 MEASURED_OPS = ("norm", "min", "max", "mean", "zeros", "nans", "sketch")
 OPS = (*MEASURED_OPS, "id", "shape", "dtype")
@@ -106,7 +107,7 @@ def load_config(path: Path | str) -> MonitorConfig:
 
     Raises ConfigError, one line with the file, the key, what was expected and found, and the nearest key.
     """
-    source = Path(path)
+    source = from_home(path)
     content = read_json(source)
     if not isinstance(content, dict):
         raise ConfigError(f"{source}: expected a JSON object, found {kind_of(content)}.")

@@ -11,6 +11,7 @@ from pathlib import Path
 from ..config_keys import nearest
 from ..format.errors import ConfigError, DumpNotFound, OutputError
 from ..format.monitor_files import KINDS, MICRO_STEP, NAME, NOT_NUMBERS, STAGE, STEP, STEP_FILE
+from ..format.paths import from_home
 from .output import RunFolder, find_runs, read_timestamp, timestamp
 from .writers.tensorboard import EventFile
 
@@ -33,7 +34,7 @@ def csv2tensorboard_by_step(
     `vp{stage}:{name}/{op}`, with `:micro{n}` after the name where there are micro steps.  Raises ConfigError,
     DumpNotFound where there is no run, OutputError where the target folder holds something.
     """
-    root = Path(monitor_path)
+    root = from_home(monitor_path)
     for stamp in (time_start, time_end):
         if stamp is not None and read_timestamp(stamp) is None:
             raise ConfigError(f"expected a timestamp such as Dec03_21-34-40, found '{stamp}'.")
@@ -47,7 +48,7 @@ def csv2tensorboard_by_step(
     if not runs:
         raise DumpNotFound(f"{root}: no monitored run here (folders such as Nov22_13-26-22-rank0). Name their parent.")
     name = f"{timestamp(datetime.now())}-csv2tensorboard_by_step"
-    target = Path(output_dirpath) if output_dirpath is not None else root / name
+    target = from_home(output_dirpath) if output_dirpath is not None else root / name
     if target.exists() and any(target.iterdir()):
         raise OutputError(f"{target}: is not empty. Name another folder, or move it away.")
     work = [(run, target / _folder_name(run, runs), kinds) for run in runs]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..format.errors import OutputError
 from ..format.monitor_files import MONTHS, RUN_FOLDER, STAMP
+from ..format.paths import from_home
 
 OUTPUT_VARIABLE = "MONITOR_OUTPUT_DIR"
 DEFAULT_OUTPUT = "./monitor_output"
@@ -30,7 +31,7 @@ class RunFolder:
 
 def output_root() -> Path:
     """$MONITOR_OUTPUT_DIR, or ./monitor_output."""
-    return Path(os.environ.get(OUTPUT_VARIABLE) or DEFAULT_OUTPUT)
+    return from_home(os.environ.get(OUTPUT_VARIABLE) or DEFAULT_OUTPUT)
 
 
 def timestamp(moment: datetime) -> str:

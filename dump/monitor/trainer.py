@@ -11,8 +11,9 @@ import msgspec
 import torch
 
 from ..environment import device
-from ..format.errors import AccError, ConfigError
+from ..format.errors import AccError, ConfigError, told_in_one_line
 from ..format.monitor_files import ACTV, ACTV_GRAD, GRAD_REDUCED, GRAD_UNREDUCED
+from ..format.paths import from_home
 from ..intercept.patching import Patches
 from . import discovery
 from .alerts import Place
@@ -32,6 +33,7 @@ class TrainerMon:
     parameter has one (Megatron), else from `grad`.  Raises ConfigError.
     """
 
+    @told_in_one_line
     def __init__(
         self,
         config_file_path: str | os.PathLike[str],
@@ -44,7 +46,7 @@ class TrainerMon:
                 "a monitored run is on already in this process. Run a script that makes a TrainerMon with python "
                 "itself, not with acc monitor."
             )
-        self.config_file_path = os.fspath(config_file_path)
+        self.config_file_path = os.fspath(from_home(config_file_path))
         self.config = load_config(self.config_file_path)
         for sentence in self.config.ignored:
             say(f"note: {sentence}")
@@ -58,6 +60,7 @@ class TrainerMon:
         self._patches = Patches()
         self._read_at: float | None = None
 
+    @told_in_one_line
     def set_monitor(
         self,
         model: torch.nn.Module | Sequence[torch.nn.Module],

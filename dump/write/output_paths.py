@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from ..format.errors import OutputError
@@ -39,3 +39,8 @@ def refuse_remains(folder: Path) -> None:
         held = [TENSOR_FOLDER]
     if held:
         raise OutputError(f"{folder}: holds a dump already ({held[0]}). Give another dump_path, or move it away.")
+
+
+def missing(folders: Iterable[Path]) -> list[Path]:
+    """Those of the folders that hold no dump (any more)."""
+    return [folder for folder in folders if not (folder / DUMP_FILE).exists()]

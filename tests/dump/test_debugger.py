@@ -108,9 +108,58 @@ def test_the_methods_work_on_the_class(path: Path) -> None:
 
 def test_there_is_one_session_a_process(path: Path) -> None:
     first = PrecisionDebugger(dump_path=path)
-    assert PrecisionDebugger(dump_path=path / "other") is first
+    assert PrecisionDebugger(dump_path=path) is first
+    assert PrecisionDebugger() is first
     PrecisionDebugger.close()
-    assert PrecisionDebugger(dump_path=path) is not first
+    assert PrecisionDebugger(dump_path=path / "other") is not first
+
+
+def test_a_second_debugger_with_other_settings_is_refused_with_what_differs(path: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"task": "statistics", "dump_path": str(path)}))
+    PrecisionDebugger(dump_path=path, task="statistics")
+    with pytest.raises(ConfigError, match=r"task='statistics'.*task='tensor'.*close"):
+        PrecisionDebugger(dump_path=path, task="tensor")
+    with pytest.raises(ConfigError, match="config_path"):
+        PrecisionDebugger(config)
+    assert PrecisionDebugger._open().config.task == "statistics"
+
+
+def test_an_error_of_ours_in_a_script_is_one_line(path: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys; from dump import PrecisionDebugger\n"
+        "if sys.argv[1] == 'theirs': PrecisionDebugger.close(); raise KeyError('theirs')\n"
+        "try: PrecisionDebugger(task='statistic')\n"
+        "except Exception: pass\n"
+        "PrecisionDebugger(config_path='absent.json')\n"
+    )
+    ours, theirs = (
+        subprocess.run([sys.executable, script, which], capture_output=True, text=True, check=False)
+        for which in ("ours", "theirs")
+    )
+    assert ours.returncode == theirs.returncode == 1
+    (line,) = ours.stderr.splitlines()
+    assert line.startswith("acc: error: ")
+    assert "absent.json" in line
+    assert theirs.stderr.startswith("Traceback")
+
+
+def test_paths_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps({"task": "statistics", "dump_path": "~/dump"}))
+    PrecisionDebugger("~/config.json", level="L1").start()
+    torch.ones(1)
+    PrecisionDebugger.close()
+    assert _names(tmp_path / "dump", 0) == ["Torch.ones.0.forward"]
+
+
+def test_a_debugger_that_recorded_nothing_says_why(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    PrecisionDebugger(dump_path=path, step=[3])
+    PrecisionDebugger.start()
+    PrecisionDebugger.step()
+    PrecisionDebugger.close()
+    assert capsys.readouterr().err == "acc dump: nothing was recorded: the script ended after 1 steps, before step 3\n"
 
 
 def test_arguments_win_over_the_file(path: Path, tmp_path: Path) -> None:

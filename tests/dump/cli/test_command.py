@@ -141,9 +141,30 @@ def test_a_seed_is_set_before_the_script(acc: Acc, capfd: pytest.CaptureFixture[
 
 
 def test_a_run_without_the_wanted_step_says_so(acc: Acc, capfd: pytest.CaptureFixture[str]) -> None:
-    assert acc("--step", "9", "train.py") == 0
+    assert acc("--step", "9", "train.py") == 2
     told = capfd.readouterr().err.splitlines()[-1]
     assert told.endswith("nothing was recorded: the script ended after 4 steps, before step 9")
+
+
+def test_a_script_that_calls_nothing_and_a_filter_that_leaves_all_out(
+    acc: Acc, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("idle.py").write_text("print('idle')\n")
+    Path("fails.py").write_text("import sys; sys.exit(7)\n")
+    assert acc("idle.py") == 2
+    assert acc("fails.py") == 7
+    assert acc("--list", "no_such_operator", "train.py") == 2
+    told = [line.partition("nothing was recorded: ")[2] for line in capfd.readouterr().err.splitlines()]
+    assert [bool(line) for line in told].count(True) == 3
+    assert told[-1] == "'list' and 'scope' leave out all that was called"
+
+
+def test_a_dump_that_vanishes_while_the_script_runs_is_an_error(acc: Acc, capfd: pytest.CaptureFixture[str]) -> None:
+    Path("vanish.py").write_text(TRAIN + "    if step == 1:\n        import shutil; shutil.rmtree('acc_dump')\n")
+    assert acc("--step", "all", "vanish.py") == 2
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert "step0" in error
+    assert "2 of 4" in error
 
 
 def test_an_unwanted_rank_says_so(acc: Acc, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
