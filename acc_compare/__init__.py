@@ -25,6 +25,10 @@ __all__ = ["Comparison", "assert_same", "compare"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        import dump
+
+        return dump.__version__
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

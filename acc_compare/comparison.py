@@ -15,6 +15,7 @@ from acc_compare.many import Progress, Task, compare_all
 from acc_compare.messages import Message, count, say
 from acc_compare.model import ComparedShare, Finding, Suspect, VerdictName
 from acc_compare.report import columns
+from acc_compare.report.card import card
 from acc_compare.report.i18n import text
 from acc_compare.report.messages import Lang
 from acc_compare.report.write import ReportPaths, write_many_reports, write_reports
@@ -48,6 +49,10 @@ class Comparison:
     def summary(self, lang: Lang = "en") -> str:
         """What the comparison came to, in one sentence."""
         return text(self.overall.summary, lang)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict and the first suspects."""
+        return card(self.overall)
 
     def to_frame(self) -> pd.DataFrame:
         """All rows of all findings, with the columns of the workbook."""

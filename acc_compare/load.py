@@ -32,10 +32,11 @@ def pair_locations(npu: Path, bench: Path) -> tuple[tuple[PlacedPair, ...], tupl
     where no step or rank is on both sides or the numbers of ranks differ.
     """
     ours, theirs = find_dumps(npu), find_dumps(bench)
+    itself = (say("note.itself"),) if {at.path.resolve() for at in ours} & {at.path.resolve() for at in theirs} else ()
     if len(ours) == 1 and len(theirs) == 1:
-        return (PlacedPair(ours[0], theirs[0], ours[0].rank),), ()
+        return (PlacedPair(ours[0], theirs[0], ours[0].rank),), itself
     by_place = {_place(location, theirs): location for location in theirs}
-    pairs, notes = [], []
+    pairs, notes = [], list(itself)
     ranks = [len({_place(location, side)[1] for location in side}) for side in (ours, theirs)]
     for location in ours:
         place = _place(location, ours)

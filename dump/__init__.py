@@ -47,6 +47,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
@@ -55,3 +57,12 @@ def __getattr__(name: str) -> Any:
 
     load_torch()
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("acc-compare")
+    except PackageNotFoundError:  # a source tree that is not installed
+        return "unknown"

@@ -137,6 +137,14 @@ def _refuse_empty(comparison: Comparison) -> None:
         )
 
 
+def _tell_version(asked: bool) -> None:
+    import dump
+
+    if asked:
+        print(f"acc {dump.__version__}")
+        raise typer.Exit
+
+
 def _tell_files(paths: ReportPaths, lang: Lang) -> None:
     from acc_compare.messages import say
     from acc_compare.report.i18n import text
@@ -147,15 +155,23 @@ def _tell_files(paths: ReportPaths, lang: Lang) -> None:
         print(f"  {path}")
 
 
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_tell_version)
+    ] = False,
+) -> None:
+    """What all commands share: nothing but an answer to `--version`."""
+
+
 def make_app() -> typer.Typer:
     """The `acc` command with its subcommands."""
     app = typer.Typer(
         help=ROOT_HELP,
         no_args_is_help=True,
-        add_completion=False,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    app.callback()(_root)
     dump_cli.add_to(app, "dump")
     monitor = dump_cli.monitor_app()
     add_monitor_commands(monitor)

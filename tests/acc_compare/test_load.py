@@ -111,3 +111,11 @@ def test_the_mode_of_two_alike(header: dict[str, Any], mode: str) -> None:
 def test_modes_that_differ(npu: dict[str, Any], bench: dict[str, Any], says: str) -> None:
     with pytest.raises(IncomparableError, match=says):
         mode_of(dump(**npu), dump(**bench))
+
+
+@pytest.mark.parametrize("places", [["step0/rank0"], ["step0/rank0", "step1/rank0"]])
+def test_a_folder_laid_against_itself_is_told(tmp_path: Path, places: list[str]) -> None:
+    ours, theirs = root(tmp_path / "npu", places), root(tmp_path / "bench", places)
+    assert pair_locations(ours, theirs)[1] == ()
+    (tmp_path / "alias").symlink_to(ours)
+    assert [note.key for note in pair_locations(ours, tmp_path / "alias")[1]] == ["note.itself"]

@@ -270,6 +270,7 @@ MESSAGES: Mapping[str, str] = {
     ),
     "note.versions": "torch {npu} on the NPU side, {bench} on the bench.",
     "note.modules_only": "Level L0: modules only. Record at L1 or mix to have the operator named.",
+    "note.itself": "A dump was compared with itself: both paths lead to the same folder.",
     "note.foreign": (
         "One side was recorded by msprobe, whose API calls list other gradients: what backward calls wrote is "
         "shown but not judged."

@@ -236,6 +236,7 @@ MESSAGES: Mapping[str, str] = {
     "note.narrowed": "{results}在 NPU 侧为 {npu}，在标杆侧为 {bench}；舍入到较窄的类型视为正常。",
     "note.versions": "NPU 侧的 torch 版本为 {npu}，标杆侧为 {bench}。",
     "note.modules_only": "级别 L0：只有模块。以 L1 或 mix 级别记录，才能指出具体算子。",
+    "note.itself": "转储与自身作了比较：两个路径指向同一文件夹。",
     "note.foreign": "有一侧由 msprobe 记录，其 API 调用列出的梯度不同：反向调用的输出只显示，不判断。",
     "note.no_sketch": "有一份转储没有草图：不影响最大值、最小值、均值和范数的小差异无法看到。",
     "note.missed": "{side}侧有{label}的张量或调用：{text}。",

@@ -1,0 +1,47 @@
+"""What a new user tries first: the version, completion, and modules of the user's own that bear our name."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+ACC = "import sys; sys.argv[0] = 'acc'; from acc_compare.cli import main; sys.exit(main())"
+
+
+def _run(*command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def test_the_version_is_told_and_costs_no_torch(tmp_path: Path) -> None:
+    ran = _run("-m", "acc_compare", "--version", cwd=tmp_path)
+    assert (ran.returncode, ran.stdout) == (0, f"acc {version('acc-compare')}\n")
+    asked = "import sys, dump, acc_compare; print(dump.__version__ == acc_compare.__version__, 'torch' in sys.modules)"
+    assert _run("-c", asked, cwd=tmp_path).stdout.split() == ["True", "False"]
+
+
+def test_a_shell_can_complete_commands(tmp_path: Path) -> None:
+    ran = _run("-c", ACC, cwd=tmp_path, _ACC_COMPLETE="complete_bash", COMP_WORDS="acc co", COMP_CWORD="1")
+    assert ran.stdout.split() == ["compare"]
+    assert "--install-completion" in _run("-c", ACC, "--help", cwd=tmp_path).stdout
+
+
+def test_beside_a_dump_py_of_the_users_own(tmp_path: Path) -> None:
+    (tmp_path / "dump.py").write_text("def answer(): return 42")
+    (tmp_path / "train.py").write_text("import torch, dump; print(torch.ones(1).item(), dump.answer())")
+    recorded = _run("-m", "acc_compare", "dump", "-o", "out", "train.py", cwd=tmp_path)
+    assert (recorded.returncode, recorded.stdout) == (0, "1.0 42\n")
+    compared = _run("-m", "acc_compare", "compare", "out", "out", cwd=tmp_path)
+    assert compared.returncode == 0
+    assert "with itself" in compared.stdout
