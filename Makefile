@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test test-torch-npu lint type samples fuzz bench-recording bench-compare bench-localisation bench-monitor bench-reliability clean
+.PHONY: help demo test test-all test-torch-npu lint type samples fuzz bench-recording bench-compare bench-localisation bench-monitor bench-reliability clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -18,10 +18,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)  ## record a planted fault on a simulated NPU, compare with the CPU, read the advisor
 	$(BIN)/python examples/demo.py
 
-test: $(INSTALLED)  ## lint, types, and all tests
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+test: lint type  ## lint, types, and the tests that take less than five seconds each
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: lint type  ## lint, types, and all tests
 	$(BIN)/python -m pytest
 
 test-torch-npu:  ## record on the real torch_npu over stub CANN libraries (installs it into .venv-torch-npu; needs gcc)

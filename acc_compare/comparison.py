@@ -117,10 +117,19 @@ def compare(
     task = Task(rules=rules, floors=floors, one_world=one_world, keep_rows=keep_rows or len(pairs) == 1)
     findings = list(compare_all(pairs, task, jobs=jobs, progress=progress))
     overall = findings[0] if len(findings) == 1 else _over_all(findings, notes, npu, bench)
-    if notes and len(findings) == 1:
-        overall = replace(overall, notes=(*overall.notes, *notes))
-        findings[0] = overall
+    if notes:
+        overall = _with_missing(overall, notes, len(findings))
+        findings = [overall] if len(findings) == 1 else findings
     return Comparison(tuple(findings), overall)
+
+
+def _with_missing(overall: Finding, notes: Sequence[Message], pairs: int) -> Finding:
+    """Steps or ranks that are on one side only were not compared: then agreement of the others is no SAME."""
+    missing = [note for note in notes if note.key in ("note.npu_only", "note.bench_only")]
+    if missing and overall.verdict == "same":
+        summary = say("summary.missing", number=len(missing), first=missing[0], summary=overall.summary)
+        overall = replace(overall, verdict="incomplete", summary=summary)
+    return replace(overall, notes=(*overall.notes, *notes)) if pairs == 1 else overall
 
 
 def _floor_locations(bench: Path, floor: Path) -> dict[Path, PlacedPair]:
@@ -142,6 +151,7 @@ def _over_all(findings: Sequence[Finding], notes: Sequence[Message], npu: Path, 
         unmatched_npu=sum(f.coverage.unmatched_npu for f in findings),
         unmatched_bench=sum(f.coverage.unmatched_bench for f in findings),
         reasons=tuple(reason for f in findings for reason in f.coverage.reasons),
+        missing=sum(f.coverage.missing for f in findings),
     )
     summary = first.summary
     if verdict == "same":

@@ -210,13 +210,24 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True)
 class ComparedShare:
-    """How much of both sides was compared.  `reasons` pairs an unmatched call with why."""
+    """How much of both sides was compared.  `reasons` pairs an unmatched call with why; `missing` counts, for the side
+    that has more of them, the unmatched calls of kinds that both sides recorded and that were not merely run twice.
+
+    >>> ComparedShare(calls=24, tensors=96, unmatched_npu=54, unmatched_bench=0, missing=54).share
+    0.3076923076923077
+    """
 
     calls: int
     tensors: int
     unmatched_npu: int
     unmatched_bench: int
     reasons: tuple[tuple[str, Message], ...] = ()
+    missing: int = 0
+
+    @property
+    def share(self) -> float:
+        """The part of the fuller side's calls that was compared, between 0 and 1; 0 of nothing."""
+        return self.calls / (self.calls + self.missing) if self.calls else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,7 @@ def test_torch_is_not_imported_by(modules: str) -> None:
     assert subprocess.run([sys.executable, "-c", probe], cwd=ROOT, check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_importing_patches_nothing() -> None:
     probe = (
         "import sys, torch; before = dict(vars(torch.Tensor)), dict(vars(torch.nn.functional));"

@@ -54,6 +54,7 @@ def test_the_mapping_on_the_page_is_read(tmp_path: Path) -> None:
     assert len(rules.fused) > 5
 
 
+@pytest.mark.slow
 def test_the_tests_on_the_page_run_and_fail_as_shown(tmp_path: Path) -> None:
     (tmp_path / "test_port.py").write_text(fenced("testing.md", "python")[0], encoding="utf-8")
     command = [
@@ -123,6 +124,7 @@ def test_the_metric_on_the_page_gets_a_column(monkeypatch: pytest.MonkeyPatch) -
     assert REAL_DATA.explanation("Finite") == "How many elements are finite on both sides."
 
 
+@pytest.mark.slow
 def test_the_registration_on_the_npu_page_runs() -> None:
     (example,) = fenced("npu.md", "python")
     child = f"{example}\nfrom dump.intercept.naming import NAMES\nprint(NAMES.key('_C_ascend::op'))"

@@ -141,6 +141,7 @@ def test_the_map_is_drawn_from_real_imports() -> None:
     assert sum(map(len, EDGES.values())) > 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "line", "breaks"),
     [

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from acc_compare.cli.exit_code import Exit
+from acc_compare.cli.exit_code import EXITS
 from acc_compare.cli.monitor import add_to as add_monitor_commands
 from acc_compare.cli.progress import Bars
 from dump import cli as dump_cli
@@ -38,7 +38,7 @@ OUT/accuracy_compare: compare_result_<time>.xlsx, advisor_<time>.txt, advisor_<t
 steps or ranks are compared pair by pair; overview_<time>.xlsx tells where it went wrong, and --each adds the table of
 each pair. A table of more than 10,000 rows goes to csv and parquet beside a workbook of the rows that matter.
 
-Exit code: 0 nothing suspect, 1 something suspect, 2 the comparison could not be made.
+Exit code: 0 SAME, 1 DIFFERENT, 2 INCOMPLETE (too little was compared to say) or no comparison could be made.
 
 \b
 Examples:
@@ -104,7 +104,7 @@ def compare(
         if len(comparison.findings) > 1:
             print(overview_text(comparison.findings))
         _tell_files(paths, language)
-    raise typer.Exit(Exit.suspect if comparison.suspects else Exit.nothing_suspect)
+    raise typer.Exit(EXITS[comparison.verdict])
 
 
 def _cores() -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
+
+from acc_compare.model import VerdictName
 
 
 class Exit(IntEnum):
@@ -11,3 +14,10 @@ class Exit(IntEnum):
     nothing_suspect = 0
     suspect = 1
     not_compared = 2
+
+
+EXITS: Mapping[VerdictName, Exit] = {
+    "same": Exit.nothing_suspect,
+    "different": Exit.suspect,
+    "incomplete": Exit.not_compared,
+}

@@ -36,6 +36,9 @@ from dump.format.schema import CutShort, Dump, Mode, TensorRecord
 _BLIND = 0.5
 """Where every second call could hide an error of this size, a comparison without suspects says too little."""
 
+_ENOUGH = 0.5
+"""Where most calls of one side have no counterpart, agreement of the rest says too little."""
+
 _REASONS = 5
 
 
@@ -220,7 +223,14 @@ def _coverage(alignment: Alignment, measured: Sequence[MeasuredPair]) -> Compare
     lone_bench = [p for p in alignment.pairs if p.bench is not None and p.npu is None and not p.part_of]
     lone = [(pair.npu or pair.bench, pair.reason) for pair in (*lone_npu, *lone_bench)]
     reasons = [(call.name, reason) for call, reason in lone if call is not None and reason is not None]
-    return ComparedShare(len(matched), tensors, len(lone_npu), len(lone_bench), tuple(reasons))
+    kinds = [{parse(call.name).is_module for call in dump.calls} for dump in (alignment.npu, alignment.bench)]
+    common = kinds[0] & kinds[1]  # one side at level L1, the other at mix: its modules are not missed
+    missing = [
+        sum(not call.is_recompute and parse(call.name).is_module in common for call in side)
+        for side in ([p.npu for p in lone_npu if p.npu], [p.bench for p in lone_bench if p.bench])
+    ]
+    most = 0 if alignment.differs_in_batches else max(missing)  # of differing batches the accumulated gradients tell
+    return ComparedShare(len(matched), tensors, len(lone_npu), len(lone_bench), tuple(reasons), most)
 
 
 def _verdict(
@@ -243,9 +253,17 @@ def _verdict(
     cut = [dump.incomplete for dump in sides if dump.incomplete is not None]
     if cut:
         return "incomplete", say("summary.cut", calls=calls, why=_cut(cut[0]))
+    if coverage.share < _ENOUGH:
+        return "incomplete", say("summary.partial", calls=calls, share=coverage.share, all=_all(coverage))
     if sensitivity is not None and sensitivity.median > _BLIND:
         return "incomplete", say("summary.blind", calls=calls, median=sensitivity.median)
+    if coverage.missing:
+        return "same", say("summary.compared_of", calls=calls, all=_all(coverage))
     return "same", say("summary.compared", calls=calls)
+
+
+def _all(coverage: ComparedShare) -> int:
+    return coverage.calls + coverage.missing
 
 
 def _cut(cut: CutShort) -> Message:

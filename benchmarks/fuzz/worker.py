@@ -119,7 +119,7 @@ def _tried(acc: Any, arguments: list[str], watching: _Watching, case: Path) -> t
         watching.allowed = ()
     if watching.broken:
         return "", "; ".join(watching.broken[:3])
-    if code in (0, 1):
+    if code in (0, 1) or (code == 2 and not err.getvalue()):  # INCOMPLETE is a verdict too
         return "verdict", "" if out.getvalue() and not err.getvalue() else f"stderr: {err.getvalue():.300}"
     message = err.getvalue()
     is_clear = (

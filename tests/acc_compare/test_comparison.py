@@ -137,9 +137,14 @@ def test_over_many_steps_that_agree_all_calls_are_counted(make: Any, tmp_path: P
 
 def test_a_step_of_one_side_is_noted(make: Any, tmp_path: Path) -> None:
     found = compare(*pair(make, tmp_path, {"step0/rank0": {}, "step1/rank0": {}}, {"step0/rank0": {}}))
-    assert found.verdict == "same"
-    assert text(found.overall.notes[-1]) == "step 1, rank 0 is on the NPU side only"
+    assert (found.verdict, found.overall.summary.key) == ("incomplete", "summary.missing")
+    assert found.overall.notes[-1].key == "note.npu_only"
     assert found.findings == (found.overall,)
+
+
+def test_a_step_of_one_side_hides_no_suspect(make: Any, tmp_path: Path) -> None:
+    found = compare(*pair(make, tmp_path, {"step0/rank0": {"off": 1e-2}, "step1/rank0": {}}, {"step0/rank0": {}}))
+    assert (found.verdict, found.overall.summary.key) == ("different", "summary.suspect")
 
 
 def test_processes_without_a_rank_each_have_their_files(make: Any, tmp_path: Path) -> None:

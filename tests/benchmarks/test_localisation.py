@@ -142,6 +142,7 @@ def test_scores_and_failures_are_told() -> None:
     assert "ACCUSED: case" in text
 
 
+@pytest.mark.slow
 def test_a_fault_is_planted_recorded_and_judged(tmp_path: Path) -> None:
     """The real thing, in processes of its own: one fault, one healthy pair."""
     command = [

@@ -93,6 +93,7 @@ def test_a_workload_that_dies_is_told_with_its_last_words(monkeypatch: pytest.Mo
         measure(running.ours(), "nothing", CONFIG["ops"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("python", "reason"),
     [("nowhere", "No such file or directory"), (sys.executable, "has no mindstudio-probe")],

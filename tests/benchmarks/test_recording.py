@@ -18,6 +18,7 @@ def timing(*seconds: float, threads: int = 2) -> Timing:
     return Timing(seconds, (1 << 28,) * len(seconds), 1 << 30, 3 << 20, 4, "cpu", threads)
 
 
+@pytest.mark.slow
 def test_every_tool_takes_its_turn_and_only_the_recorded_steps_reach_the_disk() -> None:
     found = measure(Case("chain:20", "L1", "statistics"), [Tool(name, PYTHON) for name in ("ours", "idle")], 2)
     assert {name: (len(each.seconds), each.files) for name, each in found.items()} == {

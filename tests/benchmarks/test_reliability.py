@@ -14,6 +14,7 @@ from benchmarks.reliability.table import page
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hook_failed", "max_steps"])
 def test_a_case_holds(name: str) -> None:
     (row,) = run([name], kills=1)

@@ -226,6 +226,7 @@ def test_one_module_alone(path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ending", "complete"),
     [("debugger.stop()", True), ("raise KeyError", False)],

@@ -176,6 +176,7 @@ def test_a_name_that_is_no_row() -> None:
         torch_internals.available("no_row")
 
 
+@pytest.mark.slow
 def test_importing_it_looks_nothing_up() -> None:
     probe = "import sys, dump.torch_internals as t; sys.exit(any(name in vars(t) for name in t.INTERNALS))"
     assert subprocess.run([sys.executable, "-c", probe], cwd=ROOT, check=False).returncode == 0

@@ -45,6 +45,7 @@ def commands(sample: str, bench: str, folder: Path) -> list[str]:
     return [line for line in lines if line.split(" ")[0] in ("acc", "python", "grep")]
 
 
+@pytest.mark.slow
 def test_recording_whole_tensors_and_comparing_them(folder: Path) -> None:
     npu, bench, compare = commands("gelu_in_bfloat16", "bench_statistics", folder)
     with ThreadPoolExecutor(2) as both:

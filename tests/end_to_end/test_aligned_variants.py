@@ -13,6 +13,8 @@ import pytest
 from acc_compare import compare
 from acc_compare.messages import Message, say
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 ACC = "import sys; from acc_compare.cli import main; sys.exit(main())"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -98,7 +100,7 @@ def test_the_command_line_takes_a_mapping(variants: Path, tmp_path: Path) -> Non
     mapping.write_text("shipped: false\nmodules: {blocks: blocks}\nclasses: {Nothing: Something}\n", encoding="utf-8")
     command = [sys.executable, "-c", ACC, "compare", variants / "fused", variants / "plain", "-o", tmp_path]
     ran = subprocess.run([*command, "--mapping", mapping], env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert ran.returncode in (0, 1), ran.stderr
+    assert (ran.returncode, ran.stderr) == (2, "")  # most fused calls have no counterpart now: INCOMPLETE
     assert "classes 'Nothing' renames nothing in this dump" in " ".join(ran.stdout.split())
     assert "was laid against" not in ran.stdout  # without the shipped table nothing says what fused calls stand for
     mapping.write_text("modulez: {}\n", encoding="utf-8")

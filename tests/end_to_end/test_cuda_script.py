@@ -33,6 +33,7 @@ def _dump(folder: Path, *arguments: str) -> str:
     return run.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.cuda.amp:FutureWarning")  # the script is of its time
 @pytest.mark.skipif(not hasattr(dump.sim, "kernels"), reason="this torch has no simulated device")
 def test_the_runs_agree_and_go_on_from_a_checkpoint(

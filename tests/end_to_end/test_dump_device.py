@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import dump
 from dump.format.layout import find_dumps
 from dump.format.reader import read_dump
@@ -42,6 +44,7 @@ def _record(folder: Path, device: str, *flags: str) -> Dump:
     return read_dump(location.path)
 
 
+@pytest.mark.slow
 def test_a_simulated_npu_is_recorded_as_the_cpu_is(tmp_path: Path) -> None:
     cpu, npu = _record(tmp_path, "cpu"), _record(tmp_path, "npu", "--simulated-npu")
     assert (cpu.header.device, npu.header.device) == ("cpu", "npu")

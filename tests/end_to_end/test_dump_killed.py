@@ -10,6 +10,8 @@ import pytest
 
 from benchmarks.reliability.killed import kill
 
+pytestmark = pytest.mark.slow
+
 MODES: dict[str, tuple[dict[str, Any], int]] = {  # settings, and how many are killed
     "md5": ({"statistics": {"summary_mode": "md5"}}, 20),
     "tensor": ({"task": "tensor"}, 20),

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from dump.format.layout import find_dumps
 from dump.format.reader import read_dump
 
@@ -42,6 +44,7 @@ def _run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_limits_end_the_recording_and_not_the_script(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(TRAIN)
     alone = _run(tmp_path, "train.py")

@@ -286,6 +286,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_two_ranks_over_gloo_change_nothing_and_record_a_folder_each(tmp_path: Path) -> None:
     import socket
 

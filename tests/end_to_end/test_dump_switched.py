@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # The script itself plays the person who writes the file while a step runs.
@@ -35,6 +37,7 @@ def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_running_script_is_recorded_while_the_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(SCRIPT)
     config = tmp_path / "config.json"

@@ -35,6 +35,8 @@ RANKS = """
 import os, torch, torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+
+pytestmark = pytest.mark.slow
 dist.init_process_group("gloo")
 for way in ("ddp", "fsdp1", "fsdp2"):
     torch.manual_seed(0)

@@ -21,6 +21,8 @@ import torch
 from torch import nn
 from dump import TrainerMon
 
+pytestmark = pytest.mark.slow
+
 
 def train(what):
     os.environ["MONITOR_OUTPUT_DIR"] = what

@@ -40,6 +40,11 @@ MESSAGES: Mapping[str, str] = {
     "summary.no_tensors": "No tensor was recorded on both sides in a way that can be compared.",
     "summary.cut": "Nothing suspect in {calls}, but a dump was cut short: {why}",
     "summary.compared": "{calls} compared, none differs by more than rounding explains.",
+    "summary.compared_of": "{calls} of {all} compared, none differs by more than rounding explains.",
+    "summary.partial": (
+        "Nothing suspect in {calls} of {all}, but that is {share:percent} of them: the others have no counterpart."
+    ),
+    "summary.missing": "{summary} Not compared: {number} steps or ranks, the first of them: {first}.",
     "summary.pairs": "{number} pairs of dumps. {summary}",
     "summary.blind": (
         "Nothing suspect in {calls}, but in every second call an error of {median} of its result could have gone "

@@ -12,7 +12,8 @@ import openpyxl
 import pytest
 import typer
 
-from acc_compare.cli import Exit, main, make_app
+from acc_compare.cli import main, make_app
+from acc_compare.cli.exit_code import Exit
 from dump.cli import command as dump_cli
 
 

@@ -16,9 +16,15 @@ Change = Callable[[Any], Any]
 
 def _gelu(x: Any) -> Any:
     cubic: Any = (
-        np.float32(0.5) * x * (1 + np.tanh(np.sqrt(2 / np.pi).astype("f4") * (x + np.float32(0.044715) * x**3)))
+        x.dtype.type(0.5) * x * (1 + np.tanh(x.dtype.type(np.sqrt(2 / np.pi)) * (x + x.dtype.type(0.044715) * x**3)))
     )
     return cubic
+
+
+def _gelu_slope(x: Any) -> Any:
+    """By central differences in float64: in float32 they would cancel more digits than a kernel loses."""
+    wide = x.astype("f8")
+    return ((_gelu(wide + 1e-5) - _gelu(wide - 1e-5)) / 2e-5).astype("f4")
 
 
 class Network:
@@ -66,7 +72,7 @@ class Network:
         dz = call("Tensor.mean.0.backward", [np.ones((), "f4")], np.full_like(z, 1 / z.size))
         dy = call("Torch.tanh.0.backward", [dz], dz * (1 - z**2))
         da = call("Functional.linear.1.backward", [dy], dy @ self.w2)
-        call("Functional.gelu.0.backward", [da], da * (_gelu(h + np.float32(1e-2)) - _gelu(h)) / np.float32(1e-2))
+        call("Functional.gelu.0.backward", [da], da * _gelu_slope(h))
         return self.run
 
 

@@ -70,6 +70,38 @@ def test_nothing_in_common_is_incomplete(make: Any) -> None:
     }
 
 
+def _answered(make: Any, *operators: str, module: bool = False) -> Any:
+    run = make.Run()
+    for number, operator in enumerate(operators):
+        run.call(f"Functional.{operator}.0.forward", [make.normal(4)], [make.normal(4 + number)])
+    if module:
+        for number in range(9):
+            run.call(f"Module.layer{number}.Linear.forward.0", [make.normal(4)], [make.normal(4)])
+    return run
+
+
+@pytest.mark.parametrize(
+    ("more", "verdict", "key"),
+    [
+        (("relu",), "same", "summary.compared_of"),
+        (("relu", "silu", "softplus"), "incomplete", "summary.partial"),
+        ((), "same", "summary.compared"),
+    ],
+)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_agreement_of_the_lesser_part_is_no_same(
+    make: Any, more: tuple[str, ...], verdict: str, key: str, swapped: bool
+) -> None:
+    sides = _answered(make, "gelu", "tanh", *more), _answered(make, "gelu", "tanh")
+    finding = make.judged(*(reversed(sides) if swapped else sides))
+    assert (finding.verdict, finding.summary.key, finding.coverage.missing) == (verdict, key, len(more))
+
+
+def test_modules_that_one_side_did_not_record_are_not_missed(make: Any) -> None:
+    finding = make.judged(_answered(make, "gelu", module=True), _answered(make, "gelu"))
+    assert (finding.verdict, finding.coverage.missing, finding.coverage.unmatched_npu) == ("same", 0, 9)
+
+
 def test_nothing_that_could_be_measured_is_incomplete(make: Any) -> None:
     run = make.Run()
     x = run.mark(make.normal(4), Max=None, Min=None, Mean=None, Norm=None, sketch=None, unrecorded="sparse")

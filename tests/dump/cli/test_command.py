@@ -257,6 +257,7 @@ def test_a_debugger_in_the_script_is_refused_in_one_line(acc: Acc, capfd: pytest
         PrecisionDebugger.close()
 
 
+@pytest.mark.slow
 def test_the_built_in_workload(acc: Acc, capfd: pytest.CaptureFixture[str]) -> None:
     small = ["-a", "resnet18", "-b", "2", "--image-size", "32", "--classes", "3", "--gpu", "1", "--dummy"]
     assert acc("--task", "statistics", "-s", "--level", "L0", *small) == 0
@@ -289,6 +290,7 @@ def test_help_of_the_workload(acc: Acc, capsys: pytest.CaptureFixture[str]) -> N
     assert "--image-size" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_as_a_process_with_a_dump_of_the_users_own(tmp_path: Path) -> None:
     """As an installed `acc` starts: its folder of scripts is first on the path, the user's is not."""
     (tmp_path / "dump.py").write_text("MINE = 'the own one'\n")

@@ -209,6 +209,7 @@ def test_a_subclass_that_learns_functions_by_identity_goes_on_working(session: S
     assert "Torch.mean.0.forward" in _calls(session)
 
 
+@pytest.mark.slow
 def test_a_script_that_ends_by_a_hard_exit_loses_nothing(tmp_path: Path) -> None:
     script = tmp_path / "hard.py"
     script.write_text("import os, torch\nfor _ in range(3000):\n    torch.ones(1)\nos._exit(4)\n")

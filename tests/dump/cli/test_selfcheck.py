@@ -97,6 +97,7 @@ for step in range(9):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "status", "text"),
     [

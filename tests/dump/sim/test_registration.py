@@ -22,6 +22,7 @@ def test_enabling_twice_changes_nothing():
     assert dump.sim.is_enabled()
 
 
+@pytest.mark.slow
 def test_a_device_that_is_taken_is_an_error_of_the_user():
     script = """
         import torch
