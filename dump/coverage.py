@@ -17,7 +17,8 @@ class Coverage:
 
     `calls` is the number of records; `not_recordable` counts tensors by the reason why they were not measured,
     `failed` what went wrong in our own hooks; `overwritten` is the number of values found changed past torch's
-    version counter (`record.identity`).  `scripted_code` tells of scripted and compiled code, whose insides nobody
+    version counter (`record.identity`), `elsewhere` that of calls of models on other threads than the one recorded.
+    `scripted_code` tells of scripted and compiled code, whose insides nobody
     sees (`intercept.scripted_code`); `audit` is what the dispatcher was seen to run (`intercept.audit`), None where
     nobody looked.
     """
@@ -26,6 +27,7 @@ class Coverage:
     not_recordable: Mapping[str, int] = field(default_factory=dict)
     failed: Mapping[str, int] = field(default_factory=dict)
     overwritten: int = 0
+    elsewhere: int = 0
     scripted_code: Mapping[str, Any] = field(default_factory=dict)
     audit: Mapping[str, Any] | None = None
 
@@ -59,6 +61,8 @@ def why_nothing(config: DumpConfig, *, steps: int, is_wanted_rank: bool) -> Noth
         return Nothing(f"the script ended after {steps} steps, before step {min(config.step)}")
     if config.api_list or config.scope:
         return Nothing("'list' and 'scope' leave out all that was called")
+    if config.level == "L0":
+        return Nothing("no module was called (.forward() by itself is none; level L1 records what runs inside it)")
     return Nothing("the script called no operator that could be recorded")
 
 
@@ -82,6 +86,9 @@ def sentence(steps: Sequence[Coverage]) -> str:
     overwritten = sum(step.overwritten for step in steps)
     if overwritten:
         parts.append(f"overwritten past the version counter: {overwritten:,} values")
+    elsewhere = sum(step.elsewhere for step in steps)
+    if elsewhere:
+        parts.append(f"not recorded on other threads: {elsewhere:,} calls of modules")
     audits = [step.audit for step in steps if step.audit is not None]
     if audits:
         parts.append(_audited(audits))

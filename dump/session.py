@@ -104,11 +104,13 @@ class Session:
     def _build(self, *, finds_steps: bool) -> None:
         """The interceptors, for the level in force."""
         self._patches = Patches()
-        self._watch = Watch()
+        self._watch = Watch(finds_thread=finds_steps)
         self._scripted_code = ScriptedCode(self._watch)
         self._custom = CustomApis(self._watch)
         records_apis = self.config.level in ("L1", "mix")
         self._audit = Audit(self._watch, records=records_apis) if self.config.audit else None
+        if self._audit is not None:
+            self._watch.on_new_thread = self._audit.install  # a dispatch mode is its thread's own
         self._finder = StepFinder(self._watch, self._next_step) if finds_steps else None
         self._calls = ModuleCalls(
             self._watch,
@@ -398,6 +400,7 @@ class Session:
             not_recordable=recorder.skipped,
             failed=self._watch.take_failures(),
             overwritten=recorder.overwritten,
+            elsewhere=self._watch.take_elsewhere(),
             scripted_code=self._scripted_code.take(),
             audit=self._audit.take() if self._audit is not None else None,
         )

@@ -15,9 +15,10 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from ..torch_internals import function_mode
 from . import calls, catalog
+from .modules import runs_forward
 from .patching import Patches
 from .scripted_code import let_scripts_compile, name_original
-from .watch import Watch
+from .watch import Progress, Watch
 
 Function: TypeAlias = "Callable[..., Any]"
 
@@ -56,7 +57,7 @@ def wrap(original: Function, key: str, watch: Watch, *, came_first: bool) -> Fun
         run = overridden if has_torch_function(args) and _is_users_override(args) else original
         if watch.recorder is None or watch.busy:
             return run(*args, **kwargs)
-        if watch.listening() or (watch.setting_up and ends_setup(watch, args)):
+        if watch.listening() or ends_setup(watch, args):
             return record(watch, key, run, args, kwargs)
         return run(*args, **kwargs)
 
@@ -79,13 +80,16 @@ def _is_users_override(args: tuple[Any, ...]) -> bool:
 
 
 def ends_setup(watch: Watch, args: tuple[Any, ...]) -> bool:
-    """A script's set-up (building the model, drawing its weights) ends with the first outermost module call,
-    or with the first call that builds a graph.  If this is such a call, it ends here."""
-    if watch.busy or not torch.is_grad_enabled():
+    """A script's set-up (building the model, drawing its weights) ends with the first outermost module call, with the
+    first call within a module's `forward`, or with the first that builds a graph.  If this is such a call, it ends
+    here; on the thread where it does, the script trains."""
+    if watch.busy or (watch.is_our_thread() and not watch.setting_up):
         return False
-    if not any(isinstance(arg, torch.Tensor) and arg.requires_grad for arg in args):
-        return False
-    watch.setting_up = False
+    if torch.is_grad_enabled() and any(isinstance(arg, torch.Tensor) and arg.requires_grad for arg in args):
+        if watch.claim(Progress.builds_graph):
+            watch.setting_up = False
+    elif runs_forward() and watch.claim(Progress.calls_model):
+        watch.end_setup()
     return watch.listening()
 
 

@@ -220,7 +220,7 @@ class _Subscripted:
 
 
 def _listens(watch: Watch, args: tuple[Any, ...]) -> bool:
-    return watch.listening() or (watch.setting_up and apis.ends_setup(watch, args))
+    return watch.listening() or apis.ends_setup(watch, args)
 
 
 def _is_kernel(thing: Any) -> bool:

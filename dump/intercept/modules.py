@@ -6,8 +6,10 @@ way out of it.  At level L1 it records nothing, and yet every API call knows the
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable, Iterable
+from types import FrameType
 from typing import Any
 
 import torch
@@ -16,7 +18,7 @@ from ..torch_internals import own_parameters
 from . import calls
 from .parameters import ParameterGradients
 from .patching import Patches
-from .watch import Watch, in_backward
+from .watch import Progress, Watch, in_backward
 
 _is_traced_by_dynamo = torch.compiler.is_dynamo_compiling
 
@@ -94,6 +96,24 @@ def has_parameters(module: torch.nn.Module) -> bool:
     return next(module.parameters(), None) is not None
 
 
+def _progress(module: torch.nn.Module) -> Progress:
+    """How far a thread has come that calls `module`, which has parameters."""
+    trains = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in module.parameters())
+    return Progress.builds_graph if trains else Progress.calls_model
+
+
+def runs_forward() -> bool:
+    """Does this thread run a module's `forward`, however it was called?"""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        is_named_so = code.co_name == "forward" and code.co_argcount > 0
+        if is_named_so and isinstance(frame.f_locals.get(code.co_varnames[0]), torch.nn.Module):
+            return True
+        frame = frame.f_back
+    return False
+
+
 def _joined(*parts: str) -> str:
     return ".".join(part for part in parts if part)
 
@@ -123,15 +143,26 @@ class ModuleCalls:
 
     def install(self, patches: Patches) -> None:
         original = torch.nn.Module.__call__
-        watch, follow, opened = self._watch, self._follow, self._open
+        watch, follow, opened, takes_over = self._watch, self._follow, self._open, self._takes_over
 
         def __call__(self: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
             is_idle = watch.busy or (watch.recorder is None and opened)
-            if _is_traced_by_dynamo() or is_idle or not watch.is_our_thread():
+            if _is_traced_by_dynamo() or is_idle or not (watch.is_our_thread() or takes_over(self)):
                 return original(self, *args, **kwargs)
             return follow(original, self, args, kwargs)
 
         patches.replace(torch.nn.Module, "__call__", __call__)
+
+    def _takes_over(self, module: torch.nn.Module) -> bool:
+        """`module` is called on another thread than the training thread: does that thread train from here on?"""
+        if not has_parameters(module):
+            return False
+        if self._watch.claim(_progress(module)):
+            self._open.clear()
+            self._watch.modules.clear()
+            return True
+        self._watch.elsewhere += self._watch.recorder is not None
+        return False
 
     def only(self, modules: Iterable[torch.nn.Module]) -> None:
         """Record nothing outside the calls of `modules`; with none, record everything again."""
@@ -153,6 +184,8 @@ class ModuleCalls:
         watch = self._watch
         if not self._open and not in_backward():
             watch.guard(lambda: self._tree.meet(module))
+            if watch.guard(lambda: has_parameters(module)):
+                watch.claim(_progress(module))
             self._on_outermost(module)
         opens_gate = watch.gated and module in self._gates
         if opens_gate:
@@ -170,7 +203,8 @@ class ModuleCalls:
                 watch.guard(lambda: self._finish(module, call, output))
             return output
         finally:
-            del self._open[depth:], watch.modules[depth:]
+            if watch.is_our_thread():
+                del self._open[depth:], watch.modules[depth:]
             if watch.recorder is not None and name is not None and name != watch.owner:
                 watch.recorder.selection.left(name)
             if opens_gate:

@@ -22,7 +22,7 @@ from torch.optim import optimizer as torch_optimizer
 from ..record import stack
 from ..record.recorder import Emission, StepRecorder
 from .modules import ModuleTree
-from .watch import Watch
+from .watch import Progress, Watch
 
 
 @dataclass(slots=True)
@@ -93,8 +93,9 @@ class OptimizerSteps:
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         self.drop_those_that_raised()
         closure = kwargs.get("closure") or next(filter(callable, args[1:]), None)
+        self._watch.claim(Progress.steps_optimizer)
         if closure is not None:
-            self._watch.setting_up = False
+            self._watch.end_setup()
         begun = None
         if self._watch.listening() and not self._is_open(optimizer):
             begun = self._watch.guard(lambda: self._begin(optimizer))

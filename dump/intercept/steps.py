@@ -57,7 +57,6 @@ class StepFinder:
         self._next_step = next_step
         self._optimizers = LiveOptimizers()
         self._model: weakref.ref[torch.nn.Module] | None = None
-        self._is_set_up = False
         self._optimizer_steps = 0
 
     def install(self, patches: Patches) -> None:
@@ -67,8 +66,7 @@ class StepFinder:
 
     def outermost(self, module: torch.nn.Module) -> None:
         """The script calls `module`, not from within another."""
-        self._watch.setting_up = False
-        self._is_set_up = True
+        self._watch.end_setup()
         model = None if self._model is None else self._model()
         if model is None:
             if has_parameters(module):
@@ -87,7 +85,7 @@ class StepFinder:
         original = torch.nn.Module.__init__
 
         def __init__(module: torch.nn.Module, *args: Any, **kwargs: Any) -> None:  # noqa: N807
-            self._watch.setting_up = not self._is_set_up
+            self._watch.setting_up = not self._watch.is_set_up
             original(module, *args, **kwargs)
 
         patches.replace(torch.nn.Module, "__init__", __init__)

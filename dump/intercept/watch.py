@@ -1,14 +1,15 @@
 """What the interceptors share: is anybody listening, whose module are we in, and what went wrong on our side.
 
 `busy` keeps our own work, and calls inside a recorded call, out of the record.  State is not thread-local: on
-a device, backward runs on a thread of autograd's own.  Threads of the user's (loaders, prefetchers) are left
-alone, since the order of their calls is chance.
+a device, backward runs on a thread of autograd's own.  One thread of the user's is recorded, the one that trains:
+others (loaders, prefetchers) are left alone, since the order of their calls is chance.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from enum import IntEnum
 from typing import Protocol, TypeVar
 
 import torch
@@ -17,6 +18,15 @@ from ..record.recorder import StepRecorder
 from ..torch_internals import dispatch_mode, fake_mode_key, graph_task, tracing_state, without_overrides
 
 T = TypeVar("T")
+
+
+class Progress(IntEnum):
+    """How far a thread has come on the way to training: which of two is the training thread."""
+
+    nothing = 0
+    calls_model = 1
+    builds_graph = 2
+    steps_optimizer = 3
 
 
 class Unfinished(Protocol):
@@ -31,10 +41,11 @@ class Watch:
     A call is recorded where a `recorder` is there and nothing of this holds: `busy` inside a recorded call or
     in our own work; `muted` while an optimizer steps; `gated` outside the modules that alone were asked for;
     `setting_up` while an unmodified script builds its model.  `open` is the recorder of the step, paused or not: it
-    takes the gradients of the calls that were recorded.
+    takes the gradients of the calls that were recorded.  With `finds_thread` the training thread is the one that has
+    come furthest, else the one that says `begin`; `elsewhere` counts calls of models on others.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, finds_thread: bool = False) -> None:
         self.recorder: StepRecorder | None = None
         self.open: StepRecorder | None = None
         self.busy = False
@@ -44,7 +55,12 @@ class Watch:
         self.modules: list[str | None] = []
         self.failures: dict[str, int] = {}
         self.pending: dict[Unfinished, None] = {}
+        self.elsewhere = 0
+        self.on_new_thread: Callable[[], None] = lambda: None
+        self.is_set_up = False
+        self._finds_thread = finds_thread
         self._thread = threading.get_ident()
+        self._progress = Progress.nothing
 
     def listening(self) -> bool:
         """Should a call that begins now be recorded?"""
@@ -56,9 +72,26 @@ class Watch:
         """The training thread, or one on which autograd runs the backward pass."""
         return threading.get_ident() == self._thread or graph_task() != -1
 
+    def claim(self, progress: Progress) -> bool:
+        """The thread that calls this has come so far: is it the training thread?"""
+        if self.is_our_thread():
+            self._progress = max(self._progress, progress)
+            return True
+        if not self._finds_thread or progress <= self._progress:
+            return False
+        self._thread, self._progress = threading.get_ident(), progress
+        self.on_new_thread()
+        return True
+
+    def end_setup(self) -> None:
+        """From here on the script does what it was written for."""
+        self.setting_up = False
+        self.is_set_up = True
+
     def begin(self, recorder: StepRecorder) -> None:
-        """Listen, for the thread that calls this."""
-        self._thread = threading.get_ident()
+        """Listen; unless it was found, the thread that calls this is the training thread."""
+        if not self._finds_thread:
+            self._thread = threading.get_ident()
         self.recorder = self.open = recorder
 
     def pause(self) -> None:
@@ -80,7 +113,8 @@ class Watch:
     def forget(self) -> None:
         """Drop all that is open, in a child process that has inherited it."""
         self.give_up()
-        self.busy = self.muted = self.gated = self.setting_up = False
+        self.busy = self.muted = self.gated = self.setting_up = self.is_set_up = False
+        self._thread, self._progress = threading.get_ident(), Progress.nothing
         self.modules.clear()
         self.pending.clear()
 
@@ -112,6 +146,11 @@ class Watch:
     def _failed(self, error: Exception) -> None:
         text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         self.failures[text] = self.failures.get(text, 0) + 1
+
+    def take_elsewhere(self) -> int:
+        """How many calls of models there were on other threads since the last step."""
+        taken, self.elsewhere = self.elsewhere, 0
+        return taken
 
     def take_failures(self) -> dict[str, int]:
         """What failed since the last step, and how often."""

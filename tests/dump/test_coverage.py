@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from dump.coverage import Coverage, sentence
+from dump.config import DumpConfig
+from dump.coverage import Coverage, sentence, why_nothing
 
 
 def _audit(**unseen: int) -> dict[str, Any]:
@@ -25,6 +26,7 @@ SENTENCES = [
     ),
     ([Coverage(3, failed={"ValueError: x": 1})], "failed: ValueError: x 1"),
     ([Coverage(3, overwritten=2)], "overwritten past the version counter: 2 values"),
+    ([Coverage(3, elsewhere=2)], "not recorded on other threads: 2 calls of modules"),
     ([Coverage(3, scripted_code={"scripted": {"f": 4}})], "not seen inside scripted: f 4"),
     (
         [Coverage(3, scripted_code={"scripted": {"f": 4}}, audit=_audit())],
@@ -48,6 +50,25 @@ SENTENCES = [
 @pytest.mark.parametrize(("steps", "text"), SENTENCES)
 def test_the_closing_sentence(steps: list[Coverage], text: str) -> None:
     assert sentence(steps) == text
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps", "is_wanted_rank", "reason", "is_wanted"),
+    [
+        ({}, 0, False, "this rank", True),
+        ({"dump_enable": False}, 3, True, "dump_enable", True),
+        ({"step": frozenset({9})}, 4, True, "after 4 steps, before step 9", False),
+        ({"api_list": ("gelu",)}, 4, True, "'list' and 'scope'", False),
+        ({"level": "L0"}, 4, True, "level L1", False),
+        ({"step": frozenset({0})}, 0, True, "no operator", False),
+    ],
+)
+def test_why_nothing_was_recorded(
+    settings: dict[str, Any], steps: int, is_wanted_rank: bool, reason: str, is_wanted: bool
+) -> None:
+    nothing = why_nothing(DumpConfig(**settings), steps=steps, is_wanted_rank=is_wanted_rank)
+    assert reason in nothing.reason
+    assert nothing.is_wanted is is_wanted
 
 
 def test_the_header_says_only_what_is_known() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -157,3 +160,86 @@ def test_a_checkpoint_of_the_whole_model_does_not_begin_a_step_in_its_recomputat
         model = torch.nn.Linear(2, 1)
         checkpoint(model, torch.ones(1, 2), use_reentrant=False).sum().backward()
     assert len(run.steps()) == 1
+
+
+class _ByForward(torch.nn.Module):
+    """Enters its parts by `.forward()`, as some code does that is written for speed."""
+
+    def __init__(this) -> None:  # noqa: N805
+        super().__init__()
+        this.part = torch.nn.Linear(2, 2)
+
+    def forward(this, x: torch.Tensor) -> torch.Tensor:  # noqa: N805
+        return torch.tanh(this.part.forward(x))
+
+
+def test_inference_by_forward_ends_the_set_up(config: DumpConfig) -> None:
+    with Run(config) as run, torch.no_grad():
+        model = _ByForward()
+        torch.rand(3)
+        model.forward(torch.zeros(1, 2))
+        torch.nn.ReLU()
+        torch.exp(model.part.weight)
+    assert run.steps() == [["Functional.linear.0.forward", "Torch.tanh.0.forward", "Torch.exp.0.forward"]]
+
+
+def _train(steps: int) -> None:
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(steps):
+        model(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+
+
+def _in_thread(act: object, *arguments: object) -> None:
+    thread = threading.Thread(target=act, args=arguments)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize("audit", [False, True])
+def test_a_training_loop_in_a_thread(config: DumpConfig, audit: bool) -> None:
+    with Run(replace(config, level="mix", audit=audit)) as run:
+        _in_thread(_train, 2)
+    assert len(run.steps()) == 2
+    assert {
+        "Module.Linear.forward.0",
+        "Functional.linear.0.forward",
+        "Functional.linear.0.backward",
+        "Optimizer.SGD.0.forward",
+    } <= set(run.steps()[1])
+    if audit:
+        first = run.session.coverage[0].audit
+        assert first is not None
+        assert first["dispatched"]["in_calls"] > 0
+
+
+def test_functions_that_train_in_a_thread(config: DumpConfig) -> None:
+    weight = torch.ones(2, requires_grad=True)
+    with Run(config) as run:
+        _in_thread(lambda: torch.exp(weight).sum().backward())
+    assert "Torch.exp.0.backward" in run.steps()[0]
+
+
+def test_the_thread_that_trains_wins_over_one_that_only_asks_the_model(config: DumpConfig) -> None:
+    model = torch.nn.Linear(2, 1)
+
+    def ask() -> None:
+        with torch.no_grad():
+            model(torch.ones(1, 2))
+
+    with Run(config) as run:
+        ask()
+        _in_thread(_train, 2)
+        ask()
+    assert ["Optimizer.SGD.0.forward" in names for names in run.steps()] == [True, True]
+
+
+def test_a_loader_thread_is_left_alone_and_models_called_elsewhere_are_counted(config: DumpConfig) -> None:
+    model = torch.nn.Linear(2, 1)
+    with Run(config) as run:
+        model(torch.ones(1, 2))
+        _in_thread(lambda: torch.nn.Dropout()(torch.zeros(3)))
+        _in_thread(lambda: [model(torch.zeros(1, 2)) for _ in range(3)])
+    assert run.steps() == [["Torch.ones.0.forward", "Functional.linear.0.forward"]]
+    assert run.session.coverage[-1].elsewhere == 3

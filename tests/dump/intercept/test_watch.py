@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dump.config import DumpConfig
-from dump.intercept.watch import Watch, backward_name
+from dump.intercept.watch import Progress, Watch, backward_name
 from dump.record.recorder import StepRecorder
 
 
@@ -94,3 +94,27 @@ def test_our_work_is_hidden_from_the_users_function_modes(watch: Watch) -> None:
 )
 def test_names_of_backward_calls(forward: str, backward: str) -> None:
     assert backward_name(forward) == backward
+
+
+def _elsewhere(act: Any) -> Any:
+    found: list[Any] = []
+    other = threading.Thread(target=lambda: found.append(act()))
+    other.start()
+    other.join()
+    return found[0]
+
+
+def test_the_training_thread_is_the_one_that_has_come_furthest() -> None:
+    watch = Watch(finds_thread=True)
+    watch.begin(StepRecorder(DumpConfig(), Nowhere()))
+    assert watch.claim(Progress.calls_model)
+    assert not _elsewhere(lambda: watch.claim(Progress.calls_model))
+    assert watch.listening()
+    assert _elsewhere(lambda: watch.claim(Progress.steps_optimizer) and watch.listening())
+    assert not watch.listening()
+    assert not watch.claim(Progress.steps_optimizer)
+
+
+def test_a_thread_that_was_chosen_is_kept(watch: Watch) -> None:
+    assert not _elsewhere(lambda: watch.claim(Progress.steps_optimizer))
+    assert watch.listening()
