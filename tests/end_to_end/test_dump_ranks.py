@@ -34,7 +34,10 @@ for step in range(2):
 dist.destroy_process_group()
 """
 
-pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without torch.distributed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without torch.distributed"),
+]
 
 
 def _torchrun(folder: Path, ranks: int, *options: str) -> subprocess.CompletedProcess[str]:

@@ -14,6 +14,8 @@ import pytest
 
 from dump.monitor.output import find_runs
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = {"wg_distribution": True, "xy_distribution": True, "ops": ["norm", "max", "nans"], "step_count_per_record": 50}
 
@@ -35,8 +37,6 @@ RANKS = """
 import os, torch, torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
-
-pytestmark = pytest.mark.slow
 dist.init_process_group("gloo")
 for way in ("ddp", "fsdp1", "fsdp2"):
     torch.manual_seed(0)

@@ -12,6 +12,8 @@ import pytest
 
 from acc_compare.cli import main
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 ACC = [sys.executable, "-c", "import sys; from acc_compare.cli import main; sys.exit(main())"]
 
@@ -20,8 +22,6 @@ import os, sys
 import torch
 from torch import nn
 from dump import TrainerMon
-
-pytestmark = pytest.mark.slow
 
 
 def train(what):

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 SCRIPT = """
 import hashlib, torch, torch.nn.functional as F
 from torch import nn
-
-pytestmark = pytest.mark.slow
 torch.manual_seed(3)
 model = nn.Sequential(
     nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Flatten(),
