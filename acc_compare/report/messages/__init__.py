@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
-from acc_compare.report.messages import en, zh
+from acc_compare.report.messages import en, en_page, zh, zh_page
 
 Lang: TypeAlias = Literal["en", "zh"]
 
-CATALOGUE: Mapping[Lang, Mapping[str, str]] = {"en": en.MESSAGES, "zh": zh.MESSAGES}
+CATALOGUE: Mapping[Lang, Mapping[str, str]] = {
+    "en": {**en.MESSAGES, **en_page.MESSAGES},
+    "zh": {**zh.MESSAGES, **zh_page.MESSAGES},
+}
 LANGUAGES: tuple[Lang, ...] = tuple(CATALOGUE)
