@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
-from acc_compare.report.messages import en, en_page, zh, zh_page
+from acc_compare.report.messages import en, replay, zh
 
 Lang: TypeAlias = Literal["en", "zh"]
 
 CATALOGUE: Mapping[Lang, Mapping[str, str]] = {
-    "en": {**en.MESSAGES, **en_page.MESSAGES},
-    "zh": {**zh.MESSAGES, **zh_page.MESSAGES},
+    "en": {**en.MESSAGES, **replay.ENGLISH},
+    "zh": {**zh.MESSAGES, **replay.CHINESE},
 }
 LANGUAGES: tuple[Lang, ...] = tuple(CATALOGUE)

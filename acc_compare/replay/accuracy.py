@@ -1,0 +1,75 @@
+"""How far a result is from its reference: relative L2 error, and the largest error of an element.
+
+Elements that are not finite are left out of both; they are counted as errors where the reference, rounded to the
+result's dtype, is something else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from acc_compare.operators import UNIT_ROUNDOFF
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """`relative` is |x - r| / |r| over finite elements (inf where r is zero and x is not), `largest` the largest
+    |x_i - r_i| over max(|r_i|, rms of r).  Of integers and bools both are the share of elements that differ."""
+
+    relative: float
+    largest: float
+    nonfinite: bool
+    is_floating: bool
+
+
+def distance(found: torch.Tensor, reference: torch.Tensor) -> Distance:
+    """`found` against `reference`, of one shape, both on the CPU; the reference in a dtype at least as wide."""
+    if not (found.is_floating_point() or found.is_complex()):
+        share = float((found != reference.to(found.dtype)).double().mean()) if found.numel() else 0.0
+        return Distance(share, share, False, False)
+    ours, exact, rounded = _real(found), _real(reference), _real(reference.to(found.dtype))
+    live = torch.isfinite(ours) & torch.isfinite(exact)
+    nonfinite = False
+    if not bool(live.all()):
+        agree = (ours == rounded) | (torch.isnan(ours) & torch.isnan(rounded))
+        nonfinite = bool((~live & ~agree).any())
+        ours, exact = ours[live], exact[live]
+    if not exact.numel():
+        return Distance(0.0, 0.0, nonfinite, True)
+    scale = float(exact.abs().max())
+    off = (ours - exact).abs()
+    worst = float(off.max())
+    if scale == 0.0 or worst == 0.0:
+        size = 0.0 if worst == 0.0 else float("inf")
+        return Distance(size, size, nonfinite, True)
+    magnitude = exact.abs() / scale
+    norm = float(torch.linalg.vector_norm(magnitude))
+    root_mean_square = norm / exact.numel() ** 0.5
+    off = off / scale
+    relative = float(torch.linalg.vector_norm(off)) / norm
+    largest = float((off / magnitude.clamp_min(root_mean_square)).max())
+    return Distance(relative, largest, nonfinite, True)
+
+
+def in_last_place(largest: float, dtype: str) -> float | None:
+    """A relative error of an element in units in the last place of `dtype`, which are two roundoffs apart."""
+    unit = UNIT_ROUNDOFF.get(dtype)
+    return None if unit is None else largest / (2 * unit)
+
+
+def equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Do both hold the same bits, but for the payload of NaN?"""
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    if one.is_floating_point() or one.is_complex():
+        a, b = _real(one), _real(other)
+        return bool(((a == b) | (torch.isnan(a) & torch.isnan(b))).all())
+    return bool(torch.equal(one, other))
+
+
+def _real(tensor: torch.Tensor) -> torch.Tensor:
+    """As float64, complex numbers as pairs."""
+    wide = tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
+    return torch.view_as_real(wide) if wide.is_complex() else wide

@@ -1,0 +1,158 @@
+"""One call made again: the function, then autograd for the gradients that were recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from acc_compare.messages import say
+from acc_compare.replay.arguments import Arguments, Builder, Setting, moved, named
+from acc_compare.replay.names import CannotReplay, Target
+from dump.format.schema import NestedCall, Node
+from dump.record.tree import capture, tensors_of
+
+_FAILED = (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError, AttributeError, AssertionError)
+_LONGEST = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A forward call with its backward, as the dump has them; `gradients` are those of the forward's outputs."""
+
+    forward: NestedCall
+    backward: NestedCall | None = None
+
+    @property
+    def gradients(self) -> tuple[Node, ...]:
+        return self.backward.args if self.backward is not None else ()
+
+
+@dataclass(slots=True)
+class Made:
+    """What a call made: tensors on the CPU by their place, `output.0` or `written.input.1`, and the gradients of its
+    tensor arguments by theirs in the backward record, `output.0`."""
+
+    outputs: dict[str, torch.Tensor] = field(default_factory=dict)
+    gradients: dict[str, torch.Tensor] = field(default_factory=dict)
+    drew: bool = False
+
+
+def make(target: Target, recorded: Recorded, builder: Builder, setting: Setting) -> Made:
+    """Make the call.  Raises CannotReplay where its arguments cannot be had, or torch refuses."""
+    try:
+        return _make(target, recorded, builder, setting)
+    except RuntimeError as error:
+        if not setting.follows or setting.copies or "leaf" not in str(error):
+            raise CannotReplay(_failure(error)) from error
+    except _FAILED as error:
+        raise CannotReplay(_failure(error)) from error
+    return make(target, recorded, builder, replace(setting, copies=True))  # it writes to what autograd follows
+
+
+def _failure(error: Exception) -> Any:
+    first = str(error).strip().partition("\n")[0][:_LONGEST]
+    return say("replay.reason.failed", why=f"{type(error).__name__}: {first}")
+
+
+def _make(target: Target, recorded: Recorded, builder: Builder, setting: Setting) -> Made:
+    given = builder.arguments(setting)
+    gradients = builder.gradients(recorded.gradients, setting)
+    made = Made()
+    with ExitStack() as stack:
+        stack.enter_context(torch.set_grad_enabled(setting.follows))
+        stack.enter_context(_default_dtype(setting.wide))
+        if setting.wide is None and recorded.forward.autocast:
+            stack.enter_context(_autocast(setting.device, recorded.forward.autocast))
+        if setting.saved:
+            stack.enter_context(_moving_what_is_saved(given, setting))
+        torch.manual_seed(0)
+        before = _generators(setting.device)
+        output = target.function(*given.args, **given.kwargs)
+        made.drew = any(not torch.equal(a, b) for a, b in zip(before, _generators(setting.device), strict=True))
+    listed = list(output) if isinstance(output, (list, tuple)) else [output]
+    capture(listed, "output", on_tensor=lambda tensor, place: made.outputs.__setitem__(place, _home(tensor)))
+    changed = [tensor for place, tensor, _ in given.tensors if place in recorded.forward.written]
+    for place, tensor, _ in given.tensors:
+        if place in recorded.forward.written:
+            made.outputs[f"written.{place}"] = _home(tensor)
+    if gradients:
+        made.gradients.update(_gradients(tensors_of(output) or changed, given, gradients))
+    return made
+
+
+def _gradients(
+    outputs: list[torch.Tensor], given: Arguments, gradients: Mapping[int, torch.Tensor]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """The gradients of the tensor arguments; one that was given twice has its at the first place."""
+    asked = [
+        (outputs[number], gradient)
+        for number, gradient in gradients.items()
+        if number < len(outputs) and outputs[number].requires_grad
+    ]
+    leaves: dict[int, tuple[int, torch.Tensor]] = {}
+    for number, (_, _, leaf) in enumerate(given.tensors):
+        if leaf.requires_grad:
+            leaves.setdefault(id(leaf), (number, leaf))
+    if not asked or not leaves:
+        return
+    found = torch.autograd.grad(
+        [output for output, _ in asked],
+        [leaf for _, leaf in leaves.values()],
+        [gradient.to(output.dtype) for output, gradient in asked],
+        allow_unused=True,
+    )
+    for (number, _), gradient in zip(leaves.values(), found, strict=True):
+        if gradient is not None:
+            yield f"output.{number}", _home(gradient)
+
+
+def _home(tensor: torch.Tensor) -> torch.Tensor:
+    """On the CPU and strided, as it was recorded."""
+    found = tensor.detach()
+    if found.layout is not torch.strided:
+        raise CannotReplay(say("replay.reason.unrecorded", why=f"layout {found.layout}"))
+    return found.cpu().resolve_conj().resolve_neg()
+
+
+def _generators(device: torch.device) -> list[torch.Tensor]:
+    """The states of the default generators of the CPU and of the device, as far as it has one."""
+    states = [torch.get_rng_state()]
+    module: Any = getattr(torch, device.type, None)
+    get: Callable[[], torch.Tensor] | None = getattr(module, "get_rng_state", None)
+    if device.type != "cpu" and get is not None:
+        with suppress(RuntimeError, NotImplementedError):  # a device may have no generators of its own
+            states.append(get())
+    return states
+
+
+@contextmanager
+def _default_dtype(wide: torch.dtype | None) -> Iterator[None]:
+    """What Python's floats become: the reference computes in the wide type throughout."""
+    before = torch.get_default_dtype()
+    if wide is not None:
+        torch.set_default_dtype(wide)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _moving_what_is_saved(given: Arguments, setting: Setting) -> Any:
+    """What forward keeps for backward is moved, but for what it was given."""
+    random = torch.Generator().manual_seed(setting.seed)
+    own = {tensor.data_ptr() for _, tensor, _ in given.tensors}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.data_ptr() in own or not (tensor.is_floating_point() or tensor.is_complex()):
+            return tensor
+        return moved(tensor.detach(), setting.saved, random)
+
+    return torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+
+
+def _autocast(device: torch.device, dtype: str) -> Any:
+    return torch.autocast(device.type, dtype=named(dtype, torch.dtype))

@@ -1,0 +1,181 @@
+"""All calls that were asked for, made again."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from acc_compare.load import PlacedPair, pair_locations
+from acc_compare.replay import expected
+from acc_compare.replay.judge import Sight, judged
+from acc_compare.replay.names import import_operators
+from acc_compare.replay.results import Against, ReplayedCall, ReplayedTensor, ReplayResult
+from acc_compare.replay.wanted import Wanted
+from dump.environment.numerics import in_force
+from dump.format.errors import ConfigError, IncomparableError
+from dump.format.layout import DumpLocation, find_dumps
+from dump.format.names import BACKWARD, FORWARD, forward_name, parse
+from dump.format.nested import NestedDump, read_nested
+from dump.format.reader import read_owners
+
+Progress = Callable[[str, int, int], None]
+
+_DEEPEST = 1000
+"""Levels of modules that are looked through."""
+
+_WIDE = {"float64": torch.float64, "float32": torch.float32}
+
+
+def replay(
+    dump: Path,
+    wanted: Wanted,
+    *,
+    device: str = "",
+    against: Against = "float64",
+    bench: Path | None = None,
+    imports: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> ReplayResult:
+    """Make the calls of a tensor dump again, each by itself on its recorded inputs, and judge their results.
+
+    Args:
+        dump: a root, a step, a rank folder or a dump.json.
+        device: where to, such as "npu"; "" for the device of the record where it is here, else the CPU.
+        against: the type of the reference, which is computed on the CPU.
+        bench: the other side's dump; its results are judged by references on its own inputs.
+        imports: modules that register operators of the user's.
+
+    Raises DumpError, ConfigError for names that no call has and for a device that is not here, IncomparableError for a
+    dump without tensors.
+    """
+    import_operators(imports)
+    locations = find_dumps(dump)
+    partners = _partners(dump, bench)
+    calls: list[ReplayedCall] = []
+    chosen, recorded_on = "", ""
+    known: list[str] = []
+    for location in locations:
+        nested = read_nested(location.path)
+        names = list(_forwards(nested, location, wanted))
+        known += [] if names else nested.names
+        if not names:
+            continue
+        _refuse_statistics(nested)
+        recorded_on = nested.header.device or "cpu"
+        where = _device(device, recorded_on)
+        chosen = where.type
+        sight = _sight(nested, location, _WIDE[against], where)
+        other = partners.get(location.path)
+        theirs = None if other is None else _sight(read_nested(other), location, _WIDE[against], None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for done, name in enumerate(names):
+                calls += _with_bench(judged(sight, name), theirs, name)
+                if progress is not None:
+                    progress("calls", done + 1, len(names))
+    if not calls:
+        raise ConfigError(_no_such_call(wanted, known))
+    return ReplayResult(str(dump), chosen, recorded_on, against, tuple(calls), "" if bench is None else str(bench))
+
+
+def _partners(dump: Path, bench: Path | None) -> dict[Path, Path]:
+    if bench is None:
+        return {}
+    pairs: tuple[PlacedPair, ...] = pair_locations(dump, bench)[0]
+    return {pair.npu.path: pair.bench.path for pair in pairs}
+
+
+def _refuse_statistics(nested: NestedDump) -> None:
+    if nested.header.task != "tensor":
+        raise IncomparableError(
+            f"{nested.path}: holds {nested.header.task}, no tensors, so that no call can be made again. Record with"
+            " --task tensor."
+        )
+
+
+def _sight(nested: NestedDump, location: DumpLocation, wide: torch.dtype, device: torch.device | None) -> Sight:
+    header = nested.header
+    return Sight(
+        nested,
+        wide,
+        device,
+        expected.lowered_by(header.numerics, header.device or "cpu"),
+        expected.lowered_by(in_force(), device.type) if device is not None else 0.0,
+        location.step,
+        location.rank,
+    )
+
+
+def _device(asked: str, recorded: str) -> torch.device:
+    """Where calls are made again.  Raises ConfigError for a device that is asked for and not here."""
+    for name in (asked or recorded, *([] if asked else ["cpu"])):
+        if name == "cpu":
+            return torch.device("cpu")
+        module: Any = getattr(torch, name, None)
+        try:
+            if module is not None and module.is_available():
+                return torch.device(name)
+        except (RuntimeError, AttributeError):
+            pass
+    raise ConfigError(f"--device {asked}: torch finds no such device here. --device cpu replays on the CPU.")
+
+
+def _forwards(nested: NestedDump, location: DumpLocation, wanted: Wanted) -> Iterator[str]:
+    """The forward calls that are wanted, in order of execution."""
+    asked = wanted.asks_for(location.step, location.rank)
+    chosen = None if asked is None else _chosen(nested, asked)
+    for name in nested.names:
+        if parse(name).direction == FORWARD and (chosen is None or name in chosen):
+            yield name
+
+
+def _chosen(nested: NestedDump, names: Iterable[str]) -> set[str]:
+    """The forward calls that names stand for, and those within the modules among them."""
+    found: set[str] = set()
+    for asked in names:
+        forward = forward_name(asked) if parse(asked).direction == BACKWARD else asked
+        exact = {name for name in (forward, f"{asked}.{FORWARD}") if name in nested.records}
+        found |= exact or {name for name in nested.names if name.startswith(f"{asked.rstrip('.')}.")}
+    modules = {name for name in found if parse(name).is_module}
+    if modules:
+        owners = read_owners(nested.path)
+        found |= {call for call in nested.names if _is_within(call, modules, owners)}
+    return found
+
+
+def _is_within(call: str, modules: set[str], owners: Mapping[str, str | None]) -> bool:
+    owner = owners.get(call)
+    for _ in range(_DEEPEST):
+        if owner is None or owner in modules:
+            break
+        owner = owners.get(owner)
+    return owner in modules
+
+
+def _no_such_call(wanted: Wanted, known: Sequence[str]) -> str:
+    names = wanted.names or tuple(name for name, _, _ in wanted.places or ())
+    if not names:
+        return "the dump holds no forward call, so there is nothing to make again"
+    close = get_close_matches(names[0], known, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]}?" if close else " acc compare and dump.json say which there are."
+    return f"no call {names[0]!r} in the dump.{hint}"
+
+
+def _with_bench(calls: Iterator[ReplayedCall], theirs: Sight | None, name: str) -> list[ReplayedCall]:
+    """The calls with what the bench's record of the same call is off by."""
+    ours = list(calls)
+    if theirs is None:
+        return ours
+    bench = {(call.name, tensor.name): tensor for call in judged(theirs, name) for tensor in call.tensors}
+    return [replace(call, tensors=tuple(_beside(call.name, tensor, bench) for tensor in call.tensors)) for call in ours]
+
+
+def _beside(call: str, tensor: ReplayedTensor, bench: dict[tuple[str, str], ReplayedTensor]) -> ReplayedTensor:
+    other = bench.get((call, tensor.name))
+    return tensor if other is None else replace(tensor, bench=other.recorded)
