@@ -5,26 +5,51 @@ sketch(new N) - sketch(old N) - sketch(new B) + sketch(old B).  An update may be
 optimizer that divides by the gradient's own size (Adam) turns the noise of small gradients into whole steps, which
 goes with the square root of the gradient's relative error: an element whose sign is uncertain moves by twice its step,
 and the share of such elements is about that error.  Digests say only whether all went in alike and came out alike.
+
+Noise turns an update, it does not scale it.  With r = <dN, dB> / |dB|^2, an update that was disturbed by noise of its
+own on both sides has |dN| = |dB| and so r = 1 - |dN - dB|^2 / (2 |dB|^2); where the noise is on one side only, r = 1.
+A wrong constant, a lost update or a part that was not updated leave this range, by more than the disturbance left of
+dN - r dB makes r uncertain: over the square root of the sketch's degrees of freedom.  That holds for one parameter by
+itself, however uncertain its gradient, and for all parameters taken together.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from acc_compare.judge.noise import FALSE_ACCUSATIONS, student
 from acc_compare.judge.origins import SUSPICIOUS, ratio
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.messages import Message, say
 from acc_compare.metrics.sketches import SketchVector, scale_between, sketch_vector
 from acc_compare.operators import UNIT_ROUNDOFF
-from dump.format.schema import ScalarRecord, TensorRecord
+from dump.format.schema import SKETCH_BUCKETS, ScalarRecord, TensorRecord
 
 _LINEAR = ("SGD",)
 _IMPLEMENTATION = ("foreach", "fused", "capturable", "differentiable")
 _UNCERTAIN = 0.1
 _AGREE = 0.05
+_FEWEST = 7
+"""Degrees of freedom below which the quantile of Student's t is too large to say anything, and not known well."""
+
+_LEAST_SCALED = 0.01
+"""A step that is longer or shorter by less than this is not told from the rounding of eps, of bias corrections and of
+sums that devices order otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """By how much an update is longer (above 0) or shorter than noise leaves it, with that number's own uncertainty
+    (one standard deviation) and its degrees of freedom; `times` is r itself, 0 of a lost update."""
+
+    times: float
+    beyond: float
+    uncertain: float
+    freedom: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +63,29 @@ class Update:
     expected: float
     gradient_error: float
     factor: float | None
+    scaling: Scaling | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OptimizerFault:
-    """An optimizer whose updates part although its gradients agree; `settings` names those that differ."""
+    """An optimizer whose updates part although its gradients agree; `settings` names those that differ, `scaled` is
+    set where their length tells and not their distance."""
 
     call: MeasuredCall
     worst: Update
     suspicious: int
     judged: int
     settings: tuple[Message, ...]
+    scaled: Scaling | None = None
 
 
 def judge_optimizer(call: MeasuredCall) -> OptimizerFault | None:
     """The fault of one optimizer step, None where its updates are explained.
 
-    A wrong constant moves every parameter's update; one parameter alone may be chance.  So most of the updates that
-    can be judged must be off, or the settings themselves must differ.  Where they do, noise in the gradient is no
-    longer given the benefit of the doubt: another beta moves a second step by no more than uncertain signs may.
+    A wrong constant moves every parameter's update; the size of one parameter's error alone may be chance, its length
+    is not.  So most of the updates that can be judged must be off, or one must be scaled, or all together must be, or
+    the settings themselves must differ.  Where they do, noise in the gradient is no longer given the benefit of the
+    doubt: another beta moves a second step by no more than uncertain signs may.
     """
     settings = _differing_settings(call)
     linear = bool(settings) or any(name in call.name.api for name in _LINEAR)
@@ -66,9 +95,41 @@ def judge_optimizer(call: MeasuredCall) -> OptimizerFault | None:
     suspicious = [update for update in updates if update.relative > SUSPICIOUS * update.expected]
     needed = 1 if settings else max(1, math.ceil(len(updates) / 2))
     if len(suspicious) < needed:
-        return None
+        return _scaled(call, updates, settings)
     worst = max(suspicious, key=lambda update: ratio(update.relative, update.expected))
     return OptimizerFault(call, worst, len(suspicious), len(updates), settings)
+
+
+def _scaled(call: MeasuredCall, updates: Sequence[Update], settings: tuple[Message, ...]) -> OptimizerFault | None:
+    """The fault of updates of another length, one by itself or all taken together."""
+    known = {update: update.scaling for update in updates if update.scaling is not None}
+    if not known:
+        return None
+    rate = 1.0 - FALSE_ACCUSATIONS / (2 * len(known) + 2)
+    alone = [update for update, found in known.items() if _is_scaled(found, rate)]
+    if alone:
+        worst = max(alone, key=lambda update: abs(known[update].beyond))
+        return OptimizerFault(call, worst, len(alone), len(updates), settings, known[worst])
+    pooled = _pooled(list(known.values())) if len(known) > 1 else None
+    if pooled is not None and _is_scaled(pooled, rate):
+        worst = max(known, key=lambda update: ratio(abs(known[update].beyond), known[update].uncertain))
+        return OptimizerFault(call, worst, len(known), len(updates), settings, pooled)
+    return None
+
+
+def _is_scaled(found: Scaling, rate: float) -> bool:
+    limit = student(rate, found.freedom) * found.uncertain
+    return abs(found.beyond) > max(limit, _LEAST_SCALED)
+
+
+def _pooled(found: Sequence[Scaling]) -> Scaling:
+    """The mean, each weighed by its certainty; as uncertain as the parameters' own spread where that is the larger."""
+    weights = [1.0 / scaling.uncertain**2 for scaling in found]
+    whole = sum(weights)
+    mean = sum(weight * scaling.beyond for weight, scaling in zip(weights, found, strict=True)) / whole
+    spread = sum(weight * (scaling.beyond - mean) ** 2 for weight, scaling in zip(weights, found, strict=True))
+    uncertain = math.sqrt(max(1.0, spread / (len(found) - 1)) / whole)
+    return Scaling(1.0 + mean, mean, uncertain, len(found) - 1)
 
 
 def _updates(call: MeasuredCall, *, linear: bool) -> list[Update]:
@@ -109,7 +170,32 @@ def _update(
     inherited = 4.0 * error if linear else 4.0 * math.sqrt(error)
     relative = apart / moved
     expected = inherited + rounding / moved + 1e-7
-    return Update(parameter, new, relative, expected, error, _factor(ours, theirs, apart))
+    scaling = _scaling(ours, theirs, gradient, rounding / moved + 1e-6, new.count)
+    return Update(parameter, new, relative, expected, error, _factor(ours, theirs, apart), scaling)
+
+
+def _scaling(
+    ours: SketchVector, theirs: SketchVector, gradient: MeasuredArgument, floor: float, count: int
+) -> Scaling | None:
+    """How far the update's length is from what noise leaves it; None where too few numbers tell."""
+    freedom = min(SKETCH_BUCKETS, count) - 1
+    if freedom < _FEWEST:
+        return None
+    factor, left = scale_between(ours, theirs)
+    moved = float(np.linalg.norm(theirs))
+    relative = float(np.linalg.norm(ours - theirs)) / moved
+    lowest = max(0.0, 1.0 - relative**2 / 2)
+    beyond = factor - 1.0 if factor > 1.0 else min(0.0, factor - lowest)
+    beyond = math.copysign(max(0.0, abs(beyond) - _gradient_scaled(gradient)), beyond)
+    return Scaling(factor, beyond, math.hypot(left / moved / math.sqrt(freedom), floor), freedom)
+
+
+def _gradient_scaled(gradient: MeasuredArgument) -> float:
+    """By how much the gradient itself is longer or shorter, which the update inherits at most."""
+    if gradient.npu.sketch is None or gradient.bench.sketch is None:
+        return gradient.relative
+    ours, theirs = sketch_vector(gradient.npu.sketch), sketch_vector(gradient.bench.sketch)
+    return abs(scale_between(ours, theirs)[0] - 1.0) if np.any(theirs) else gradient.relative
 
 
 def _change(old: TensorRecord, new: TensorRecord) -> SketchVector | None:

@@ -170,6 +170,16 @@ def _optimizer_suspect(fault: OptimizerFault, place: Comparand) -> Suspect:
         size=worst.relative,
         expected=worst.expected,
     )
+    expected, excess = worst.expected, ratio(worst.relative, worst.expected)
+    if fault.scaled is not None:
+        expected, excess = fault.scaled.uncertain, ratio(abs(fault.scaled.beyond), fault.scaled.uncertain)
+        message = say(
+            "happened.update_scaled" if fault.suspicious < fault.judged else "happened.updates_scaled",
+            parameter=worst.parameter,
+            gradient=max(worst.gradient_error, 1e-12),
+            times=fault.scaled.times,
+            uncertain=fault.scaled.uncertain,
+        )
     if by_digest:
         message = say("happened.update_digest", parameter=worst.parameter)
     found = Suspect(
@@ -180,8 +190,8 @@ def _optimizer_suspect(fault: OptimizerFault, place: Comparand) -> Suspect:
         module="",
         tensor=worst.argument.name,
         rel_l2=None if by_digest else worst.relative,
-        expected=worst.expected,
-        excess=None if by_digest else ratio(worst.relative, worst.expected),
+        expected=expected,
+        excess=None if by_digest else excess,
         calls=1,
         message=message,
         evidence=tuple(evidence),

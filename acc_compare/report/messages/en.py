@@ -149,6 +149,14 @@ MESSAGES: Mapping[str, str] = {
     "happened.update_differs": (
         "the gradient of {parameter} agrees to {gradient}, its update differs by {size} where {expected} is explained"
     ),
+    "happened.update_scaled": (
+        "the gradient of {parameter} agrees to {gradient}, but along the bench's update its own is {times:.3g} times "
+        "as long, which is known to {uncertain}: noise turns an update and does not scale it"
+    ),
+    "happened.updates_scaled": (
+        "the gradients agree as noise leaves them, but along the bench's updates those of this side are {times:.3g} "
+        "times as long, taken together, which is known to {uncertain}; {parameter} shows it best (gradient {gradient})"
+    ),
     "happened.update_digest": "{parameter} and its gradient are equal bit by bit, the updated {parameter} is not",
     "happened.shifted_norm": (
         "its inputs {agree}, and {tensor} differs by {size} of its size, as rounding may; but its norm is off by "

@@ -127,6 +127,14 @@ MESSAGES: Mapping[str, str] = {
     "happened.update_differs": (
         "{parameter} 的梯度在 {gradient} 以内一致，其更新量却相差 {size}，可解释的只有 {expected}"
     ),
+    "happened.update_scaled": (
+        "{parameter} 的梯度在 {gradient} 以内一致，但沿标杆更新方向，其更新量的长度是标杆的 {times:.3g} 倍（误差 "
+        "{uncertain}）：噪声会使更新偏转，但不会缩放它"
+    ),
+    "happened.updates_scaled": (
+        "梯度的差异不超过噪声，但所有更新量合起来看，沿标杆更新方向的长度是标杆的 {times:.3g} 倍（误差 {uncertain}）；"
+        "{parameter} 最明显（其梯度相差 {gradient}）"
+    ),
     "happened.update_digest": "{parameter} 及其梯度逐位相同，更新后的 {parameter} 却不同",
     "happened.shifted_norm": (
         "它的输入{agree}，{tensor} 相差自身大小的 {size}，舍入可以造成；但其范数相差 {value}，通常只有 "

@@ -33,6 +33,7 @@ def recorded(
     lr: float = 0.1,
     mode: str = "statistics",
     settings: dict[str, Any] | None = None,
+    optimizer: str = "",
     **of_rule: Any,
 ) -> Any:
     """One step over as many parameters as there are gradients."""
@@ -40,7 +41,7 @@ def recorded(
     old = {f"p{n}": run.parameter(make.normal(*g.shape, seed=100 + n)) for n, g in enumerate(gradients)}
     grads = {f"p{n}": g for n, g in enumerate(gradients)}
     new = {name: rule(w.astype("f8"), grads[name].astype("f8"), lr, **of_rule).astype("f4") for name, w in old.items()}
-    name = "Adam" if rule is adam else "SGD"
+    name = optimizer or ("Adam" if rule is adam else "SGD")
     kwargs = {"grad": grads, "param": old, "group.0": {"lr": lr, **(settings or {})}}
     run.call(f"Optimizer.{name}.0.forward", kwargs=kwargs)
     run.bodies[f"Optimizer.{name}.0.forward"]["output"] = [run._nested(new)]
@@ -91,13 +92,36 @@ def test_a_setting_that_differs_and_shows_nowhere_is_no_fault(make: Any) -> None
     assert judged(npu, recorded(make, sgd, gradients=gradients)) is None
 
 
-def test_one_parameter_of_many_is_chance(make: Any) -> None:
+def test_one_parameter_of_many_that_is_scaled(make: Any) -> None:
     def run(*, wrong: bool) -> Any:
         gradients = some(make)
         rates = iter([0.2 if wrong else 0.1, 0.1, 0.1, 0.1])
         return recorded(make, lambda w, g, lr: sgd(w, g, next(rates)), gradients=gradients)
 
-    assert judged(run(wrong=True), run(wrong=False)) is None
+    fault = judged(run(wrong=True), run(wrong=False))
+    assert fault is not None
+    assert (fault.worst.parameter, fault.suspicious, fault.judged) == ("p0", 1, 4)
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-6, 1e-2])
+def test_a_lost_update_of_one_parameter(make: Any, noise: float) -> None:
+    number = iter(range(6))
+
+    def losing(w: Any, g: Any, lr: float) -> Any:
+        return w if next(number) == 2 else adam(w, g, lr)
+
+    npu = recorded(make, losing, optimizer="Adam", gradients=some(make, noise=noise, count=6))
+    fault = judged(npu, recorded(make, adam, gradients=some(make, count=6)))
+    assert fault is not None
+    assert (fault.worst.parameter, fault.suspicious) == ("p2", 1)
+
+
+@pytest.mark.parametrize(("factor", "blamed"), [(1.0, False), (1.1, True), (0.9, True)])
+def test_all_updates_together_are_scaled_in_noise(make: Any, factor: float, blamed: bool) -> None:
+    """No single update of sixteen is told from noise, all together are."""
+    npu = recorded(make, adam, gradients=some(make, noise=3e-2, count=16), lr=0.1 * factor)
+    fault = judged(npu, recorded(make, adam, gradients=some(make, count=16)))
+    assert (fault is not None) is blamed
 
 
 def test_gradients_of_pure_noise_are_not_judged(make: Any) -> None:
