@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.parameter import is_lazy
 from torch.optim import optimizer as torch_optimizer
 
 from ..intercept.patching import Patches
@@ -20,6 +21,7 @@ from ..intercept.steps import LiveOptimizers
 from ..intercept.watch import in_backward
 from .config import MonitorConfig
 from .run import Run, say
+from .scope import is_watched
 
 _running: list[Discovery] = []
 
@@ -87,8 +89,12 @@ class Discovery:
                 return original(module, *args, **kwargs)
             try:
                 with self._looking.suspended():
+                    lazy = any(map(is_lazy, module.parameters()))
                     self._outermost(module)
-                    return original(module, *args, **kwargs)
+                    output = original(module, *args, **kwargs)
+                    if lazy:
+                        self._outermost(module)  # by now it has its parameters
+                    return output
             finally:
                 if self._all_found():
                     self._is_looking = False
@@ -99,13 +105,13 @@ class Discovery:
     def _outermost(self, module: torch.nn.Module) -> None:
         """A module is called from outside all others."""
         self._open.clear()
-        own = {id(parameter) for parameter in module.parameters() if parameter.requires_grad}
+        own = {id(parameter) for parameter in module.parameters() if is_watched(parameter)}
         if not own or own <= self._named:
             return
         inner = {id(member) for member in module.modules()}
         self._models = [model for model in self._models if id(model) not in inner and not self._is_left(model)]
         self._models.append(module)
-        self._named = {id(each) for model in self._models for each in model.parameters() if each.requires_grad}
+        self._named = {id(each) for model in self._models for each in model.parameters() if is_watched(each)}
         if self.run is None:
             self.run = Run(self._config, grad_acc_steps=self._grad_acc_steps, on_skipped=self._step_is_over)
         self.run.optimizers = self._known

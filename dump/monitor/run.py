@@ -21,6 +21,7 @@ from ..torch_internals import without_overrides
 from .alerts import Alerts, Place, alarm_file
 from .collectors import Collector, chosen
 from .config import MonitorConfig
+from .forward_hooks import ForwardHook
 from .output import make_folder, output_root, write_json
 from .rows import Label, Row, Value, columns
 from .scaling import LossScale
@@ -216,7 +217,7 @@ class Run:
                 if not torch.compiler.is_compiling() and module.training and not recomputing():
                     self._batches[stage] += 1
 
-            self._batch_handles.append(model.register_forward_pre_hook(begins))
+            self._batch_handles.append(ForwardHook(model, begins, before=True, kwargs=False))
 
     # ---- steps
 

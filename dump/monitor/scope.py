@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from ..format.names import without_wrappers
 from .config import MonitorConfig
@@ -81,10 +82,15 @@ def scope_of(models: Sequence[torch.nn.Module], config: MonitorConfig, groups: G
     return Scope(tuple(models), tuple(parameters), tuple(modules), unmatched)
 
 
+def is_watched(parameter: torch.nn.Parameter) -> bool:
+    """Is it trained?  A lazy module's parameters are, but have neither shape nor memory before its first call."""
+    return parameter.requires_grad and not is_lazy(parameter)
+
+
 def _parameters(
     model: torch.nn.Module, stage: int, config: MonitorConfig, groups: Groups, matched: set[str]
 ) -> Iterable[WatchedParameter]:
-    trained = [(path, parameter) for path, parameter in model.named_parameters() if parameter.requires_grad]
+    trained = [(path, parameter) for path, parameter in model.named_parameters() if is_watched(parameter)]
     spellings = {path: _spellings(path, stage, squash=config.squash_name) for path, _ in trained}
     taken: set[str] = set()
     for path, parameter in trained:

@@ -12,6 +12,7 @@ import torch
 
 from ..format.errors import OutputError
 from ..record import stack
+from .forward_hooks import ForwardHook
 from .output import write_json
 from .scope import WatchedModule
 
@@ -33,7 +34,7 @@ class ModuleStructure:
             def saw(_: Any, args: Any, kwargs: Any, output: Any, name: str = name) -> None:
                 guard(lambda: self._note(name, args, kwargs, output))
 
-            self._handles.append(watched.module.register_forward_hook(saw, with_kwargs=True))
+            self._handles.append(ForwardHook(watched.module, saw, before=False))
 
     def detach(self) -> None:
         for handle in self._handles:
@@ -89,7 +90,7 @@ class CallPlaces:
                 if name not in self._found and not torch.compiler.is_compiling():
                     self._found[name] = stack.take()
 
-            self._handles.append(watched.module.register_forward_hook(saw))
+            self._handles.append(ForwardHook(watched.module, saw, before=False, kwargs=False))
 
     def detach(self) -> None:
         for handle in self._handles:

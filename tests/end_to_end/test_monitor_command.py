@@ -106,6 +106,36 @@ def test_an_unmodified_script(tmp_path: Path, config: Path) -> None:
     assert {row["micro_step"] for row in _rows(run.path, "actv")} == {"0", "1"}
 
 
+LAZY_AND_SAVED = """
+import hashlib, io, torch
+torch.manual_seed(0)
+model = torch.nn.Sequential(torch.nn.LazyLinear(4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
+if __import__("sys").argv[1] == "first":
+    model(torch.randn(2, 6))
+optimizer = torch.optim.SGD(model.parameters(), 0.1)
+for step in range(2):
+    optimizer.zero_grad()
+    model(torch.randn(5, 6)).square().mean().backward()
+    optimizer.step()
+    file = io.BytesIO()
+    torch.save(model, file)
+    print(hashlib.md5(file.getvalue()).hexdigest())
+"""
+
+
+@pytest.mark.parametrize("dummy", ["first", "none"])
+def test_lazy_modules_and_models_that_are_saved_while_watched(tmp_path: Path, config: Path, dummy: str) -> None:
+    (tmp_path / "train.py").write_text(LAZY_AND_SAVED)
+    alone = subprocess.run(
+        [sys.executable, "train.py", dummy], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=240
+    )
+    done = _acc(tmp_path, "monitor", "-c", str(config), "train.py", dummy)
+    assert (done.returncode, done.stdout) == (0, alone.stdout)
+    (run,) = find_runs(tmp_path / "out")
+    steps = {row["step"] for row in _rows(run.path, "grad_unreduced") if row["name"] == "0.weight"}
+    assert steps == {"0", "1"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -15,6 +15,7 @@ from ...format.monitor_files import ACTV, ACTV_GRAD
 from ...intercept import autograd
 from ...intercept.watch import recomputing
 from ..config import MonitorConfig
+from ..forward_hooks import ForwardHook
 from ..rows import Label
 from ..scope import WatchedModule
 from .base import Collector, Site, register
@@ -42,8 +43,8 @@ class Activations(Collector):
         for watched in self.site.scope.modules:
             module = watched.module
             if self._backward:
-                self._handles.append(module.register_forward_pre_hook(self._begin(watched), with_kwargs=True))
-            self._handles.append(module.register_forward_hook(self._end(watched), with_kwargs=True))
+                self._handles.append(ForwardHook(module, self._begin(watched), before=True))
+            self._handles.append(ForwardHook(module, self._end(watched), before=False))
 
     def detach(self) -> None:
         for handle in self._handles:
