@@ -17,8 +17,9 @@ from .coverage import Coverage, Nothing, why_nothing
 from .environment import device
 from .format.errors import AccError, ConfigError, OutputError
 from .format.layout import rank_folder
-from .intercept import apis, autograd, calls, dispatcher_ops
+from .intercept import apis, autograd, calls, dispatcher_ops, uninitialised
 from .intercept.audit import Audit
+from .intercept.collectives import Collectives
 from .intercept.custom import CustomApis
 from .intercept.modules import ModuleCalls, ModuleTree
 from .intercept.optimizer import OptimizerSteps
@@ -145,6 +146,8 @@ class Session:
         if self.config.level in ("L1", "mix"):
             apis.install(self._watch, self._patches, came_first=self._finder is not None)
             dispatcher_ops.install(self._watch, self._patches)
+            Collectives(self._watch).install(self._patches)
+            uninitialised.install(self._watch, self._patches)
             self._custom.install()
         if self._finder is not None:
             self._finder.install(self._patches)

@@ -175,6 +175,10 @@ _OPERATORS = {
         "a collective by its old name", "those calls", kind="name"),
     "gather_base": _row("distributed._all_gather_base", "2.1",
         "a collective by its old name", "those calls", kind="name"),
+    "group_scatter_base": _row("distributed.ProcessGroup._reduce_scatter_base", "2.1",
+        "the same as a method of a process group", "those calls", kind="name"),
+    "group_gather_base": _row("distributed.ProcessGroup._allgather_base", "2.1",
+        "the same as a method of a process group", "those calls", kind="name"),
 }  # fmt: skip
 _COMPILERS = {
     "RecursiveScriptModule": _row("jit._script.RecursiveScriptModule", "2.1",
@@ -223,6 +227,14 @@ _TENSORS = {
         "torch.manual_seed in loader workers", kind="name"),
 }  # fmt: skip
 _SHARDED = {
+    "local_tensor": _row("distributed.tensor.DTensor._local_tensor", "2.5",
+        "this rank's part of a DTensor", "values of DTensors", kind="attribute"),
+    "start_coalescing": _row("distributed.ProcessGroup._start_coalescing", "2.1",
+        "issues several collectives as one", "collectives that are issued together", kind="name"),
+    "end_coalescing": _row("distributed.ProcessGroup._end_coalescing", "2.1",
+        "ends that, and gives what to wait for", "collectives that are issued together", kind="name"),
+    "group_named": _row("_C._distributed_c10d._resolve_process_group", "2.2",
+        "the process group that a functional collective names", "functional collectives"),
     "fsdp1_runtime": _row("distributed.fsdp._runtime_utils", "2.1",
         "the module in which FSDP 1 reduces gradients", "unreduced gradients under FSDP 1"),
     "fsdp1_reduce": _row("distributed.fsdp._runtime_utils._post_backward_hook", "2.1",

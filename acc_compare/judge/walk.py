@@ -150,11 +150,12 @@ class _Garbage:
     def taken_out(self, call: MeasuredCall) -> MeasuredCall:
         """`call` without such tensors."""
         made = not call.is_backward and operators.is_uninitialised(call.operator)
-        if not made and not self._values:
+        blank = any(argument.npu.unwritten for argument in (*call.read, *call.wrote))
+        if not made and not blank and not self._values:
             return call
-        read = [argument for argument in call.read if self._flow.key(argument.npu) in self._values]
+        read = [a for a in call.read if a.npu.unwritten or self._flow.key(a.npu) in self._values]
         kept = any(argument.name != "input.out" for argument in read) and not operators.overwrites(call.operator)
-        wrote = [argument for argument in call.wrote if (made or kept) and argument.relative > INPUT_NOISE]
+        wrote = [a for a in call.wrote if a.npu.unwritten or ((made or kept) and a.relative > INPUT_NOISE)]
         if not read and not wrote:
             return call
         self._values.update(self._flow.key(argument.npu) for argument in wrote)

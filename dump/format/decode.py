@@ -24,6 +24,8 @@ from dump.format.schema import (
     SKETCH_BUCKETS,
     Argument,
     CallRecord,
+    CollectiveRecord,
+    LayoutRecord,
     Leaf,
     Number,
     ScalarRecord,
@@ -32,6 +34,7 @@ from dump.format.schema import (
 
 _SKETCH_BYTES = SKETCH_BUCKETS * 4
 _MOST_DIMENSIONS = 64
+_MOST_MESH_DIMENSIONS = 8
 _MOST_ELEMENTS = 2**63 - 1
 _MOST_INT_BITS = 64
 _MOST_FLOAT_BITS = 1023
@@ -56,13 +59,15 @@ class RecordDecoder:
     `hash_digits` is the length of the first `md5` seen (32: MD5, 8: CRC-32), None where none was.
     """
 
-    __slots__ = ("_call", "_names", "_shapes", "hash_digits", "source")
+    __slots__ = ("_call", "_groups", "_layouts", "_names", "_shapes", "hash_digits", "source")
 
     def __init__(self, source: object) -> None:
         self.source = source
         self.hash_digits: int | None = None
         self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._names: dict[tuple[str, int], str] = {}
+        self._groups: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self._layouts: dict[LayoutRecord, LayoutRecord] = {}
         self._call = ""
 
     def begin(self, call: str) -> None:
@@ -90,7 +95,14 @@ class RecordDecoder:
         if recompute is not None and type(recompute) is not bool:
             raise self.wrong("is_recompute", "true or false", recompute)
         return CallRecord(
-            name, index, tuple(inputs), tuple(outputs), tuple(parameters), tuple(written), recompute or False
+            name,
+            index,
+            tuple(inputs),
+            tuple(outputs),
+            tuple(parameters),
+            tuple(written),
+            recompute or False,
+            self.collectives(body.get("collectives")),
         )
 
     def _gradients(self, body: dict[str, Any]) -> list[Argument]:
@@ -250,6 +262,55 @@ class RecordDecoder:
             raise self.wrong(f"{name}.sketch", f"base64 of {_SKETCH_BYTES} bytes", value)
         return raw
 
+    def layout(self, name: str, value: object) -> LayoutRecord | None:
+        """The layout of a part, one object for equal ones."""
+        if value is None:
+            return None
+        where = f"{name}.layout"
+        if type(value) is not dict:
+            raise self.wrong(where, "an object", value)
+        placements = value.get("placements")
+        if type(placements) is not list or not all(type(placement) is str for placement in placements):
+            raise self.wrong(f"{where}.placements", "a list of strings", placements)
+        mesh, extents = self._mesh(where, value.get("mesh"))
+        if len(extents) != len(placements):
+            raise self.wrong(f"{where}.placements", f"{len(extents)} of them", placements)
+        shape = self.shape(where, value.get("shape"))
+        found = LayoutRecord(shape, mesh, extents, tuple(map(intern, placements)))
+        return self._layouts.setdefault(found, found)
+
+    def _mesh(self, where: str, value: object) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The ranks of a mesh in C order, and its extents."""
+        ranks, extents = [value], []
+        for _ in range(_MOST_MESH_DIMENSIONS):
+            if not (ranks and type(ranks[0]) is list):
+                break
+            if not all(type(part) is list and len(part) == len(ranks[0]) for part in ranks):
+                raise self.wrong(f"{where}.mesh", "lists of equal lengths", value)
+            extents.append(len(ranks[0]))
+            ranks = [item for part in ranks if type(part) is list for item in part]
+        return tuple(self.count(where, "mesh", rank) for rank in ranks), tuple(extents)
+
+    def collectives(self, value: object) -> tuple[CollectiveRecord, ...]:
+        """The collectives of the call at hand."""
+        if value is None:
+            return ()
+        if type(value) is not list:
+            raise self.wrong("collectives", "a list", value)
+        return tuple(self._collective(item) for item in value)
+
+    def _collective(self, value: object) -> CollectiveRecord:
+        if type(value) is not dict:
+            raise self.wrong("collectives", "a list of objects", value)
+        kind = self.text("collectives", "kind", value.get("kind"))
+        group = self.text("collectives", "group", value.get("group"))
+        ranks = value.get("ranks")
+        if type(ranks) is not list:
+            raise self.wrong("collectives.ranks", "a list of ranks", ranks)
+        members = tuple(self.count("collectives", "ranks", rank) for rank in ranks)
+        order = self.count("collectives", "order", value.get("order"))
+        return CollectiveRecord(intern(kind), intern(group), self._groups.setdefault(members, members), order)
+
     def check_nesting(self, name: str, depth: int) -> None:
         """Raise DumpCorrupt where an argument that holds others lies too deep, or has too long a name."""
         if depth >= DEEPEST:
@@ -297,6 +358,10 @@ def _sketch(decoder: RecordDecoder, name: str, key: str, value: object) -> bytes
     return decoder.sketch(name, value)
 
 
+def _layout(decoder: RecordDecoder, name: str, key: str, value: object) -> LayoutRecord | None:
+    return decoder.layout(name, value)
+
+
 _CHECKS: dict[Kind, Callable[[RecordDecoder, str, str, Any], Any]] = {
     "sizes": _sizes,
     "text": _text,
@@ -305,6 +370,7 @@ _CHECKS: dict[Kind, Callable[[RecordDecoder, str, str, Any], Any]] = {
     "integer": RecordDecoder.identity,
     "strides": RecordDecoder.strides,
     "sketch": _sketch,
+    "layout": _layout,
     "flag": RecordDecoder.flag,
 }
 _ROWS = {field.key: (field.name, _CHECKS[field.kind]) for field in TENSOR_FIELDS}

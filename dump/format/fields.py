@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 Kind: TypeAlias = Literal[
-    "text", "flag", "integer", "count", "number", "sizes", "strides", "sketch", "object", "places"
+    "text", "flag", "integer", "count", "number", "sizes", "strides", "sketch", "layout", "object", "places"
 ]
 
 
@@ -61,6 +61,19 @@ TENSOR_FIELDS: tuple[Field, ...] = (
     _ours(
         "stride", "strides", "of an argument that is not contiguous: elements from one index to the next, by dimension"
     ),
+    _ours(
+        "unwritten",
+        "flag",
+        "its memory is new, and nothing was seen to write there: what it holds says nothing",
+        since=2,
+    ),
+    _ours(
+        "layout",
+        "layout",
+        "of a DTensor, whose part on this rank the rest describes: `shape` of the whole, ranks of the `mesh`,"
+        " `placements` (`S(0)` cut along dimension 0, `R` replicated, `P(sum)` a partial sum)",
+        since=2,
+    ),
 )
 
 HEADER_FIELDS: tuple[Field, ...] = (
@@ -94,10 +107,18 @@ CALL_FIELDS: tuple[Field, ...] = (
     _ours("written", "object", "arguments that the call changed and did not return, by place: `input.3`"),
     _ours("tuples", "places", "task tensor: the arguments among the lists that were tuples, by place: `input.1`"),
     _ours("autocast", "text", "task tensor: the dtype that autocast computed in, where it was on"),
+    _ours(
+        "collectives",
+        "object",
+        "the collectives that the call is or ran: a list of `kind`, `group`, its `ranks`, and `order`, how many of this"
+        " group's came before in the step",
+        since=2,
+    ),
 )
 
 HISTORY: dict[int, str] = {
     1: "the first: msprobe's layout, and the keys marked +",
+    2: "collectives name their group and order, parts of a DTensor their layout",
 }
 """What each FORMAT_VERSION brought."""
 

@@ -19,6 +19,27 @@ Mode: TypeAlias = Literal["statistics", "tensor", "md5"]
 Number: TypeAlias = "int | float"
 
 
+class LayoutRecord(msgspec.Struct, frozen=True):
+    """Which part of a whole a tensor is: the `shape` of the whole, the ranks of the `mesh` in C order with its
+    `extents`, and for each of its dimensions what was done along it: `S(0)` cut along the tensor's dimension 0, `R`
+    replicated, `P(sum)` a partial sum."""
+
+    shape: tuple[int, ...]
+    mesh: tuple[int, ...]
+    extents: tuple[int, ...]
+    placements: tuple[str, ...]
+
+
+class CollectiveRecord(msgspec.Struct, frozen=True):
+    """A collective: its `kind`, the name and the ranks of its group, and how many of the group's came before in the
+    step.  A message is a collective of its sender and its receiver, in this order."""
+
+    kind: str
+    group: str
+    ranks: tuple[int, ...]
+    order: int
+
+
 class TensorRecord(msgspec.Struct, frozen=True):
     """One tensor as a call saw it.
 
@@ -27,7 +48,8 @@ class TensorRecord(msgspec.Struct, frozen=True):
     `value` is equal for two records of one step exactly when they name the same bytes at the same version;
     `storage` is equal for two records that share memory.  `grad_fn` names the autograd node of a tensor that
     no recorded call made.  `unrecorded` says why a tensor could not be measured.  `stride` is
-    that of an argument that was not contiguous, in elements.
+    that of an argument that was not contiguous, in elements.  `unwritten` says that its memory was new, and nothing was
+    seen to write there.  `layout` is that of a part, which the rest describes.
     """
 
     dtype: str
@@ -47,6 +69,8 @@ class TensorRecord(msgspec.Struct, frozen=True):
     grad_fn: str | None = None
     unrecorded: str | None = None
     stride: tuple[int, ...] | None = None
+    unwritten: bool | None = None
+    layout: LayoutRecord | None = None
 
     @property
     def numel(self) -> int:
@@ -76,7 +100,8 @@ class Argument(msgspec.Struct, frozen=True):
 
 class CallRecord(msgspec.Struct, frozen=True):
     """One call, in order of execution.  For a backward call `inputs` are the gradients of its outputs and
-    `outputs` the gradients of its inputs; a `parameters_grad` record has outputs only."""
+    `outputs` the gradients of its inputs; a `parameters_grad` record has outputs only.  `collectives` are those
+    that the call is or ran."""
 
     name: str
     index: int
@@ -85,6 +110,7 @@ class CallRecord(msgspec.Struct, frozen=True):
     parameters: tuple[Argument, ...] = ()
     written: tuple[Argument, ...] = ()
     is_recompute: bool = False
+    collectives: tuple[CollectiveRecord, ...] = ()
 
     def tensors(self) -> Iterator[tuple[str, TensorRecord]]:
         """(argument name, tensor) of everything read, then of everything written."""

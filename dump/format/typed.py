@@ -29,6 +29,7 @@ _TYPES: dict[Kind, Any] = {
     "sizes": tuple[int, ...] | None,
     "strides": tuple[int, ...] | None,
     "sketch": str | None,
+    "layout": dict[str, Any] | None,
 }
 _VALUE = "value"  # a tensor's identity, a scalar's content: of any type, and there or not
 
@@ -53,6 +54,7 @@ class _Record(msgspec.Struct, gc=False):
     parameters: dict[str, _Item] | None = None
     written: dict[str, _Item] | None = None
     is_recompute: bool | None = None
+    collectives: list[Any] | None = None
 
 
 class _Unusual(Exception):
@@ -77,6 +79,7 @@ def call_of(decoder: RecordDecoder, name: str, index: int, raw: msgspec.Raw) -> 
             tuple(_named(decoder, "parameters", record.parameters)),
             tuple(_named(decoder, "written", record.written)),
             record.is_recompute or False,
+            decoder.collectives(record.collectives) if record.collectives else (),
         )
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, DumpCorrupt, _Unusual):
         return None
@@ -135,4 +138,6 @@ def _leaf(decoder: RecordDecoder, name: str, leaf: Any) -> Leaf:
         None if leaf.grad_fn is None else intern(leaf.grad_fn),
         leaf.unrecorded,
         None if leaf.stride is None else decoder.strides(name, "stride", leaf.stride),
+        leaf.unwritten,
+        None if leaf.layout is None else decoder.layout(name, leaf.layout),
     )

@@ -119,26 +119,17 @@ def record(
                 watch,
                 call,
                 output,
-                writes_unseen=call.places if writes else _writes_unseen(key, call, args, kwargs),
-                still_running=key.startswith("Distributed.") and _is_awaited(output),
+                writes_unseen=call.places if writes else _writes_unseen(key, args, kwargs),
             )
         )
     return output
 
 
-def _writes_unseen(key: str, call: calls.OpenCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Collection[str]:
+def _writes_unseen(key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Collection[str]:
     """The places of the arguments that `key` writes without moving their version counters."""
-    if key.startswith("Distributed."):
-        return call.places
     if key not in _BATCH_NORMS:
         return ()
     training = args[5] if len(args) > 5 else kwargs.get("training", False)
     first = _BATCH_NORMS[key]
     positions = (f"input.{first}", f"input.{first + 1}")
     return (*positions, "input.running_mean", "input.running_var") if training else ()
-
-
-def _is_awaited(output: Any) -> bool:
-    """Is this the handle of an asynchronous collective, which writes after it has returned?"""
-    works = output if isinstance(output, (list, tuple)) else [output]
-    return any(hasattr(work, "wait") for work in works)

@@ -15,6 +15,7 @@ import torch
 from ..record import stack, tree
 from ..record.identity import version_of
 from ..record.recorder import Emission, StepRecorder
+from ..record.sharded import local_of
 from . import autograd
 from .watch import Watch, backward_name, recomputing
 
@@ -25,7 +26,8 @@ class OpenCall(msgspec.Struct, frozen=True, gc=False, eq=False):
     """A call that has begun within the module calls `within`; `recorded` unless its backward alone is wanted.
 
     `tensors` are its tensor arguments in order, `places` their names in the record, `versions` their version
-    counters (-1 for inference tensors, which have none).
+    counters (-1 for inference tensors, which have none).  `out` are tensors that it was told to write into,
+    `collectives` those that run inside it.
     """
 
     name: str
@@ -39,6 +41,8 @@ class OpenCall(msgspec.Struct, frozen=True, gc=False, eq=False):
     body: dict[str, Any]
     before: autograd.Before | None
     stack: stack.RawStack | None
+    out: list[torch.Tensor]
+    collectives: list[dict[str, object]]
 
 
 def begin(
@@ -49,6 +53,7 @@ def begin(
     A tensor given as `out` is not read, so it is not among the inputs: it may hold uninitialised memory.
     """
     recorder = watch.recorder
+    watch.collectives = []
     if recorder is None:
         return None
     within = watch.within(name) if recorder.selection.selects else ()
@@ -58,6 +63,7 @@ def begin(
         follows = follows and recorder.selection.may_want(backward_name(name), map(backward_name, within))
         if not (recorded or follows):
             return None
+    out = tree.tensors_of(kwargs.get("out"))
     if "out" in kwargs:
         kwargs = {key: value for key, value in kwargs.items() if key != "out"}
     tensors: list[torch.Tensor] = []
@@ -84,10 +90,12 @@ def begin(
         within=within,
         tensors=tensors,
         places=places,
-        versions=[version_of(tensor) for tensor in tensors],
+        versions=[version_of(local_of(tensor).tensor) for tensor in tensors],
         body=body,
         before=autograd.before_call(tensors) if follows else None,
         stack=recorder.take_stack() if recorded else None,
+        out=out,
+        collectives=watch.collectives,
     )
 
 
@@ -98,12 +106,11 @@ def finish(
     *,
     parameters: Mapping[str, torch.Tensor] | None = None,
     writes_unseen: Collection[str] = (),
-    still_running: bool = False,
 ) -> autograd.Border | None:
     """Record the finished call, and follow its gradients; the border of its graph where it has one.
 
     `parameters` are a module's own.  `writes_unseen` are the places of arguments that the call writes without
-    moving their version counter; `still_running` says that its result comes after it has returned.
+    moving their version counter.
     """
     recorder, body = call.recorder, call.body
     if recorder is not watch.recorder:
@@ -112,7 +119,9 @@ def finish(
         if place in writes_unseen:
             recorder.touch(tensor)
     outputs = tree.tensors_of(output)
-    changed = {} if still_running else _changed(call, outputs, writes_unseen)
+    changed = _changed(call, outputs, writes_unseen)
+    if call.collectives:
+        body["collectives"] = call.collectives
     keeps_input = call.recorded and recorder.keeps("forward", "input")
     keeps_output = call.recorded and recorder.keeps("forward", "output")
     if keeps_input and parameters is not None:
@@ -124,9 +133,6 @@ def finish(
             body["written"] = {
                 place: recorder.wrote(tensor, f"{call.name}.{place}") for place, tensor in changed.items()
             }
-    if still_running:
-        reason = "asynchronous collective: its result"
-        recorder.skipped[reason] = recorder.skipped.get(reason, 0) + 1
     if keeps_input or keeps_output:
         body["is_recompute"] = recomputing()
         recorder.emit(Emission(call.name, body, call.owner, call.stack))
@@ -155,11 +161,16 @@ def _changed(
 ) -> dict[str, torch.Tensor]:
     """Inputs that the call changed and did not return, under their places."""
     returned = {id(tensor) for tensor in outputs}
-    return {
+    changed = {
         place: tensor
         for tensor, place, version in zip(call.tensors, call.places, call.versions, strict=True)
-        if id(tensor) not in returned and (place in writes_unseen or version_of(tensor) != version)
+        if id(tensor) not in returned and (place in writes_unseen or version_of(local_of(tensor).tensor) != version)
     }
+    for number, tensor in enumerate(call.out):
+        if id(tensor) not in returned:
+            call.recorder.touch(tensor)  # FSDP puts the version back to what it was
+            changed[f"input.out.{number}"] = tensor
+    return changed
 
 
 def _follow(watch: Watch, call: OpenCall, outputs: Sequence[torch.Tensor]) -> autograd.Border | None:

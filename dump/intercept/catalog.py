@@ -65,14 +65,6 @@ _CONSTRUCTORS = _words("""
     rand_like randn randn_like sparse_coo_tensor scalar_tensor vander randint randint_like randperm normal
     bernoulli multinomial poisson hann_window hamming_window blackman_window bartlett_window kaiser_window
     """)
-_COLLECTIVES = (
-    *_words("""
-    send recv isend irecv broadcast all_reduce reduce all_gather gather scatter reduce_scatter all_to_all_single
-    all_to_all all_gather_into_tensor reduce_scatter_tensor batch_isend_irecv
-    """),
-    torch_internals.scatter_base,
-    torch_internals.gather_base,
-)
 _RECURRENT = _words("lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell")
 _SPARSE = _words("mm addmm sampled_addmm softmax log_softmax sum")
 _FUSED_LAYERS = (torch_internals.multi_head_attention, torch_internals.transformer_layer)  # torch.nn in eval mode
@@ -121,8 +113,6 @@ def _enumerate() -> Iterator[Operator]:
     yield from _in(torch.Tensor, names | {"npu"}, "Tensor")
     yield from _in(torch.Tensor, _DUNDERS, "Tensor", private=True)
     yield from _in(torch_internals.recurrent_functions, _RECURRENT, "VF")
-    if torch.distributed.is_available():
-        yield from _in(torch.distributed, _COLLECTIVES, "Distributed", private=True)
 
 
 def _functional(overridable: Iterable[Any]) -> Iterator[Operator]:

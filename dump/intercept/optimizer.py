@@ -101,6 +101,7 @@ class OptimizerSteps:
             begun = self._watch.guard(lambda: self._begin(optimizer))
         step = _OpenStep(sys._getframe(1), optimizer, *(begun or (None, "", None)))
         self._open.append(step)
+        self._watch.collectives = []
         self._mute()
         if closure is None or isinstance(closure, _Closure):  # the latter where a step calls its parent's
             self._look(step)
@@ -184,7 +185,7 @@ class OptimizerSteps:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             for gradient in gradients.values():
                 if gradient is not None:
-                    recorder.touch(gradient)  # DDP's reducer writes past the version counter
+                    recorder.touch_unsettled(gradient)  # reducers write past the version counter
         return {
             "input_args": [],
             "input_kwargs": {
@@ -204,6 +205,8 @@ class OptimizerSteps:
             body["output"] = [recorder.wrote(parameters, f"{name}.output.0")]
         if body:
             body["is_recompute"] = False
+            if self._watch.collectives:
+                body["collectives"] = self._watch.collectives
             recorder.emit(Emission(name, body, self._watch.owner, step.stack))
 
 

@@ -42,7 +42,8 @@ class Watch:
     in our own work; `muted` while an optimizer steps; `gated` outside the modules that alone were asked for;
     `setting_up` while an unmodified script builds its model.  `open` is the recorder of the step, paused or not: it
     takes the gradients of the calls that were recorded.  With `finds_thread` the training thread is the one that has
-    come furthest, else the one that says `begin`; `elsewhere` counts calls of models on others.
+    come furthest, else the one that says `begin`; `elsewhere` counts calls of models on others.  `collectives` are those
+    that the call at hand ran.
     """
 
     def __init__(self, *, finds_thread: bool = False) -> None:
@@ -59,6 +60,7 @@ class Watch:
         self.on_new_thread: Callable[[], None] = lambda: None
         self.is_set_up = False
         self._finds_thread = finds_thread
+        self.collectives: list[dict[str, object]] = []
         self._thread = threading.get_ident()
         self._progress = Progress.nothing
 

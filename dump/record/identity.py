@@ -22,6 +22,7 @@ from ..torch_internals import free_weak_storage, storage_address, version, weak_
 from . import contents
 
 _UNCOUNTED = -1  # the version of an inference tensor, whose writes nobody counts
+_UNSEEN = -2  # the version of memory of which no tensor was seen yet
 
 
 class Identity(msgspec.Struct, frozen=True, gc=False):
@@ -34,16 +35,19 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     storage: int
     content: tuple[Any, ...]
     fresh: bool
+    blank: bool = False
 
 
 class _Memory(msgspec.Struct, gc=False, eq=False):
     """A storage met in this step: its number, the last version seen, and how often its versions lost their
-    meaning.
+    meaning; `blank` while nothing has been written to it, `settled` once a recorded collective has written it.
     """
 
     number: int
     version: int
     epoch: int = 0
+    blank: bool = False
+    settled: bool = False
 
 
 class Identities:
@@ -69,8 +73,9 @@ class Identities:
         if memory is None:
             memory = self._memories[address] = _Memory(len(self._memories), now)
             self._weak.append(weak_storage(storage))
-        elif now < memory.version:
-            memory.epoch += 1
+        elif now != memory.version and memory.version != _UNSEEN:
+            memory.blank = False
+            memory.epoch += now < memory.version
         memory.version = now
         shape = tensor.shape
         place = (memory.number, tensor.storage_offset(), tensor.dtype, now, memory.epoch)
@@ -82,7 +87,7 @@ class Identities:
         if value is None:
             value = self._values[key] = len(self._values)
         dense = tensor.is_contiguous() and not (conjugated or negated)
-        return Identity(value, memory.number, (place, shape.numel()) if dense else key, fresh)
+        return Identity(value, memory.number, (place, shape.numel()) if dense else key, fresh, memory.blank)
 
     def touch(self, tensor: torch.Tensor) -> None:
         """Declare the memory of `tensor` written by something that leaves the version counter alone: a
@@ -92,6 +97,29 @@ class Identities:
         memory = None if storage is None else self._memories.get(storage_address(storage))
         if memory is not None:
             memory.epoch += 1
+            memory.blank = False
+
+    def settle(self, tensor: torch.Tensor) -> None:
+        """A recorded collective has written the memory of `tensor`: nobody does so unseen from here on."""
+        storage = _storage_of(tensor)
+        memory = None if storage is None else self._memories.get(storage_address(storage))
+        if memory is not None:
+            memory.settled = True
+
+    def is_settled(self, tensor: torch.Tensor) -> bool:
+        storage = _storage_of(tensor)
+        memory = None if storage is None else self._memories.get(storage_address(storage))
+        return memory is not None and memory.settled
+
+    def emptied(self, storage: torch.UntypedStorage) -> None:
+        """`storage` has got new memory, to which nothing was written yet."""
+        address = storage_address(storage)
+        memory = self._memories.get(address)
+        if memory is None:
+            memory = self._memories[address] = _Memory(len(self._memories), _UNSEEN)
+            self._weak.append(weak_storage(storage))
+        memory.epoch += 1
+        memory.blank, memory.settled = True, False
 
     def close(self) -> None:
         for reference in self._weak:

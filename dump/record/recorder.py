@@ -16,13 +16,21 @@ from torch.nn.parameter import is_lazy
 
 from ..config import DumpConfig
 from ..environment import device
-from ..torch_internals import is_in_transform, without_autocast, without_dispatch, without_overrides
+from ..torch_internals import (
+    is_in_transform,
+    storage_address,
+    without_autocast,
+    without_dispatch,
+    without_overrides,
+)
 from . import contents, deferred, filters, stack, statistics, tree
 from .identity import CheckedIdentities, Identities, Identity
+from .sharded import Layout, local_of
 
 _FETCH_AFTER = 2048
 _PLAIN_TYPES = (torch.Tensor, torch.nn.Parameter)
 _LONGEST_REASON = 200
+_STILL_RUNNING = "result of a running collective"
 
 # What torch and numpy raise at a tensor that they cannot take; running out of memory for a copy is among
 # them.
@@ -60,6 +68,15 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     grad_fn: str | None = None
     unrecorded: str | None = None
     stride: tuple[int, ...] | None = None
+    layout: Layout | None = None
+
+
+class Expected(msgspec.Struct, gc=False, eq=False):
+    """Who mentioned the result of a collective that still ran: entries with their tensors and places; the records that
+    do so were held from number `since` on."""
+
+    mentions: list[tuple[Entry, torch.Tensor, str]] = msgspec.field(default_factory=list)
+    since: int = 0
 
 
 class Emission(msgspec.Struct, gc=False, eq=False):
@@ -90,6 +107,7 @@ class StepRecorder:
         self._measured: dict[tuple[Any, ...], Measured] = {}
         self._pending: list[Measured] = []
         self._held: list[Emission] = []
+        self._expected: dict[int, Expected] = {}
         self.selection = filters.Selection(config.scope, config.api_list)
         self._in_tensor_list = filters.picks(config.tensor_list) if config.tensor_list else None
         self._kept = _kept(config.data_mode)
@@ -133,12 +151,43 @@ class StepRecorder:
 
     def value_of(self, tensor: torch.Tensor) -> int | None:
         """The number of the tensor's present value, without measuring it."""
-        identity = self._identities.identify(tensor)
+        identity = self._identities.identify(local_of(tensor).tensor)
         return None if identity is None else identity.value
 
     def touch(self, tensor: torch.Tensor) -> None:
         """The tensor's memory was written without its version counter moving."""
-        self._identities.touch(tensor)
+        self._identities.touch(local_of(tensor).tensor)
+
+    def settle(self, thing: Any) -> None:
+        """A collective has written the tensors in `thing`, whose record says so."""
+        for tensor in tree.tensors_of(thing):
+            self._identities.settle(local_of(tensor).tensor)
+
+    def touch_unsettled(self, tensor: torch.Tensor) -> None:
+        """The same as `touch`, where no recorded collective has written it: then somebody may have, unseen."""
+        local = local_of(tensor).tensor
+        if not self._identities.is_settled(local):
+            self._identities.touch(local)
+
+    def emptied(self, storage: torch.UntypedStorage) -> None:
+        """The storage has got new memory, to which nothing was written yet."""
+        self._identities.emptied(storage)
+
+    def expect(self, result: torch.Tensor) -> None:
+        """A collective still writes `result`: whoever mentions its memory is measured when it has `arrived`."""
+        self._expected[storage_address(result.untyped_storage())] = Expected()
+
+    def arrived(self, result: torch.Tensor) -> Expected | None:
+        """The collective has written `result`, and nobody has changed it since.  Those who mentioned it, to be told
+        when the result itself is measured; None where nobody did."""
+        expected = self._expected.pop(storage_address(result.untyped_storage()), None) if self._expected else None
+        return expected if expected is not None and expected.mentions else None
+
+    def tell(self, expected: Expected) -> None:
+        """Measure for those who mentioned a result that has arrived."""
+        for entry, tensor, place in expected.mentions:
+            entry.unrecorded = None
+            self._identify_and_measure(entry, tensor, place)
 
     @property
     def overwritten(self) -> int:
@@ -157,19 +206,39 @@ class StepRecorder:
             entry.stride = tensor.stride()
         return entry
 
-    def _produced(self, tensor: torch.Tensor, place: str) -> Entry:
+    def _produced(self, given: torch.Tensor, place: str) -> Entry:
+        local = local_of(given)
+        tensor = local.tensor
         reason = _not_recordable(tensor)
         if reason is not None:
             self._skip(reason)
-            return Entry(tensor.dtype, _shape(tensor), tensor.requires_grad, None, None, unrecorded=reason)
-        entry = Entry(tensor.dtype, tensor.shape, tensor.requires_grad, None, None)
+            return Entry(
+                tensor.dtype, _shape(tensor), given.requires_grad, None, None, None, reason, None, local.layout
+            )
+        entry = Entry(tensor.dtype, tensor.shape, given.requires_grad, None, None, layout=local.layout)
+        if self._expected and self._is_expected(tensor):
+            entry.unrecorded = _STILL_RUNNING
+            expected = self._expected[storage_address(tensor.untyped_storage())]
+            if not expected.mentions:
+                expected.since = len(self._held)
+            expected.mentions.append((entry, tensor, place))
+        else:
+            self._identify_and_measure(entry, tensor, place)
+        return entry
+
+    def _is_expected(self, tensor: torch.Tensor) -> bool:
+        try:
+            return storage_address(tensor.untyped_storage()) in self._expected
+        except RuntimeError:
+            return False
+
+    def _identify_and_measure(self, entry: Entry, tensor: torch.Tensor, place: str) -> None:
         try:
             entry.identity = self._identities.identify(tensor)
             entry.measured = self._measure(tensor, entry.identity, place)
         except _UNMEASURABLE as error:
             entry.unrecorded = _reason(error)
             self._skip("measuring failed")
-        return entry
 
     def _skip(self, reason: str) -> None:
         self.skipped[reason] = self.skipped.get(reason, 0) + 1
@@ -206,15 +275,25 @@ class StepRecorder:
 
     # ---- records
 
-    def emit(self, emission: Emission) -> None:
-        """Hand a finished record on; it waits while statistics before it are still on a device."""
+    def emit(self, emission: Emission, *, place: int | None = None) -> None:
+        """Hand a finished record on; it waits while statistics before it are still on a device, or while a collective
+        runs whose result it mentions.  `place` is one before records that wait."""
         self.calls += 1
-        if not self._pending and not self._held:
+        if place is not None:
+            self._held.insert(place, emission)
+            if not self._pending and not self._is_waiting():
+                self._release()
+            return
+        if not self._pending and not self._held and not self._is_waiting():
             self._sink.record(emission)
             return
         self._held.append(emission)
         if len(self._pending) >= _FETCH_AFTER:
             self.fetch()
+
+    def _is_waiting(self) -> bool:
+        """Are there records that mention the result of a collective that still runs?"""
+        return any(expected.mentions for expected in self._expected.values())
 
     def fetch(self) -> None:
         """Bring statistics back from the device and release the records that waited for them.
@@ -222,7 +301,6 @@ class StepRecorder:
         Where the device fails, the records say so instead.
         """
         pending, self._pending = self._pending, []
-        held, self._held = self._held, []
         try:
             with _quiet():
                 results = deferred.fetch([measured.launched for measured in pending])
@@ -232,11 +310,17 @@ class StepRecorder:
             for measured in pending:
                 measured.failure, measured.launched = _reason(error), None
                 self._skip("measuring failed")
+        if not self._is_waiting():
+            self._release()
+
+    def _release(self) -> None:
+        held, self._held = self._held, []
         for emission in held:
             self._sink.record(emission)
 
     def close(self) -> None:
         """Release what still waits, and the storages."""
+        self._expected.clear()
         self.fetch()
         self._identities.close()
         self._measured.clear()

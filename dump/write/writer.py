@@ -36,7 +36,7 @@ _QUEUED_BATCHES = 64
 BUDGET_BYTES = 512 << 20
 """Bytes of tensor contents that may wait, unless config.json says otherwise (`buffer_mb`)."""
 
-_AS_IT_IS = frozenset(("is_recompute", "tuples", "autocast"))  # keys whose values are no arguments
+_AS_IT_IS = frozenset(("is_recompute", "tuples", "autocast", "collectives"))  # keys whose values are no arguments
 
 _Item: TypeAlias = "list[Emission] | Job | threading.Event | None"
 
@@ -379,6 +379,8 @@ def _tensor_record(entry: Entry) -> dict[str, object]:
         None if identity is None else identity.value,
         None if identity is None else identity.storage,
         entry.stride,
+        True if identity is not None and identity.blank else None,
+        None if entry.layout is None else entry.layout.record(),
     )
 
 

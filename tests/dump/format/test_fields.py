@@ -14,14 +14,16 @@ import torch
 from dump.config import DumpConfig
 from dump.format import encode
 from dump.format.decode import RecordDecoder
+from dump.format.errors import DumpCorrupt
 from dump.format.fields import CALL_FIELDS, FORMAT_VERSION, HEADER_FIELDS, HISTORY, TENSOR_FIELDS, TENSOR_TYPE, keys
-from dump.format.schema import CallRecord, Header, TensorRecord
+from dump.format.schema import CallRecord, CollectiveRecord, Header, LayoutRecord, TensorRecord
 from dump.format.typed import call_of
 from dump.write.header import closing_keys, opening_keys
 
 ROOT = Path(__file__).parents[3]
 VALUES = ["torch.float32", [2], 1.5, -2, 0.5, 2.5, True, "MulBackward0", "why", "ab" * 16, "f.npy", None, None]
 VALUES += [encode.sketch_text(bytes(64)), 7, 3, [4]]
+VALUES += [True, {"shape": [4], "mesh": [[0], [1]], "placements": ["S(0)", "R"]}]
 
 
 def test_a_key_stands_once_and_becomes_an_attribute() -> None:
@@ -51,6 +53,42 @@ def test_what_is_encoded_is_decoded_both_ways() -> None:
     assert (found.dtype, found.shape, found.max, found.min) == ("torch.float32", (2,), 1.5, -2)
     assert (found.sketch, found.value, found.storage, found.data_name) == (bytes(64), 7, 3, "f.npy")
     assert found.stride == (4,)
+    assert found.unwritten
+    assert found.layout == LayoutRecord((4,), (0, 1), (2, 1), ("S(0)", "R"))
+
+
+def test_a_collective_is_decoded_both_ways() -> None:
+    told = {"kind": "all_reduce", "group": "0", "ranks": [0, 3], "order": 7}
+    line = encode.record("Distributed.all_reduce.0.forward", {"input_args": [], "collectives": [told]}, first=True)
+    body = line.partition(b":")[2]
+    slow = RecordDecoder("a test").call("Distributed.all_reduce.0.forward", 0, json.loads(body))
+    assert slow.collectives == (CollectiveRecord("all_reduce", "0", (0, 3), 7),)
+    assert call_of(RecordDecoder("a test"), "Distributed.all_reduce.0.forward", 0, msgspec.Raw(body)) == slow
+
+
+@pytest.mark.parametrize(
+    "collectives",
+    [{}, [1], [{"kind": "k", "group": "g", "ranks": 1, "order": 0}], [{"kind": 1}], [{"kind": "k", "group": "g"}]],
+)
+def test_a_collective_of_the_wrong_kind_is_refused(collectives: object) -> None:
+    with pytest.raises(DumpCorrupt, match="collectives"):
+        RecordDecoder("a test").call("Distributed.all_reduce.0.forward", 0, {"collectives": collectives})
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        1,
+        {"shape": [2], "mesh": [0, 1], "placements": []},
+        {"shape": [2], "mesh": [[0], [1, 2]], "placements": ["R", "R"]},
+        {"shape": [2], "mesh": [0.5], "placements": ["R"]},
+        {"shape": None, "mesh": [0], "placements": ["R"]},
+        {"shape": [2], "mesh": [0], "placements": [3]},
+    ],
+)
+def test_a_layout_of_the_wrong_kind_is_refused(layout: object) -> None:
+    with pytest.raises(DumpCorrupt, match="layout"):
+        RecordDecoder("a test").layout("input.0", layout)
 
 
 def test_a_key_left_out_and_a_key_that_is_null() -> None:

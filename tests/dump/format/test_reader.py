@@ -209,7 +209,7 @@ def test_a_bad_line_among_good_ones_is_named(tmp_path: Path) -> None:
         (b'{"data": {}}', "task: expected a string, found null"),
         (_msprobe({}, level=3), "level: expected a string, found 3"),
         (_msprobe({}, task=["x"]), "task: expected a string, found a list of 1"),
-        (_ours({}, format_version=2), "written in format 2"),
+        (_ours({}, format_version=3), "written in format 3"),
         (_ours({}, world_size="8"), "world_size: expected an integer, found '8'"),
         (_ours({}, trailer={"complete": 1}), "complete: expected true or false, found 1"),
         (b'{"task":"s","level":"\xff","data":{}}', "not valid JSON"),

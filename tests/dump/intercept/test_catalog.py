@@ -39,7 +39,6 @@ def names() -> set[str]:
         "Tensor.to",
         "Tensor.masked_fill_",
         "VF.lstm",
-        "Distributed.all_reduce",
     ],
 )
 def test_an_operator_is_in_the_catalog(names: set[str], name: str) -> None:

@@ -1,0 +1,102 @@
+"""Which methods a process group has for its collectives, and who takes part in one."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..torch_internals import group_gather_base, group_named, group_scatter_base
+
+_PICKLED = ("_object", "_object_list")  # functions that send Python objects, as bytes that mean nothing by themselves
+_FRAMES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMethod:
+    """A method of a process group: the api it is recorded as, and which of its arguments hold tensors, in the order of
+    the function of torch.distributed; those at `reads` are read, those at `writes` written."""
+
+    name: str
+    api: str
+    order: tuple[int, ...] = (0,)
+    reads: tuple[int, ...] = (0,)
+    writes: tuple[int, ...] = (0,)
+
+
+_OUT_IN: dict[str, Any] = {"order": (0, 1), "reads": (1,), "writes": (0,)}
+METHODS: tuple[GroupMethod, ...] = (
+    GroupMethod("allreduce", "all_reduce"),
+    GroupMethod("allreduce_coalesced", "all_reduce_coalesced"),
+    GroupMethod("broadcast", "broadcast"),
+    GroupMethod("reduce", "reduce"),
+    GroupMethod("allgather", "all_gather", **_OUT_IN),
+    GroupMethod(group_gather_base, "all_gather_into_tensor", **_OUT_IN),
+    GroupMethod("all_gather_single", "all_gather_into_tensor", **_OUT_IN),
+    GroupMethod("allgather_coalesced", "all_gather_coalesced", **_OUT_IN),
+    GroupMethod("allgather_into_tensor_coalesced", "all_gather_into_tensor_coalesced", **_OUT_IN),
+    GroupMethod("all_gather_single_coalesced", "all_gather_into_tensor_coalesced", **_OUT_IN),
+    GroupMethod("gather", "gather", order=(1, 0), reads=(1,), writes=(0,)),
+    GroupMethod("scatter", "scatter", **_OUT_IN),
+    GroupMethod("reduce_scatter", "reduce_scatter", **_OUT_IN),
+    GroupMethod(group_scatter_base, "reduce_scatter_tensor", **_OUT_IN),
+    GroupMethod("reduce_scatter_single", "reduce_scatter_tensor", **_OUT_IN),
+    GroupMethod("reduce_scatter_tensor_coalesced", "reduce_scatter_tensor_coalesced", **_OUT_IN),
+    GroupMethod("reduce_scatter_single_coalesced", "reduce_scatter_tensor_coalesced", **_OUT_IN),
+    GroupMethod("alltoall", "all_to_all", **_OUT_IN),
+    GroupMethod("alltoall_base", "all_to_all_single", **_OUT_IN),
+    GroupMethod("all_to_all_single", "all_to_all_single", **_OUT_IN),
+    GroupMethod("send", "send", writes=()),
+    GroupMethod("recv", "recv", reads=()),
+    GroupMethod("recv_anysource", "recv", reads=()),
+)
+
+
+def sends_objects() -> bool:
+    """Is this a function that sends Python objects?"""
+    frame = sys._getframe(1)
+    for _ in range(_FRAMES * 2):
+        if frame.f_code.co_name.endswith(_PICKLED) and frame.f_globals.get("__name__", "").startswith("torch."):
+            return True
+        if frame.f_back is None:
+            return False
+        frame = frame.f_back
+    return False
+
+
+def plain(given: Any) -> Any:
+    """`[tensor]` as the tensor: a process group takes lists where torch.distributed takes one."""
+    while isinstance(given, (list, tuple)) and len(given) == 1:
+        given = given[0]
+    return given
+
+
+def settings(options: Any) -> dict[str, Any]:
+    """What is plain among the options: the reduction, the root."""
+    found: dict[str, Any] = {}
+    reduction = getattr(options, "reduceOp", None)
+    if reduction is not None:
+        found["op"] = str(getattr(reduction, "op", reduction)).rpartition(".")[2].partition(":")[0]
+    if hasattr(options, "rootRank"):
+        found["root"] = options.rootRank
+    return found
+
+
+def members(group: Any) -> tuple[str, tuple[int, ...]]:
+    """The name of a process group and its ranks in the world."""
+    return str(group.group_name), tuple(torch.distributed.get_process_group_ranks(group))
+
+
+def members_named(name: str) -> tuple[str, tuple[int, ...]] | None:
+    """The members of the group that a functional collective names."""
+    found = group_named(name) if group_named is not None else None
+    return None if found is None else members(found)
+
+
+def peers(group: Any, other: int, *, tag: int, sends: bool) -> tuple[str, tuple[int, ...]]:
+    """Sender and receiver of a message, as a group of their own."""
+    name, ranks = members(group)
+    ours, theirs = ranks[group.rank()], ranks[other]
+    return f"{name} tag {tag}", (ours, theirs) if sends else (theirs, ours)

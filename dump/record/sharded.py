@@ -1,0 +1,63 @@
+"""Tensors that stand for others: DTensor, of which a rank holds a part, and results of collectives that still run.
+
+What is recorded of one is the plain tensor in it, this rank's own memory, with the layout that says which part of the
+whole it is.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import msgspec
+import torch
+
+from .. import torch_internals
+
+
+class Layout(msgspec.Struct, frozen=True, gc=False, eq=False):
+    """Where a part belongs: `shape` of the whole, the ranks of the `mesh`, and what was done along each dimension of
+    it: `S(0)` cut along the tensor's dimension 0, `R` replicated, `P(sum)` a partial sum."""
+
+    shape: tuple[int, ...]
+    mesh: Any
+    placements: tuple[str, ...]
+
+    def record(self) -> dict[str, object]:
+        """As dump.json holds it."""
+        return {"shape": list(self.shape), "mesh": self.mesh, "placements": list(self.placements)}
+
+
+class Local(msgspec.Struct, frozen=True, gc=False, eq=False):
+    """The plain tensor in a tensor, and its layout where it is a part of a whole."""
+
+    tensor: torch.Tensor
+    layout: Layout | None = None
+
+
+_MESHES: dict[int, tuple[Any, Any]] = {}
+
+
+def local_of(tensor: torch.Tensor) -> Local:
+    """The plain tensor in a DTensor or in the result of a functional collective; any other is its own.
+
+    Nobody waits for a result that is not there yet.
+    """
+    kind = type(tensor)
+    if kind is torch.Tensor or kind is torch.nn.Parameter:
+        return Local(tensor)
+    sharded = sys.modules.get("torch.distributed.tensor")
+    dtensor = getattr(sharded, "DTensor", None)
+    if dtensor is not None and isinstance(tensor, dtensor):
+        return Local(local_of(torch_internals.local_tensor(tensor)).tensor, _layout(tensor))
+    if kind.__name__ == "AsyncCollectiveTensor" and kind.__module__.startswith("torch.distributed."):
+        return Local(tensor.elem)  # type: ignore[attr-defined]
+    return Local(tensor)
+
+
+def _layout(tensor: Any) -> Layout:
+    mesh = tensor.device_mesh
+    known = _MESHES.get(id(mesh))
+    if known is None or known[0] is not mesh:
+        known = _MESHES[id(mesh)] = (mesh, mesh.mesh.tolist())
+    return Layout(tuple(tensor.shape), known[1], tuple(map(str, tensor.placements)))

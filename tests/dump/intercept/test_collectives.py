@@ -1,0 +1,203 @@
+"""Collectives of a real process group of one rank: what is read, what is written, when, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from dump.format.schema import CollectiveRecord
+
+dist = pytest.importorskip("torch.distributed")
+
+pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without torch.distributed")
+
+
+pytestmark = [pytestmark, pytest.mark.filterwarnings("ignore:.*deprecated.*:FutureWarning")]
+
+
+@pytest.fixture(autouse=True)
+def one_rank(tmp_path: Any) -> Iterator[None]:
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def _collective(record: Any, name: str) -> CollectiveRecord:
+    (found,) = record[name].collectives
+    assert isinstance(found, CollectiveRecord)
+    return found
+
+
+def test_the_functions_stay_what_they_are(record: Any) -> None:
+    before = (dist.all_reduce, dist.isend)
+    seen: list[Any] = []
+    record(lambda: seen.append((dist.all_reduce, dist.isend)))
+    assert seen == [before]
+
+
+def test_methods_are_put_back(record: Any) -> None:
+    owners = (dist.ProcessGroup, dist.Work, torch.UntypedStorage, torch.nn.parallel.DistributedDataParallel)
+    before = [dict(vars(owner)) for owner in owners]
+    record(lambda: dist.all_reduce(torch.ones(2)))
+    assert [dict(vars(owner)) for owner in owners] == before
+
+
+def test_an_all_reduce_reads_and_writes_one_tensor(record: Any) -> None:
+    x = torch.ones(3)
+
+    def act() -> None:
+        dist.all_reduce(x)
+        torch.add(x, 1)
+
+    dump = record(act)
+    name = "Distributed.all_reduce.0.forward"
+    assert dump.leaf(name, "input.0").norm == pytest.approx(3**0.5)
+    assert dump.leaf(name, "input.op").value == "SUM"
+    assert dump.value(name, "written.input.0") == dump.value("Torch.add.0.forward", "input.0")
+    assert dump.value(name, "written.input.0") != dump.value(name, "input.0")
+    assert _collective(dump, name).ranks == (0,)
+
+
+def test_a_buffer_that_is_only_written_is_not_read(record: Any) -> None:
+    whole, part = torch.full((4,), torch.nan), torch.ones(4)
+
+    def act() -> None:
+        dist.all_gather_into_tensor(whole, part)
+        dist.all_gather([whole], part)
+
+    dump = record(act)
+    for name, written in (("all_gather_into_tensor", "written.input.0"), ("all_gather", "written.input.0")):
+        assert dump.leaf(f"Distributed.{name}.0.forward", "input.0") is None
+        assert dump.leaf(f"Distributed.{name}.0.forward", "input.1").norm == 2
+        assert dump.leaf(f"Distributed.{name}.0.forward", written).norm == 2
+
+
+def test_collectives_of_a_group_are_counted_and_those_of_another_apart(record: Any) -> None:
+    other = dist.new_group([0])
+
+    def act() -> None:
+        for _ in range(2):
+            dist.all_reduce(torch.ones(1))
+        dist.broadcast(torch.ones(1), 0)
+        dist.all_reduce(torch.ones(1), group=other)
+
+    dump = record(act)
+    orders = [_collective(dump, name).order for name in dump.names if name.startswith("Distributed.")]
+    assert orders == [0, 1, 2, 0]
+
+
+def test_an_asynchronous_result_is_recorded_when_it_was_waited_for(record: Any) -> None:
+    x = torch.ones(2)
+
+    def act() -> None:
+        work = dist.all_reduce(x, async_op=True)
+        torch.zeros(1)
+        work.wait()
+        work.wait()
+
+    dump = record(act)
+    assert dump.names == ["Torch.zeros.0.forward", "Distributed.all_reduce.0.forward"]
+    assert dump.leaf("Distributed.all_reduce.0.forward", "written.input.0").norm == pytest.approx(2**0.5)
+
+
+def test_a_result_that_nobody_waited_for_has_what_was_read(record: Any) -> None:
+    works: list[Any] = []
+    dump = record(lambda: works.append(dist.all_reduce(torch.ones(2), async_op=True)))
+    call = dump["Distributed.all_reduce.0.forward"]
+    assert call.written == ()
+    assert call.inputs[0].leaf is not None
+    works[0].wait()
+
+
+def test_python_objects_are_not_recorded(record: Any) -> None:
+    def act() -> None:
+        dist.all_gather_object([None], {"a": 1})
+        dist.broadcast_object_list([1], src=0)
+
+    assert not [name for name in record(act).names if name.startswith("Distributed.")]
+
+
+def test_a_functional_collective_is_recorded_when_its_result_is_used(record: Any) -> None:
+    import torch.distributed._functional_collectives as functional
+
+    def act() -> None:
+        x = functional.all_reduce(torch.ones(2), "sum", dist.group.WORLD)
+        torch.add(x.view(2), 1)
+
+    dump = record(act)
+    name = "Distributed.functional.all_reduce.0.forward"
+    assert dump.names[:2] == ["Torch.ones.0.forward", name]
+    assert dump.value(name, "output.0") == dump.value("Tensor.view.0.forward", "input.0")
+    assert dump.leaf("Torch.add.0.forward", "input.0").norm == pytest.approx(2**0.5)
+    assert _collective(dump, name).order == 0
+
+
+def test_gradients_are_followed_into_the_reduction_of_ddp(record: Any) -> None:
+    model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def act() -> None:
+        model(torch.ones(3, 2)).sum().backward()
+        optimizer.step()
+
+    dump = record(act)
+    name = "Distributed.ddp_all_reduce.0.forward"
+    assert dump.names.index("Functional.linear.0.backward") < dump.names.index(name)
+    assert dump.value(name, "output.0.module.weight") == dump.value(
+        "Optimizer.SGD.0.forward", "input.grad.module.weight"
+    )
+    assert _collective(dump, name).kind == "ddp_all_reduce"
+
+
+def test_the_part_of_a_dtensor_is_recorded_with_its_layout(record: Any) -> None:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    mesh = init_device_mesh("cpu", (1,))
+    x = distribute_tensor(torch.arange(6.0).view(2, 3), mesh, [Shard(1)])
+    dump = record(lambda: torch.relu(x))
+    leaf = dump.leaf("Torch.relu.0.forward", "output.0")
+    assert leaf.norm == pytest.approx(55**0.5)
+    assert (leaf.layout.shape, leaf.layout.mesh, leaf.layout.placements) == ((2, 3), (0,), ("S(1)",))
+
+
+def test_what_runs_inside_a_call_is_said_in_its_record(record: Any) -> None:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    mesh = init_device_mesh("cpu", (1,))
+    x = distribute_tensor(torch.ones(2, 2), mesh, [Shard(0)])
+    dump = record(lambda: torch.Tensor.sum(x * 2).item())
+    assert not any("functional" in name for name in dump.names)
+
+
+def test_memory_that_a_storage_gains_is_unwritten_until_it_is_written(record: Any) -> None:
+    x = torch.ones(4)
+
+    def act() -> None:
+        x.untyped_storage().resize_(0)
+        x.untyped_storage().resize_(16)
+        x.view(2, 2)
+        x.fill_(2)
+        x.view(2, 2)
+
+    dump = record(act)
+    assert dump.leaf("Tensor.view.0.forward", "input.0").unwritten
+    assert dump.leaf("Tensor.view.1.forward", "input.0").unwritten is None
+
+
+def test_a_call_that_writes_into_a_list_and_returns_nothing_has_written(record: Any) -> None:
+    import torch.distributed.fsdp  # registers the operator
+
+    out = [torch.empty(2, 1), torch.empty(2, 2)]
+
+    def act() -> None:
+        with torch.autograd._unsafe_preserve_version_counter(tuple(out)):
+            torch.ops.fsdp.split_with_sizes_copy(torch.ones(2, 3), [1, 2], dim=1, out=out)
+
+    dump = record(act)
+    name = "Torch.fsdp.split_with_sizes_copy.0.forward"
+    assert dump.leaf(name, "written.input.out.1").norm == 2
