@@ -20,7 +20,7 @@ class Coverage:
     version counter (`record.identity`), `elsewhere` that of calls of models on other threads than the one recorded.
     `scripted_code` tells of scripted and compiled code, whose insides nobody
     sees (`intercept.scripted_code`); `audit` is what the dispatcher was seen to run (`intercept.audit`), None where
-    nobody looked.
+    nobody looked; `left_out` is what this torch did not allow to record, with the reason (`intercept.points`).
     """
 
     calls: int
@@ -30,6 +30,7 @@ class Coverage:
     elsewhere: int = 0
     scripted_code: Mapping[str, Any] = field(default_factory=dict)
     audit: Mapping[str, Any] | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def header(self) -> dict[str, object]:
         """As it stands in dump.json."""
@@ -40,6 +41,8 @@ class Coverage:
             **self.scripted_code,
             **(self.audit or {}),
         }
+        if self.left_out:
+            found["left_out"] = self.left_out
         return {**found, "overwritten": self.overwritten} if self.overwritten else found
 
 
@@ -64,6 +67,17 @@ def why_nothing(config: DumpConfig, *, steps: int, is_wanted_rank: bool) -> Noth
     if config.level == "L0":
         return Nothing("no module was called (.forward() by itself is none; level L1 records what runs inside it)")
     return Nothing("the script called no operator that could be recorded")
+
+
+def not_recorded(left_out: Mapping[str, str]) -> str:
+    """What was left out, with the reasons, in words."""
+    import torch  # not at the top: `acc dump --help` needs this file and no torch
+
+    shown = list(left_out.items())[:_NAMED]
+    named = "; ".join(f"{name}: {reason}" for name, reason in shown)
+    if len(left_out) > len(shown):
+        named += f"; and {len(left_out) - len(shown)} more"
+    return f"not recorded with torch {torch.__version__}: {named}"
 
 
 def sentence(steps: Sequence[Coverage]) -> str:
@@ -92,6 +106,9 @@ def sentence(steps: Sequence[Coverage]) -> str:
     audits = [step.audit for step in steps if step.audit is not None]
     if audits:
         parts.append(_audited(audits))
+    left_out = {name: reason for step in steps for name, reason in step.left_out.items()}
+    if left_out:
+        parts.append(not_recorded(left_out))
     return "; ".join(parts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import weakref
 from collections.abc import Callable, Sequence
@@ -13,20 +14,14 @@ import torch
 
 from .config import DumpConfig
 from .config_reload import ReloadableConfig
-from .coverage import Coverage, Nothing, why_nothing
+from .coverage import Coverage, Nothing, not_recorded, why_nothing
 from .environment import device
 from .format.errors import AccError, ConfigError, OutputError
 from .format.layout import rank_folder
-from .intercept import apis, autograd, calls, dispatcher_ops, uninitialised
-from .intercept.audit import Audit
-from .intercept.collectives import Collectives
-from .intercept.custom import CustomApis
-from .intercept.modules import ModuleCalls, ModuleTree
-from .intercept.optimizer import OptimizerSteps
-from .intercept.patching import Patches
-from .intercept.scripted_code import ScriptedCode
-from .intercept.steps import StepFinder
-from .intercept.watch import Watch
+from .intercept import autograd, calls
+from .intercept.interceptors import Interceptors
+from .intercept.modules import ModuleTree
+from .intercept.points import in_short
 from .record import contents, tree
 from .record.recorder import Emission, Measured, StepRecorder
 from .write.header import closing_keys, opening_keys
@@ -69,7 +64,9 @@ class Session:
     (`intercept.steps`); else the owner calls `start`, `stop` and `step`.  `on_step(number, written)` is told
     of every step that is on disk, which with `async_dump` is a step later.  `reloadable` may bring other settings
     between steps, of which `say` tells, as of a limit that ends the recording.  What goes wrong with writing is
-    kept in `failure`: recording stops, the run goes on.  In a forked child (a data loader's worker) the session
+    kept in `failure`: recording stops, the run goes on; so it does where an error of ours keeps a session from
+    starting, which `broken` names.  What this torch does not allow to record stands in `left_out`, by name with the
+    reason, once it is installed.  In a forked child (a data loader's worker) the session
     is as if it had never been started.
     """
 
@@ -88,6 +85,8 @@ class Session:
         self.written: list[Written] = []
         self.coverage: list[Coverage] = []
         self.failure: AccError | None = None
+        self.broken = ""
+        self.left_out: dict[str, str] = {}
         self.modules = ModuleTree()
         self._exit_after = exit_after
         self._on_step = on_step
@@ -104,24 +103,16 @@ class Session:
 
     def _build(self, *, finds_steps: bool) -> None:
         """The interceptors, for the level in force."""
-        self._patches = Patches()
-        self._watch = Watch(finds_thread=finds_steps)
-        self._scripted_code = ScriptedCode(self._watch)
-        self._custom = CustomApis(self._watch)
-        records_apis = self.config.level in ("L1", "mix")
-        self._audit = Audit(self._watch, records=records_apis) if self.config.audit else None
-        if self._audit is not None:
-            self._watch.on_new_thread = self._audit.install  # a dispatch mode is its thread's own
-        self._finder = StepFinder(self._watch, self._next_step) if finds_steps else None
-        self._calls = ModuleCalls(
-            self._watch,
+        self._interceptors = Interceptors(
+            self.config.level,
             self.modules,
-            records=self.config.level in ("L0", "mix"),
+            audit=self.config.audit,
+            next_step=self._next_step if finds_steps else None,
             on_outermost=self._outermost,
+            tell=self._tell_failure,
         )
-        self._steps = OptimizerSteps(
-            self._watch, self.modules, after_step=self._finder.stepped if self._finder else None
-        )
+        self._watch, self._audit = self._interceptors.watch, self._interceptors.audit
+        self._finder, self._calls = self._interceptors.finder, self._interceptors.calls
 
     def install(self) -> None:
         """Patch and hook torch.  Nothing of torch is touched before this.
@@ -139,36 +130,36 @@ class Session:
         if self._finder is not None:
             claim_root(Path(self.config.dump_path), rank=self._rank(), steps=self.config.step)
         _installed.add(self)
-        device.detect_npu()
-        self._calls.install(self._patches)
-        self._steps.install()
-        self._scripted_code.install(self._patches, came_first=self._finder is not None)
-        if self.config.level in ("L1", "mix"):
-            apis.install(self._watch, self._patches, came_first=self._finder is not None)
-            dispatcher_ops.install(self._watch, self._patches)
-            Collectives(self._watch).install(self._patches)
-            uninitialised.install(self._watch, self._patches)
-            self._custom.install()
-        if self._finder is not None:
-            self._finder.install(self._patches)
-        if self._audit is not None:
-            self._audit.install()
+        try:
+            device.detect_npu()
+            left_out = self._interceptors.install()
+        except Exception as error:
+            self._give_up(error)
+            return
+        if news := {name: reason for name, reason in left_out.items() if name not in self.left_out}:
+            self._say(not_recorded(news))
+        self.left_out = left_out
+
+    def _give_up(self, error: Exception) -> None:
+        """An error of ours: torch is put back, nothing more is recorded, and the run goes on."""
+        self.broken = in_short(error)
+        self._watch.give_up()
+        with contextlib.suppress(Exception):
+            self.remove()
+        self._say(f"error: recording could not start, the script runs without it ({self.broken})")
+
+    def _tell_failure(self, text: str) -> None:
+        self._say(f"note: not recorded, for something failed: {text}")
 
     def remove(self) -> None:
         """Put torch back exactly as it was."""
         _installed.discard(self)
-        if self._audit is not None:
-            self._audit.remove()
-        self._custom.remove()
-        self._patches.restore()
-        self._calls.parameters.release()
-        self._steps.remove()
+        self._interceptors.remove()
 
     def forget(self) -> None:
         """In a forked child: the files, and the thread that writes them, are the parent's."""
         self.remove()
-        self._calls.forget()
-        self._watch.forget()
+        self._interceptors.forget()
         self._recorder = self._output = self._closing = None
 
     # ---- recording
@@ -178,11 +169,19 @@ class Session:
 
         Raises OutputError where its folder holds a dump already.
         """
+        try:
+            self._start(models, rank_id)
+        except AccError:
+            raise
+        except Exception as error:
+            self._give_up(error)
+
+    def _start(self, models: Sequence[torch.nn.Module], rank_id: int | None) -> None:
         self._rank_id = rank_id if rank_id is not None else self._rank_id
         for number, model in enumerate(models):
             self.modules.add_root(model, str(number) if len(models) > 1 else None)
         self._limits.allow(self.config)
-        if self.config.dump_enable is False or self.failure is not None or self._limits.reached(self.config):
+        if self.config.dump_enable is False or self._is_over():
             return
         if not self._wants_this_step() or not self.wants_this_rank():
             return
@@ -192,7 +191,11 @@ class Session:
             self._output = _Output(self)
             self._recorder = StepRecorder(self.config, self._output)
         self.install()
-        self._watch.begin(self._recorder)
+        if not self.broken:
+            self._watch.begin(self._recorder)
+
+    def _is_over(self) -> bool:
+        return self.failure is not None or bool(self.broken) or self._limits.reached(self.config)
 
     def stop(self) -> None:
         """Pause: nothing is recorded until `start` but the gradients of the calls that were."""
@@ -261,6 +264,8 @@ class Session:
 
     def why_nothing(self) -> Nothing:
         """Why there is no dump, where there is none."""
+        if self.broken:
+            return Nothing(self.broken)
         return why_nothing(self.config, steps=self.current_step, is_wanted_rank=self.wants_this_rank())
 
     def ended_by_limit(self) -> str:
@@ -349,7 +354,7 @@ class Session:
         return bool(self.config.step) and self.current_step > max(self.config.step)
 
     def _outermost(self, module: torch.nn.Module) -> None:
-        self._steps.drop_those_that_raised()
+        self._interceptors.steps.drop_those_that_raised()
         if self._finder is not None:
             self._finder.outermost(module)
 
@@ -404,8 +409,9 @@ class Session:
             failed=self._watch.take_failures(),
             overwritten=recorder.overwritten,
             elsewhere=self._watch.take_elsewhere(),
-            scripted_code=self._scripted_code.take(),
+            scripted_code=self._interceptors.scripted_code.take(),
             audit=self._audit.take() if self._audit is not None else None,
+            left_out=dict(self.left_out),
         )
 
 

@@ -347,4 +347,8 @@ def _missed(side: Message, dump: Dump) -> list[Message]:
         if isinstance(counts, Mapping) and counts:
             text = "; ".join(f"{reason} ({number})" for reason, number in list(counts.items())[:_REASONS])
             found.append(say("note.missed", side=side, label=say(f"missed.{key}"), text=text))
+    left_out = coverage.get("left_out")
+    if isinstance(left_out, Mapping) and left_out:
+        text = "; ".join(f"{name} ({reason})" for name, reason in list(left_out.items())[:_REASONS])
+        found.append(say("note.left_out", side=side, version=dump.header.torch_version or "?", text=text))
     return found

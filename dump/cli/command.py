@@ -259,7 +259,9 @@ def _record(recording: Recording, start: Start, arguments: list[str], module: st
     else:
         nothing = session.why_nothing()
         _say(f"nothing was recorded: {nothing.reason}")
-        if not nothing.is_wanted:
+        if session.left_out:
+            _say(coverage.not_recorded(session.left_out))
+        if not nothing.is_wanted and not session.broken:
             status = status or _NOTHING_RECORDED
     return status
 

@@ -58,7 +58,8 @@ class Probe:
         with Patches() as patches:
             self._follow_modules(patches)
             self._follow_backward(patches)
-            self._finder.install(patches)
+            for point in self._finder.points():
+                point.install(patches)
             handles = [
                 torch_optimizer.register_optimizer_step_pre_hook(lambda o, *_: self._look(lambda: self._before(o))),
                 torch_optimizer.register_optimizer_step_post_hook(self._after),

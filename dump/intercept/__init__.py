@@ -1,5 +1,7 @@
 """What happened: the ways by which a run is watched, each undone exactly.
 
+`interceptors`  all of the below, of one session
+`points`      the points of interception, each installed by itself
 `patching`    replace attributes and put them back
 `watch`       is anybody listening; the one guard between our work and the user's step
 `catalog`     which callables of torch are operators

@@ -17,6 +17,7 @@ from ..torch_internals import function_mode
 from . import calls, catalog
 from .modules import runs_forward
 from .patching import Patches
+from .points import in_short
 from .scripted_code import let_scripts_compile, name_original
 from .watch import Progress, Watch
 
@@ -28,24 +29,30 @@ _BATCH_NORMS = {"Functional.batch_norm": 1, "Torch.batch_norm": 3, "Torch.native
 _is_traced_by_dynamo = torch.compiler.is_dynamo_compiling
 
 
-def install(watch: Watch, patches: Patches, *, came_first: bool) -> None:
-    """Wrap every operator of the catalog.
+def install(watch: Watch, patches: Patches, *, came_first: bool) -> dict[str, str]:
+    """Wrap every operator of the catalog; of those that could not be wrapped, the reason, by name.
 
     `came_first` says that no code of the user's has run yet, so that whatever it will remember of torch's
     functions are our stand-ins; else it may remember the originals.
     """
+    function_mode()  # asked by every stand-in: what this torch makes of it is to be known here
     stand_ins: dict[tuple[int, str], Function] = {}
     originals: dict[Function, Function] = {}
+    left_out: dict[str, str] = {}
     for operator in catalog.operators():
-        original = getattr(operator.owner, operator.attribute)
         key = f"{operator.prefix}.{operator.api}"
-        stand_in = stand_ins.get((id(original), key))
-        if stand_in is None:
-            stand_in = wrap(original, key, watch, came_first=came_first)
-            stand_ins[id(original), key] = stand_in
-            originals[stand_in] = original
-        patches.replace(operator.owner, operator.attribute, stand_in)
+        try:
+            original = getattr(operator.owner, operator.attribute)
+            stand_in = stand_ins.get((id(original), key))
+            if stand_in is None:
+                stand_in = wrap(original, key, watch, came_first=came_first)
+                stand_ins[id(original), key] = stand_in
+                originals[stand_in] = original
+            patches.replace(operator.owner, operator.attribute, stand_in)
+        except Exception as error:  # an attribute that cannot be set, or is no function any more
+            left_out[key] = in_short(error)
     let_scripts_compile(originals, patches)
+    return left_out
 
 
 def wrap(original: Function, key: str, watch: Watch, *, came_first: bool) -> Function:

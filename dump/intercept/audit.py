@@ -84,6 +84,8 @@ class Audit:
     `records` says that what nobody saw is to be recorded: at levels that record API calls.
     """
 
+    NEEDS = ("dispatch_modes", "pop_dispatch_mode", "push_dispatch_mode", "TorchDispatchMode", "schema")
+
     def __init__(self, watch: Watch, *, records: bool) -> None:
         self._watch = watch
         self._records = records

@@ -24,6 +24,7 @@ from ..torch_internals import CustomOpDef, OpOverload, OpOverloadPacket, custom_
 from . import apis
 from .naming import NAMES
 from .patching import Patches
+from .points import in_short
 from .scripted_code import name_original
 from .watch import Watch
 
@@ -133,10 +134,16 @@ class CustomApis:
         self._watch = watch
         self._patches: dict[tuple[int, str], Patches] = {}
 
-    def install(self) -> None:
+    def install(self) -> dict[str, str]:
+        """Follow what is registered; of what could not be followed, the reason, by its key."""
         _following.add(self)
+        left_out: dict[str, str] = {}
         for custom in _registered.values():
-            self.follow(custom)
+            try:
+                self.follow(custom)
+            except Exception as error:  # the module has changed since it was registered
+                left_out[custom.key] = in_short(error)
+        return left_out
 
     def follow(self, custom: CustomApi) -> None:
         """Record calls of `custom` while the session listens."""

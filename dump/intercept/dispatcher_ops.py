@@ -13,7 +13,7 @@ time, inside what its users call.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from ..torch_internals import OpOverload, OpOverloadPacket, function_behind, pac
 from . import apis, calls
 from .naming import NAMES, NOT_RECORDED
 from .patching import Patches
+from .points import Point
 from .watch import Watch
 
 _is_traced_by_dynamo = torch.compiler.is_dynamo_compiling
@@ -35,14 +36,33 @@ _TORCHS_OWN = NOT_RECORDED | {
 }  # fmt: skip
 
 
-def install(watch: Watch, patches: Patches) -> None:
-    """Record custom autograd Functions and direct calls of registered operators."""
-    _follow_functions(watch, patches)
+def points(watch: Watch) -> Iterator[Point]:
+    """Each kind of such calls, met by itself."""
+    yield Point("custom autograd Functions", lambda patches: install_functions(watch, patches))
+    yield Point(
+        "calls through torch.ops",
+        lambda patches: install_packets(watch, patches),
+        needs=("OpOverloadPacket", "packet_name"),
+    )
+    yield Point(
+        "calls of overloads of custom operators",
+        lambda patches: install_overloads(watch, patches),
+        needs=("OpOverload", "schema"),
+    )
+
+
+def install_packets(watch: Watch, patches: Patches) -> None:
+    """Record direct calls of registered operators: `torch.ops.mine.op(x)`."""
     _follow(OpOverloadPacket, _name_of_packet, watch, patches)
+
+
+def install_overloads(watch: Watch, patches: Patches) -> None:
+    """Record direct calls of overloads that are not torch's own: `torch.ops.mine.op.default(x)`."""
     _follow(OpOverload, _name_of_overload, watch, patches)
 
 
-def _follow_functions(watch: Watch, patches: Patches) -> None:
+def install_functions(watch: Watch, patches: Patches) -> None:
+    """Record custom autograd Functions."""
     original = function_behind(torch.autograd.Function, "apply")
 
     @functools.wraps(original)

@@ -73,10 +73,8 @@ class OptimizerSteps:
         self._open: list[_OpenStep] = []
 
     def install(self) -> None:
-        self._handles = [
-            torch_optimizer.register_optimizer_step_pre_hook(self._before),
-            torch_optimizer.register_optimizer_step_post_hook(self._after),
-        ]
+        self._handles.append(torch_optimizer.register_optimizer_step_pre_hook(self._before))
+        self._handles.append(torch_optimizer.register_optimizer_step_post_hook(self._after))
 
     def remove(self) -> None:
         for handle in self._handles:

@@ -47,8 +47,21 @@ class Patches:
         self._patches.append(patch)
 
     def restore(self) -> None:
-        while self._patches:
+        self._restore_to(0)
+
+    def _restore_to(self, number: int) -> None:
+        while len(self._patches) > number:
             self._patches.pop().undo()
+
+    @contextlib.contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """What a block has replaced when it raises is put back; what was replaced before it stays."""
+        before = len(self._patches)
+        try:
+            yield
+        except BaseException:
+            self._restore_to(before)
+            raise
 
     @contextlib.contextmanager
     def suspended(self) -> Iterator[None]:

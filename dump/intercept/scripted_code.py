@@ -15,6 +15,7 @@ import torch
 from .. import torch_internals
 from ..torch_internals import compiled_so_far
 from .patching import Patches
+from .points import Point
 from .watch import Watch
 
 Function: TypeAlias = "Callable[..., Any]"
@@ -28,11 +29,15 @@ class ScriptedCode:
         self._scripted: dict[str, int] = {}
         self._compiled_before = (0, 0)
 
-    def install(self, patches: Patches, *, came_first: bool) -> None:
+    def points(self, *, came_first: bool) -> Iterator[Point]:
         """`came_first` says that nothing of the script has run yet: what is compiled by now is not the script's."""
         self._compiled_before = compiled_so_far() if came_first else (0, 0)
-        self._follow(torch.jit.ScriptFunction, patches)
-        self._follow(torch_internals.RecursiveScriptModule, patches)
+        yield Point("calls of scripted functions", lambda patches: self._follow(torch.jit.ScriptFunction, patches))
+        yield Point(
+            "calls of scripted modules",
+            lambda patches: self._follow(torch_internals.RecursiveScriptModule, patches),
+            needs=("RecursiveScriptModule",),
+        )
 
     def take(self) -> Mapping[str, object]:
         """`scripted`: calls of scripted code since the last time, by name.  `compiled`: what torch.compile has

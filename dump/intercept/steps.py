@@ -6,14 +6,18 @@ In training an optimizer step ends a step; where there is no optimizer, the next
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
 from .modules import has_parameters
 from .patching import Patches
+from .points import Point
 from .watch import Watch
+
+GradScaler: Any = getattr(torch.amp, "GradScaler", None) or torch.cuda.amp.GradScaler
+"""The class under all scalers; that of CUDA is its child, and before torch 2.3 it was the only one."""
 
 
 class LiveOptimizers:
@@ -59,10 +63,10 @@ class StepFinder:
         self._model: weakref.ref[torch.nn.Module] | None = None
         self._optimizer_steps = 0
 
-    def install(self, patches: Patches) -> None:
-        self._follow_modules(patches)
-        self._follow_optimizers(patches)
-        self._follow_scalers(patches)
+    def points(self) -> Iterator[Point]:
+        yield Point("where a script's set-up ends", self._follow_modules)
+        yield Point("which optimizers a script has", self._follow_optimizers)
+        yield Point("steps that a gradient scaler skips", self._follow_scalers)
 
     def outermost(self, module: torch.nn.Module) -> None:
         """The script calls `module`, not from within another."""
@@ -102,13 +106,13 @@ class StepFinder:
 
     def _follow_scalers(self, patches: Patches) -> None:
         """A scaler skips the optimizer when a gradient overflowed; the training step is over all the same."""
-        original = torch.amp.GradScaler.step
+        original = GradScaler.step
 
-        def step(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
+        def step(scaler: Any, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
             before = self._optimizer_steps
             result = original(scaler, optimizer, *args, **kwargs)
             if self._optimizer_steps == before and isinstance(optimizer, torch.optim.Optimizer):
                 self.stepped(optimizer)
             return result
 
-        patches.replace(torch.amp.GradScaler, "step", step)
+        patches.replace(GradScaler, "step", step)

@@ -7,6 +7,8 @@ others (loaders, prefetchers) are left alone, since the order of their calls is 
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import threading
 from collections.abc import Callable
 from enum import IntEnum
@@ -16,6 +18,7 @@ import torch
 
 from ..record.recorder import StepRecorder
 from ..torch_internals import dispatch_mode, fake_mode_key, graph_task, tracing_state, without_overrides
+from .points import in_short, point_of
 
 T = TypeVar("T")
 
@@ -43,10 +46,12 @@ class Watch:
     `setting_up` while an unmodified script builds its model.  `open` is the recorder of the step, paused or not: it
     takes the gradients of the calls that were recorded.  With `finds_thread` the training thread is the one that has
     come furthest, else the one that says `begin`; `elsewhere` counts calls of models on others.  `collectives` are those
-    that the call at hand ran.
+    that the call at hand ran.  `tell` hears of the first failure of each kind.
     """
 
-    def __init__(self, *, finds_thread: bool = False) -> None:
+    def __init__(self, tell: Callable[[str], None] = lambda _: None, *, finds_thread: bool = False) -> None:
+        self._tell = tell
+        self._told: set[str] = set()
         self.recorder: StepRecorder | None = None
         self.open: StepRecorder | None = None
         self.busy = False
@@ -91,7 +96,13 @@ class Watch:
         self.is_set_up = True
 
     def begin(self, recorder: StepRecorder) -> None:
-        """Listen; unless it was found, the thread that calls this is the training thread."""
+        """Listen; unless it was found, the thread that calls this is the training thread.
+
+        What the stand-ins ask torch before they know whether to record is asked once here: where this torch answers
+        otherwise than others do, that is raised here and not in the user's calls.
+        """
+        in_backward()
+        _is_reading_code()
         if not self._finds_thread:
             self._thread = threading.get_ident()
         self.recorder = self.open = recorder
@@ -140,14 +151,19 @@ class Watch:
             with without_overrides():
                 return act()
         except Exception as error:
-            self._failed(error)
+            self._failed(error, sys._getframe(1).f_code.co_filename)
             return None
         finally:
             self.busy = outer
 
-    def _failed(self, error: Exception) -> None:
-        text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    def _failed(self, error: Exception, file: str) -> None:
+        point, reason = point_of(file), in_short(error)
+        text = f"{point}: {reason}" if point else reason
         self.failures[text] = self.failures.get(text, 0) + 1
+        if point not in self._told:
+            self._told.add(point)
+            with contextlib.suppress(Exception):
+                self._tell(text)
 
     def take_elsewhere(self) -> int:
         """How many calls of models there were on other threads since the last step."""

@@ -5,7 +5,8 @@
 
 Inside, whatever names a CUDA device means the target: strings and `torch.device` objects among the arguments of
 torch's functions, `.cuda()`, default devices, `map_location`, autocast, GradScaler, process groups.  `torch.cuda`
-answers as one device a process would that has nothing pending (`cuda_module`).  On leaving, all is as it was.
+answers as one device a process would that has nothing pending (`cuda_module`), and so does `torch.accelerator`.  On
+leaving, all is as it was.
 
 A `torch.device("cuda:1")` that the script holds stays what it is, so that its own branches (`device.type == "cuda"`)
 go the way that they go on a GPU; a tensor says truthfully where it lies.  Not redirected: CUDA graphs, code compiled
@@ -23,7 +24,7 @@ from collections.abc import Iterator
 from .. import torch_internals
 from ..intercept import catalog
 from ..intercept.patching import Patches
-from . import cuda_module, tensors, training
+from . import accelerator, cuda_module, tensors, training
 from .arguments import Target, TargetKind
 
 __all__ = ["Target", "TargetKind", "redirected"]
@@ -40,6 +41,7 @@ def redirected(kind: TargetKind) -> Iterator[None]:
     with Patches() as patches:
         tensors.install(patches, target)
         cuda_module.install(patches, target)
+        accelerator.install(patches, target)
         training.install(patches, target)
         yield
 

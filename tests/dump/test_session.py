@@ -401,7 +401,7 @@ def test_failures_are_told_in_the_step_in_which_they_happened(
     session.close()
     coverages = [read_dump(part.folder).header.coverage for part in session.written]
     assert [coverage["failed"] for coverage in coverages if coverage] == [
-        {"ZeroDivisionError: division by zero": 1},
+        {"API calls: ZeroDivisionError: division by zero": 1},
         {},
     ]
 

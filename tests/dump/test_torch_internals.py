@@ -157,8 +157,7 @@ def test_what_is_not_there_is_told_and_does_without(monkeypatch: pytest.MonkeyPa
     (missing,) = [each for each in torch_internals.missing() if each.name == "never"]
     assert (missing.paths, missing.without) == (row.paths, row.without)
     assert "_C._never" in missing.reason
-    monkeypatch.delitem(torch_internals._missing, "never")
-    monkeypatch.delattr(torch_internals, "never")
+    del torch_internals._missing["never"], torch_internals.__dict__["never"]
 
 
 def test_an_older_place_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +165,7 @@ def test_an_older_place_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(torch_internals.INTERNALS, "older", row)
     assert torch_internals.available("older")
     assert torch_internals.older() == -1
-    monkeypatch.delattr(torch_internals, "older")
+    del torch_internals.__dict__["older"]
 
 
 def test_a_name_that_is_no_row() -> None:

@@ -291,6 +291,7 @@ MESSAGES: Mapping[str, str] = {
     "note.no_sketch": (
         "A dump without sketches: small differences that leave max, min, mean and norm alone stay unseen."
     ),
+    "note.left_out": "The {side} side did not record, with its torch {version}: {text}.",
     "note.missed": "The {side} side has tensors or calls {label}: {text}.",
     "note.laid_against_more": "{calls} of {api} on the {side} side: {fused} was laid against {others}, and so on.",
     "note.laid_against": "{calls} of {api} on the {side} side: {fused} was laid against {others}.",

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dump.intercept import dispatcher_ops as direct
 from dump.intercept.patching import Patches
+from dump.intercept.points import install_each
 from dump.intercept.watch import Watch
 
 
@@ -171,7 +172,7 @@ def test_nothing_is_left_behind() -> None:
 
     before = now()
     with Patches() as patches:
-        direct.install(Watch(), patches)
+        assert install_each(direct.points(Watch()), patches) == {}
         assert all(ours is not theirs for ours, theirs in zip(now(), before, strict=True))
     assert now() == before
 

@@ -1,0 +1,88 @@
+"""All that one session has between itself and torch, for one level: built together, installed and removed together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+
+from . import apis, dispatcher_ops, points, uninitialised
+from .audit import Audit
+from .collectives import Collectives
+from .custom import CustomApis
+from .modules import ModuleCalls, ModuleTree
+from .optimizer import OptimizerSteps
+from .patching import Patches
+from .points import Point
+from .scripted_code import ScriptedCode
+from .steps import StepFinder
+from .watch import Watch
+
+_RECORDS_APIS = ("L1", "mix")
+_RECORDS_MODULES = ("L0", "mix")
+
+
+class Interceptors:
+    """What watches a run at `level`; nothing of torch is touched before `install`.
+
+    With `next_step` the steps of an unmodified script are found, and it is called between two; `on_outermost(module)`
+    is told of each call of a module that is not within another's, `tell` of the first failure of each kind.
+    """
+
+    def __init__(
+        self,
+        level: str,
+        modules: ModuleTree,
+        *,
+        audit: bool,
+        next_step: Callable[[], None] | None,
+        on_outermost: Callable[[torch.nn.Module], None],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._records_apis = level in _RECORDS_APIS
+        self._patches = Patches()
+        self.watch = Watch(tell, finds_thread=next_step is not None)
+        self.scripted_code = ScriptedCode(self.watch)
+        self._custom = CustomApis(self.watch)
+        self.audit = Audit(self.watch, records=self._records_apis) if audit else None
+        if self.audit is not None:
+            self.watch.on_new_thread = self.audit.install  # a dispatch mode is its thread's own
+        self.finder = StepFinder(self.watch, next_step) if next_step is not None else None
+        self.calls = ModuleCalls(self.watch, modules, records=level in _RECORDS_MODULES, on_outermost=on_outermost)
+        self.steps = OptimizerSteps(self.watch, modules, after_step=self.finder.stepped if self.finder else None)
+
+    def install(self) -> dict[str, str]:
+        """Patch and hook torch; what this torch does not allow to record, by name, with the reason."""
+        return {**points.install_each(self._points(), self._patches), **points.moved_names()}
+
+    def _points(self) -> Iterator[Point]:
+        """Where torch is met, in the order of installing."""
+        watch, came_first = self.watch, self.finder is not None
+        yield Point("module calls", self.calls.install, needs=("own_parameters",))
+        yield Point("optimizer steps", lambda _: self.steps.install(), remove=self.steps.remove)
+        yield from self.scripted_code.points(came_first=came_first)
+        if self._records_apis:
+            yield Point("API calls", lambda patches: apis.install(watch, patches, came_first=came_first))
+            yield from dispatcher_ops.points(watch)
+            yield Point("collectives", Collectives(watch).install)
+            yield Point("memory that holds nothing yet", lambda patches: uninitialised.install(watch, patches))
+            yield Point("registered callables", lambda _: self._custom.install(), remove=self._custom.remove)
+        if self.finder is not None:
+            yield from self.finder.points()
+        if self.audit is not None:
+            audit = self.audit
+            yield Point("the audit", lambda _: audit.install(), needs=audit.NEEDS, remove=audit.remove)
+
+    def remove(self) -> None:
+        """Put torch back exactly as it was."""
+        if self.audit is not None:
+            self.audit.remove()
+        self._custom.remove()
+        self._patches.restore()
+        self.calls.parameters.release()
+        self.steps.remove()
+
+    def forget(self) -> None:
+        """Drop all that is open, in a child process that has inherited it."""
+        self.calls.forget()
+        self.watch.forget()
