@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 from dump.config import DumpConfig
 from dump.coverage import Coverage, sentence, why_nothing
@@ -41,6 +42,14 @@ SENTENCES = [
         "7 of 37 dispatched operators ran under no call, recorded by themselves: aten::mm 4, aten::relu 3",
     ),
     (
+        [Coverage(1, left_out={"calls": "no such name"}), Coverage(1, left_out={"calls": "no such name"})],
+        f"not recorded with torch {torch.__version__}: calls: no such name",
+    ),
+    (
+        [Coverage(1, left_out=dict.fromkeys("abcdefg", "gone"))],
+        f"not recorded with torch {torch.__version__}: a: gone; b: gone; c: gone; d: gone; e: gone; and 2 more",
+    ),
+    (
         [Coverage(1, dict.fromkeys("abcdefg", 1))],
         "not recordable: a 1, b 1, c 1, d 1, e 1, and 2 more kinds",
     ),
@@ -75,3 +84,4 @@ def test_the_header_says_only_what_is_known() -> None:
     assert Coverage(2).header() == {"calls": 2, "not_recordable": {}, "failed": {}}
     header = Coverage(2, overwritten=1, scripted_code={"scripted": {"f": 1}}, audit=_audit(mm=1)).header()
     assert list(header) == ["calls", "not_recordable", "failed", "scripted", "dispatched", "unseen", "overwritten"]
+    assert Coverage(2, left_out={"calls": "gone"}).header()["left_out"] == {"calls": "gone"}

@@ -474,3 +474,57 @@ def test_only_the_modules_asked_for_are_recorded(config: DumpConfig) -> None:
     assert [name for name in names if not any(name.startswith(part) for part in kept)] == ["Torch.zeros.0.forward"]
     assert sum("forward" in name for name in names) == 5
     assert "Module.mine.Linear.backward.1" in names
+
+
+def _no_apply(*_: object) -> None:
+    raise AttributeError("no such descriptor")
+
+
+def test_what_this_torch_does_not_allow_is_told_once_and_the_rest_recorded(
+    config: DumpConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dump.intercept.dispatcher_ops.function_behind", _no_apply)
+    said: list[str] = []
+    session = Session(config, say=said.append)
+    for _ in range(2):
+        session.start()
+        torch.ones(1).add(1)
+        session.step()
+    session.close()
+    left_out = {"custom autograd Functions": "AttributeError: no such descriptor"}
+    assert session.left_out == left_out
+    (line,) = [text for text in said if "custom autograd Functions" in text]
+    assert f"torch {torch.__version__}" in line
+    headers = [read_dump(part.folder).header for part in session.written]
+    assert [header.coverage["left_out"] for header in headers if header.coverage] == [left_out, left_out]
+    assert all(part.calls for part in session.written)
+
+
+@pytest.mark.parametrize("place", ["dump.session.StepRecorder", "dump.session.device.detect_npu"])
+def test_an_error_of_ours_at_the_start_is_a_message(
+    config: DumpConfig, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr(place, lambda *_: 1 / 0)
+    said: list[str] = []
+    before = torch.add, torch.Tensor.add, torch.nn.Module.__call__
+    session = Session(config, say=said.append)
+    session.start()
+    torch.ones(1).add(1)
+    session.step()
+    session.start()
+    session.close()
+    assert (torch.add, torch.Tensor.add, torch.nn.Module.__call__) == before
+    assert [text for text in said if "ZeroDivisionError" in text] == said != []
+    assert (session.written, session.failure) == ([], None)
+    assert session.why_nothing().reason == "ZeroDivisionError: division by zero"
+
+
+def test_a_failure_at_work_is_told_once(config: DumpConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dump.intercept.calls.autograd.before_call", lambda _: 1 / 0)
+    said: list[str] = []
+    session = Session(config, say=said.append)
+    session.start()
+    for _ in range(3):
+        torch.ones(1)
+    session.close()
+    assert sum("API calls: ZeroDivisionError" in text for text in said) == 1

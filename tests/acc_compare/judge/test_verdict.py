@@ -138,6 +138,11 @@ def test_some_tensors_that_could_not_be_measured_are_a_note(make: Any) -> None:
         ),
         (
             {},
+            {"coverage": {"left_out": {"module calls": "no such name"}}},
+            "The bench side did not record, with its torch 2.13.0: module calls (no such name).",
+        ),
+        (
+            {},
             {"coverage": {"not_recordable": {"sparse": 1}}},
             "The bench side has tensors or calls not recordable: sparse (1).",
         ),

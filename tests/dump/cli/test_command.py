@@ -313,3 +313,16 @@ def test_as_a_process_with_a_dump_of_the_users_own(tmp_path: Path) -> None:
 def test_help_loads_no_torch() -> None:
     probe = "import sys, dump.cli; dump.cli.main(['--help']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", probe], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("status", [0, 7])
+def test_where_recording_cannot_start_the_script_runs_and_its_status_counts(
+    acc: Acc, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr("dump.session.Interceptors.install", lambda _: 1 / 0)
+    Path("train.py").write_text(TRAIN + f"sys.exit({status})\n")
+    assert acc("train.py") == status
+    out, err = capfd.readouterr()
+    assert out.splitlines()[-1] == "step 3"
+    assert "ZeroDivisionError" in err
+    assert "Traceback" not in err

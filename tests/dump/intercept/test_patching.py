@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from dump.intercept.patching import Patches
@@ -67,3 +69,14 @@ def test_a_patch_that_somebody_put_over_ours_stays() -> None:
     patches.restore()
     assert Child.own == "theirs"
     Child.own = "own"
+
+
+def test_a_block_that_raises_leaves_what_was_there_before_it() -> None:
+    owner = SimpleNamespace(a=1, b=1)
+    with Patches() as patches:
+        patches.replace(owner, "a", 2)
+        with pytest.raises(KeyError), patches.all_or_nothing():
+            patches.replace(owner, "a", 3)
+            patches.replace(owner, "b", {}["half way"])
+        assert (owner.a, owner.b) == (2, 1)
+    assert owner.a == 1
