@@ -45,8 +45,8 @@ class Watch:
     in our own work; `muted` while an optimizer steps; `gated` outside the modules that alone were asked for;
     `setting_up` while an unmodified script builds its model.  `open` is the recorder of the step, paused or not: it
     takes the gradients of the calls that were recorded.  With `finds_thread` the training thread is the one that has
-    come furthest, else the one that says `begin`; `elsewhere` counts calls of models on others.  `collectives` are those
-    that the call at hand ran.  `tell` hears of the first failure of each kind.
+    come furthest, else the one that says `begin`; `elsewhere` counts calls of models on others.  `collectives` are
+    those that the call at hand ran.  `tell` hears of the first failure of each kind.
     """
 
     def __init__(self, tell: Callable[[str], None] = lambda _: None, *, finds_thread: bool = False) -> None:

@@ -75,17 +75,17 @@ def attention() -> Kernel:
             known = _imagined_on_host(given) if is_imagined(query) else [lower(x) for x in given]
             choice = choose(*known, **options)
             mask = _additive(attn_mask, query.dtype)
+            result: torch.Tensor
             if choice != flash_choice:
-                result: torch.Tensor = plain(query, key, value, mask, dropout_p, is_causal, **options)[0]
-                return result
-            if query.dim() == 4:
+                result = plain(query, key, value, mask, dropout_p, is_causal, **options)[0]
+            elif query.dim() == 4:
                 result = flash(query, key, value, dropout_p, is_causal, attn_mask=mask, scale=scale)[0]
-                return result
-            # Since torch 2.14 flash is chosen without a batch dimension too, and given one.
-            whole = (_aten.unsqueeze.default(x, 0) for x in (query, key, value))
-            mask = _aten.unsqueeze.default(mask, 0) if mask is not None and mask.dim() == 3 else mask
-            result = flash(*whole, dropout_p, is_causal, attn_mask=mask, scale=scale)[0]
-            return _aten.squeeze.dim(result, 0)
+            else:  # since torch 2.14 flash is chosen without a batch dimension too, and given one
+                batch = [_aten.unsqueeze.default(x, 0) for x in (query, key, value)]
+                mask = _aten.unsqueeze.default(mask, 0) if mask is not None and mask.dim() == 3 else mask
+                out = flash(*batch, dropout_p, is_causal, attn_mask=mask, scale=scale)[0]
+                result = _aten.squeeze.dim(out, 0)
+            return result
 
     return kernel
 
