@@ -18,7 +18,7 @@ from acc_compare.report import columns
 from acc_compare.report.card import card
 from acc_compare.report.i18n import text
 from acc_compare.report.messages import Lang
-from acc_compare.report.write import ReportPaths, write_many_reports, write_reports
+from acc_compare.report.write import DEFAULT_FORMATS, ReportPaths, write_many_reports, write_reports
 from dump.format.errors import ConfigError
 from dump.format.paths import from_home
 from dump.format.reader import without_collecting
@@ -66,12 +66,12 @@ class Comparison:
         out_dir: Path | str,
         *,
         timestamp: str | None = None,
-        formats: Sequence[str] = ("xlsx",),
+        formats: Sequence[str] = DEFAULT_FORMATS,
         lang: str = "en",
         each: bool = True,
     ) -> ReportPaths:
-        """Write workbook and advisor below `out_dir`/accuracy_compare, the advisor's text in `lang` ("en", "zh"); of
-        several steps or ranks an overview too, and the tables of each only where `each` says so.
+        """Write workbook, page and advisor below `out_dir`/accuracy_compare, the page and the advisor's text in `lang`
+        ("en", "zh"); of several steps or ranks an overview too, and the tables of each only where `each` says so.
 
         Raises OutputError, ConfigError.
         """

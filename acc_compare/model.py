@@ -92,6 +92,7 @@ class Row(msgspec.Struct, frozen=True):
     `metrics` maps a column of results.md to its cell; a column that does not apply is absent.
     `expected` and `excess` are those of the localisation, `expected_from` says what the first rests on; `origin` is the
     role of the row's call there, "" where it could not be judged.  `err_message` tells why the row has its colour.
+    `module` is the path of the module that the call ran in, "" at the top.
     """
 
     npu_name: str
@@ -109,6 +110,7 @@ class Row(msgspec.Struct, frozen=True):
     origin: Role = ""
     expected_from: Basis = ""
     of_optimizer: bool = False
+    module: str = ""
 
 
 RegionName: TypeAlias = Literal["last_tile", "rows_after", "channel", "column", "row", "head", "flat_tail", "scattered"]

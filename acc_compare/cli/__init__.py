@@ -35,9 +35,10 @@ ROOT_HELP = """Record PyTorch runs on NPU, GPU or CPU, compare two records, and 
 COMPARE_HELP = """Compare an NPU dump with a bench dump and name the operator at fault.
 
 Each argument is a dump folder, a step, a rank folder or a dump.json. Dumps that msprobe wrote are read too. Written to
-OUT/accuracy_compare: compare_result_<time>.xlsx, advisor_<time>.txt, advisor_<time>.json. Two folders with several
-steps or ranks are compared pair by pair; overview_<time>.xlsx tells where it went wrong, and --each adds the table of
-each pair. A table of more than 10,000 rows goes to csv and parquet beside a workbook of the rows that matter.
+OUT/accuracy_compare: compare_result_<time>.xlsx and .html (a page to look at, in one file), advisor_<time>.txt,
+advisor_<time>.json. Two folders with several steps or ranks are compared pair by pair; overview_<time>.xlsx and .html
+tell where it went wrong, and --each adds the tables of each pair. A table of more than 10,000 rows goes to csv and
+parquet beside a workbook of the rows that matter.
 
 Exit code: 0 SAME, 1 DIFFERENT, 2 INCOMPLETE (too little was compared to say) or no comparison could be made.
 
@@ -67,7 +68,8 @@ def compare(
     ] = None,
     fuzzy: Annotated[bool, typer.Option("--fuzzy", help="Pair left-over calls by the operator alone.")] = False,
     formats: Annotated[str, typer.Option("--format", help="Tables to write: xlsx, csv, parquet.")] = "xlsx",
-    lang: Annotated[str, typer.Option(help="Language of the advisor's text: en, zh.")] = "en",
+    html: Annotated[bool, typer.Option("--html/--no-html", help="Write the page too.")] = True,
+    lang: Annotated[str, typer.Option(help="Language of the advisor's text and the page: en, zh.")] = "en",
     each: Annotated[
         bool, typer.Option("--each", help="Of several steps or ranks, write the table of each too.")
     ] = False,
@@ -83,7 +85,7 @@ def compare(
     from acc_compare.report.overview_text import overview_text
 
     language = known_language(lang)
-    chosen = _chosen(formats)
+    chosen = _chosen(formats, html=html)
     with Bars(sys.stderr) as progress:
         comparison = compare_dumps(
             npu,
@@ -116,8 +118,8 @@ def _cores() -> int:
         return os.cpu_count() or 1
 
 
-def _chosen(formats: str) -> tuple[str, ...]:
-    """The names in `--format`, refused before the work begins and not after it."""
+def _chosen(formats: str, *, html: bool) -> tuple[str, ...]:
+    """The names in `--format`, refused before the work begins, and the page unless it is unwanted."""
     from acc_compare.report.write import known_formats
     from dump.format.errors import ConfigError
 
@@ -125,7 +127,7 @@ def _chosen(formats: str) -> tuple[str, ...]:
     unknown = [name for name in chosen if name not in known_formats()]
     if unknown:
         raise ConfigError(f"--format: unknown format {unknown[0]!r}; known formats: {', '.join(known_formats())}")
-    return chosen
+    return (*chosen, *(("html",) if html and "html" not in chosen else ()))
 
 
 def _refuse_empty(comparison: Comparison) -> None:
@@ -151,8 +153,7 @@ def _tell_files(paths: ReportPaths, lang: Lang) -> None:
     from acc_compare.report.i18n import text
 
     print(text(say("written"), lang))
-    overview = (paths.overview,) if paths.overview is not None else ()
-    for path in (*overview, *paths.tables, paths.advisor_text, paths.advisor_json):
+    for path in (*paths.overviews, *paths.tables, paths.advisor_text, paths.advisor_json):
         print(f"  {path}")
 
 

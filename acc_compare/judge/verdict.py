@@ -25,6 +25,7 @@ from acc_compare.model import (
     ComparedShare,
     Finding,
     FusedPair,
+    PairedCall,
     Row,
     Sensitivity,
     Suspect,
@@ -78,7 +79,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     faults = [fault for call in optimizers if (fault := judge_optimizer(call)) is not None]
     place = Comparand(npu, setting.step, setting.rank, mode, bench)
     suspects = suspects_of(found.origins, faults, chosen, place)
-    rows = tuple(row for part in measured for row in _rows(part, mode, npu, found))
+    rows = tuple(row for part in measured for row in _rows(part, mode, (npu, bench), found))
     coverage = _coverage(alignment, measured)
     unmeasured = sum(argument.error is None for call in calls for argument in (*call.read, *call.wrote))
     sensitivity = sensitivity_of(found)
@@ -137,8 +138,9 @@ def device_of(dump: Dump) -> str:
     return f"{kind} ({name})" if name and name != kind else kind
 
 
-def _rows(part: MeasuredPair, mode: Mode, npu: Dump, found: Walk) -> list[Row]:
-    pair = part.pair
+def _rows(part: MeasuredPair, mode: Mode, sides: tuple[Dump, Dump], found: Walk) -> list[Row]:
+    pair, npu = part.pair, sides[0]
+    module = _module(pair, sides)
     operator = part.call.operator if part.call is not None else ""
     classic = judge_rows(CallCells(operator, mode, pair.arguments, part.cells))
     stack = "\n".join(stack_of(part.call, npu)) if part.call is not None and npu.stacks else ""
@@ -169,9 +171,19 @@ def _rows(part: MeasuredPair, mode: Mode, npu: Dump, found: Walk) -> list[Row]:
                 excess=located.excess if located is not None else None,
                 origin=located.role if located is not None else "",
                 of_optimizer=part.call is not None and part.call.is_optimizer,
+                module=module,
             )
         )
     return rows
+
+
+def _module(pair: PairedCall, sides: tuple[Dump, Dump]) -> str:
+    """The path of the module that a pair's call ran in, on the NPU side where it ran there."""
+    call, dump = (pair.npu, sides[0]) if pair.npu is not None else (pair.bench, sides[1])
+    assert call is not None
+    name = parse(call.name)
+    owner = call.name if name.is_module else dump.owners.get(call.name)
+    return parse(owner).path if owner else ""
 
 
 def _joined(call: str, argument: str) -> str:

@@ -196,7 +196,7 @@ class _Page:
         lines = []
         for message in texts:
             bullet = "- "
-            for piece, is_command in _pieces(self._in(message)):
+            for piece, is_command in pieces(self._in(message)):
                 if is_command:
                     lines.append(lead + _INDENT + piece)
                 else:
@@ -212,7 +212,7 @@ def _told(suspect: Suspect) -> bool:
     return any(value == suspect.rel_l2 for _, value in suspect.message.values)
 
 
-def _pieces(sentence: str) -> Iterator[tuple[str, bool]]:
+def pieces(sentence: str) -> Iterator[tuple[str, bool]]:
     """Sentences and commands of `sentence`, in order, the second of each pair true for a command."""
     for line in sentence.splitlines():
         bare = one_line(line).strip("`")

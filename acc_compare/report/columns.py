@@ -79,7 +79,7 @@ def as_cell(value: object) -> Cell:
 
 
 def columns_of(finding: Finding) -> tuple[Column, ...]:
-    """The columns of `finding`, in order: those of its mode; `NPU_Stack_Info` only where a row has a stack.
+    """The columns of `finding`, in order: those of its mode; `NPU_Stack_Info` and `Module` only where a row has one.
 
     Raises:
         ConfigError: the finding's mode has no columns.
@@ -90,9 +90,12 @@ def columns_of(finding: Finding) -> tuple[Column, ...]:
         known = ", ".join(COLUMNS)
         raise ConfigError(f"no columns for mode {finding.mode!r}; known modes: {known}") from None
     columns = (*columns, *_registered(finding.mode, columns))
-    if any(row.stack for row in finding.rows):
-        return columns
-    return tuple(column for column in columns if column.name != STACK_COLUMN)
+    empty = {
+        name
+        for name, read in ((STACK_COLUMN, attrgetter("stack")), (MODULE_COLUMN, attrgetter("module")))
+        if not any(map(read, finding.rows))
+    }
+    return tuple(column for column in columns if column.name not in empty)
 
 
 def _registered(mode: str, columns: tuple[Column, ...]) -> Iterator[Column]:
@@ -181,7 +184,7 @@ def _measured(name: str, style: NumberStyle, explanation: str, *, ours: bool = F
     return Column(name, methodcaller("get", name), style, 13, explanation, ours, of="metrics")
 
 
-STACK_COLUMN = "NPU_Stack_Info"
+STACK_COLUMN, MODULE_COLUMN = "NPU_Stack_Info", "Module"
 
 _COMMON = (
     Column(
@@ -359,6 +362,7 @@ _LOCALISED = (
         "numbers. agrees: no more than rounding.",
         True,
     ),
+    Column(MODULE_COLUMN, lambda row: row.module or None, "text", 24, "The module that the call ran in.", True),
 )
 
 COLUMNS: dict[str, tuple[Column, ...]] = {

@@ -43,6 +43,12 @@ def where(suspect: Suspect) -> Message:
     return listed([part for part in [place(suspect), *module] if part.values])
 
 
+def stem_of(finding: Finding) -> str:
+    """`step0_rank1`, as far as they are known: what files of one pair of dumps have in their names."""
+    known = (("step", finding.step), ("rank", finding.rank))
+    return "_".join(f"{name}{number}" for name, number in known if number is not None)
+
+
 def measured(suspect: Suspect) -> Message | None:
     """How far off, and how far off would be normal; None where only equality is known."""
     if suspect.rel_l2 is None:

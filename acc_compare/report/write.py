@@ -11,31 +11,35 @@ from pathlib import Path
 from acc_compare.model import Finding
 from acc_compare.report.advisor import advisor_json, advisor_text
 from acc_compare.report.atomic_write import new_file
+from acc_compare.report.formatting import stem_of
+from acc_compare.report.html.page import write_page
 from acc_compare.report.i18n import known_language
+from acc_compare.report.messages import Lang
 from acc_compare.report.plain_tables import require_pyarrow, write_csv, write_parquet
 from dump.format.errors import ConfigError
 
 FOLDER = "accuracy_compare"
+DEFAULT_FORMATS = ("xlsx", "html")
 
 
 @dataclass(frozen=True, slots=True)
 class ReportPaths:
     """The files written: the tables in the order of the formats, the advisor's two, and of several steps or ranks the
-    overview."""
+    overviews: the workbook first, then the page where there is one."""
 
     tables: tuple[Path, ...]
     advisor_text: Path
     advisor_json: Path
-    overview: Path | None = None
+    overviews: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TableFormat:
-    """One way to write all rows.  `write` gives back the files it made; `check` raises ConfigError where the
-    format cannot be had here, before anything is written."""
+    """One way to write all rows.  `write` takes the finding, the path and the language of sentences, and gives back the
+    files it made; `check` raises ConfigError where the format cannot be had here, before anything is written."""
 
     suffix: str
-    write: Callable[[Finding, Path], tuple[Path, ...]]
+    write: Callable[[Finding, Path, Lang], tuple[Path, ...]]
     check: Callable[[], None] | None = None
 
 
@@ -63,7 +67,7 @@ def write_reports(
     out_dir: Path,
     *,
     timestamp: str,
-    formats: Sequence[str] = ("xlsx",),
+    formats: Sequence[str] = DEFAULT_FORMATS,
     stem: str = "",
     lang: str = "en",
 ) -> ReportPaths:
@@ -71,7 +75,7 @@ def write_reports(
 
     The files are `compare_result_{timestamp}.*` and `advisor_{timestamp}.txt` and `.json`, with `stem` (such
     as `step0_rank1`) before the time where there is one.  Where any of them exists, all get `_1`, `_2`, ...
-    after it.  The advisor's text is in `lang`, everything else in English.
+    after it.  The advisor's text and the page are in `lang`, everything else in English.
 
     Raises:
         ConfigError: an unknown format or language, or one that needs a package that is not installed.
@@ -88,12 +92,12 @@ def write_many_reports(
     out_dir: Path,
     *,
     timestamp: str,
-    formats: Sequence[str] = ("xlsx",),
+    formats: Sequence[str] = DEFAULT_FORMATS,
     lang: str = "en",
     each: bool = True,
 ) -> ReportPaths:
-    """Write one advisor and `overview_{timestamp}.xlsx` over all findings, and, where `each` says so, the tables of
-    each finding, named for its step and rank.
+    """Write one advisor and `overview_{timestamp}.xlsx` over all findings, the page `overview_{timestamp}.html` where
+    html is one of the formats, and, where `each` says so, the tables of each finding, named for its step and rank.
 
     Raises:
         ValueError: two findings are of the same step and rank.
@@ -115,17 +119,15 @@ def write_many_reports(
     )
     from acc_compare.report.overview import write_overview  # openpyxl takes a fifth of a second
 
-    overview = paths.advisor_text.with_name(paths.advisor_text.name.replace("advisor", "overview", 1)).with_suffix(
-        ".xlsx"
-    )
-    write_overview(findings, overview)
-    return replace(paths, overview=overview)
-
-
-def stem_of(finding: Finding) -> str:
-    """`step0_rank1`, as far as they are known."""
-    known = (("step", finding.step), ("rank", finding.rank))
-    return "_".join(f"{name}{number}" for name, number in known if number is not None)
+    base = paths.advisor_text.with_name(paths.advisor_text.name.replace("advisor", "overview", 1))
+    overviews = [base.with_suffix(".xlsx")]
+    write_overview(findings, overviews[0])
+    if "html" in formats:
+        overviews.append(base.with_suffix(".html"))
+        pages = [path.name for path in paths.tables if path.suffix == ".html"]
+        by_stem = dict(zip((stem for stem, _ in tables), pages, strict=True)) if pages else {}
+        write_page(overall, overviews[1], lang=known_language(lang), parts=findings, pages=by_stem)
+    return replace(paths, overviews=tuple(overviews))
 
 
 def _write(
@@ -149,7 +151,7 @@ def _write(
         for table_format in chosen:
             path = folder / f"{base}{tail}{table_format.suffix}"
             if path not in tables:  # a workbook that overflowed has written csv and parquet
-                tables.extend(table_format.write(finding, path))
+                tables.extend(table_format.write(finding, path, language))
     text = _place(folder / f"{advisor}{tail}.txt", advisor_text(overall, lang=language).encode("utf-8", "replace"))
     document = _place(folder / f"{advisor}{tail}.json", advisor_json(overall))
     return ReportPaths(tuple(tables), text, document)
@@ -187,19 +189,24 @@ def _chosen(formats: Sequence[str]) -> list[TableFormat]:
     return chosen
 
 
-def _xlsx(finding: Finding, path: Path) -> tuple[Path, ...]:
+def _xlsx(finding: Finding, path: Path, lang: Lang) -> tuple[Path, ...]:
     from acc_compare.report.workbook import write_workbook  # openpyxl takes a fifth of a second
 
     return write_workbook(finding, path)
 
 
-def _csv(finding: Finding, path: Path) -> tuple[Path, ...]:
+def _csv(finding: Finding, path: Path, lang: Lang) -> tuple[Path, ...]:
     write_csv(finding, path)
     return (path,)
 
 
-def _parquet(finding: Finding, path: Path) -> tuple[Path, ...]:
+def _parquet(finding: Finding, path: Path, lang: Lang) -> tuple[Path, ...]:
     write_parquet(finding, path)
+    return (path,)
+
+
+def _html(finding: Finding, path: Path, lang: Lang) -> tuple[Path, ...]:
+    write_page(finding, path, lang=lang)
     return (path,)
 
 
@@ -207,3 +214,4 @@ def _parquet(finding: Finding, path: Path) -> tuple[Path, ...]:
 register_format("xlsx", TableFormat(".xlsx", _xlsx))
 register_format("csv", TableFormat(".csv", _csv))
 register_format("parquet", TableFormat(".parquet", _parquet, require_pyarrow))
+register_format("html", TableFormat(".html", _html))

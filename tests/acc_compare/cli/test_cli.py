@@ -34,7 +34,7 @@ def test_exit_code_and_reports(make: Any, tmp_path: Path, capsys: Any, off: floa
     assert main(["compare", str(npu), str(bench), "-o", str(tmp_path / "out")]) == code
     printed = capsys.readouterr()
     folder = tmp_path / "out" / "accuracy_compare"
-    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".txt", ".xlsx"]
+    assert sorted(path.suffix for path in folder.iterdir()) == [".html", ".json", ".txt", ".xlsx"]
     assert printed.err == ""
     assert printed.out.startswith("SAME" if code == 0 else "DIFFERENT")
     assert all(str(path) in printed.out for path in folder.iterdir())
@@ -60,7 +60,7 @@ def test_floor(make: Any, tmp_path: Path, capsys: Any) -> None:
 )
 def test_formats(make: Any, tmp_path: Path, capsys: Any, formats: str, suffixes: list[str]) -> None:
     npu = record(make, tmp_path / "n")
-    assert main(["compare", str(npu), str(npu), "--format", formats, "-o", str(tmp_path / "out")]) == 0
+    assert main(["compare", str(npu), str(npu), "--format", formats, "--no-html", "-o", str(tmp_path / "out")]) == 0
     written = {path.suffix for path in (tmp_path / "out" / "accuracy_compare").iterdir()}
     assert written == {".json", ".txt", *suffixes}
 
@@ -212,7 +212,7 @@ def test_a_format_is_refused_before_the_work(tmp_path: Path, capsys: Any) -> Non
     # The dumps are not even looked for.
     assert main(["compare", str(tmp_path / "n"), str(tmp_path / "b"), "--format", "xlsx,docx"]) == 2
     assert capsys.readouterr().err == (
-        "acc: error: --format: unknown format 'docx'; known formats: xlsx, csv, parquet\n"
+        "acc: error: --format: unknown format 'docx'; known formats: xlsx, csv, parquet, html\n"
     )
 
 

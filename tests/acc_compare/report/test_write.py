@@ -28,11 +28,12 @@ def test_one_finding(build, tmp_path):
     assert names(tmp_path) == [
         f"advisor_{STAMP}.json",
         f"advisor_{STAMP}.txt",
+        f"compare_result_{STAMP}.html",
         f"compare_result_{STAMP}.xlsx",
     ]
     assert paths.advisor_text.read_text().startswith("SAME: ")
     assert json.loads(paths.advisor_json.read_bytes())["verdict"] == "same"
-    assert [path.name for path in paths.tables] == [f"compare_result_{STAMP}.xlsx"]
+    assert [path.name for path in paths.tables] == [f"compare_result_{STAMP}.xlsx", f"compare_result_{STAMP}.html"]
 
 
 def test_all_files_of_a_run_get_the_same_number(build, tmp_path):
@@ -64,9 +65,9 @@ def test_a_csv_asked_for_beside_a_workbook_that_overflows(build, tmp_path, monke
     assert len(paths.tables[1].read_text().splitlines()) == 13
 
 
-@pytest.mark.parametrize("formats", [("html",), ("xlsx", "html")])
+@pytest.mark.parametrize("formats", [("docx",), ("xlsx", "docx")])
 def test_unknown_format_is_named_before_anything_is_written(build, tmp_path, formats):
-    with pytest.raises(ConfigError, match="'html'; known formats: xlsx, csv, parquet"):
+    with pytest.raises(ConfigError, match="'docx'; known formats: xlsx, csv, parquet, html"):
         write_reports(build.same(), tmp_path, timestamp=STAMP, formats=formats)
     assert list(tmp_path.iterdir()) == []
 
@@ -80,8 +81,8 @@ def test_parquet_without_pyarrow_fails_before_anything_is_written(build, tmp_pat
 
 def test_a_format_is_registered_once():
     with pytest.raises(ValueError, match="'xlsx' is registered already"):
-        register_format("xlsx", TableFormat(".xlsx", lambda finding, path: (path,)))
-    assert known_formats() == ("xlsx", "csv", "parquet")
+        register_format("xlsx", TableFormat(".xlsx", lambda finding, path, lang: (path,)))
+    assert known_formats() == ("xlsx", "csv", "parquet", "html")
 
 
 def test_several_ranks_share_one_advisor(build, tmp_path):

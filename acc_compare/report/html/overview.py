@@ -1,0 +1,69 @@
+"""Many steps and ranks on a page: a grid of rank and step, coloured by the worst excess of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from acc_compare.messages import say
+from acc_compare.model import Finding
+from acc_compare.report.formatting import stem_of, where
+from acc_compare.report.html.markup import Markup, element, joined
+from acc_compare.report.i18n import factor, text
+from acc_compare.report.messages import Lang
+from acc_compare.report.overview_text import Grid, without_number
+
+_MOST = 200
+"""Ranks and steps that are drawn; the workbook has all."""
+
+
+def grid_section(findings: Sequence[Finding], pages: Mapping[str, str], lang: Lang) -> Markup:
+    """The grid; a cell leads to the page of its pair where there is one (`pages`, by `step0_rank1`), and says what the
+    first suspect is."""
+    grid = Grid.of(findings)
+    steps, ranks = grid.steps[:_MOST], grid.ranks[:_MOST]
+    heads = [
+        element("th", {"scope": "col"}, _named("step", step, lang) if number == 0 or len(steps) < 12 else _bare(step))
+        for number, step in enumerate(steps)
+    ]
+    lines = [element("tr", {}, element("td", {}), heads)]
+    for rank in ranks:
+        cells = [_cell(grid.at.get((rank, step)), pages, lang) for step in steps]
+        lines.append(element("tr", {}, element("th", {"scope": "row"}, _named("rank", rank, lang)), cells))
+    left = len(findings) - sum((rank, step) in grid.at for rank in ranks for step in steps)
+    title = element("h2", {"id": "map-title"}, text(say("page.section.map"), lang))
+    legend = element("p", {"class": "hint"}, text(say("page.map"), lang))
+    rest = element("p", {"class": "hint"}, text(say("page.map_rest", number=left), lang)) if left else Markup("")
+    table = element("table", {"class": "map"}, lines)
+    frame = element("div", {"class": "scroll", "tabindex": 0, "role": "region", "aria-labelledby": "map-title"}, table)
+    return element("section", {"id": "map", "aria-labelledby": "map-title"}, title, legend, frame, rest)
+
+
+def heat(excess: float | None) -> int:
+    """How warm an excess is: 0 up to 2 times what is expected, 6 from a thousand times on."""
+    if excess is None or excess <= 2:
+        return 0
+    if not math.isfinite(excess):
+        return 6
+    return max(1, min(6, math.ceil(2 * math.log10(excess))))
+
+
+def _cell(finding: Finding | None, pages: Mapping[str, str], lang: Lang) -> Markup:
+    if finding is None:
+        return element("td", {"class": "none"}, "–")
+    worst = finding.worst_excess
+    shown = factor(worst, lang) if worst is not None and math.isfinite(worst) else without_number(finding)
+    first = finding.suspects[0] if finding.suspects else None
+    verdict = text(say(f"verdict.{finding.verdict}"), lang)
+    told = verdict if first is None else f"{verdict}: {first.name} ({text(where(first), lang)})"
+    page = pages.get(stem_of(finding))
+    label: Markup = joined(shown) if page is None else element("a", {"href": page}, shown)
+    return element("td", {"class": f"heat{heat(worst)} {finding.verdict}", "title": told}, label)
+
+
+def _named(kind: str, number: int | None, lang: Lang) -> str:
+    return text(say(f"place.{kind}", number=number), lang) if number is not None else "–"
+
+
+def _bare(number: int | None) -> str:
+    return "–" if number is None else str(number)

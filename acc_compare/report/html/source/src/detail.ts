@@ -1,0 +1,150 @@
+// What is known of one call: its arguments, its stack, and the dataflow around it.
+
+import type { Calls } from "./calls";
+import { rowErrors } from "./calls";
+import type { Data } from "./data";
+import { el } from "./dom";
+import { Flow } from "./flow";
+import { factorText, heat, quantity, shown } from "./format";
+import { say } from "./words";
+
+const ALWAYS = ["NPU Dtype", "Bench Dtype", "NPU Tensor Shape", "Bench Tensor Shape", "Err_Message", "NPU_Stack_Info"];
+const DEEPEST = 5;
+
+export interface DetailEvents {
+  chosen: (call: number) => void;
+  closed: () => void;
+}
+
+export class Detail {
+  private readonly panel = el("aside", { id: "detail", role: "dialog", "aria-labelledby": "detail-title", hidden: true, tabindex: -1 });
+  private readonly flow: Flow;
+  private errors: Float64Array | undefined;
+  private depth = 2;
+  private opener: Element | null = null;
+
+  constructor(
+    private readonly data: Data,
+    private readonly calls: Calls,
+    private readonly events: DetailEvents,
+  ) {
+    this.flow = new Flow(data, calls);
+    document.body.append(this.panel);
+    this.panel.addEventListener("keydown", (event) => event.key === "Escape" && this.close());
+  }
+
+  close(): void {
+    if (this.panel.hidden) return;
+    this.panel.hidden = true;
+    document.body.classList.remove("with-detail");
+    if (this.opener instanceof HTMLElement) this.opener.focus({ preventScroll: true });
+    this.events.closed();
+  }
+
+  async open(row: number): Promise<void> {
+    await this.data.load([...ALWAYS, ...Flow.wants(this.data)]);
+    if (this.panel.hidden) this.opener = document.activeElement;
+    this.errors ??= rowErrors(this.data);
+    const call = this.calls.ofRow[row];
+    const close = el("button", { type: "button", class: "close", "aria-label": say("detail.close") }, "✕");
+    close.addEventListener("click", () => this.close());
+    const title = el("h2", { id: "detail-title" }, el("code", {}, this.calls.names[call]));
+    const other = String(this.data.get("Bench Name").at(this.calls.first[call]) ?? "");
+    this.panel.replaceChildren(
+      el("div", { class: "title" }, title, close),
+      el("p", { class: "facts" }, ...this.facts(call, other)),
+      this.table(call, row),
+      ...this.stack(call),
+      el("h3", {}, say("flow.title")),
+      this.picture(call),
+    );
+    this.panel.hidden = false;
+    document.body.classList.add("with-detail");
+    this.panel.scrollTop = 0;
+    this.panel.focus({ preventScroll: true });
+  }
+
+  private facts(call: number, other: string): Node[] {
+    const { modules, names, side, error, expected, excess } = this.calls;
+    const parts: (string | null)[] = [
+      modules[call] ? say("detail.module", { module: modules[call] }) : null,
+      side[call] === 1 ? say("tree.only_npu", { number: 1 }) : side[call] === 2 ? say("tree.only_bench", { number: 1 }) : null,
+      other && other !== names[call] && side[call] === 0 ? say("detail.against", { call: other }) : null,
+      Number.isNaN(error[call]) ? null : say("plot.tip.error", { error: quantity(error[call]) }),
+      Number.isNaN(expected[call]) ? null : say("plot.tip.expected", { expected: quantity(expected[call]) }),
+      Number.isNaN(excess[call]) ? null : say("plot.tip.excess", { excess: factorText(excess[call]) }),
+    ];
+    return parts.filter((part) => part !== null).map((part) => el("span", {}, part));
+  }
+
+  private table(call: number, chosen: number): HTMLElement {
+    const { data } = this;
+    const heads = ["argument", "type", "error", "expected", "excess", "origin"];
+    const lines = [];
+    const messages = new Set<string>();
+    for (let row = this.calls.first[call]; row < this.calls.first[call + 1]; row++) {
+      const error = this.errors![row];
+      const message = data.has("Err_Message") ? data.get("Err_Message").at(row) : null;
+      if (message) messages.add(`${this.calls.argumentOf(row)}: ${message}`);
+      const cells = [
+        el("a", { href: `#row=${row + 1}` }, this.calls.argumentOf(row) || "–"),
+        this.both(row),
+        Number.isNaN(error) ? "–" : quantity(error),
+        plain(shown(data.has("Expected") ? data.get("Expected").at(row) : null, "error")),
+        plain(shown(data.has("Excess") ? data.get("Excess").at(row) : null, "factor")),
+        plain(shown(data.has("Origin") ? data.get("Origin").at(row) : null, "text")),
+      ];
+      const excess = data.has("Excess") ? data.get("Excess").at(row) : null;
+      const warmth = `heat${heat(typeof excess === "number" ? excess : excess === "inf" ? Infinity : NaN)}`;
+      lines.push(el("tr", row === chosen ? { class: "chosen", "aria-current": "true" } : {}, ...cells.map((cell, i) => el(i ? "td" : "th", i ? (i === 4 ? { class: warmth } : {}) : { scope: "row" }, cell))));
+    }
+    const head = el("tr", {}, ...heads.map((key) => el("th", { scope: "col" }, say(`detail.${key}`))));
+    const table = el("table", {}, el("thead", {}, head), el("tbody", {}, ...lines));
+    const said = [...messages].slice(0, 8).map((message) => el("li", {}, message));
+    return el("div", { class: "arguments" }, el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": say("detail.arguments") }, table), said.length ? el("ul", { class: "messages" }, ...said) : null);
+  }
+
+  // dtype and shape, of both sides where they are not alike.
+  private both(row: number): string {
+    const of = (side: string): string => {
+      const cells = [`${side} Dtype`, `${side} Tensor Shape`].map((name) => (this.data.has(name) ? this.data.get(name).at(row) : null));
+      return cells.filter((cell) => cell !== null).join(" ").replace("torch.", "");
+    };
+    const [ours, theirs] = [of("NPU"), of("Bench")];
+    if (!ours || !theirs) return ours || theirs || "–";
+    return ours === theirs ? ours : `${ours} | ${theirs}`;
+  }
+
+  private stack(call: number): Node[] {
+    if (!this.data.has("NPU_Stack_Info")) return [];
+    const stack = this.data.get("NPU_Stack_Info").at(this.calls.first[call]);
+    return stack ? [el("details", {}, el("summary", {}, say("stack")), el("pre", { tabindex: 0 }, String(stack)))] : [];
+  }
+
+  private picture(call: number): HTMLElement {
+    const frame = el("div", { class: "picture" });
+    const draw = (): void => {
+      const { picture, left, size } = this.flow.draw(call, this.depth, (other) => this.events.chosen(other));
+      const less = el("button", { type: "button", "aria-label": say("flow.less"), disabled: this.depth <= 1 }, "−");
+      const more = el("button", { type: "button", "aria-label": say("flow.more"), disabled: this.depth >= DEEPEST }, "+");
+      for (const [button, by] of [[less, -1], [more, 1]] as const) {
+        button.addEventListener("click", () => {
+          this.depth = Math.max(1, Math.min(DEEPEST, this.depth + by));
+          draw();
+        });
+      }
+      const told = size === 1 ? say("flow.alone") : left ? say("flow.left", { number: left }) : say("flow.hint");
+      frame.replaceChildren(
+        el("div", { class: "bar" }, less, el("span", {}, say("flow.depth", { number: this.depth })), more),
+        el("p", { class: "hint" }, told),
+        el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": say("flow.title") }, picture),
+      );
+    };
+    draw();
+    return frame;
+  }
+}
+
+function plain(text: string): string {
+  return text === "N/A" ? "–" : text;
+}

@@ -1,0 +1,214 @@
+// The model: modules as a tree that folds, coloured by the worst excess of the calls in each.
+
+import { BASE, type Calls } from "./calls";
+import { el } from "./dom";
+import { factorText, heat } from "./format";
+import { say } from "./words";
+
+export { BASE };
+
+class Module {
+  readonly children = new Map<string, Module>();
+  calls = 0;
+  worst = NaN;
+  onlyNpu = 0;
+  onlyBench = 0;
+  suspects = 0;
+  item: HTMLElement | undefined;
+  group: HTMLElement | undefined;
+
+  constructor(
+    readonly name: string,
+    readonly path: string,
+    readonly parent: Module | null,
+  ) {}
+}
+
+export interface TreeEvents {
+  chosen: (path: string) => void;
+}
+
+export class Tree {
+  private readonly top = new Module("", "", null);
+  private readonly root = el("ul", { role: "tree", class: "tree", "aria-labelledby": "modules-title" });
+  private focused: Module | undefined;
+
+  constructor(
+    holder: HTMLElement,
+    private readonly calls: Calls,
+    private readonly events: TreeEvents,
+  ) {
+    for (let call = 0; call < calls.size; call++) this.count(call);
+    const open = el("button", { type: "button" }, say("tree.open"));
+    const close = el("button", { type: "button" }, say("tree.close"));
+    open.addEventListener("click", () => this.each(this.top, (module) => module.children.size && this.unfold(module)));
+    close.addEventListener("click", () => this.each(this.top, (module) => this.fold(module)));
+    const scale = [0, 1, 2, 3, 4, 5, 6].map((warmth) => el("i", { class: `heat${warmth}` }));
+    const legend = el("span", { class: "scale" }, say("tree.calm"), ...scale, say("tree.hot"));
+    holder.append(el("div", { class: "bar" }, open, close, legend), this.root);
+    for (const child of this.top.children.values()) this.root.append(this.build(child, 1));
+    this.openTo((module) => module.suspects > 0 || module.onlyNpu + module.onlyBench > 0, 200);
+    const first = this.top.children.values().next().value;
+    if (first) this.focus(first, false);
+    this.root.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  private count(call: number): void {
+    const path = this.calls.modules[call];
+    let module = this.top;
+    this.add(module, call);
+    if (!path) {
+      // What ran in no module has a place of its own.
+      this.add(this.child(module, say("tree.none"), ""), call);
+      return;
+    }
+    for (const part of path.split(".")) {
+      module = this.child(module, part, module.path ? `${module.path}.${part}` : part);
+      this.add(module, call);
+    }
+  }
+
+  private child(module: Module, name: string, path: string): Module {
+    let found = module.children.get(name);
+    if (!found) module.children.set(name, (found = new Module(name, path, module)));
+    return found;
+  }
+
+  private add(module: Module, call: number): void {
+    const { excess, side, suspect } = this.calls;
+    module.calls++;
+    if (excess[call] > module.worst || (Number.isNaN(module.worst) && !Number.isNaN(excess[call]))) module.worst = excess[call];
+    if (side[call] === 1) module.onlyNpu++;
+    if (side[call] === 2) module.onlyBench++;
+    if (suspect[call] === 1) module.suspects++;
+  }
+
+  private build(module: Module, level: number): HTMLElement {
+    const marks = [
+      module.suspects ? el("span", { class: "mark suspect" }, say("tree.suspects", { number: module.suspects })) : null,
+      module.onlyNpu ? el("span", { class: "mark unmatched" }, say("tree.only_npu", { number: module.onlyNpu })) : null,
+      module.onlyBench ? el("span", { class: "mark unmatched" }, say("tree.only_bench", { number: module.onlyBench })) : null,
+    ];
+    const worst = Number.isNaN(module.worst) ? "–" : factorText(module.worst);
+    const fold = el("span", { class: "fold", "aria-hidden": "true" });
+    const label = el(
+      "div",
+      { class: "label" },
+      fold,
+      el("span", { class: `swatch heat${heat(module.worst)}` }, worst),
+      el("span", { class: "name" }, module.name),
+      el("span", { class: "muted" }, say("tree.calls", { number: module.calls })),
+      ...marks,
+    );
+    const item = el("li", { role: "treeitem", "aria-level": level, tabindex: -1, "aria-selected": "false" }, label);
+    item.setAttribute("aria-label", `${module.name}, ${worst}, ${say("tree.calls", { number: module.calls })}`);
+    if (module.children.size) item.setAttribute("aria-expanded", "false");
+    fold.addEventListener("click", (event) => {
+      event.stopPropagation();
+      this.toggle(module);
+      this.focus(module);
+    });
+    label.addEventListener("click", () => {
+      this.focus(module);
+      this.choose(module);
+    });
+    module.item = item;
+    return item;
+  }
+
+  private toggle(module: Module): void {
+    if (module.item?.getAttribute("aria-expanded") === "true") this.fold(module);
+    else this.unfold(module);
+  }
+
+  // Children are made when their parent is first opened: a model may have thousands.
+  private unfold(module: Module): void {
+    if (!module.item || !module.children.size) return;
+    if (!module.group) {
+      const level = Number(module.item.getAttribute("aria-level")) + 1;
+      module.group = el("ul", { role: "group" });
+      for (const child of module.children.values()) module.group.append(this.build(child, level));
+      module.item.append(module.group);
+    }
+    module.group.hidden = false;
+    module.item.setAttribute("aria-expanded", "true");
+  }
+
+  private fold(module: Module): void {
+    if (!module.group || !module.item) return;
+    module.group.hidden = true;
+    module.item.setAttribute("aria-expanded", "false");
+  }
+
+  private each(module: Module, act: (module: Module) => void): void {
+    for (const child of module.children.values()) {
+      act(child);
+      this.each(child, act);
+    }
+  }
+
+  private openTo(wanted: (module: Module) => boolean, most: number): void {
+    let left = most;
+    this.each(this.top, (module) => {
+      if (left > 0 && wanted(module)) {
+        left--;
+        for (let at = module.parent; at && at !== this.top; at = at.parent) this.ensure(at);
+      }
+    });
+  }
+
+  private ensure(module: Module): void {
+    if (module.parent && module.parent !== this.top) this.ensure(module.parent);
+    if (module.item?.getAttribute("aria-expanded") !== "true") this.unfold(module);
+  }
+
+  private focus(module: Module, now = true): void {
+    this.focused?.item?.setAttribute("tabindex", "-1");
+    this.focused = module;
+    module.item?.setAttribute("tabindex", "0");
+    if (now) module.item?.focus();
+  }
+
+  private choose(module: Module): void {
+    this.root.querySelectorAll('[aria-selected="true"]').forEach((item) => item.setAttribute("aria-selected", "false"));
+    module.item?.setAttribute("aria-selected", "true");
+    this.events.chosen(module.path);
+  }
+
+  private key(event: KeyboardEvent): void {
+    const module = this.focused;
+    if (!module) return;
+    const isOpen = module.item?.getAttribute("aria-expanded") === "true";
+    const shown = this.shown();
+    const at = shown.indexOf(module);
+    const go = (to: Module | null | undefined): void => {
+      if (to && to !== this.top) this.focus(to);
+    };
+    const acts: Record<string, () => void> = {
+      ArrowDown: () => go(shown[at + 1]),
+      ArrowUp: () => go(shown[at - 1]),
+      Home: () => go(shown[0]),
+      End: () => go(shown[shown.length - 1]),
+      ArrowRight: () => (isOpen ? go(module.children.values().next().value) : this.unfold(module)),
+      ArrowLeft: () => (isOpen ? this.fold(module) : go(module.parent)),
+      Enter: () => this.choose(module),
+      " ": () => this.choose(module),
+    };
+    const act = acts[event.key];
+    if (!act) return;
+    event.preventDefault();
+    act();
+  }
+
+  private shown(): Module[] {
+    const found: Module[] = [];
+    const walk = (module: Module): void => {
+      for (const child of module.children.values()) {
+        found.push(child);
+        if (child.item?.getAttribute("aria-expanded") === "true") walk(child);
+      }
+    };
+    walk(this.top);
+    return found;
+  }
+}

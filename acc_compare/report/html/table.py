@@ -1,0 +1,112 @@
+"""The rows of a finding as packed columns, from a comparison's rows or from a table that was written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from acc_compare.model import Finding, Row
+from acc_compare.report.columns import ABSENT, STACK_COLUMN, Column, columns_of, read_columns
+from acc_compare.report.html.packing import pack
+from acc_compare.report.i18n import text
+from acc_compare.report.messages import Lang
+from dump.format.schema import TensorRecord
+
+NAMES = ("NPU Name", "Bench Name")
+VALUE = "@value"
+"""A column that is not shown: equal numbers are one value of the NPU side."""
+
+_CALL = re.compile(
+    r"(?P<call>(?:Module|Cell)\..*?\.(?:forward|backward|parameters_grad)\.\d+|.+?\.(?:forward|backward))\.(?P<argument>.+)",
+    re.DOTALL,
+)
+_ARGUMENT = re.compile(r"(?P<call>.+?)\.(?P<argument>(?:input|output|parameters|written)(?:\..*)?)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedColumn:
+    """One column of the page: its heading, how its numbers are shown, what it means, and its cells as a block.  `parts`
+    names are taken apart: the first block is the call, the second the argument."""
+
+    name: str
+    style: str
+    explanation: str
+    ours: bool
+    blocks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PackedTable:
+    """All rows of one finding, and the place of a row by its name."""
+
+    rows: int
+    columns: tuple[PackedColumn, ...]
+    places: dict[str, int]
+
+
+def split_names(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Names of rows as (call, argument): `Functional.gelu.2.forward`, `output.0`."""
+    call = start = "\0"
+    for name in names:
+        if name.startswith(start):  # rows of one call follow each other
+            yield call, name[len(start) :]
+            continue
+        found = _CALL.fullmatch(name) or _ARGUMENT.fullmatch(name)
+        if found is None:
+            yield name, ""
+            continue
+        call, start = found["call"], f"{found['call']}."
+        yield call, found["argument"]
+
+
+def pack_rows(finding: Finding, lang: Lang, wanted: Iterable[str] = ()) -> PackedTable:
+    """The rows of `finding`; of the names `wanted` the table knows their places.  Raises ConfigError."""
+    columns = columns_of(finding)
+    rows = finding.rows
+    packed = []
+    for column, values in zip(columns, read_columns(rows, columns), strict=True):
+        cells: Sequence[object] = values
+        if column.name == "Err_Message":
+            cells = list(_messages(rows, lang))
+        elif column.name == STACK_COLUMN:
+            cells = [row.stack or None for row in rows]
+        packed.append(_packed(column, cells))
+    values_read = [row.npu.value if isinstance(row.npu, TensorRecord) else None for row in rows]
+    if any(value is not None for value in values_read):
+        packed.append(PackedColumn(VALUE, "hidden", "", False, (pack(values_read),)))
+    return PackedTable(len(rows), tuple(packed), places_of([r.npu_name or r.bench_name for r in rows], wanted))
+
+
+def pack_cells(columns: Sequence[Column], cells: Sequence[Sequence[object]], wanted: Iterable[str]) -> PackedTable:
+    """A table that was read from a file: `cells[i]` are those of `columns[i]`, None or 'N/A' where there is nothing."""
+    absent = [[None if cell == ABSENT else cell for cell in column] for column in cells]
+    by_name = {column.name: values for column, values in zip(columns, absent, strict=True)}
+    names = [str(ours or theirs or "") for ours, theirs in zip(*(by_name[name] for name in NAMES), strict=True)]
+    packed = tuple(_packed(column, values) for column, values in zip(columns, absent, strict=True))
+    return PackedTable(len(names), packed, places_of(names, wanted))
+
+
+def places_of(names: Sequence[str], wanted: Iterable[str]) -> dict[str, int]:
+    """Where each of `wanted` first stands, a row's name or that of a call."""
+    left = set(wanted)
+    found: dict[str, int] = {}
+    if left:
+        for place, (name, (call, _)) in enumerate(zip(names, split_names(names), strict=True)):
+            for key in (name, call):
+                if key in left and key not in found:
+                    found[key] = place
+    return found
+
+
+def _packed(column: Column, values: Sequence[object]) -> PackedColumn:
+    blocks: tuple[str, ...] = (pack(values),)
+    if column.name in NAMES:
+        parts = list(split_names([value if isinstance(value, str) else "" for value in values]))
+        blocks = tuple(pack([part[half] or None for part in parts]) for half in (0, 1))
+    return PackedColumn(column.name, column.style, column.explanation, column.ours, blocks)
+
+
+def _messages(rows: Sequence[Row], lang: Lang) -> Iterator[str]:
+    separator = "; " if lang == "en" else "；"
+    return (separator.join(text(part, lang) for part in row.err_message) if row.err_message else "" for row in rows)

@@ -1,0 +1,78 @@
+"""Pages taken apart as a browser takes them apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acc_compare.report.html.packing import unpack
+from acc_compare.report.html.page import write_page
+
+
+@dataclass
+class Page(HTMLParser):
+    """The elements of a page in order, with their attributes, and the text in each."""
+
+    elements: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self._inside = False
+
+    __hash__ = object.__hash__
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._inside = True
+        self.elements.append((tag, dict(attrs)))
+        self.texts.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.texts and self._inside:
+            self.texts[-1] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = False
+
+    def all(self, tag: str, **wanted: str) -> list[tuple[dict[str, str | None], str]]:
+        """Attributes and text of the elements of that name."""
+        return [
+            (attributes, text)
+            for (name, attributes), text in zip(self.elements, self.texts, strict=True)
+            if name == tag and all(attributes.get(key.rstrip("_")) == value for key, value in wanted.items())
+        ]
+
+    def ids(self) -> list[str]:
+        return [str(attributes["id"]) for _, attributes in self.elements if "id" in attributes]
+
+    def data(self) -> Any:
+        ((_, text),) = self.all("script", id="data")
+        return json.loads(text)
+
+    def cells(self, name: str, part: int = 0) -> list[object]:
+        """A column of the table, unpacked."""
+        column = next(column for column in self.data()["columns"] if column["name"] == name)
+        ((_, block),) = self.all("script", id=f"b{column['blocks'][part]}")
+        return unpack(block)
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Callable[..., Page]:
+    """Write a finding as a page and take it apart."""
+
+    def open_page(finding: Any, **options: Any) -> Page:
+        path = tmp_path / "page.html"
+        path.unlink(missing_ok=True)
+        write_page(finding, path, **options)
+        page = Page()
+        page.feed(path.read_text(encoding="utf-8"))
+        page.close()
+        return page
+
+    return open_page
