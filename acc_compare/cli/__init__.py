@@ -17,6 +17,7 @@ from acc_compare.cli.exit_code import EXITS
 from acc_compare.cli.monitor import add_to as add_monitor_commands
 from acc_compare.cli.progress import Bars
 from acc_compare.cli.replay import REPLAY_HELP, replay
+from acc_compare.cli.report import REPORT_HELP, report
 from dump import cli as dump_cli
 
 if TYPE_CHECKING:
@@ -180,6 +181,7 @@ def make_app() -> typer.Typer:
     app.add_typer(monitor, name="monitor")
     app.command("compare", help=COMPARE_HELP)(compare)
     app.command("replay", help=REPLAY_HELP)(replay)
+    app.command("report", help=REPORT_HELP)(report)
     dump_cli.add_environment_to(app)
     return app
 

@@ -27,6 +27,7 @@ from acc_compare.report.formatting import (
 )
 from acc_compare.report.i18n import known_language, text
 from acc_compare.report.messages import CATALOGUE, Lang
+from acc_compare.report.record import to_record
 from acc_compare.report.safe_text import one_line
 from acc_compare.report.wrapping import columns, padded, wrap
 
@@ -63,11 +64,12 @@ def advisor_text(finding: Finding, *, lang: str = "en") -> str:
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
 
-def advisor_json(finding: Finding) -> bytes:
+def advisor_json(finding: Finding, parts: Sequence[Finding] = ()) -> bytes:
     """The same for machines, as strict JSON in UTF-8: a number that is not finite is null.
 
     Keys: verdict, compared, suspects, and besides them summary, mode, settings, notes; a suspect has the keys of its
-    class, and what its pattern looks like as `looks_like`; all sentences are in English.
+    class, and what its pattern looks like as `looks_like`; all sentences are in English.  `record` is the finding
+    as data (`report.record`), with those of each step and rank in `parts`, from which `acc report` makes a page.
     """
     coverage = finding.coverage
     document = {
@@ -84,6 +86,7 @@ def advisor_json(finding: Finding) -> bytes:
         "settings": [text(setting) for setting in finding.settings],
         "notes": [text(note) for note in finding.notes],
         "sensitivity": _sensitivity(finding.sensitivity),
+        "record": to_record(finding, parts),
     }
     written = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2)
     # A lone surrogate, from a file name that is not UTF-8, becomes JSON's own escape for it.

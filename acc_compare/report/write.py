@@ -116,6 +116,7 @@ def write_many_reports(
         advisor_stem="",
         lang=lang,
         beside=("overview",),
+        over=findings,
     )
     from acc_compare.report.overview import write_overview  # openpyxl takes a fifth of a second
 
@@ -140,6 +141,7 @@ def _write(
     advisor_stem: str,
     lang: str,
     beside: Sequence[str] = (),
+    over: Sequence[Finding] = (),
 ) -> ReportPaths:
     chosen, language = _chosen(formats), known_language(lang)
     folder = out_dir / FOLDER
@@ -153,7 +155,7 @@ def _write(
             if path not in tables:  # a workbook that overflowed has written csv and parquet
                 tables.extend(table_format.write(finding, path, language))
     text = _place(folder / f"{advisor}{tail}.txt", advisor_text(overall, lang=language).encode("utf-8", "replace"))
-    document = _place(folder / f"{advisor}{tail}.json", advisor_json(overall))
+    document = _place(folder / f"{advisor}{tail}.json", advisor_json(overall, over))
     return ReportPaths(tuple(tables), text, document)
 
 

@@ -8,6 +8,7 @@
     │   └── TensorFileError   one tensor file of a dump is missing, short, foreign or outside its folder
     ├── IncomparableError     two dumps that cannot be laid side by side
     ├── OutputError           the place for the results cannot be written
+    ├── ResultError           a result that was written cannot be read
     └── SelfCheckFailed       a run from which nothing can be said about recording
 
 A message says what was expected, what was found, and what to do.
@@ -59,6 +60,10 @@ class IncomparableError(AccError):
 
 class OutputError(AccError):
     """Results cannot be written where they should go."""
+
+
+class ResultError(AccError):
+    """The files of a comparison are missing, foreign, or of an earlier version."""
 
 
 class SelfCheckFailed(AccError):

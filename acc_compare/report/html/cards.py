@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from acc_compare.judge.evidence import some
@@ -28,14 +27,15 @@ class Cards:
     def __init__(self, lang: Lang) -> None:
         self._lang = lang
 
-    def verdict(self, finding: Finding) -> Markup:
-        """The verdict, what was compared, what could have been seen, and under which settings."""
+    def verdict(self, finding: Finding, results: Mapping[str, int]) -> Markup:
+        """The verdict, what was compared, what could have been seen, and under which settings; `results` counts the
+        rows by what the classic rules say of them."""
         badge = element("span", {"class": "badge"}, self._in(say(f"verdict.{finding.verdict}")))
         heading = element("h1", {"id": "verdict-title"}, badge, " ", self._in(finding.summary))
         parts = [self._side(finding.npu_path, finding.npu_device, "npu")]
         parts.append(self._side(finding.bench_path, finding.bench_device, "bench"))
         parts.append(self._fact(say("label.compared"), [self._compared(finding)]))
-        parts.append(self._results(finding))
+        parts.append(self._results(results))
         parts.append(self._fact(say("page.seen"), self._sensitivity(finding)))
         parts.append(self._fact(say("label.settings"), [self._in(each) for each in finding.settings]))
         parts.append(self._fact(say("label.not_compared"), self._unmatched(finding)))
@@ -126,15 +126,13 @@ class Cards:
         calls, tensors = count(coverage.calls, "call"), count(coverage.tensors, "tensor")
         return self._in(say("compared", calls=calls, tensors=tensors, mode=mode_of(finding)))
 
-    def _results(self, finding: Finding) -> Markup:
-        """How many rows the classic rules mark, as one bar."""
-        counts = Counter(row.result for row in finding.rows)
+    def _results(self, counts: Mapping[str, int]) -> Markup:
         if not counts:
             return Markup("")
         marks = [
             element("span", {"class": f"mark {result}"}, f"{counts[result]:,} {result}")
             for result in ("error", "warning", "unmatched", "pass")
-            if counts[result]
+            if counts.get(result)
         ]
         return joined(
             element("dt", {}, self._in(say("page.classic"))), element("dd", {}, [joined(mark, " ") for mark in marks])

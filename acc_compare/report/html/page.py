@@ -67,7 +67,7 @@ def page(
     yield f"<style>{style}</style></head><body>\n"
     yield _head(lang, has_rows=bool(table.rows))
     yield "<main>\n"
-    yield cards.verdict(finding)
+    yield cards.verdict(finding, table.results)
     yield cards.suspects(finding.suspects, table.places)
     if parts:
         yield grid_section(parts, pages or {}, lang)

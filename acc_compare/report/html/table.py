@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -38,11 +39,12 @@ class PackedColumn:
 
 @dataclass(frozen=True, slots=True)
 class PackedTable:
-    """All rows of one finding, and the place of a row by its name."""
+    """All rows of one finding, the place of a row by its name, and how many rows have each result."""
 
     rows: int
     columns: tuple[PackedColumn, ...]
     places: dict[str, int]
+    results: dict[str, int]
 
 
 def split_names(names: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -75,7 +77,8 @@ def pack_rows(finding: Finding, lang: Lang, wanted: Iterable[str] = ()) -> Packe
     values_read = [row.npu.value if isinstance(row.npu, TensorRecord) else None for row in rows]
     if any(value is not None for value in values_read):
         packed.append(PackedColumn(VALUE, "hidden", "", False, (pack(values_read),)))
-    return PackedTable(len(rows), tuple(packed), places_of([r.npu_name or r.bench_name for r in rows], wanted))
+    places = places_of([row.npu_name or row.bench_name for row in rows], wanted)
+    return PackedTable(len(rows), tuple(packed), places, dict(Counter(row.result for row in rows)))
 
 
 def pack_cells(columns: Sequence[Column], cells: Sequence[Sequence[object]], wanted: Iterable[str]) -> PackedTable:
@@ -84,7 +87,8 @@ def pack_cells(columns: Sequence[Column], cells: Sequence[Sequence[object]], wan
     by_name = {column.name: values for column, values in zip(columns, absent, strict=True)}
     names = [str(ours or theirs or "") for ours, theirs in zip(*(by_name[name] for name in NAMES), strict=True)]
     packed = tuple(_packed(column, values) for column, values in zip(columns, absent, strict=True))
-    return PackedTable(len(names), packed, places_of(names, wanted))
+    results = Counter(map(str, by_name["Result"]))
+    return PackedTable(len(names), packed, places_of(names, wanted), dict(results))
 
 
 def places_of(names: Sequence[str], wanted: Iterable[str]) -> dict[str, int]:
