@@ -137,9 +137,18 @@ def _floor_locations(bench: Path, floor: Path) -> dict[Path, PlacedPair]:
     return {pair.npu.path: pair for pair in pairs}
 
 
+def _as_error_began(suspects: Sequence[Suspect]) -> list[Suspect]:
+    """Suspects of all steps and ranks, the earlier step first and within it what came before by the collectives
+    between ranks; as they are where ranks are not known to have spoken."""
+    known = [suspect for suspect in suspects if suspect.clock != (0, 0) and suspect.step is not None]
+    if not known:
+        return list(suspects)
+    return sorted(suspects, key=lambda suspect: (-1 if suspect.step is None else suspect.step, suspect.clock))
+
+
 def _over_all(findings: Sequence[Finding], notes: Sequence[Message], npu: Path, bench: Path) -> Finding:
     """One finding over many: the earliest step's suspects first, the worst verdict."""
-    suspects = merge_alike([suspect for finding in findings for suspect in finding.suspects])
+    suspects = merge_alike(_as_error_began([suspect for finding in findings for suspect in finding.suspects]))
     verdicts = [finding.verdict for finding in findings]
     verdict: VerdictName = (
         "different" if "different" in verdicts else "incomplete" if "incomplete" in verdicts else "same"

@@ -188,7 +188,8 @@ class Suspect:
     and inherited error explain, `excess` their ratio.  `calls` counts the calls of the same operator that
     introduce error alike.  `pattern` is what the error looks like, None where it looks like nothing that has a name.
     `message` says what happened, `evidence` on what grounds, `spread` how far it reaches, `advice` what to try next;
-    `stack` holds the user's source lines, innermost first.
+    `stack` holds the user's source lines, innermost first.  `clock` orders suspects of one step: how many collectives
+    came before on any rank, and the place among the calls of its own.
     """
 
     name: str
@@ -208,6 +209,7 @@ class Suspect:
     advice: tuple[Message, ...] = ()
     stack: tuple[str, ...] = ()
     others: tuple[Value, ...] = ()
+    clock: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from acc_compare.judge.origins import Judged, Origin
+from acc_compare.judge.ranks import JobStep
 from acc_compare.measured.calls import MeasuredCall
 from acc_compare.messages import Message, Value, listed, say
 from dump.format.schema import Dump, Mode, ScalarRecord
@@ -19,13 +20,15 @@ _FINEST = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Comparand:
-    """Where a comparison was made: both dumps, the step and the rank, and what there was to compare."""
+    """Where a comparison was made: both dumps, the step and the rank, what there was to compare, and the step of all
+    ranks where they gave each other anything."""
 
     npu: Dump
     step: int | None
     rank: int | None
     mode: Mode
     bench: Dump | None = None
+    job: JobStep | None = None
 
 
 def message_of(origin: Origin, place: Comparand) -> Message:

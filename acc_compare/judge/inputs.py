@@ -16,6 +16,8 @@ Verdict = tuple[Judged, "Origin | None"]
 def judge_input(call: MeasuredCall, argument: MeasuredArgument, context: Context, seen: Seen) -> Verdict | None:
     """The verdict on one tensor that a call reads, and the origin of error where it is one; None where it could not
     be measured."""
+    if argument.rank is not None:
+        return None  # another rank gave it: judged there
     if argument.error is None:
         return _judge_shape(call, argument, context, seen)
     if argument.relative <= INPUT_NOISE:

@@ -54,7 +54,7 @@ def judge_output(
         judged = Judged(argument, "random", expected)
         given = operators.is_random_source(call.operator) and call.owner is None
         return judged, Origin("input" if given else "random", call, judged, inherited)
-    if _passed_on(call, argument, context):
+    if _passed_on(call, argument, context) or _is_view(call, argument):
         return Judged(argument, "propagated", expected), None
     judged = Judged(argument, "introduced", expected)
     return judged, Origin("operator", call, judged, inherited)
@@ -113,6 +113,14 @@ def _passed_on(call: MeasuredCall, argument: MeasuredArgument, context: Context)
     producer = context.npu.producer(argument.npu, call.pair.npu.index)
     # A module around the call may have been recorded before it.
     return producer is not None and producer.index < call.pair.npu.index and not parse(producer.call).is_module
+
+
+def _is_view(call: MeasuredCall, argument: MeasuredArgument) -> bool:
+    """Is it the memory of what was read, on both sides?  Then nothing was computed."""
+    if not operators.moves_layout_only(call.operator) or argument.npu.storage is None or argument.bench.storage is None:
+        return False
+    memories = (argument.npu.storage, argument.bench.storage)
+    return any((read.npu.storage, read.bench.storage) == memories for read in call.read)
 
 
 def _inputs_unrecorded(call: MeasuredCall) -> bool:

@@ -12,6 +12,7 @@ from acc_compare.judge.optimizer import OptimizerFault
 from acc_compare.judge.origins import Origin, ratio
 from acc_compare.judge.patterns import pattern_in_files, pattern_of, rounding_of
 from acc_compare.judge.propagation import Propagation
+from acc_compare.judge.ranks import ranges
 from acc_compare.measured.calls import MeasuredCall
 from acc_compare.messages import Value, count, listed, say
 from acc_compare.model import ErrorPattern, Relation, Suspect
@@ -35,12 +36,30 @@ def suspects_of(
         groups.setdefault(_group(origin), []).append(origin)
     propagation = Propagation(calls)
     found = [
-        (members[0].call.order, _suspect(members, propagation, place, closely=number < _CLOSELY))
+        (
+            members[0].call.order,
+            _placed(_suspect(members, propagation, place, closely=number < _CLOSELY), members[0].call, place),
+        )
         for number, members in enumerate(groups.values())
     ]
-    found += [(fault.call.order, _optimizer_suspect(fault, place)) for fault in faults]
+    found += [(fault.call.order, _placed(_optimizer_suspect(fault, place), fault.call, place)) for fault in faults]
     found.sort(key=lambda pair: pair[0])
     return tuple(suspect for _, suspect in found)
+
+
+def _placed(suspect: Suspect, call: MeasuredCall, place: Comparand) -> Suspect:
+    """`suspect` with its place among the calls of all ranks, and the first collective that spread it."""
+    job, rank = place.job, place.rank
+    if job is None or rank is None or call.pair.npu is None:
+        return suspect
+    order = call.pair.npu.index
+    spread = suspect.spread
+    through = job.spread_from(rank, order)
+    if through is not None:
+        given, collective = through
+        over = say("spread.over", call=given.call, ranks=ranges(collective.ranks))
+        spread = over if spread is None else listed((spread, over), by="semicolon")
+    return replace(suspect, clock=(job.clock(rank, order), order), spread=spread)
 
 
 def merge_alike(suspects: Sequence[Suspect]) -> tuple[Suspect, ...]:

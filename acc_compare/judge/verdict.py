@@ -15,6 +15,7 @@ from acc_compare.judge.evidence import Comparand
 from acc_compare.judge.gradients import judge_gradients
 from acc_compare.judge.optimizer import judge_optimizer
 from acc_compare.judge.origins import Context, Judged, Origin, Previous, Walk
+from acc_compare.judge.ranks import JobStep
 from acc_compare.judge.suspects import stack_of, suspects_of
 from acc_compare.judge.walk import judged_calls, walk
 from acc_compare.measured.calls import MeasuredCall
@@ -45,12 +46,13 @@ _REASONS = 5
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What the judging must know beside the two dumps."""
+    """What the judging must know beside the two dumps.  `job` is what other ranks gave to collectives in this step."""
 
     step: int | None = None
     rank: int | None = None
     previous: Previous = "none"
     floor: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    job: JobStep | None = None
 
 
 def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, setting: Setting) -> Finding:
@@ -59,6 +61,8 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     calls = [part.call for part in measured if part.call is not None]
     by_module = not judged_calls(calls, by_module=False)
     chosen = judged_calls(calls, by_module=by_module)
+    if setting.job is not None and setting.rank is not None:
+        chosen = [part for call in chosen for part in setting.job.taken_in(call, setting.rank)]
     partner, answered = _answers(alignment)
     context = Context(
         npu=Flow(npu),
@@ -77,7 +81,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     if context.previous != "poisoned" and not alignment.differs_in_batches:
         found.origins += judge_gradients(optimizers, chosen, (npu, bench), context)
     faults = [fault for call in optimizers if (fault := judge_optimizer(call)) is not None]
-    place = Comparand(npu, setting.step, setting.rank, mode, bench)
+    place = Comparand(npu, setting.step, setting.rank, mode, bench, setting.job)
     suspects = suspects_of(found.origins, faults, chosen, place)
     rows = tuple(row for part in measured for row in _rows(part, mode, (npu, bench), found))
     coverage = _coverage(alignment, measured)

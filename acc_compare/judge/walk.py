@@ -93,6 +93,8 @@ def _judge_call(call: MeasuredCall, forward: MeasuredCall | None, context: Conte
             found.judged[(call.full_name, argument.name)], origin = verdict
             origins += [origin] if origin is not None else []
     seen.worst = max(seen.worst, largest_error(call.read))
+    given = [a.error for a in call.read if a.rank is not None and a.error is not None]
+    seen.nonfinite = seen.nonfinite or any(error.is_nonfinite for error in given)
     best: Origin | None = None
     for argument in call.wrote:
         verdict = judge_output(call, argument, forward, context, seen)

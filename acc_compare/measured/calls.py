@@ -20,7 +20,7 @@ class MeasuredArgument(msgspec.Struct, frozen=True, eq=False):
     `count` is its number of elements, at least 1; `norm` is the larger of |N| and |B| over live elements, 0 where
     unknown; `relative` is |N - B| over that norm, so that it is the same whichever side is called the bench, not below
     what the way of measuring can resolve and exactly 0 for equal tensors; `distance` is |N - B| by the same rule.  All
-    are asked for many times, so `of` works them out once.
+    are asked for many times, so `of` works them out once.  `rank` is the rank that gave it to a collective.
     """
 
     name: str
@@ -32,6 +32,7 @@ class MeasuredArgument(msgspec.Struct, frozen=True, eq=False):
     norm: float
     relative: float
     distance: float
+    rank: int | None = None
 
     @classmethod
     def of(cls, name: str, npu: TensorRecord, bench: TensorRecord, error: TensorError | None) -> MeasuredArgument:

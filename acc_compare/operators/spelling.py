@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from acc_compare.operators.table import OPERATORS
 
-_NAMESPACES = ("special.", "linalg.", "fft.", "sparse.", "nn.functional.", "aten.")
+_NAMESPACES = ("special.", "linalg.", "fft.", "sparse.", "nn.functional.", "aten.", "functional.")
 _PREFIXES = (
     "_foreach_", "_", "npu_", "native_", "unsafe_", "slow_", "thnn_", "miopen_", "mkldnn_", "cudnn_", "special_",
     "linalg_", "fft_", "sparse_",
@@ -89,8 +89,11 @@ _SAME = {
         "to": "to_copy",
         "batch_norm": "batch_norm_with_update batch_norm_legit",
         "softmax": "safe_softmax",
-        "all_gather_into_tensor": "all_gather_base",
-        "reduce_scatter_tensor": "reduce_scatter_base",
+        "all_reduce": "all_reduce_coalesced ddp_all_reduce",
+        "all_gather": "all_gather_coalesced",
+        "all_gather_into_tensor": "all_gather_base all_gather_into_tensor_coalesced",
+        "all_to_all_single": "shard_dim_alltoall",
+        "reduce_scatter_tensor": "reduce_scatter_base reduce_scatter_tensor_coalesced",
     }.items()
     for alias in aliases.split()
 }

@@ -63,7 +63,7 @@ class OpenCollective:
 
     def arrived(self) -> None:
         """The result is there: complete the record and hand it on."""
-        if self.watch.pending.pop(self, _NOT_OPEN) is _NOT_OPEN or self.watch.recorder is not self.recorder:
+        if self.watch.pending.pop(self, _NOT_OPEN) is _NOT_OPEN or self.watch.open is not self.recorder:
             return
         recorder = self.recorder
         for tensor in self.written.values():

@@ -191,6 +191,7 @@ MESSAGES: Mapping[str, str] = {
     "evidence.optimizer": "settings differ: {settings}",
     "evidence.group_setting": "{name} {npu} against {bench}",
     "spread.calls": "{touched} of the {later} calls after it carry the difference",
+    "spread.over": "{call} spread it to ranks {ranks}",
     "spread.silent": "{calls}; the loss does not show it",
     "spread.loss": "{calls}; it reaches {call} (the loss){size}",
     "spread.as": " as {size}",

@@ -169,6 +169,7 @@ MESSAGES: Mapping[str, str] = {
     "evidence.optimizer": "设置不同：{settings}",
     "evidence.group_setting": "{name}：{npu}，标杆为 {bench}",
     "spread.calls": "其后的 {later} 个调用中有 {touched} 个带有该差异",
+    "spread.over": "{call} 把它传到了 rank {ranks}",
     "spread.silent": "{calls}；损失值上看不出来",
     "spread.loss": "{calls}；它传到了 {call}（损失）{size}",
     "spread.as": "，大小为 {size}",
