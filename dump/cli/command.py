@@ -282,7 +282,7 @@ def _workload_options(arguments: Sequence[str], start: Start) -> Any:
     from .. import workload
 
     seed = [] if start.seed is None else ["--seed", str(start.seed)]
-    device = [] if start.device is None else ["--device", start.device.value]
+    device = [] if start.device is None else ["--device", start.placed_on()]
     try:
         return workload.parse([*seed, *device, *arguments])
     except ConfigError as error:

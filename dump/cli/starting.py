@@ -51,6 +51,14 @@ class Start:
     faults: tuple[str, ...] = ()
     device: DeviceKind | None = None
 
+    def placed_on(self) -> str:
+        """The name of the device asked for: "cpu" too for a simulated NPU on a torch that has none; "" for none."""
+        if self.device is DeviceKind.npu and self.simulated_npu:
+            from .. import sim
+
+            return sim.device_kind()
+        return "" if self.device is None else self.device.value
+
 
 @contextlib.contextmanager
 def begun(start: Start, say: Callable[[str], None]) -> Iterator[None]:
@@ -58,21 +66,33 @@ def begun(start: Start, say: Callable[[str], None]) -> Iterator[None]:
 
     Raises ConfigError where the device is not there.
     """
-    if start.simulated_npu:
-        from .. import sim
-
-        sim.enable()
-        for spec in start.faults:
-            sim.inject(spec)
-        faults = f", with the faults {', '.join(start.faults)}" if start.faults else ""
-        say(f"the device 'npu' is simulated: CPU kernels underneath{faults}")
-    with _on(start.device, say):
+    with _simulated(start, say) as simulated, _on(start.device, say, simulated):
         _seed(start)
         yield
 
 
 @contextlib.contextmanager
-def _on(kind: DeviceKind | None, say: Callable[[str], None]) -> Iterator[None]:
+def _simulated(start: Start, say: Callable[[str], None]) -> Iterator[str]:
+    """The simulated NPU, where one is asked for; the device that it is: "npu", or "cpu" on an old torch, or ""."""
+    if not start.simulated_npu:
+        yield ""
+        return
+    from .. import sim
+
+    with sim.nearest(faults=start.faults) as device:
+        faults = f", with the faults {', '.join(start.faults)}" if start.faults else ""
+        if device == "npu":
+            say(f"the device 'npu' is simulated: CPU kernels underneath{faults}")
+        else:
+            import torch
+
+            why = f"torch {torch.__version__} has no device that could be called 'npu' (2.10 has)"
+            say(f"{why}: the NPU is simulated on the device 'cpu'{faults}")
+        yield device
+
+
+@contextlib.contextmanager
+def _on(kind: DeviceKind | None, say: Callable[[str], None], simulated: str) -> Iterator[None]:
     if kind is None:
         yield
         return
@@ -88,10 +108,10 @@ def _on(kind: DeviceKind | None, say: Callable[[str], None]) -> Iterator[None]:
         elif kind is DeviceKind.cuda:
             _require_cuda()
             yield
-        elif kind is DeviceKind.cpu or npu.state == "simulated":
+        elif kind is DeviceKind.cpu or npu.state == "simulated" or simulated:
             from ..redirect import redirected
 
-            with redirected(kind.value):
+            with redirected("npu" if kind is DeviceKind.npu and simulated != "cpu" else "cpu"):
                 say(f"what the script does on CUDA runs on the {'CPU' if kind is DeviceKind.cpu else 'simulated NPU'}")
                 yield
         else:

@@ -115,6 +115,9 @@ def device_name(kind: str) -> str:
     module = getattr(torch, kind, None)
     if kind in ("cuda", "npu") and module is not None and module.is_available():
         return str(module.get_device_name(module.current_device()))
+    stand_in = sys.modules.get("dump.sim.on_cpu")
+    if kind == "cpu" and stand_in is not None and stand_in.is_planted():
+        return str(stand_in.NAME)
     return kind
 
 

@@ -11,7 +11,8 @@ autocast, saving and loading, computed by the CPU's kernels, and so equal to the
 
 torch.compile works with the backends eager and aot_eager; streams, events and generators are there, and `allow_hf32`
 rounds as an NPU would.  It adds some microseconds to every operator, knows one device, draws all random numbers on the
-CPU, does not mind CPU tensors among npu tensors, and rests on private parts of torch, from 2.10 on.
+CPU, does not mind CPU tensors among npu tensors, and rests on private parts of torch, from 2.10 on.  For older torches
+there is a stand-in on the device `cpu`, with the same faults (`on_cpu`); `acc dump --simulated-npu` takes it there.
 """
 
 from __future__ import annotations
@@ -25,7 +26,18 @@ from dump import torch_internals
 from dump.format.errors import ConfigError
 from dump.sim.faults import Fault, clear, inject, restore, snapshot
 
-__all__ = ["Fault", "clear", "enable", "inject", "is_enabled", "npu", "op_counts", "register_hccl"]
+__all__ = [
+    "Fault",
+    "clear",
+    "device_kind",
+    "enable",
+    "inject",
+    "is_enabled",
+    "nearest",
+    "npu",
+    "op_counts",
+    "register_hccl",
+]
 
 _SUPPORTED = torch_internals.available("setup_private_device")
 
@@ -40,7 +52,10 @@ def enable() -> None:
     its PrivateUse1 device (torch_npu).
     """
     if not _SUPPORTED:
-        raise ConfigError(f"The simulated NPU needs torch 2.10 or newer, found {torch.__version__}.")
+        raise ConfigError(
+            f"The simulated NPU needs torch 2.10 or newer, found {torch.__version__}; before, acc dump --simulated-npu"
+            " and dump.sim.nearest plant its faults in the CPU's kernels."
+        )
     registration.register()
 
 
@@ -62,6 +77,33 @@ def npu(*, faults: Iterable[Fault | str] = ()) -> Iterator[None]:
         for fault in faults:
             inject(fault)
         yield
+    finally:
+        restore(before)
+
+
+def device_kind() -> str:
+    """What `nearest` gives on this torch: "npu" or "cpu"."""
+    return "npu" if _SUPPORTED else "cpu"
+
+
+@contextlib.contextmanager
+def nearest(*, faults: Iterable[Fault | str] = ()) -> Iterator[str]:
+    """As `npu`, on any torch: gives the device to use within, "npu", or "cpu" where torch has no simulated device.
+
+    Raises ConfigError as `npu` does where there could be one.
+    """
+    if device_kind() == "npu":
+        with npu(faults=faults):
+            yield "npu"
+        return
+    from dump.sim import on_cpu
+
+    before = snapshot()
+    try:
+        for fault in faults:
+            inject(fault)
+        with on_cpu.planted():
+            yield "cpu"
     finally:
         restore(before)
 
