@@ -7,7 +7,8 @@
 Settings that belong to a task stand under its name; those of the task in force count.  The keys of msprobe's
 config.json keep their meaning and defaults.  One that asks for something that recording here does not do is
 either named in `DumpConfig.ignored` with a sentence, or refused where leaving it out would change the run or
-record what the user wanted left out; none is dropped silently, and an unknown one is an error.
+record what the user wanted left out; none is dropped silently.  What msprobe passes over because it does not know it
+is named too; `Unknown` says when it is an error.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from typing import Any, Literal, TypeAlias
 
 from dump.config_keys import (
     FOREIGN_SECTIONS,
+    OWN,
+    PASSED_OVER,
     SECTION,
     TASKS,
     TOP,
     Setting,
     any_of,
+    closest,
     kind_of,
     nearest,
     parse_ranges,
@@ -41,6 +45,11 @@ Task: TypeAlias = Literal["statistics", "tensor"]
 Level: TypeAlias = Literal["L0", "L1", "mix"]
 SummaryMode: TypeAlias = Literal["statistics", "md5"]
 
+Unknown: TypeAlias = Literal["strict", "guess", "pass"]
+"""What becomes of a key that is not known here.  "strict" refuses it.  "guess" refuses what looks like a key that was
+mistyped, and all in a file that has keys of our own; what is left was written for msprobe, is named and passed over.
+"pass" passes over all of them, as msprobe does: a file that its callers hand in."""
+
 _TOP_LEVEL = ""  # the key of the settings outside any section, in `DumpConfig.sections`
 
 
@@ -51,8 +60,9 @@ class DumpConfig:
     `rank` and `step` are empty for all; `scope` is empty or (first, last) name; `api_list` and `tensor_list`
     hold parts of call names, or `name-regex(...)`; `dump_enable` is None where nothing can switch recording on
     and off; `buffer_mb` are 2**20 bytes of tensor contents that may wait to be digested or written; `max_bytes`
-    and `max_steps` end the recording of a process (`write.limits`), None for no end; `ignored` holds one sentence for
-    each setting made in the file that has no effect here.  `sections` keeps the settings of both tasks, so that
+    and `max_steps` end the recording of a process (`write.limits`), None for no end; `request_id` is the request
+    without which a batch is not recorded, "" for any; `ignored` holds one sentence for each setting made in the file
+    that has no effect here.  `sections` keeps the settings of both tasks, so that
     changing the task by a flag finds its own (`merge`).
     """
 
@@ -77,12 +87,17 @@ class DumpConfig:
     buffer_mb: int = 512
     max_bytes: int | None = None
     max_steps: int | None = None
+    request_id: str = ""
     ignored: tuple[str, ...] = ()
     sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False, compare=False)
 
+    def is_wanted(self, scheduled_tokens: Mapping[str, int] | None) -> bool:
+        """Is a batch with these requests to be recorded?"""
+        return not self.request_id or not scheduled_tokens or self.request_id in scheduled_tokens
 
-def load_config(path: Path | str) -> DumpConfig:
-    """The settings of a config.json.
+
+def load_config(path: Path | str, *, unknown: Unknown = "guess") -> DumpConfig:
+    """The settings of a config.json; `unknown` says what becomes of keys that are not known.
 
     Raises ConfigError, one line with the file, the key, what was expected and found, and the nearest key.
     """
@@ -93,15 +108,17 @@ def load_config(path: Path | str) -> DumpConfig:
     top: dict[str, Any] = {}
     ignored: list[str] = []
     sections: dict[str, Mapping[str, Any]] = {}
+    if unknown == "guess" and _has_own_keys(content):
+        unknown = "strict"
     for key, value in content.items():
         where = f"{source}: {quoted(key)}"
         if key in TASKS:
-            sections[key] = _section(key, value, source)
+            sections[key] = _section(key, value, source, unknown)
         elif key in FOREIGN_SECTIONS:
             if value is not None and not isinstance(value, dict):
                 raise wrong(where, "an object", value)
         else:
-            _take(key, value, where=where, known=TOP, into=top, ignored=ignored)
+            _take(key, value, where=where, known=TOP, into=top, ignored=ignored, unknown=unknown)
     sections[_TOP_LEVEL] = top
     config = replace(DumpConfig(), **top, ignored=tuple(ignored), sections=sections)
     return _with_section(config, config.task)
@@ -134,7 +151,13 @@ def merge(config: DumpConfig, **flags: object) -> DumpConfig:
     return replace(config, **given, ignored=(*config.ignored, *ignored))
 
 
-def _section(task: str, value: Any, source: Path) -> Mapping[str, Any]:
+def _has_own_keys(content: Mapping[str, Any]) -> bool:
+    """Was the file written for us?  Then a key that nobody knows is a mistake."""
+    parts = [content, *(content[task] for task in TASKS if isinstance(content.get(task), dict))]
+    return any(key in OWN for part in parts for key in part)
+
+
+def _section(task: str, value: Any, source: Path, unknown: Unknown) -> Mapping[str, Any]:
     """The fields that a task's section sets, with its own `ignored`."""
     if value is None:
         return {}
@@ -150,6 +173,7 @@ def _section(task: str, value: Any, source: Path) -> Mapping[str, Any]:
             known=SECTION,
             into=found,
             ignored=ignored,
+            unknown=unknown,
         )
     return {**found, "ignored": tuple(ignored)}
 
@@ -162,20 +186,38 @@ def _take(
     known: Mapping[str, Setting],
     into: dict[str, Any],
     ignored: list[str],
+    unknown: Unknown,
 ) -> None:
     """Read one key into `into`.  null and "" leave the default, as they do in msprobe."""
     setting = known.get(key)
     if setting is None:
-        if known is TOP and key in SECTION:
-            raise ConfigError(f"{where} belongs inside the task's section, {any_of(TASKS)}.")
-        if known is SECTION and key in TOP:
-            raise ConfigError(f"{where} belongs at the top level of the file.")
-        raise ConfigError(f"{where} is unknown.{nearest(key, (*known, *(TASKS if known is TOP else ())))}")
+        ignored.append(_passed_over(key, value, where=where, known=known, unknown=unknown))
+        return
     if value is None or value == "":
         return
     read = setting.read(value, where, ignored)
     if setting.field:
         into[setting.field] = read
+
+
+def _passed_over(key: str, value: Any, *, where: str, known: Mapping[str, Setting], unknown: Unknown) -> str:
+    """What is said of a key that is not known here.  Raises ConfigError where it is refused."""
+    places = (*known, *(TASKS if known is TOP else ()))
+    elsewhere = ""
+    if known is TOP and key in SECTION:
+        elsewhere = f"belongs inside the task's section, {any_of(TASKS)}"
+    elif known is SECTION and key in TOP:
+        elsewhere = "belongs at the top level of the file"
+    if unknown == "strict":
+        raise ConfigError(f"{where} {elsewhere}." if elsewhere else f"{where} is unknown.{nearest(key, places)}")
+    if elsewhere:
+        return f"{where} has no effect: it {elsewhere}."
+    if key in PASSED_OVER:
+        return f"{where} has no effect: {PASSED_OVER[key]}."
+    found = closest(key, places)
+    if found is not None and unknown == "guess":
+        raise ConfigError(f"{where} is unknown.{nearest(key, places)}")
+    return f"{where} is unknown and has no effect{'' if found is None else f'; did you mean {quoted(found)}?'}."
 
 
 def _without_section(config: DumpConfig) -> DumpConfig:

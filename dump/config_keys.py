@@ -95,6 +95,13 @@ def _choice(allowed: tuple[str, ...], elsewhere: Mapping[str, str] | None = None
     return read
 
 
+def _request(value: Any, where: str, ignored: list[str]) -> str:
+    if not isinstance(value, str):
+        raise wrong(where, "the name of a request", value)
+    ignored.append(f"{where}: batches that hold the request are recorded whole, others not at all.")
+    return value
+
+
 def _flag(value: Any, where: str, ignored: list[str]) -> bool:
     if not isinstance(value, bool):
         raise wrong(where, "true or false", value)
@@ -265,7 +272,7 @@ SECTION: dict[str, Setting] = {
     "file_format": _FILE_FORMAT,
     "hash": _HASH,
     "slice": Setting("", _no_effect("whole tensors are recorded", silent=([],))),
-    "request_id": Setting("", _no_effect("requests are not told apart", silent=("",))),
+    "request_id": Setting("request_id", _request),
     "diff_nums": Setting("", _no_effect("it belongs to msprobe's diff_check")),
     "bench_path": Setting("", _no_effect("recording does not compare; use `acc compare` afterwards", silent=("",))),
     "backward_input": Setting("", _no_effect("kernels are not recorded", silent=([],))),
@@ -273,6 +280,26 @@ SECTION: dict[str, Setting] = {
     "device": Setting("", _no_effect("where statistics are computed follows from the tensor")),
     "precision": Setting("", _no_effect("give it at the top level of the file")),
 }
+
+
+OWN = ("audit", "remeasure", "buffer_mb", "max_bytes", "max_steps", "hash")
+"""Keys that msprobe does not have."""
+
+PASSED_OVER: dict[str, str] = {
+    "seed": "seed_all(seed) in the script, or acc dump --seed, seeds a run",
+    "is_deterministic": "seed_all(mode=True) in the script, or acc dump --deterministic, asks for it",
+    "rm_dropout": "seed_all(rm_dropout=True) in the script takes dropout out",
+    "framework": "the dump of a PyTorch run is written",
+    "custom_api": "dump.register_custom_api records calls of a function of one's own",
+    "seq_len": "whole tensors are recorded",
+    "overflow_nums": "it belongs to msprobe's overflow_check",
+    "check_mode": "it belongs to msprobe's overflow_check",
+    "white_list": "it belongs to msprobe's acc_check",
+    "black_list": "it belongs to msprobe's acc_check",
+    "error_data_path": "it belongs to msprobe's acc_check",
+    "is_print_compare_log": "it belongs to msprobe's compare",
+}
+"""Keys that are seen in files written for msprobe and that some version of it does not read, each with what is so."""
 
 
 def wrong(where: str, expected: str, found: object) -> ConfigError:
@@ -292,11 +319,17 @@ def quoted(text: str) -> str:
     return f"'{line}'" if len(line) <= _LONGEST_SHOWN else f"'{line[:_LONGEST_SHOWN]}...'"
 
 
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The word that `word` may be a mistyping of."""
+    lowered = {each.lower(): each for each in sorted(set(known))}
+    close = get_close_matches(word.lower(), lowered, n=1)
+    return lowered[close[0]] if close else None
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     known = sorted(set(known))
-    lowered = {each.lower(): each for each in known}
-    close = get_close_matches(word.lower(), lowered, n=1)
-    return f" Did you mean '{lowered[close[0]]}'?" if close else f" Known: {', '.join(known)}."
+    close = closest(word, known)
+    return f" Did you mean '{close}'?" if close else f" Known: {', '.join(known)}."
 
 
 def any_of(words: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from .config import load_config, merge
+from .config import DumpConfig, Unknown, load_config, merge
 from .format.paths import from_home
 
 _Signature: TypeAlias = "tuple[int, int, int] | None"
@@ -18,14 +18,15 @@ class ReloadableConfig:
 
     `config` holds those in force.  A file that says `dump_enable` when the run begins is looked at again at the
     end of every step, and taken over where it was written since; one that does not is read once, as by msprobe.
-    Raises ConfigError.
+    `unknown` is that of `load_config`.  Raises ConfigError.
     """
 
-    def __init__(self, path: Path, flags: Mapping[str, object]) -> None:
+    def __init__(self, path: Path, flags: Mapping[str, object], *, unknown: Unknown = "guess") -> None:
         self._path = from_home(path)
         self._flags = dict(flags)
+        self._unknown = unknown
         self._seen = self._signature()
-        self.config = merge(load_config(self._path), **self._flags)
+        self.config = self._load()
 
     def read_again(self) -> bool:
         """Are there new settings, now in `config`?
@@ -40,11 +41,24 @@ class ReloadableConfig:
             return False
         self._seen = found
         before, self.config = self.config, replace(self.config, dump_enable=False)
-        config = merge(load_config(self._path), **self._flags)
+        config = self._load()
         if config.dump_enable is None:
             config = replace(config, dump_enable=before.dump_enable)
         self.config = config
         return True
+
+    def _load(self) -> DumpConfig:
+        return merge(load_config(self._path, unknown=self._unknown), **self._flags)
+
+    def override(self, **flags: object) -> None:
+        """`flags` win over the file from now on, whenever it is read."""
+        self._flags.update(flags)
+        self.config = merge(self.config, **flags)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Was the file, if it may change the settings at all, written since it was read?"""
+        return self.config.dump_enable is not None and self._signature() not in (None, self._seen)
 
     def _signature(self) -> _Signature:
         try:

@@ -6,18 +6,35 @@ import atexit
 import os
 import sys
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, ClassVar, NoReturn, TypeAlias
 
 import torch
 
-from .config import DumpConfig, merge
+from .config import DumpConfig, Unknown, merge
 from .config_reload import ReloadableConfig
-from .format.errors import ConfigError, told_in_one_line
+from .format.errors import ConfigError, OutputError, told_in_one_line
 from .format.paths import from_home
 from .intercept import custom
-from .session import Session
+from .service import DebuggerConfig, Service, token_range_of
+from .session import LastStepDone, Session
+
+Models: TypeAlias = "torch.nn.Module | Sequence[torch.nn.Module] | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Outer:
+    """What a command around the script asks for: it wins over what the script says.
+
+    `flags` are those of `config.merge`, `config_path` stands in for the script's.
+    """
+
+    flags: Mapping[str, object] = field(default_factory=dict)
+    config_path: Path | None = None
+    exit_after: bool = False
+
 
 _Given: TypeAlias = "tuple[str | None, dict[str, Any]]"
 """What a debugger was made with: the path of its config.json, and its other arguments."""
@@ -34,16 +51,24 @@ class PrecisionDebugger:
             debugger.step()
 
     One session a process: constructing again hands the open one out, and the methods may be called on the
-    class.  Arguments given here win over config.json.  Raises ConfigError, for other settings than those of the open
-    session too.
+    class.  Arguments given here win over config.json.  What follows `level` by position is `step` or `model, step`,
+    as in msprobe's versions: modules are told from steps by their type.  `config` and `service` are what msprobe's
+    callers know under these names.  Raises ConfigError, for other settings than those of the open session too.
     """
 
-    _session: Session | None = None
-    _instance: PrecisionDebugger | None = None
-    _given: _Given = (None, {})
+    outer: ClassVar[Outer] = Outer()
+    as_msprobe: ClassVar[bool] = False
+    """Is it called by msprobe's name?  Then what msprobe does not know in config.json is told and passed over, and the
+    open session is handed out whatever other settings are asked for, as msprobe hands it out."""
+
+    _session: ClassVar[Session | None] = None
+    _instance: ClassVar[PrecisionDebugger | None] = None
+    _models: ClassVar[Sequence[torch.nn.Module]] = ()
+    _given: ClassVar[_Given] = (None, {})
 
     def __new__(cls, *_: Any, **__: Any) -> PrecisionDebugger:
         if cls._instance is None:
+            PrecisionDebugger._close(complete=True)  # one that its owner let go of: `_instance = None`
             cls._instance = super().__new__(cls)
         return cls._instance
 
@@ -54,26 +79,48 @@ class PrecisionDebugger:
         task: str | None = None,
         dump_path: str | os.PathLike[str] | None = None,
         level: str | None = None,
+        *placed: Any,
+        model: Models = None,
         step: Sequence[int | str] | None = None,
     ) -> None:
-        flags = {
+        model, step = _model_and_step(placed, model, step)
+        flags: dict[str, object] = {
             "task": task,
             "dump_path": None if dump_path is None else os.fspath(dump_path),
             "level": level,
             "step": None if step is None else list(step),
         }
-        given = (None if config_path is None else os.path.abspath(from_home(config_path)), flags)
+        given = (None if config_path is None else os.path.abspath(from_home(config_path)), dict(flags))
         if PrecisionDebugger._session is not None:
-            if given not in (PrecisionDebugger._given, (None, dict.fromkeys(flags))):
+            is_other = given not in (PrecisionDebugger._given, (None, dict.fromkeys(flags)))
+            if is_other and not PrecisionDebugger.as_msprobe:
                 _refuse_other(PrecisionDebugger._given, given)
             return
-        reloadable = ReloadableConfig(Path(config_path), flags) if config_path is not None else None
+        outer = PrecisionDebugger.outer
+        flags.update({name: value for name, value in outer.flags.items() if value is not None})
+        path = outer.config_path or config_path
+        unknown: Unknown = "pass" if PrecisionDebugger.as_msprobe else "guess"
+        reloadable = None if path is None else ReloadableConfig(Path(path), flags, unknown=unknown)
         config = reloadable.config if reloadable is not None else merge(DumpConfig(), **flags)
         for sentence in config.ignored:
             _say(f"note: {sentence}")
+        PrecisionDebugger._models = _listed(model)
         PrecisionDebugger._session = Session(config, reloadable=reloadable, say=_say)
         PrecisionDebugger._given = given
         atexit.register(PrecisionDebugger._at_exit)
+        self.config = DebuggerConfig(PrecisionDebugger._open, _say)
+        self.service = Service(PrecisionDebugger._open, self.config)
+
+    @property
+    def task(self) -> str:
+        """The task in force."""
+        return PrecisionDebugger._open().config.task
+
+    @property
+    def model(self) -> Models:
+        """The model that was given with the settings."""
+        models = PrecisionDebugger._models
+        return (models[0] if len(models) == 1 else list(models)) if models else None
 
     @staticmethod
     def _open() -> Session:
@@ -84,20 +131,29 @@ class PrecisionDebugger:
     @staticmethod
     @told_in_one_line
     def start(
-        model: torch.nn.Module | Sequence[torch.nn.Module] | None = None,
+        model: Models = None,
         token_range: Sequence[int] | None = None,
         rank_id: int | None = None,
+        scheduled_tokens: Mapping[str, int] | None = None,
     ) -> None:
         """Record from here.  `model` names the modules; without it the outermost module called does.
 
+        With `token_range`, [first, last], only these forward calls of the model are recorded, counted from here.
+        `rank_id` names the rank's folder.  `scheduled_tokens` are the tokens of each request in the batch that comes;
+        where config.json names a `request_id` that is not among them, nothing is recorded until the next `start`.
         Raises OutputError where the step's folder holds a dump already, ConfigError under `acc dump`.
         """
-        if token_range is not None:
-            raise ConfigError(
-                "start: token_range is not offered. Use the 'step' key with one step for each forward call."
-            )
-        models = [] if model is None else [model] if isinstance(model, torch.nn.Module) else list(model)
-        PrecisionDebugger._open().start(models, rank_id=rank_id)
+        session = PrecisionDebugger._open()
+        tokens = token_range_of(token_range)
+        if not session.config.is_wanted(scheduled_tokens):
+            session.stop()
+            return
+        try:
+            session.start(_listed(model) or PrecisionDebugger._models, rank_id=rank_id, tokens=tokens)
+        except OutputError as error:
+            if not session.has_written_here:
+                raise
+            _tell_once(session, "again", f"note: {error} The folder is this run's own: it is not recorded twice.")
 
     @staticmethod
     def stop() -> None:
@@ -114,6 +170,24 @@ class PrecisionDebugger:
         session = PrecisionDebugger._open()
         session.step()
         _tell_failure(session)
+        if PrecisionDebugger.outer.exit_after and session.finished:
+            raise LastStepDone
+
+    @staticmethod
+    def set_init_step(step: int) -> None:
+        """The present step has the number `step`, as where training goes on from a checkpoint.  Raises ConfigError."""
+        if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+            raise ConfigError(f"set_init_step: expected a whole number from 0 on, found {step!r}.")
+        PrecisionDebugger._open().count_from(step)
+
+    @staticmethod
+    def forward_backward_dump_end() -> None:
+        """`stop` under its oldest name: what comes after the backward pass is not recorded."""
+        PrecisionDebugger.stop()
+
+    @staticmethod
+    def monitor(model: Any) -> None:
+        """Called for msprobe's task `grad_probe`, which is `acc monitor` here; at every other task it does nothing."""
 
     @staticmethod
     @told_in_one_line
@@ -134,9 +208,21 @@ class PrecisionDebugger:
         custom.restore_custom_api(module, api)
 
     @staticmethod
+    def _maybe_reload_config(force: bool = False) -> bool:
+        """Look at config.json now; `force` is msprobe's, for whom looking again too soon is not looking."""
+        return PrecisionDebugger._open().reread()
+
+    @staticmethod
     def close() -> None:
         """End the session: open files are closed, torch is as it was.  Done by itself when Python exits."""
         PrecisionDebugger._close(complete=True)
+
+    @staticmethod
+    def hand_over(*, complete: bool) -> Session | None:
+        """`close`, and the session that is over; None where there was none."""
+        session = PrecisionDebugger._session
+        PrecisionDebugger._close(complete=complete)
+        return session
 
     @staticmethod
     def _at_exit() -> None:
@@ -148,6 +234,7 @@ class PrecisionDebugger:
     def _close(*, complete: bool) -> None:
         session, PrecisionDebugger._session = PrecisionDebugger._session, None
         PrecisionDebugger._instance = None
+        PrecisionDebugger._models = ()
         atexit.unregister(PrecisionDebugger._at_exit)
         if session is not None:
             session.close(complete=complete)
@@ -184,13 +271,51 @@ def _refuse_other(before: _Given, given: _Given) -> NoReturn:
     )
 
 
-_told: weakref.WeakSet[Session] = weakref.WeakSet()
+def _model_and_step(
+    placed: tuple[Any, ...], model: Models, step: Sequence[int | str] | None
+) -> tuple[Models, Sequence[int | str] | None]:
+    """What `placed` holds, of `step` or of `model, step`; where both are given by name they stay."""
+    if len(placed) > 2:
+        raise ConfigError(f"PrecisionDebugger: expected at most six arguments by position, found {4 + len(placed)}.")
+    for value in placed:
+        if _is_model(value):
+            model = value
+        elif value is not None:
+            step = value
+    return model, step
+
+
+def _is_model(value: Any) -> bool:
+    listed = value if isinstance(value, (list, tuple)) else [value]
+    return bool(listed) and all(isinstance(each, torch.nn.Module) for each in listed)
+
+
+def _listed(model: Any) -> Sequence[torch.nn.Module]:
+    """The modules in what was given as the model; a wrapper that is none is told, and its parts are met when called."""
+    listed = list(model) if isinstance(model, (list, tuple)) else [] if model is None else [model]
+    modules = [each for each in listed if isinstance(each, torch.nn.Module)]
+    if len(modules) < len(listed) and PrecisionDebugger._session is not None:
+        (kind, *_) = sorted({type(each).__name__ for each in listed if not isinstance(each, torch.nn.Module)})
+        text = (
+            f"note: a {kind} was given as the model, which is no torch.nn.Module: modules are named as they are called."
+        )
+        _tell_once(PrecisionDebugger._session, kind, text)
+    return modules
+
+
+_told: weakref.WeakKeyDictionary[Session, set[str]] = weakref.WeakKeyDictionary()
+
+
+def _tell_once(session: Session, what: str, text: str) -> None:
+    told = _told.setdefault(session, set())
+    if what not in told:
+        told.add(what)
+        _say(text)
 
 
 def _tell_failure(session: Session) -> None:
-    if session.failure is not None and session not in _told:
-        _told.add(session)
-        _say(f"error: {session.failure} Nothing more is recorded.")
+    if session.failure is not None:
+        _tell_once(session, "failure", f"error: {session.failure} Nothing more is recorded.")
 
 
 def _say(text: str) -> None:

@@ -12,18 +12,19 @@ from typing import Any
 
 import torch
 
-from .config import DumpConfig
+from .config import DumpConfig, merge
 from .config_reload import ReloadableConfig
 from .coverage import Coverage, Nothing, not_recorded, why_nothing
 from .environment import device
 from .format.errors import AccError, ConfigError, OutputError
 from .format.layout import rank_folder
-from .intercept import autograd, calls
+from .intercept import saved
 from .intercept.interceptors import Interceptors
 from .intercept.modules import ModuleTree
 from .intercept.points import in_short
-from .record import contents, tree
-from .record.recorder import Emission, Measured, StepRecorder
+from .record.recorder import StepRecorder
+from .step_output import StepOutput
+from .tokens import TokenRange, Tokens
 from .write.header import closing_keys, opening_keys
 from .write.limits import RESERVE, Limits
 from .write.output_paths import claim_root, missing, refuse_used
@@ -32,29 +33,6 @@ from .write.writer import Closing, StepWriter, Written
 
 class LastStepDone(BaseException):
     """Raised out of the script's own step when the last wanted one is on disk, if the user asked for that."""
-
-
-class _Output:
-    """A sink that opens its folder at the first record: by then the process knows its rank."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self.writer: StepWriter | None = None
-
-    def _open(self) -> StepWriter | None:
-        if self.writer is None:
-            self.writer = self._session.open_writer()
-        elif self.writer.failure is not None or self.writer.is_cut:
-            self._session.give_up()
-        return self.writer
-
-    def record(self, emission: Emission) -> None:
-        if (writer := self._open()) is not None:
-            writer.record(emission)
-
-    def store(self, measured: Measured, place: str | None, payload: contents.Contents) -> None:
-        if (writer := self._open()) is not None:
-            writer.store(measured, place, payload)
 
 
 class Session:
@@ -96,7 +74,8 @@ class Session:
         self._closing: Closing | None = None
         self._rank_id: int | None = None
         self._recorder: StepRecorder | None = None
-        self._output: _Output | None = None
+        self._output: StepOutput | None = None
+        self._tokens: TokenRange | None = None
         self._build(finds_steps=finds_steps)
 
     # ---- on and off
@@ -128,7 +107,7 @@ class Session:
                 "python itself, not with acc dump."
             )
         if self._finder is not None:
-            claim_root(Path(self.config.dump_path), rank=self._rank(), steps=self.config.step)
+            claim_root(Path(self.config.dump_path), rank=self.rank, steps=self.config.step)
         _installed.add(self)
         try:
             device.detect_npu()
@@ -164,19 +143,26 @@ class Session:
 
     # ---- recording
 
-    def start(self, models: Sequence[torch.nn.Module] = (), *, rank_id: int | None = None) -> None:
+    def start(
+        self,
+        models: Sequence[torch.nn.Module] = (),
+        *,
+        rank_id: int | None = None,
+        tokens: Tokens = None,
+    ) -> None:
         """Begin or go on recording the current step, if it is wanted.
 
-        Raises OutputError where its folder holds a dump already.
+        With `tokens` only the forward calls of the first model from one number to another are recorded, both
+        included, counted from here.  Raises OutputError where the step's folder holds a dump already.
         """
         try:
-            self._start(models, rank_id)
+            self._start(models, rank_id, tokens)
         except AccError:
             raise
         except Exception as error:
             self._give_up(error)
 
-    def _start(self, models: Sequence[torch.nn.Module], rank_id: int | None) -> None:
+    def _start(self, models: Sequence[torch.nn.Module], rank_id: int | None, tokens: Tokens) -> None:
         self._rank_id = rank_id if rank_id is not None else self._rank_id
         for number, model in enumerate(models):
             self.modules.add_root(model, str(number) if len(models) > 1 else None)
@@ -188,11 +174,15 @@ class Session:
         if self._recorder is None:
             if self._finder is None:
                 refuse_used(self._folder())
-            self._output = _Output(self)
+            self._output = StepOutput(self.open_writer, self.give_up)
             self._recorder = StepRecorder(self.config, self._output)
         self.install()
-        if not self.broken:
-            self._watch.begin(self._recorder)
+        if self.broken:
+            return
+        self._watch.begin(self._recorder)
+        self._tokens = TokenRange(models[0] if models else None, *tokens) if tokens is not None else None
+        if self._tokens is not None:
+            self._watch.pause()
 
     def _is_over(self) -> bool:
         return self.failure is not None or bool(self.broken) or self._limits.reached(self.config)
@@ -201,6 +191,7 @@ class Session:
         """Pause: nothing is recorded until `start` but the gradients of the calls that were."""
         if self._audit is not None:
             self._audit.flush()
+        self._tokens = None
         self._watch.pause()
 
     def give_up(self) -> None:
@@ -245,6 +236,38 @@ class Session:
             self._closing = Closing(number, output.writer, trailer, waits=self.config.async_dump)
             if not self.config.async_dump:
                 self._settle()
+
+    def end_part(self) -> None:
+        """Close what is recorded of the current step, which goes on: `start` writes it to another folder."""
+        if self._recorder is not None:
+            number = self.current_step
+            self.stop()
+            self._end_step(complete=True)
+            self._settle()
+            self.current_step = number
+
+    def move(self, **settings: object) -> None:
+        """Take over other settings (`config.merge`) now, from the next `start` on.  Raises ConfigError."""
+        config = merge(self.config, **settings)
+        if config != self.config:
+            self.end_part()
+            self.config = config
+        if self._reloadable is not None:
+            self._reloadable.override(**settings)
+
+    def count_from(self, step: int) -> None:
+        """The current step has this number."""
+        if step != self.current_step:
+            self.end_part()
+            self.current_step = step
+
+    def reread(self) -> bool:
+        """Take over what was changed in config.json now, rather than at the end of the step; was it changed?"""
+        if self._reloadable is None or not self._reloadable.is_outdated:
+            return False
+        self.end_part()
+        self._read_again()
+        return True
 
     def _settle(self) -> None:
         """Wait for the last step's files."""
@@ -307,27 +330,7 @@ class Session:
 
     def save(self, variable: Any, name: str, *, backward: bool = True) -> None:
         """Record any value as `Saved.{name}.{n}`; the gradients of its tensors follow when backward comes."""
-        recorder = self._watch.recorder
-        if recorder is None:
-            return
-        key = f"Saved.{name}"
-        call = f"{key}.{recorder.number(key)}"
-        owner = self._watch.owner
-
-        def record() -> None:
-            listed = list(variable) if isinstance(variable, (list, tuple)) else [variable]
-            body: dict[str, Any] = {"input_args": [], "input_kwargs": {}}
-            body["output"] = recorder.wrote(listed, f"{call}.forward.output")
-            recorder.emit(Emission(f"{call}.forward", body, owner, recorder.take_stack()))
-            tensors = tree.tensors_of(variable)
-            border = autograd.output_border(tensors)
-            if backward and border.outputs:
-                sizes = (len(tensors), 0)
-                calls.follow_border(
-                    self._watch, border, recorder, name=f"{call}.backward", owner=None, sizes=sizes, within=None
-                )
-
-        self._watch.guard(record)
+        saved.record(self._watch, variable, name, backward=backward)
 
     def aside(self, act: Callable[[], None]) -> None:
         """Run `act` unseen: nothing that it does is recorded.  What it raises counts as a failure of ours."""
@@ -357,6 +360,11 @@ class Session:
         self._interceptors.steps.drop_those_that_raised()
         if self._finder is not None:
             self._finder.outermost(module)
+        if self._tokens is not None and self._recorder is not None:
+            if not self._tokens.wants(module):
+                self._watch.pause()
+            else:
+                self._watch.begin(self._recorder)
 
     def _next_step(self) -> None:
         self.step()
@@ -366,17 +374,24 @@ class Session:
 
     # ---- what is wanted, and where it goes
 
-    def _rank(self) -> int | None:
+    @property
+    def has_written_here(self) -> bool:
+        """Does the folder of the current step hold what this session wrote?"""
+        return any(written.folder == self._folder() for written in self.written)
+
+    @property
+    def rank(self) -> int | None:
+        """That of this process, None where it has none yet."""
         return self._rank_id if self._rank_id is not None else device.current_rank()
 
     def wants_this_rank(self) -> bool:
-        return not self.config.rank or (self._rank() or 0) in self.config.rank
+        return not self.config.rank or (self.rank or 0) in self.config.rank
 
     def _wants_this_step(self) -> bool:
         return not self.config.step or self.current_step in self.config.step
 
     def _folder(self) -> Path:
-        return rank_folder(Path(self.config.dump_path), step=self.current_step, rank=self._rank(), pid=os.getpid())
+        return rank_folder(Path(self.config.dump_path), step=self.current_step, rank=self.rank, pid=os.getpid())
 
     def open_writer(self) -> StepWriter | None:
         """The writer for the current step; None, and recording stops, where this rank is not wanted or the
@@ -416,6 +431,15 @@ class Session:
 
 
 _installed: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def unseen(act: Callable[[], None]) -> None:
+    """Run work of ours that no recording of this process is to see."""
+    session = next(iter(_installed), None)
+    if session is None:
+        act()
+    else:
+        session.aside(act)
 
 
 def _forget_in_child() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
@@ -19,12 +19,12 @@ import typer.core
 import typer.main
 
 from .. import coverage
-from ..config import DumpConfig, merge
+from ..config import DumpConfig, Unknown, merge
 from ..config_reload import ReloadableConfig
 from ..environment.torch_loading import load_torch
 from ..format.errors import AccError, ConfigError
 from ..write.limits import size_text
-from .starting import Deterministic, Device, Module, Seed, SimulatedNpu, Start, begun
+from .starting import AsMsprobe, Deterministic, Device, Module, Seed, SimulatedNpu, Start, answers_as_msprobe, begun
 
 if TYPE_CHECKING:
     from ..session import Session
@@ -89,6 +89,7 @@ Examples:
   acc dump --audit train.py                          find, and record, operators that no call stood for
   acc dump --remeasure --task tensor train.py        find memory that is overwritten unseen
   acc dump --self-check --step 0-4 train.py          does recording change the run? exit code 0 no, 1 yes
+  acc dump --as-msprobe -o npu_dump -m pkg.train     code that calls msprobe, without msprobe
   torchrun --nproc-per-node 8 -m dump -s train.py    one dump for each rank
 """
 
@@ -175,6 +176,8 @@ def dump(
         bool,
         typer.Option("--self-check", help="Run with and without recording; do all bits agree? Keeps no dump."),
     ] = False,
+    as_msprobe: AsMsprobe = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse every key of config.json that is unknown.")] = False,
     device: Device = None,
     simulated_npu: SimulatedNpu = False,
     simulated_fault: Annotated[
@@ -183,7 +186,8 @@ def dump(
     ] = None,
 ) -> None:
     load_torch()
-    default_step = "0" if config is None and step is None and max_steps is None else None
+    driven = answers_as_msprobe(as_msprobe)
+    default_step = "0" if not driven and config is None and step is None and max_steps is None else None
     flags = {
         "task": task and task.value,
         "summary_mode": summary_mode and summary_mode.value,
@@ -200,10 +204,11 @@ def dump(
         "max_bytes": max_bytes,
         "max_steps": max_steps,
     }
-    reloadable = None if config is None else ReloadableConfig(config, flags)
+    unknown: Unknown = "strict" if strict else "guess"
+    reloadable = None if config is None else ReloadableConfig(config, flags, unknown=unknown)
     unset = DumpConfig(dump_path=Path("./acc_dump"), extra_info=False)
     settings = merge(unset, **flags) if reloadable is None else reloadable.config
-    if exit_after and not settings.step and settings.max_steps is None:
+    if exit_after and not driven and not settings.step and settings.max_steps is None:
         raise ConfigError("--exit-after: needs a last step, found all steps. Give them, such as --step 0-9.")
     if simulated_fault and not simulated_npu:
         raise ConfigError("--simulated-fault: needs --simulated-npu.")
@@ -214,6 +219,10 @@ def dump(
     if self_check and seed is None:
         seed = _CHECKED_SEED
     start = Start(seed, deterministic, simulated_npu, tuple(simulated_fault or ()), device)
+    if driven:
+        if self_check:
+            raise ConfigError("--self-check: runs the script without msprobe's calls too; leave --as-msprobe out.")
+        raise typer.Exit(_drive(flags, config, start, list(arguments or ()), module, exit_after=exit_after))
     if self_check:
         raise typer.Exit(_check(settings, start, list(arguments or ()), module, given=ctx.meta[_GIVEN]))
     recording = Recording(settings, reloadable, exit_after)
@@ -263,6 +272,34 @@ def _record(recording: Recording, start: Start, arguments: list[str], module: st
             _say(coverage.not_recorded(session.left_out))
         if not nothing.is_wanted and not session.broken:
             status = status or _NOTHING_RECORDED
+    return status
+
+
+def _drive(
+    flags: Mapping[str, object],
+    config: Path | None,
+    start: Start,
+    arguments: list[str],
+    module: str | None,
+    *,
+    exit_after: bool,
+) -> int:
+    """Run a script that records by msprobe's names, and tell what came of it: the script's exit status."""
+    from . import launch
+    from .driven import DrivenRecording, answering
+
+    target = launch.split_target(arguments, module)
+    if target is None:
+        raise ConfigError("--as-msprobe: expected a script that calls msprobe, found none.")
+    recording = DrivenRecording()
+    with begun(start, _say), answering(flags, config, exit_after=exit_after):
+        began = time.perf_counter()
+        execute = launch.prepared(target)
+        status = launch.outcome(lambda: launch.recorded(execute, recording))
+    if recording.session is None:
+        _say("nothing was recorded in this process: no PrecisionDebugger of msprobe's was made")
+    else:
+        _tell_all(recording.session, time.perf_counter() - began)
     return status
 
 

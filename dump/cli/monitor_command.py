@@ -5,6 +5,7 @@ Importing this imports no torch, so that `--help` is quick.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ import typer.core
 from ..environment.torch_loading import load_torch
 from ..format.errors import ConfigError
 from .command import CONTEXT, DumpCommand, guarded
-from .starting import Deterministic, Device, Module, Seed, SimulatedNpu, Start, begun
+from .driven import answering
+from .starting import AsMsprobe, Deterministic, Device, Module, Seed, SimulatedNpu, Start, answers_as_msprobe, begun
 
 GROUP_HELP = """Watch a training run: a few numbers of every gradient, weight, activation and moment, step by step.
 
@@ -103,6 +105,7 @@ def run(
     deterministic: Deterministic = False,
     device: Device = None,
     simulated_npu: SimulatedNpu = False,
+    as_msprobe: AsMsprobe = False,
     module: Module = None,
 ) -> None:
     load_torch()
@@ -121,7 +124,8 @@ def run(
     target = launch.split_target(list(arguments or ()), module)
     if target is None:
         raise ConfigError(f"expected a script, found {(arguments or [''])[0]!r}. The script's path comes first.")
-    with begun(Start(seed, deterministic, simulated_npu, device=device), _say):
+    answered = answering({}, None) if answers_as_msprobe(as_msprobe) else contextlib.nullcontext()
+    with begun(Start(seed, deterministic, simulated_npu, device=device), _say), answered:
         found = Discovery(settings, grad_acc_steps=grad_acc_steps)
         status = launch.outcome(lambda: launch.run(target, found))
     found.tell()

@@ -37,6 +37,10 @@ Device: TypeAlias = Annotated[
 SimulatedNpu: TypeAlias = Annotated[
     bool, typer.Option("--simulated-npu", help="Provide a simulated device 'npu' (CPU kernels).")
 ]
+AsMsprobe: TypeAlias = Annotated[
+    bool,
+    typer.Option("--as-msprobe", help="Answer the script's imports of msprobe; its calls drive the recording."),
+]
 Module: TypeAlias = Annotated[str | None, typer.Option("-m", metavar="MODULE", help="Run a module, as python -m does.")]
 
 
@@ -58,6 +62,14 @@ class Start:
 
             return sim.device_kind()
         return "" if self.device is None else self.device.value
+
+
+def answers_as_msprobe(flag: bool) -> bool:
+    """Is the script to find us under msprobe's names?  TrainerMon's place in torch_npu is answered in any case."""
+    from .. import as_msprobe
+
+    as_msprobe.answer_torch_npu()
+    return flag or as_msprobe.is_asked_for()
 
 
 @contextlib.contextmanager

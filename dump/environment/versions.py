@@ -90,11 +90,20 @@ def asked_for(option: str | None) -> None:
     _asked[:] = [] if option is None else [option]
 
 
+_interface: list[str] = []
+
+
+def called_as(interface: str) -> None:
+    """Remember for headers whose interface the script calls, where it is not our own; "" where it is."""
+    _interface[:] = [interface] if interface else []
+
+
 def header() -> dict[str, object]:
-    """What the header of a dump says from its first line on: the state of the NPU, the versions that are known, and
-    `asked_for`, the device that a script written for CUDA was sent to."""
+    """What the header of a dump says from its first line on: the state of the NPU, the versions that are known,
+    `asked_for`, the device that a script written for CUDA was sent to, and `called_as`."""
     sent: dict[str, object] = {"asked_for": _asked[0]} if _asked else {}
-    return {"npu": device.detect_npu().state, **sent, **_versions()}
+    called: dict[str, object] = {"called_as": _interface[0]} if _interface else {}
+    return {"npu": device.detect_npu().state, **sent, **called, **_versions()}
 
 
 def torch_npu_version() -> str | None:

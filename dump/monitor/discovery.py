@@ -26,9 +26,12 @@ from .scope import is_watched
 _running: list[Discovery] = []
 
 
-def is_running() -> bool:
-    """Is a script watched from outside in this process?"""
-    return bool(_running)
+def give_way() -> None:
+    """The script watches the run itself: whatever watches it from outside in this process ends."""
+    for found in list(_running):
+        found.gave_way = True
+        found.close()
+        say("the script makes a TrainerMon: it watches the run from here on, by its own settings")
 
 
 class Discovery:
@@ -38,6 +41,7 @@ class Discovery:
         self._config = config
         self._grad_acc_steps = grad_acc_steps
         self.run: Run | None = None
+        self.gave_way = False
         self._patches = Patches()
         self._looking = Patches()
         self._optimizers = LiveOptimizers()
@@ -174,6 +178,8 @@ class Discovery:
 
     def tell(self) -> None:
         """What came of it, on stderr."""
+        if self.run is None and self.gave_way:
+            return
         if self.run is None:
             say("nothing was recorded: no module with something to train was called")
         elif self.folder is not None:

@@ -12,7 +12,7 @@ import torch
 
 from ..environment import device
 from ..format.errors import AccError, ConfigError, told_in_one_line
-from ..format.monitor_files import ACTV, ACTV_GRAD, GRAD_REDUCED, GRAD_UNREDUCED
+from ..format.monitor_files import ACTV, ACTV_GRAD, EXP_AVG, EXP_AVG_SQ, GRAD_REDUCED, GRAD_UNREDUCED, PARAM_ORIGIN
 from ..format.paths import from_home
 from ..intercept.patching import Patches
 from . import discovery
@@ -21,6 +21,9 @@ from .config import MonitorConfig, load_config, read_config
 from .output import write_json
 from .run import Numbers, Run, is_dynamic, say
 from .scope import Groups
+
+_OPTIMIZER_SECOND = ("grad_acc_steps", "optimizer", "dp_group", "tp_group", "start_iteration")
+_OPTIMIZER_FIRST = ("optimizer", "grad_acc_steps", "tp_group", "dp_group", "start_iteration")
 
 
 class TrainerMon:
@@ -41,11 +44,7 @@ class TrainerMon:
         params_have_main_grad: bool = True,
         opt_ty: str | None = None,
     ) -> None:
-        if discovery.is_running():
-            raise ConfigError(
-                "a monitored run is on already in this process. Run a script that makes a TrainerMon with python "
-                "itself, not with acc monitor."
-            )
+        discovery.give_way()
         self.config_file_path = os.fspath(from_home(config_file_path))
         self.config = load_config(self.config_file_path)
         for sentence in self.config.ignored:
@@ -59,11 +58,13 @@ class TrainerMon:
         self._handles: list[Any] = []
         self._patches = Patches()
         self._read_at: float | None = None
+        self._told_adhoc = False
 
     @told_in_one_line
     def set_monitor(
         self,
         model: torch.nn.Module | Sequence[torch.nn.Module],
+        *placed: Any,
         grad_acc_steps: int = 1,
         optimizer: Any = None,
         dp_group: Any = None,
@@ -72,12 +73,19 @@ class TrainerMon:
     ) -> None:
         """Watch `model`, or the chunks of one, from the next step on.
 
-        `grad_acc_steps` micro batches make a step; `start_iteration` is the number of the first.  msprobe's newer
-        order, with the optimizer before the number of micro batches, is understood.  Raises ConfigError for
-        arguments that cannot be, OutputError where the folder cannot be made.
+        `grad_acc_steps` micro batches make a step; `start_iteration` is the number of the first.  By position the
+        order is either `grad_acc_steps, optimizer, dp_group, tp_group, start_iteration` or, where the optimizer comes
+        first as in msprobe's newer versions, `optimizer, grad_acc_steps, tp_group, dp_group, start_iteration`.
+        Raises ConfigError for arguments that cannot be, OutputError where the folder cannot be made.
         """
-        if hasattr(grad_acc_steps, "step"):
-            grad_acc_steps, optimizer = (1 if optimizer is None else optimizer), grad_acc_steps
+        order = _OPTIMIZER_FIRST if placed and hasattr(placed[0], "step") else _OPTIMIZER_SECOND
+        if len(placed) > len(order):
+            raise ConfigError(f"set_monitor: expected at most six arguments by position, found {1 + len(placed)}.")
+        by_place = dict(zip(order, placed, strict=False))
+        grad_acc_steps = by_place.get("grad_acc_steps", grad_acc_steps)
+        optimizer = by_place.get("optimizer", optimizer)
+        dp_group, tp_group = by_place.get("dp_group", dp_group), by_place.get("tp_group", tp_group)
+        start_iteration = by_place.get("start_iteration", start_iteration)
         if not callable(getattr(optimizer, "step", None)):
             raise ConfigError("set_monitor: expected an optimizer, found " + _kind(optimizer) + ".")
         _check_number("grad_acc_steps", grad_acc_steps, least=1)
@@ -92,7 +100,7 @@ class TrainerMon:
             self._run.watch(models, self._groups)
         self._follow(optimizer)
 
-    def generate_wgrad_metrics(self) -> tuple[Numbers, Numbers]:
+    def generate_wgrad_metrics(self, *_: Any) -> tuple[Numbers, Numbers]:
         """(reduced, unreduced) statistics of the gradients of the present step, by tag and op.
 
         Before the present step has any, those of the last one with "format": "api", else empty.
@@ -127,11 +135,38 @@ class TrainerMon:
     ) -> None:
         """`set_monitor` under its old name."""
         chosen = self._optimizer if optimizer is None else optimizer
-        self.set_monitor(model, grad_acc_steps, chosen, dp_group, tp_group, start_iteration)
+        self.set_monitor(
+            model,
+            grad_acc_steps=grad_acc_steps,
+            optimizer=chosen,
+            dp_group=dp_group,
+            tp_group=tp_group,
+            start_iteration=start_iteration,
+        )
 
     def set_wrapped_optimizer(self, optimizer: Any) -> None:
         """The optimizer for `monitor_gnorm_with_ad`."""
         self._optimizer = optimizer
+
+    def generate_param_metrics(self, *_: Any) -> Numbers:
+        """Statistics of the weights of the present step, likewise; what msprobe hands its own in is not needed."""
+        (weights,) = self._numbers(PARAM_ORIGIN)
+        return weights
+
+    def generate_mv_metrics(self, *_: Any) -> tuple[Numbers, Numbers]:
+        """(first, second moments), likewise."""
+        first, second = self._numbers(EXP_AVG, EXP_AVG_SQ)
+        return first, second
+
+    def reload_xy(self, xy_distribution: bool = False) -> None:
+        """Watch activations and their gradients from the next step on, or no more, in a folder of its own."""
+        self._restart({"xy_distribution": bool(xy_distribution)}, source="xy_distribution")
+
+    def adhoc_check(self, *_: Any, **__: Any) -> None:
+        """msprobe's way to measure a tensor of one's own; here `PrecisionDebugger.save` does."""
+        if not self._told_adhoc:
+            self._told_adhoc = True
+            say("note: adhoc_check measures nothing here: PrecisionDebugger.save records a tensor of one's own.")
 
     # ---- steps
 
@@ -232,7 +267,10 @@ class TrainerMon:
     @ops.setter
     def ops(self, value: Sequence[str]) -> None:
         """Other statistics from the next step on, in a folder of their own.  Raises ConfigError."""
-        self.config = read_config({**self.config.plain, "ops": list(value)}, source="ops")
+        self._restart({"ops": list(value)}, source="ops")
+
+    def _restart(self, settings: dict[str, Any], *, source: str) -> None:
+        self.config = read_config({**self.config.plain, **settings}, source=source)
         run = self._run
         if run is not None and run.is_attached:
             run.close()

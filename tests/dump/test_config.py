@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dump.config import DumpConfig, load_config, merge, parse_ranges
+from dump.config import DumpConfig, Unknown, load_config, merge, parse_ranges
 from dump.format.errors import ConfigError
 
 MSPROBE_TEMPLATE = {
@@ -132,7 +132,6 @@ def test_summary_modes(tmp_path: Path, value: object, mode: str, said: int) -> N
         ({"risk_level": "CORE"}, "risk_level"),
         ({"custom_op_namespaces": ["_C_ascend"]}, "custom_op_namespaces"),
         ({"statistics": {"slice": [{"dim": 0, "size": 4, "begin": 0, "end": 2}]}}, "statistics.slice"),
-        ({"statistics": {"request_id": "r1"}}, "statistics.request_id"),
         ({"statistics": {"diff_nums": 2}}, "statistics.diff_nums"),
         ({"task": "tensor", "tensor": {"bench_path": "/b"}}, "tensor.bench_path"),
         ({"task": "tensor", "tensor": {"online_run_ut": True}}, "tensor.online_run_ut"),
@@ -157,13 +156,56 @@ def test_a_setting_that_asks_for_nothing_is_passed_over(tmp_path: Path, content:
     assert _load(tmp_path, content) == DumpConfig()
 
 
+def test_a_request_without_which_a_batch_is_not_wanted(tmp_path: Path) -> None:
+    config = _load(tmp_path, {"statistics": {"request_id": "r1"}})
+    assert len(config.ignored) == 1
+    wanted = [config.is_wanted(tokens) for tokens in (None, {}, {"r1": 3}, {"r0": 1, "r1": 1}, {"r0": 1})]
+    assert wanted == [True, True, True, True, False]
+
+
+UNKNOWN: list[tuple[Any, str, str]] = [
+    ({"qqq": 1}, "'qqq' is unknown. Known: ", "'qqq' is unknown and has no effect"),
+    ({"seed": 1234}, "'seed' is unknown.", "'seed' has no effect: seed_all"),
+    ({"summary_mode": "md5"}, "'summary_mode' belongs inside the task's section", "'summary_mode' has no effect"),
+    ({"tensor": {"level": "L0"}}, "'tensor.level' belongs at the top level", "'tensor.level' has no effect"),
+    ({"list": ["relu"]}, "'list' belongs inside the task's section", "'list' has no effect: it belongs inside"),
+    ({"statistics": {"seq_len": 3}}, "'statistics.seq_len' is unknown", "'statistics.seq_len' has no effect"),
+]
+
+
+@pytest.mark.parametrize(("content", "refusal", "note"), UNKNOWN, ids=lambda value: str(value)[:40])
+def test_what_no_key_of_ours_looks_like_was_written_for_msprobe(
+    tmp_path: Path, content: Any, refusal: str, note: str
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"task": "tensor", **content}))
+    with pytest.raises(ConfigError) as error:
+        load_config(path, unknown="strict")
+    assert refusal in str(error.value)
+    unknown: Unknown
+    for unknown in ("guess", "pass"):
+        config = load_config(path, unknown=unknown)
+        said = [*config.ignored, *config.sections.get("statistics", {}).get("ignored", ())]
+        assert [note in sentence for sentence in said] == [True]
+    path.write_text(json.dumps({"task": "tensor", "max_steps": 3, **content}))
+    with pytest.raises(ConfigError):
+        load_config(path)
+
+
+def test_a_mistyped_key_is_passed_over_for_callers_of_msprobe_alone(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"levle": "L0"}))
+    with pytest.raises(ConfigError, match="Did you mean 'level'"):
+        load_config(path)
+    config = load_config(path, unknown="pass")
+    assert config.level == "L1"
+    assert "did you mean 'level'?" in config.ignored[0]
+
+
 REFUSED: list[tuple[Any, str]] = [
     ({"levle": "L1"}, "'levle' is unknown. Did you mean 'level'?"),
     ({"statstics": {}}, "'statstics' is unknown. Did you mean 'statistics'?"),
-    ({"qqq": 1}, "'qqq' is unknown. Known: "),
     ({"statistics": {"scop": []}}, "'statistics.scop' is unknown. Did you mean 'scope'?"),
-    ({"summary_mode": "md5"}, "'summary_mode' belongs inside the task's section"),
-    ({"tensor": {"level": "L0"}}, "'tensor.level' belongs at the top level"),
     (
         {"task": "static"},
         "expected one of 'statistics' or 'tensor', found 'static'. Did you mean 'statistics'?",
@@ -211,7 +253,7 @@ REFUSED: list[tuple[Any, str]] = [
     ({"statistics": {"summary_mode": "xor"}}, "'xor' is a checksum"),
     ({"statistics": {"summary_mode": ["md5", "max"]}}, "'md5' stands alone"),
     ({"statistics": {"summary_mode": 1}}, "or a list of statistics, found a number"),
-    ({"a\nb" + "c" * 200: 1}, r"'a\nbccc"),
+    ({"hash": "md5", "a\nb" + "c" * 200: 1}, r"'a\nbccc"),
     ([], "expected a JSON object, found a list"),
     ("null", "expected a JSON object, found null"),
     ('{\n  // the task\n  "task": "tensor"}', "line 2, column 3: JSON has no comments"),

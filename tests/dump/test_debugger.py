@@ -178,10 +178,11 @@ def test_without_a_session_it_says_what_to_do() -> None:
         PrecisionDebugger.start()
 
 
-def test_a_range_of_tokens_is_refused(path: Path) -> None:
+@pytest.mark.parametrize("wrong", [[1], [2, 1], [-1, 0], ["0", 1], 3])
+def test_a_range_of_tokens_that_is_none_is_refused(path: Path, wrong: object) -> None:
     PrecisionDebugger(dump_path=path)
     with pytest.raises(ConfigError, match="token_range"):
-        PrecisionDebugger.start(token_range=[0, 1])
+        PrecisionDebugger.start(token_range=wrong)  # type: ignore[arg-type]
 
 
 def test_an_existing_dump_is_refused_when_recording_begins(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
