@@ -361,9 +361,8 @@ class Session:
         if self._finder is not None:
             self._finder.outermost(module)
         if self._tokens is not None and self._recorder is not None:
-            if not self._tokens.wants(module):
-                self._watch.pause()
-            else:
+            self._watch.pause()
+            if self._tokens.wants(module):
                 self._watch.begin(self._recorder)
 
     def _next_step(self) -> None:
