@@ -16,7 +16,7 @@ import typer
 from acc_compare.cli.exit_code import EXITS
 from acc_compare.cli.monitor import add_to as add_monitor_commands
 from acc_compare.cli.progress import Bars
-from acc_compare.cli.replay import REPLAY_HELP, replay
+from acc_compare.cli.replay import add_to as add_replay_commands
 from acc_compare.cli.report import REPORT_HELP, report
 from dump import cli as dump_cli
 
@@ -180,7 +180,7 @@ def make_app() -> typer.Typer:
     add_monitor_commands(monitor)
     app.add_typer(monitor, name="monitor")
     app.command("compare", help=COMPARE_HELP)(compare)
-    app.command("replay", help=REPLAY_HELP)(replay)
+    add_replay_commands(app)
     app.command("report", help=REPORT_HELP)(report)
     dump_cli.add_environment_to(app)
     return app

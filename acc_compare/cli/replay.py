@@ -12,6 +12,7 @@ import typer
 
 from acc_compare.cli.exit_code import Exit
 from acc_compare.cli.progress import Bars
+from acc_compare.cli.repro import REPRO_HELP, repro
 from dump.cli.starting import SimulatedNpu, Start, begun
 from dump.format.errors import ConfigError
 
@@ -42,6 +43,12 @@ class ReplayDevice(str, Enum):
     npu = "npu"
     cuda = "cuda"
     cpu = "cpu"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands that make calls again."""
+    app.command("replay", help=REPLAY_HELP)(replay)
+    app.command("repro", help=REPRO_HELP)(repro)
 
 
 def replay(

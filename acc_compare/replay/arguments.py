@@ -155,7 +155,8 @@ class _Build:
             self._made.tensors.append((place, given, leaf))
             return given
         if isinstance(node, ScalarRecord):
-            return self._plain(node)
+            value = plain_value(node, device=self._setting.device)
+            return _wide_dtype(value, self._setting.wide) if isinstance(value, torch.dtype) else value
         if isinstance(node, (list, tuple)):
             return type(node)(self(f"{place}.{index}", item) for index, item in enumerate(node))
         if isinstance(node, dict):
@@ -187,25 +188,26 @@ class _Build:
             return (leaf.clone() if setting.copies else leaf), leaf
         return leaf, leaf
 
-    def _plain(self, record: ScalarRecord) -> Any:
-        kind, value = record.type, record.value
-        if kind in _NAMES:
-            found = named(value, _NAMES[kind])
-            return _wide_dtype(found, self._setting.wide) if kind == "dtype" else found
-        if kind == "device":
-            return self._setting.device
-        if kind == "slice" and isinstance(value, list) and len(value) == 3:
-            if all(part is None or type(part) is int for part in value):
-                return slice(*value)
-        elif kind == "ellipsis":
-            return ...
-        elif kind == "complex" and isinstance(value, str):
-            return _complex(value)
-        elif kind == "float" and isinstance(value, (int, float)):
-            return float(value)
-        elif kind not in _UNKNOWN and type(value) in (bool, int, float, str):
-            return value
-        raise CannotReplay(say("replay.reason.argument", kind=kind[:40]))
+
+def plain_value(record: ScalarRecord, *, device: torch.device) -> Any:
+    """An argument that is no tensor; a device becomes `device`.  Raises CannotReplay for what has no such value."""
+    kind, value = record.type, record.value
+    if kind in _NAMES:
+        return named(value, _NAMES[kind])
+    if kind == "device":
+        return device
+    if kind == "slice" and isinstance(value, list) and len(value) == 3:
+        if all(part is None or type(part) is int for part in value):
+            return slice(*value)
+    elif kind == "ellipsis":
+        return ...
+    elif kind == "complex" and isinstance(value, str):
+        return _complex(value)
+    elif kind == "float" and isinstance(value, (int, float)):
+        return float(value)
+    elif kind not in _UNKNOWN and type(value) in (bool, int, float, str):
+        return value
+    raise CannotReplay(say("replay.reason.argument", kind=kind[:40]))
 
 
 _UNKNOWN = frozenset(("omitted", "slice"))

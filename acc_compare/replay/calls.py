@@ -11,7 +11,9 @@ import torch
 
 from acc_compare.messages import say
 from acc_compare.replay.arguments import Arguments, Builder, Setting, moved, named
+from acc_compare.replay.expected import read_by, written_by
 from acc_compare.replay.names import CannotReplay, Target
+from dump.format.nested import NestedDump
 from dump.format.schema import NestedCall, Node
 from dump.record.tree import capture, tensors_of
 
@@ -29,6 +31,33 @@ class Recorded:
     @property
     def gradients(self) -> tuple[Node, ...]:
         return self.backward.args if self.backward is not None else ()
+
+    @property
+    def follows(self) -> bool:
+        """Did autograd follow it?"""
+        return self.backward is not None or any(record.requires_grad for _, record in written_by(self.forward))
+
+    @property
+    def writes(self) -> bool:
+        """Did it write to memory that it was given, or hand out part of it?"""
+        given = {record.storage for _, record in read_by(self.forward)} - {None}
+        return bool(self.forward.written) or any(record.storage in given for _, record in written_by(self.forward))
+
+    def builder(self, dump: NestedDump) -> Builder:
+        """What makes its arguments."""
+        gradients = self.backward.outputs if self.backward is not None else ()
+        return Builder(
+            dump.path,
+            self.forward,
+            tells_tuples=dump.tells_tuples,
+            followed=[number for number, gradient in enumerate(gradients) if gradient is not None],
+        )
+
+
+def recorded_call(dump: NestedDump, forward: str) -> Recorded | None:
+    """The forward call of that name with its backward; None where the dump has none.  Raises DumpCorrupt."""
+    found = dump.call(forward)
+    return None if found is None else Recorded(found, dump.call(f"{forward.removesuffix('forward')}backward"))
 
 
 @dataclass(slots=True)

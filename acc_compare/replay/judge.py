@@ -11,8 +11,8 @@ from acc_compare import operators
 from acc_compare.messages import Message, say
 from acc_compare.replay import expected
 from acc_compare.replay.accuracy import Distance, distance, equal, in_last_place
-from acc_compare.replay.arguments import Builder, Setting, may_be_huge
-from acc_compare.replay.calls import Made, Recorded, make
+from acc_compare.replay.arguments import Setting, may_be_huge
+from acc_compare.replay.calls import Made, Recorded, make, recorded_call
 from acc_compare.replay.names import CannotReplay, Target, target_of
 from acc_compare.replay.results import Accuracy, ReplayedCall, ReplayedTensor
 from dump.format.names import parse
@@ -46,7 +46,7 @@ class Sight:
 
 def judged(sight: Sight, forward: str) -> Iterator[ReplayedCall]:
     """The forward call of that name, and its backward where it was recorded.  Raises DumpCorrupt."""
-    recorded = _recorded(sight.dump, forward)
+    recorded = recorded_call(sight.dump, forward)
     if recorded is None:
         return
     try:
@@ -62,11 +62,6 @@ def unjudged(sight: Sight, recorded: Recorded, reason: Message) -> Iterator[Repl
             yield ReplayedCall(call.name, _operator(call.name), sight.step, sight.rank, reason=reason)
 
 
-def _recorded(dump: NestedDump, forward: str) -> Recorded | None:
-    found = dump.call(forward)
-    return None if found is None else Recorded(found, dump.call(f"{forward.removesuffix('forward')}backward"))
-
-
 def _operator(name: str) -> str:
     parts = parse(name)
     return f"{parts.prefix}.{parts.api}"
@@ -79,15 +74,8 @@ class _Case:
         self.sight = sight
         self.recorded = recorded
         self.target = self._target()
-        gradients = recorded.backward.outputs if recorded.backward is not None else ()
-        self.builder = Builder(
-            sight.dump.path,
-            recorded.forward,
-            tells_tuples=sight.dump.tells_tuples,
-            followed=[number for number, gradient in enumerate(gradients) if gradient is not None],
-        )
-        wrote = expected.written_by(recorded.forward)
-        self.follows = recorded.backward is not None or any(record.requires_grad for _, record in wrote)
+        self.builder = recorded.builder(sight.dump)
+        self.follows = recorded.follows
         self.reference = make(self.target, recorded, self.builder, Setting(_CPU, sight.wide, self.follows))
         self.again: Made | None = None
         if sight.device is not None:
@@ -179,6 +167,7 @@ class _Case:
             replayed=replayed,
             expected=typical if explain.is_floating else 0.0,
             limit=explain.limit(typical) if explain.is_floating else 0.0,
+            peak=explain.peak(typical) if explain.is_floating else 0.0,
             equal=None if made is None else equal(found, made),
         )
 
@@ -206,24 +195,31 @@ class _Explain:
     def accuracy(self, found: torch.Tensor, typical: float, lowered: float) -> Accuracy:
         off = distance(found, self._exact)
         self.is_floating = off.is_floating
-        wrong = self._is_beyond(off, typical, None)
-        if wrong:
+        wrong = self._is_beyond(off, typical, self._response)
+        if wrong and self._response is None:
             wrong = self._is_beyond(off, typical, self._moved(lowered))
         ulp = in_last_place(off.largest, str(found.dtype)) if off.is_floating else None
         return Accuracy(off.relative, ulp, off.nonfinite, wrong)
 
     def limit(self, typical: float) -> float:
+        """Infinite where a rounding of the inputs makes NaN or Inf come and go."""
+        if self._response is not None and self._response.nonfinite:
+            return float("inf")
         moved = self._response.relative if self._response is not None else 0.0
         return expected.limit(typical) + expected.MOVED * moved
+
+    def peak(self, typical: float) -> float:
+        if self._response is not None and self._response.nonfinite:
+            return float("inf")
+        moved = self._response.largest if self._response is not None else 0.0
+        return expected.PEAK * expected.limit(typical) + expected.MOVED * moved
 
     def _is_beyond(self, off: Distance, typical: float, moved: Distance | None) -> bool:
         if off.nonfinite:
             return moved is None or not moved.nonfinite
         if not off.is_floating:
             return off.relative > (expected.MOVED * moved.relative if moved is not None else 0.0)
-        allowed = expected.limit(typical) + (expected.MOVED * moved.relative if moved is not None else 0.0)
-        peak = expected.PEAK * expected.limit(typical) + (expected.MOVED * moved.largest if moved is not None else 0.0)
-        return off.relative > allowed or off.largest > peak
+        return off.relative > self.limit(typical) or off.largest > self.peak(typical)
 
     def _moved(self, lowered: float) -> Distance:
         if self._response is None:

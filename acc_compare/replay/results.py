@@ -44,9 +44,12 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class ReplayedTensor:
-    """One tensor that a call wrote.  `expected` is the relative error that is normal for it, `limit` the one beyond
-    which it is wrong, `equal` whether record and replay agree to the bit.  `bench` is the other side's record against a
-    reference on its own inputs."""
+    """One tensor that a call wrote.
+
+    `expected` is the relative error that is normal for it, `limit` the one beyond which it is wrong, `peak` the same
+    for the largest error of an element; `equal` says whether record and replay agree to the bit.  `bench` is the other
+    side's record against a reference on its own inputs.
+    """
 
     name: str
     dtype: str
@@ -56,6 +59,7 @@ class ReplayedTensor:
     bench: Accuracy | None = None
     expected: float = 0.0
     limit: float = 0.0
+    peak: float = 0.0
     equal: bool | None = None
 
 

@@ -66,13 +66,13 @@ def replay(
         known += [] if names else nested.names
         if not names:
             continue
-        _refuse_statistics(nested)
+        refuse_statistics(nested)
         recorded_on = nested.header.device or "cpu"
         where = _device(device, recorded_on)
         chosen = where.type
-        sight = _sight(nested, location, _WIDE[against], where)
+        sight = sight_of(nested, location, _WIDE[against], where)
         other = partners.get(location.path)
-        theirs = None if other is None else _sight(read_nested(other), location, _WIDE[against], None)
+        theirs = None if other is None else sight_of(read_nested(other), location, _WIDE[against], None)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for done, name in enumerate(names):
@@ -91,7 +91,8 @@ def _partners(dump: Path, bench: Path | None) -> dict[Path, Path]:
     return {pair.npu.path: pair.bench.path for pair in pairs}
 
 
-def _refuse_statistics(nested: NestedDump) -> None:
+def refuse_statistics(nested: NestedDump) -> None:
+    """Raise IncomparableError for a dump without tensors."""
     if nested.header.task != "tensor":
         raise IncomparableError(
             f"{nested.path}: holds {nested.header.task}, no tensors, so that no call can be made again. Record with"
@@ -99,7 +100,8 @@ def _refuse_statistics(nested: NestedDump) -> None:
         )
 
 
-def _sight(nested: NestedDump, location: DumpLocation, wide: torch.dtype, device: torch.device | None) -> Sight:
+def sight_of(nested: NestedDump, location: DumpLocation, wide: torch.dtype, device: torch.device | None) -> Sight:
+    """How a dump is judged; without a `device`, by the reference alone."""
     header = nested.header
     return Sight(
         nested,

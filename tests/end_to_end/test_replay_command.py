@@ -97,6 +97,8 @@ def test_suspects_of_an_advisor(folder: Path) -> None:
         ("replay", "npu", "--import", "no_such_module"),
         ("replay", "npu", "--format", "docx"),
         ("replay", "npu", "--suspects", "train.py"),
+        ("repro", "npu", "--call", "Functional.nothing"),
+        ("repro", "npu", "--call", "Functional.gelu.1.forward", "-o", "."),
     ],
 )
 def test_what_cannot_be_done_is_one_line(folder: Path, arguments: tuple[str, ...]) -> None:
@@ -104,3 +106,16 @@ def test_what_cannot_be_done_is_one_line(folder: Path, arguments: tuple[str, ...
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.startswith("acc: error: ")
     assert ran.stderr.count("\n") == 1
+
+
+def test_a_reproduction_runs_with_torch_alone(folder: Path) -> None:
+    ran = acc("repro", "npu", "--call", "Functional.gelu.1.forward", cwd=folder)
+    assert ran.returncode == 0, ran.stderr
+    script = folder / "repro_Functional.gelu.1.forward" / "repro.py"
+    ran = subprocess.run(
+        [sys.executable, "-I", str(script), "cpu"], cwd="/", capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    here, recorded = ran.stdout.splitlines()
+    assert here.endswith("right")
+    assert recorded.endswith("WRONG")

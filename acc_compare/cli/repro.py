@@ -1,0 +1,47 @@
+"""`acc repro`: arguments to one call to one exit code."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from acc_compare.cli.exit_code import Exit
+
+REPRO_HELP = """Write one recorded call as a folder that needs torch alone: a short script and its inputs.
+
+The script makes the call on a device and in float64 on the CPU, says how far the first is off, and exits with 1 where
+that is more than its dtype explains: what to hand to the operator's owner. DUMP was recorded with --task tensor.
+
+Exit code: 0 the folder is written, 2 the call cannot be made again.
+
+\b
+Examples:
+  acc repro npu_dump --call Functional.gelu.2.forward
+  acc repro npu_dump --call Functional.gelu.2.backward --step 1 -o gelu_backward
+  python repro_Functional.gelu.2.forward/repro.py npu
+"""
+
+
+def repro(
+    dump: Annotated[Path, typer.Argument(metavar="DUMP", help="A dump with tensors.", show_default=False)],
+    call: Annotated[str, typer.Option(metavar="NAME", help="A call, forward or backward.")],
+    step: Annotated[int | None, typer.Option(min=0, help="Of this step. [default: the first that has it]")] = None,
+    rank: Annotated[int | None, typer.Option(min=0, help="Of this rank. [default: the first that has it]")] = None,
+    modules: Annotated[
+        list[str] | None, typer.Option("--import", metavar="MODULE", help="A module that registers operators.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--output", help="The folder. [default: repro_NAME]")] = None,
+) -> None:
+    from acc_compare.replay.repro import SCRIPT, find_and_write
+    from acc_compare.report.i18n import text
+
+    folder = out if out is not None else Path(f"repro_{call}")
+    found = find_and_write(dump, call, folder, step=step, rank=rank, imports=tuple(modules or ()))
+    if found.reason is not None:
+        print(f"acc: error: {found.name} cannot be made again: {text(found.reason)}", file=sys.stderr)
+        raise typer.Exit(Exit.not_compared)
+    print(f"{folder / SCRIPT}: {found.name}, {'wrong' if found.cause else 'right'} in the record")
+    print(f"  python {folder / SCRIPT}")
