@@ -1,24 +1,27 @@
-"""API calls: a light closure on each attribute that holds an operator.
+"""API calls: each operator of the catalog is followed in the way that its kind allows.
 
-The closure costs a fraction of a microsecond while nobody listens.  Calls inside a recorded call are not
-recorded: what the user called is.
+That costs a fraction of a microsecond a call while nobody listens.  Calls inside a recorded call are not recorded: what
+the user called is.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection
+from types import FunctionType
 from typing import Any, TypeAlias
 
 import torch
-from torch.overrides import handle_torch_function, has_torch_function
 
-from ..torch_internals import function_mode
+from .. import torch_internals
 from . import calls, catalog
+from .in_place import RecordedMethod, redirect
 from .modules import runs_forward
 from .patching import Patches
 from .points import in_short
+from .references import exchange
 from .scripted_code import let_scripts_compile, name_original
+from .stand_ins import StandIn
 from .watch import Progress, Watch
 
 Function: TypeAlias = "Callable[..., Any]"
@@ -29,61 +32,94 @@ _BATCH_NORMS = {"Functional.batch_norm": 1, "Torch.batch_norm": 3, "Torch.native
 _is_traced_by_dynamo = torch.compiler.is_dynamo_compiling
 
 
-def install(watch: Watch, patches: Patches, *, came_first: bool) -> dict[str, str]:
-    """Wrap every operator of the catalog; of those that could not be wrapped, the reason, by name.
+class ApiCalls:
+    """Follows the calls of every operator of the catalog, each function under its first name there."""
 
-    `came_first` says that no code of the user's has run yet, so that whatever it will remember of torch's
-    functions are our stand-ins; else it may remember the originals.
-    """
-    function_mode()  # asked by every stand-in: what this torch makes of it is to be known here
-    stand_ins: dict[tuple[int, str], Function] = {}
-    originals: dict[Function, Function] = {}
-    left_out: dict[str, str] = {}
-    for operator in catalog.operators():
-        key = f"{operator.prefix}.{operator.api}"
-        try:
-            original = getattr(operator.owner, operator.attribute)
-            stand_in = stand_ins.get((id(original), key))
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._stand_ins: dict[int, RecordedFunction] = {}
+
+    def install(self, patches: Patches) -> dict[str, str]:
+        """Torch is patched by `patches`; of the operators that cannot be followed, the reason, by name.
+
+        Whoever undoes the patches calls `remove` next.
+        """
+        followed: set[FunctionType] = set()
+        left_out: dict[str, str] = {}
+        for operator in catalog.operators():
+            key = f"{operator.prefix}.{operator.api}"
+            try:
+                self._follow(operator, key, patches, followed)
+            except Exception as error:  # an attribute that cannot be set, or is no function any more
+                left_out[key] = in_short(error)
+        self._hand_out(patches)
+        stand_ins = self._stand_ins
+        let_scripts_compile({id(stand_in): number for number, stand_in in stand_ins.items()}, patches)
+        exchange(stand_ins)
+        return left_out
+
+    def _follow(self, operator: catalog.Operator, key: str, patches: Patches, followed: set[FunctionType]) -> None:
+        original = getattr(operator.owner, operator.attribute)
+        if isinstance(original, FunctionType):
+            if original not in followed:
+                followed.add(original)
+                redirect(original, functools.partial(wrap, key=key, watch=self._watch), patches)
+        elif isinstance(operator.owner, type):
+            method = RecordedMethod(original, wrap(original, key, self._watch), self._watch)
+            patches.replace(operator.owner, operator.attribute, method)
+        else:
+            stand_in = self._stand_ins.get(id(original))
             if stand_in is None:
-                stand_in = wrap(original, key, watch, came_first=came_first)
-                stand_ins[id(original), key] = stand_in
-                originals[stand_in] = original
+                stand_in = self._stand_ins[id(original)] = RecordedFunction(original, key, self._watch)
             patches.replace(operator.owner, operator.attribute, stand_in)
-        except Exception as error:  # an attribute that cannot be set, or is no function any more
-            left_out[key] = in_short(error)
-    let_scripts_compile(originals, patches)
-    return left_out
+
+    def _hand_out(self, patches: Patches) -> None:
+        """Let torch's C++ find the stand-ins where it looks a function up for `__torch_function__`."""
+        functions = torch_internals.functions
+        for name in dir(functions):
+            stand_in = self._stand_ins.get(id(getattr(functions, name)))
+            if stand_in is not None:
+                patches.replace(type(functions), name, stand_in)
+
+    def remove(self) -> None:
+        """Put the originals back where the stand-ins have gone since."""
+        if self._stand_ins:
+            exchange({id(stand_in): stand_in.original for stand_in in self._stand_ins.values()})
+            self._stand_ins.clear()
 
 
-def wrap(original: Function, key: str, watch: Watch, *, came_first: bool) -> Function:
+class RecordedFunction(StandIn):
+    """A function in C whose calls are recorded under `key` (`Torch.matmul`) while someone listens."""
+
+    __slots__ = ("_key", "_watch")
+
+    def __init__(self, original: Any, key: str, watch: Watch) -> None:
+        super().__init__(original)
+        self._key, self._watch = key, watch
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        watch = self._watch
+        if _is_traced_by_dynamo() or watch.recorder is None or watch.busy:
+            return self.original(*args, **kwargs)
+        if watch.listening() or ends_setup(watch, args):
+            return record(watch, self._key, self.original, args, kwargs)
+        return self.original(*args, **kwargs)
+
+
+def wrap(original: Function, key: str, watch: Watch) -> Function:
     """A stand-in for `original` that records its calls under `key` (`Torch.matmul`) while someone listens."""
 
     def recorded(*args: Any, **kwargs: Any) -> Any:
-        if _is_traced_by_dynamo():
+        if _is_traced_by_dynamo() or watch.recorder is None or watch.busy:
             return original(*args, **kwargs)
-        run = overridden if has_torch_function(args) and _is_users_override(args) else original
-        if watch.recorder is None or watch.busy:
-            return run(*args, **kwargs)
         if watch.listening() or ends_setup(watch, args):
-            return record(watch, key, run, args, kwargs)
-        return run(*args, **kwargs)
-
-    def overridden(*args: Any, **kwargs: Any) -> Any:
-        """Tensor subclasses know functions by identity, so they get the one that they could learn."""
-        return handle_torch_function(recorded if came_first else original, args, *args, **kwargs)
+            return record(watch, key, original, args, kwargs)
+        return original(*args, **kwargs)
 
     recorded.__name__ = recorded.__qualname__ = key.rpartition(".")[2]
     functools.update_wrapper(recorded, original)
     name_original(recorded, original)
     return recorded
-
-
-def _is_users_override(args: tuple[Any, ...]) -> bool:
-    """Does a `__torch_function__` outside torch answer this call?  Torch's own go by what its C++ hands out."""
-    mode = function_mode()
-    kinds = [] if mode is None else [type(mode)]
-    kinds += [type(arg) for arg in args if hasattr(type(arg), "__torch_function__")]
-    return any(kind.__module__.partition(".")[0] != "torch" for kind in kinds)
 
 
 def ends_setup(watch: Watch, args: tuple[Any, ...]) -> bool:

@@ -74,8 +74,8 @@ _FREQUENCIES = _words("fftfreq rfftfreq")  # constructors too
 def operators() -> tuple[Operator, ...]:
     """Every operator that can be wrapped in this process now.
 
-    An operator that torch holds in two places under one name (`torch._C._nn.linear` is
-    `torch.nn.functional.linear`) stands here twice.
+    An operator that torch holds in two places stands here twice, first as what it is recorded as: `torch.conv2d` is
+    `torch.nn.functional.conv2d`, and recorded as `Functional.conv2d`.
     """
     torch_internals.device_constructors()  # a table by identity, made once: it must not be made of stand-ins
     return (*_torch_operators(), *_npu_operators())
@@ -94,6 +94,7 @@ def _enumerate() -> Iterator[Operator]:
         warnings.simplefilter("ignore")
         overridable = torch.overrides.get_overridable_functions()
     yield from _functional(overridable[torch.nn.functional])
+    yield from _in(torch_internals.recurrent_functions, _RECURRENT, "VF")
     names = {f.__name__ for namespace in (torch, torch.functional) for f in overridable[namespace]}
     in_place = {name for name in dir(torch_internals.functions) if name.endswith("_") and name[0] != "_"}
     yield from _in(torch, names | in_place | set(_CONSTRUCTORS), "Torch")
@@ -112,7 +113,6 @@ def _enumerate() -> Iterator[Operator]:
     }
     yield from _in(torch.Tensor, names | {"npu"}, "Tensor")
     yield from _in(torch.Tensor, _DUNDERS, "Tensor", private=True)
-    yield from _in(torch_internals.recurrent_functions, _RECURRENT, "VF")
 
 
 def _functional(overridable: Iterable[Any]) -> Iterator[Operator]:

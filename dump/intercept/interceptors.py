@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from . import apis, dispatcher_ops, points, uninitialised
+from . import dispatcher_ops, points, uninitialised
+from .apis import ApiCalls
 from .audit import Audit
 from .collectives import Collectives
 from .custom import CustomApis
@@ -44,6 +45,7 @@ class Interceptors:
         self.watch = Watch(tell, finds_thread=next_step is not None)
         self.scripted_code = ScriptedCode(self.watch)
         self._custom = CustomApis(self.watch)
+        self._apis = ApiCalls(self.watch)
         self.audit = Audit(self.watch, records=self._records_apis) if audit else None
         if self.audit is not None:
             self.watch.on_new_thread = self.audit.install  # a dispatch mode is its thread's own
@@ -62,7 +64,7 @@ class Interceptors:
         yield Point("optimizer steps", lambda _: self.steps.install(), remove=self.steps.remove)
         yield from self.scripted_code.points(came_first=came_first)
         if self._records_apis:
-            yield Point("API calls", lambda patches: apis.install(watch, patches, came_first=came_first))
+            yield Point("API calls", self._apis.install, remove=self._apis.remove)
             yield from dispatcher_ops.points(watch)
             yield Point("collectives", Collectives(watch).install)
             yield Point("memory that holds nothing yet", lambda patches: uninitialised.install(watch, patches))
@@ -79,6 +81,7 @@ class Interceptors:
             self.audit.remove()
         self._custom.remove()
         self._patches.restore()
+        self._apis.remove()
         self.calls.parameters.release()
         self.steps.remove()
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from .references import forget_lookups
+
 _MISSING: Any = object()
+_HEAP_TYPE = 1 << 9
+"""The flag of types that were made by Python or like one; the dict of others is to be reached around Python."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,19 +20,41 @@ class _Patch:
     """`owner.name`, what stood there itself (not by inheritance), and what stands there now."""
 
     owner: Any
-    name: str
+    name: Any
     before: Any
     now: Any
 
     def undo(self) -> bool:
         """Put `before` back, unless somebody has patched over us since; True where it was put back."""
-        if vars(self.owner).get(self.name, _MISSING) is not self.now:
+        if _own(self.owner, self.name) is not self.now:
             return False
-        if self.before is _MISSING:
-            delattr(self.owner, self.name)
-        else:
-            setattr(self.owner, self.name, self.before)
+        _set(self.owner, self.name, self.before)
         return True
+
+    def redo(self) -> None:
+        _set(self.owner, self.name, self.now)
+
+
+def _own(owner: Any, name: Any) -> Any:
+    """What `owner` itself has under `name`: a dict's item, or an attribute.  A function's code stands beside those."""
+    if name == "__code__":
+        return owner.__code__
+    return (owner if isinstance(owner, dict) else vars(owner)).get(name, _MISSING)
+
+
+def _set(owner: Any, name: Any, value: Any) -> None:
+    if isinstance(owner, dict):
+        if value is _MISSING:
+            del owner[name]
+        else:
+            owner[name] = value
+    elif isinstance(owner, type) and not owner.__flags__ & _HEAP_TYPE:
+        _set(gc.get_referents(vars(owner))[0], name, value)
+        forget_lookups(owner)
+    elif value is _MISSING:
+        delattr(owner, name)
+    else:
+        setattr(owner, name, value)
 
 
 class Patches:
@@ -40,10 +67,11 @@ class Patches:
     def __init__(self) -> None:
         self._patches: list[_Patch] = []
 
-    def replace(self, owner: Any, name: str, new: Any) -> None:
-        """Set `owner.name` to `new`, remembering whether `owner` itself had it or only inherited it."""
-        patch = _Patch(owner, name, vars(owner).get(name, _MISSING), new)
-        setattr(owner, name, new)
+    def replace(self, owner: Any, name: Any, new: Any) -> None:
+        """Set `owner.name` (of a dict, its item) to `new`, remembering whether `owner` itself had it or only
+        inherited it."""
+        patch = _Patch(owner, name, _own(owner, name), new)
+        patch.redo()
         self._patches.append(patch)
 
     def restore(self) -> None:
@@ -71,7 +99,7 @@ class Patches:
             yield
         finally:
             for patch in reversed(undone):
-                setattr(patch.owner, patch.name, patch.now)
+                patch.redo()
 
     def __enter__(self) -> Patches:
         return self

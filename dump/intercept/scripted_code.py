@@ -76,14 +76,19 @@ def name_original(stand_in: Any, original: Function) -> None:
         stand_in.__dict__[torch_internals.scripted_original] = original
 
 
-def let_scripts_compile(originals: Mapping[Function, Function], patches: Patches) -> None:
-    """Make torch.jit.script compile as it would without `patches`; `originals` is keyed by stand-in."""
+def let_scripts_compile(originals: Mapping[int, int], patches: Patches) -> None:
+    """Make torch.jit.script compile as it would without `patches`; `originals` gives the id of the original for that of
+    a stand-in."""
+    table: dict[int, str] = torch_internals.builtin_table()
+    builtins = {stand_in: table[original] for stand_in, original in originals.items() if original in table}
+    for stand_in, name in builtins.items():
+        patches.replace(table, stand_in, name)
     script, frames_up = torch.jit.script, torch_internals.frames_up
 
     def compiled(*args: Any, **kwargs: Any) -> Any:
         if len(args) < 3:  # names are looked up in the caller's frame, which is one further up now
             kwargs[frames_up] = kwargs.get(frames_up, 0) + 1
-        with patches.suspended(), _builtins_known(originals):
+        with patches.suspended(), _builtins_known(builtins):
             return script(*args, **kwargs)
 
     for owner in (torch.jit, torch_internals.script_module, torch_internals.trace_module):
@@ -91,15 +96,11 @@ def let_scripts_compile(originals: Mapping[Function, Function], patches: Patches
 
 
 @contextlib.contextmanager
-def _builtins_known(originals: Mapping[Function, Function]) -> Iterator[None]:
+def _builtins_known(builtins: Mapping[int, str]) -> Iterator[None]:
     """Let torch.jit take a stand-in that a script imported by name for the builtin it stands for."""
     table: dict[int, str] = torch_internals.builtin_table()
-    added = {
-        id(stand_in): table[id(original)]
-        for stand_in, original in originals.items()
-        if id(original) in table and id(stand_in) not in table
-    }
-    table.update(added)
+    added = builtins.keys() - table.keys()
+    table.update((number, builtins[number]) for number in added)
     try:
         yield
     finally:

@@ -33,7 +33,7 @@ _NESTED = ("nested_tensor", "as_nested_tensor")
 
 def install(patches: Patches, target: Target) -> None:
     """Let the functions above take CUDA devices for the target."""
-    originals: dict[Function, Function] = {}
+    originals: dict[int, int] = {}
 
     def replace(owner: Any, name: str, new: Callable[[Function], Function]) -> None:
         original = getattr(owner, name, None)
@@ -42,7 +42,7 @@ def install(patches: Patches, target: Target) -> None:
         stand_in = new(original)
         name_original(stand_in, original)
         stand_in.__dict__.pop(torch_internals.traced_original)  # dynamo must see which device is meant, and can
-        originals[stand_in] = original
+        originals[id(stand_in)] = id(original)
         patches.replace(owner, name, stand_in)
 
     def with_places(original: Function) -> Function:

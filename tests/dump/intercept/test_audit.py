@@ -15,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from dump.config import DumpConfig
 from dump.session import Session
 
-# Bound before any recording, as a library of the user's would have bound them.
-relu, relu_, matmul = torch.relu, torch.relu_, torch.matmul
+# Methods as functions of the class: those stay what they are, so that only the audit sees their calls.
+relu, relu_, matmul = torch.Tensor.relu, torch.Tensor.relu_, torch.Tensor.matmul
 overload = torch.ops.aten.gelu.default
 
 
@@ -30,16 +30,11 @@ def _unseen(dump: Any) -> Mapping[str, Any]:
 
 
 UNSEEN: list[tuple[str, Callable[[torch.Tensor], object], list[str]]] = [
-    ("bound early", lambda x: relu(x), ["Aten.relu"]),
-    ("bound early, composite", lambda x: matmul(x, x), ["Aten.mm"]),
+    ("a method of the class", lambda x: relu(x), ["Aten.relu"]),
+    ("a method of the class, composite", lambda x: matmul(x, x), ["Aten.mm"]),
     ("an overload", lambda x: overload(x), ["Aten.gelu"]),
     ("transposed by a property", lambda x: x.mT.exp(), ["Aten.transpose"]),
-    (
-        "private namespace",
-        lambda x: torch._C._fft.fft_fft(x).real,
-        ["Aten._fft_r2c", "Aten.view_as_real", "Aten.select"],
-    ),
-    ("scripted", lambda x: torch._C._VariableFunctions.sinh(x), ["Aten.sinh"]),
+    ("a property of a complex tensor", lambda x: torch._C._fft.fft_fft(x).real, ["Aten.view_as_real", "Aten.select"]),
     ("a call", lambda x: torch.relu(x), []),
     ("operators of Python", lambda x: -x[0] + 1, []),
     ("namespaces", lambda x: (torch.fft.fft(x), torch.special.erf(x), torch._C._nn.mish(x)), []),

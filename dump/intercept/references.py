@@ -1,0 +1,79 @@
+"""Put one object in the place of another wherever the process holds it by name: early-bound names, defaults, tables.
+
+A script that did `from torch import relu`, a class that has `activation=F.gelu` among its defaults and a dict of
+activations must go on agreeing with `torch.relu` and `F.gelu`, whatever stands there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+from collections.abc import Mapping
+from types import CellType, FunctionType
+from typing import Any
+
+_OURS = tuple(f"{package}." for package in (__name__.partition(".")[0], "acc_compare"))
+
+
+def exchange(new: Mapping[int, Any]) -> None:
+    """Put `new[id(thing)]` in the place of every `thing`.
+
+    That is done in the values of dicts (and with them the attributes of modules, classes and objects), in lists,
+    default arguments and variables of closures.  Keys, sets and tuples stay: what is equal is found in them.
+    """
+    old, now = new.keys(), set(map(id, new.values()))
+    types: list[type] = []
+    own = {id(vars(module)) for name, module in list(sys.modules.items()) if f"{name}.".startswith(_OURS)}
+    for holder in gc.get_objects():
+        kind = type(holder)
+        if kind is dict:
+            if id(holder) not in own:
+                _in_dict(holder, new)
+        elif kind is list:
+            if not old.isdisjoint(map(id, holder)):
+                for index, value in enumerate(holder):
+                    holder[index] = new.get(id(value), value)
+        elif kind is CellType:
+            _in_cell(holder, new)
+        elif kind is FunctionType:
+            _in_defaults(holder, new)
+        elif issubclass(kind, type):  # an object that asks for nothing: `isinstance` would ask it for its class
+            types.append(holder)
+        elif kind.__flags__ & _HAS_VALUES_INLINE and not old.isdisjoint(map(id, gc.get_referents(holder))):
+            _in_dict(vars(holder), new)
+    for each in types:
+        if not now.isdisjoint(map(id, vars(each).values())):
+            forget_lookups(each)
+
+
+def forget_lookups(kind: type) -> None:
+    """Tell Python that the dict of `kind` was changed past it."""
+    ctypes.pythonapi.PyType_Modified(ctypes.py_object(kind))
+
+
+_HAS_VALUES_INLINE = 1 << 4
+"""The flag of types whose instances may hold their attributes without a dict (CPython 3.11 and later)."""
+
+
+def _in_dict(holder: dict[Any, Any], new: Mapping[int, Any]) -> None:
+    if new.keys().isdisjoint(map(id, holder.values())):
+        return
+    for key, value in list(holder.items()):
+        if id(value) in new:
+            holder[key] = new[id(value)]
+
+
+def _in_cell(cell: CellType, new: Mapping[int, Any]) -> None:
+    try:
+        number = id(cell.cell_contents)
+    except ValueError:  # empty
+        return
+    if number in new:
+        cell.cell_contents = new[number]
+
+
+def _in_defaults(function: FunctionType, new: Mapping[int, Any]) -> None:
+    defaults = function.__defaults__
+    if defaults and not new.keys().isdisjoint(map(id, defaults)):
+        function.__defaults__ = tuple(new.get(id(value), value) for value in defaults)
