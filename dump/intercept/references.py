@@ -10,7 +10,7 @@ import ctypes
 import gc
 import sys
 from collections.abc import Mapping
-from types import CellType, FunctionType
+from types import BuiltinFunctionType, CellType, FunctionType
 from typing import Any
 
 _OURS = tuple(f"{package}." for package in (__name__.partition(".")[0], "acc_compare"))
@@ -23,24 +23,31 @@ def exchange(new: Mapping[int, Any]) -> None:
     default arguments and variables of closures.  Keys, sets and tuples stay: what is equal is found in them.
     """
     old, now = new.keys(), set(map(id, new.values()))
-    types: list[type] = []
     own = {id(vars(module)) for name, module in list(sys.modules.items()) if f"{name}.".startswith(_OURS)}
+    types: list[type] = []
+    inert: set[type] = {tuple, set, BuiltinFunctionType}
     for holder in gc.get_objects():
         kind = type(holder)
+        if kind in inert:
+            continue
         if kind is dict:
-            if id(holder) not in own:
+            if not old.isdisjoint(map(id, holder.values())) and id(holder) not in own:
                 _in_dict(holder, new)
+        elif kind is FunctionType:
+            defaults = holder.__defaults__
+            if defaults and not old.isdisjoint(map(id, defaults)):
+                holder.__defaults__ = tuple(new.get(id(value), value) for value in defaults)
+        elif kind is CellType:
+            _in_cell(holder, new)
         elif kind is list:
             if not old.isdisjoint(map(id, holder)):
                 for index, value in enumerate(holder):
                     holder[index] = new.get(id(value), value)
-        elif kind is CellType:
-            _in_cell(holder, new)
-        elif kind is FunctionType:
-            _in_defaults(holder, new)
-        elif issubclass(kind, type):  # an object that asks for nothing: `isinstance` would ask it for its class
+        elif issubclass(kind, type):
             types.append(holder)
-        elif kind.__flags__ & _HAS_VALUES_INLINE and not old.isdisjoint(map(id, gc.get_referents(holder))):
+        elif not kind.__flags__ & _HAS_VALUES_INLINE:
+            inert.add(kind)
+        elif not old.isdisjoint(map(id, gc.get_referents(holder))):
             _in_dict(vars(holder), new)
     for each in types:
         if not now.isdisjoint(map(id, vars(each).values())):
@@ -57,8 +64,6 @@ _HAS_VALUES_INLINE = 1 << 4
 
 
 def _in_dict(holder: dict[Any, Any], new: Mapping[int, Any]) -> None:
-    if new.keys().isdisjoint(map(id, holder.values())):
-        return
     for key, value in list(holder.items()):
         if id(value) in new:
             holder[key] = new[id(value)]
@@ -72,8 +77,3 @@ def _in_cell(cell: CellType, new: Mapping[int, Any]) -> None:
     if number in new:
         cell.cell_contents = new[number]
 
-
-def _in_defaults(function: FunctionType, new: Mapping[int, Any]) -> None:
-    defaults = function.__defaults__
-    if defaults and not new.keys().isdisjoint(map(id, defaults)):
-        function.__defaults__ = tuple(new.get(id(value), value) for value in defaults)
