@@ -76,4 +76,3 @@ def _in_cell(cell: CellType, new: Mapping[int, Any]) -> None:
         return
     if number in new:
         cell.cell_contents = new[number]
-

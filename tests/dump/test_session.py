@@ -97,7 +97,7 @@ def test_nothing_is_patched_before_the_first_wanted_step(config: DumpConfig) -> 
     assert _state() == before
     session.step()
     session.start()
-    assert torch.Tensor.add is not before[len(OWNERS)].get("add")
+    assert "add" in vars(torch.Tensor)
     session.close()
     assert _state() == before
 
