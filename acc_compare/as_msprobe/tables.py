@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import csv
 import json
+import zlib
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -17,18 +19,19 @@ from acc_compare.report.columns import ABSENT, COLUMNS, STACK_COLUMN, Cell, Colu
 from acc_compare.report.i18n import text
 from acc_compare.report.safe_text import looks_like_formula, visible
 from dump.format.errors import ConfigError, OutputError
+from dump.format.schema import Leaf, ScalarRecord, TensorRecord
 
 Version: TypeAlias = Literal["8.3.3", "26.2.0"]
 VERSIONS: tuple[Version, ...] = ("8.3.3", "26.2.0")
 
 _LAYOUTS = Path(__file__).with_name("layouts.json")
 _RESULTS: dict[tuple[Version, str, str], str] = {
-    # 8.3.3 leaves a row of statistics that passes without a result, and names digests that differ.
-    ("8.3.3", "statistics", "pass"): "",
-    ("8.3.3", "statistics", "warning"): "Warning",
-    ("8.3.3", "statistics", "error"): "Warning",
     ("8.3.3", "md5", "error"): "Different",
 }
+_OF_ONE_ELEMENT = ("MaxAbsErr", "MaxRelativeErr")
+"""What msprobe computes of a tensor without extents."""
+
+_FIELDS = {"Max": "max", "Min": "min", "Mean": "mean", "L2norm": "norm", "Norm": "norm"}
 
 
 @cache
@@ -97,15 +100,23 @@ def _harmless(cell: str) -> str:
 
 
 def _reader(name: str, mode: str, version: Version) -> Callable[[Row], Cell]:
-    if name == "Err_message":
-        return _message_list if version == "26.2.0" else lambda row: "\n".join(_messages(row))
-    if name == "Data_name":
-        return _data_names
-    if name == "Result":
-        return lambda row: _RESULTS.get((version, mode, row.result), "N/A" if row.result == "unmatched" else row.result)
+    """What gives the cell of a column; of arguments that are no tensors msprobe says things of its own."""
+    if name == STACK_COLUMN:
+        return lambda row: str(row.stack.split("\n")) if row.stack else ABSENT
+    if name in _READERS:
+        return partial(_READERS[name], version=version, mode=mode)
     column = _ours(name, mode)
-    if column.style == "percent":
-        return lambda row: _percent(column.read(row), version)
+    side = attrgetter("npu" if name.startswith("NPU") else "bench")
+    if name.endswith("Name"):
+        return lambda row: _name(str(as_cell(column.read(row))))
+    if name.endswith(("Dtype", "Tensor Shape")):
+        return lambda row: _kind(side(row), name, as_cell(column.read(row)), version)
+    if name.endswith("MD5"):
+        return lambda row: _digest(side(row), as_cell(column.read(row)), version)
+    if name in columns(version, "statistics")[16:24]:
+        return lambda row: "None" if _is_unread(side(row), version) else _or_none(column.read(row))
+    if column.of == "metrics":
+        return lambda row: _metric(row, column, mode, version)
     return lambda row: as_cell(column.read(row))
 
 
@@ -114,18 +125,132 @@ def _ours(name: str, mode: str) -> Column:
     return next(column for column in COLUMNS[mode] if column.name == name)
 
 
+def _name(name: str) -> str:
+    """Gradients of parameters belong to a record of their own, whose name says so already."""
+    head, dot, last = name.rpartition(".parameters_grad.")
+    return f"{head}.{last}" if dot and ".parameters_grad." in f"{head}." else name
+
+
+def _kind(leaf: Leaf, name: str, found: Cell, version: Version) -> Cell:
+    """Dtype or shape."""
+    if isinstance(leaf, ScalarRecord):
+        kind = "NoneType" if _is_unread(leaf, version) else leaf.type
+        return f"<class '{kind}'>" if name.endswith("Dtype") else "[]"
+    return "None" if leaf is None and version == "8.3.3" else found
+
+
+def _is_unread(leaf: Leaf, version: Version) -> bool:
+    """Does 8.3.3 find no value in it?  Of a record with fields of its own it looks for "value" alone."""
+    return version == "8.3.3" and isinstance(leaf, ScalarRecord) and isinstance(leaf.value, dict)
+
+
+def _digest(leaf: Leaf, found: Cell, version: Version) -> Cell:
+    """msprobe's checksum is a CRC-32, and it has one of plain values too: that of their text."""
+    if not isinstance(leaf, ScalarRecord):
+        return found
+    return f"{zlib.crc32(b'' if _is_unread(leaf, version) else str(leaf.value).encode()):08x}"
+
+
+def _or_none(value: object) -> Cell:
+    """A statistic: msprobe writes None where it computes none."""
+    return "None" if value is None else as_cell(value)
+
+
+def _metric(row: Row, column: Column, mode: str, version: Version) -> Cell:
+    both_scalar = isinstance(row.npu, ScalarRecord) and isinstance(row.bench, ScalarRecord)
+    matched = bool(row.npu_name and row.bench_name)
+    if mode == "tensor":
+        is_whole = isinstance(row.npu, TensorRecord) and (row.npu.shape or column.name in _OF_ONE_ELEMENT)
+        return "unsupported" if matched and not is_whole else as_cell(column.read(row))
+    value = column.read(row)
+    if both_scalar:
+        value = _apart(row.npu, row.bench, version, relative=column.style == "percent")
+    if value is None and matched and _has_neither(row, column):
+        return 0 if version == "26.2.0" else ABSENT
+    if column.style != "percent":
+        return as_cell(value)
+    is_of_nothing = getattr(row.bench, _field(column), None) == 0
+    return ABSENT if version == "8.3.3" and value == 0 and is_of_nothing else _percent(value, version)
+
+
+def _has_neither(row: Row, column: Column) -> bool:
+    """Has neither side the statistic that is to be compared?"""
+    field = _field(column)
+    return getattr(row.npu, field, None) is None and getattr(row.bench, field, None) is None
+
+
+def _field(column: Column) -> str:
+    """The statistic that a column of distances is about."""
+    return next(field for start, field in _FIELDS.items() if column.name.startswith(start))
+
+
+def _apart(npu: Leaf, bench: Leaf, version: Version, *, relative: bool) -> float | int | None:
+    """How far two plain numbers are apart, the second way in percent of the bench's.
+
+    Of values that are no numbers 26.2.0 says 0 where they are equal, 8.3.3 nothing, as of 0 against 0 in percent.
+    """
+    first, second = (leaf.value if isinstance(leaf, ScalarRecord) else None for leaf in (npu, bench))
+    if first == second and version == "26.2.0":
+        return 0
+    numbers = [each for each in (first, second) if isinstance(each, (int, float)) and not isinstance(each, bool)]
+    if len(numbers) < 2:
+        return None
+    apart = numbers[0] - numbers[1]
+    if not relative:
+        return apart
+    return abs(apart / numbers[1]) * 100 if numbers[1] else None
+
+
 def _messages(row: Row) -> list[str]:
-    return [text(message, "en") for message in row.err_message]
+    """What the constant rules say; where an error begins is said in the advisor."""
+    if row.result == "pass":
+        return []
+    return [text(message, "en") for message in row.err_message if message.key not in _OF_LOCALISATION]
 
 
-def _message_list(row: Row) -> Cell:
-    return json.dumps([f"{row.result}: {message}" for message in _messages(row)], ensure_ascii=False)
+def _message(row: Row, *, version: Version, mode: str) -> Cell:
+    messages = _messages(row)
+    if version == "26.2.0":
+        return json.dumps([f"{row.result}: {message}" for message in messages], ensure_ascii=False)
+    if mode == "tensor" and row.npu_name and not isinstance(row.npu, TensorRecord):
+        messages = ["NPU does not have data file."]
+    if mode == "statistics":
+        messages = ["Need double check api accuracy."] if row.bench_name and _needs_check(row) else []
+    return "\n".join(messages)
 
 
-def _data_names(row: Row) -> Cell:
-    """The files of both sides, as msprobe lists them."""
-    names = [getattr(leaf, "data_name", None) or ABSENT for leaf in (row.npu, row.bench)]
-    return ABSENT if names == [ABSENT, ABSENT] else str(names)
+def _needs_check(row: Row) -> bool:
+    """Do the sides differ by more than half of the larger one, in any statistic?  8.3.3's rule."""
+    for field in ("max", "min", "mean", "norm"):
+        values = [getattr(leaf, field, None) for leaf in (row.npu, row.bench)]
+        numbers = [float(value) for value in values if isinstance(value, (int, float))]
+        if len(numbers) == 2 and abs(numbers[0] - numbers[1]) > 0.5 * (max(map(abs, numbers)) + 1e-10):
+            return True
+    return False
+
+
+def _result(row: Row, *, version: Version, mode: str) -> Cell:
+    if (version, mode) == ("8.3.3", "statistics") and row.result != "unmatched":
+        return "Warning" if _needs_check(row) else ""
+    return _RESULTS.get((version, mode, row.result), ABSENT if row.result == "unmatched" else row.result)
+
+
+def _reached(row: Row, *, version: Version, mode: str) -> Cell:
+    """8.3.3 leaves the cell empty where there is no tensor to hold against another."""
+    return "" if row.npu_name and row.bench_name and not isinstance(row.npu, TensorRecord) else as_cell(row.reached)
+
+
+def _same_grad(row: Row, *, version: Version, mode: str) -> Cell:
+    """Arguments that are no tensors agree."""
+    found = _ours("Requires_grad Consistent", mode).read(row)
+    return True if found is None and row.npu_name and row.bench_name else as_cell(found)
+
+
+def _data_names(row: Row, *, version: Version, mode: str) -> Cell:
+    """The files of both sides; -1 stands for none."""
+    if not row.npu_name or not row.bench_name:
+        return ABSENT
+    return str([getattr(leaf, "data_name", None) or "-1" for leaf in (row.npu, row.bench)])
 
 
 def _percent(value: object, version: Version) -> Cell:
@@ -133,3 +258,13 @@ def _percent(value: object, version: Version) -> Cell:
     if not isinstance(value, (int, float)):
         return as_cell(value)
     return 0 if value == 0 and version == "26.2.0" else f"{float(value)}%"
+
+
+_OF_LOCALISATION = ("row.introduced", "row.explained")
+_READERS: dict[str, Callable[..., Cell]] = {
+    "Err_message": _message,
+    "Data_name": _data_names,
+    "Result": _result,
+    "Accuracy Reached or Not": _reached,
+    "Requires_grad Consistent": _same_grad,
+}

@@ -1,0 +1,104 @@
+"""The tables are those that msprobe 26.2.0 and 8.3.3 themselves wrote of the same dumps, which lie in `written`.
+
+Their stacks are left out.  What msprobe says in words is said in ours, and where 26.2.0 puts a call's warning at its
+first output, ours stands at the output that it is about.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+import openpyxl
+import pytest
+
+from acc_compare.as_msprobe import compare
+from acc_compare.as_msprobe.functions import write
+from acc_compare.as_msprobe.tables import VERSIONS, Version, columns
+
+WRITTEN = Path(__file__).parent / "written"
+PAIRS: list[tuple[Version, str]] = [(version, mode) for version in VERSIONS for mode in ("statistics", "md5")]
+Table = list[list[str]]
+
+
+def _theirs(version: str, mode: str) -> Table:
+    with (WRITTEN / f"{version}_{mode}" / "table.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def _ours(version: Version, mode: str, out: Path) -> Table:
+    pair = WRITTEN / f"{version}_{mode}"
+    write(pair / "npu", pair / "bench", out, version=version, as_xlsx=False, with_stacks=False)
+    (path,) = out.glob("compare_result*.csv")
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def _same(ours: str, theirs: str) -> bool:
+    """Equal, to the 16 digits that 8.3.3 puts into a workbook of statistics that float32 gave."""
+    if ours == theirs:
+        return True
+    try:
+        first, second = (float(text.rstrip("%")) for text in (ours, theirs))
+    except ValueError:
+        return False
+    return abs(first - second) <= 1e-6 * max(abs(first), abs(second))
+
+
+@pytest.mark.parametrize(("version", "mode"), PAIRS)
+def test_columns_and_rows_are_msprobes(version: Version, mode: str, tmp_path: Path) -> None:
+    ours, theirs = _ours(version, mode, tmp_path), _theirs(version, mode)
+    assert ours[0] == theirs[0]
+    assert [row[:2] for row in ours] == [row[:2] for row in theirs]
+    words = {"Err_message", "Result"} if mode == "statistics" else {"Err_message"}
+    differ = [
+        (row[0], name, cell, other)
+        for row, others in zip(ours[1:], theirs[1:], strict=True)
+        for name, cell, other in zip(ours[0], row, others, strict=True)
+        if name not in words and not _same(cell, other)
+    ]
+    assert differ == []
+
+
+@pytest.mark.parametrize(("version", "mode"), PAIRS)
+def test_the_worst_result_of_a_calls_outputs_is_msprobes(version: Version, mode: str, tmp_path: Path) -> None:
+    def worst(table: Table) -> dict[tuple[str, str], set[str]]:
+        found: dict[tuple[str, str], set[str]] = defaultdict(set)
+        result = table[0].index("Result")
+        for row in table[1:]:
+            call, side, _ = row[0].partition(".output") if ".output" in row[0] else row[0].partition(".input")
+            found[call, side].add(row[result])
+        return found
+
+    assert worst(_ours(version, mode, tmp_path)) == worst(_theirs(version, mode))
+
+
+def test_the_columns_of_each_version() -> None:
+    assert columns("26.2.0", "tensor")[-5:] == (
+        "Requires_grad Consistent",
+        "Result",
+        "Err_message",
+        "NPU_Stack_Info",
+        "Data_name",
+    )
+    assert columns("8.3.3", "tensor")[-5:-1] == (
+        "Requires_grad Consistent",
+        "Accuracy Reached or Not",
+        "Err_message",
+        "NPU_Stack_Info",
+    )
+    assert "Err_message" not in columns("8.3.3", "md5")
+
+
+def test_the_function_writes_the_older_workbook_and_an_advisor(tmp_path: Path) -> None:
+    pair = WRITTEN / "8.3.3_statistics"
+    paths = {side: str(pair / folder / "step0" / "rank0" / "dump.json") for side, folder in SIDES.items()}
+    compare({**paths, "stack_path": "unused", "is_print_compare_log": True}, str(tmp_path), stack_mode=True)
+    (book,) = tmp_path.glob("compare_result_*.xlsx")
+    first = next(iter(openpyxl.load_workbook(book).active.iter_rows(values_only=True)))
+    assert first == columns("8.3.3", "statistics")
+    assert len(list(tmp_path.glob("advisor_*.txt"))) == 1
+
+
+SIDES = {"npu_path": "npu", "bench_path": "bench"}
