@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from dump.config_keys import (
+    CHECKS,
     FOREIGN_SECTIONS,
     OWN,
     PASSED_OVER,
@@ -42,7 +43,7 @@ from dump.format.paths import from_home
 __all__ = ["DumpConfig", "load_config", "merge", "parse_ranges", "read_json"]
 
 Task: TypeAlias = Literal["statistics", "tensor"]
-Level: TypeAlias = Literal["L0", "L1", "mix"]
+Level: TypeAlias = Literal["L0", "L1", "mix", "debug"]
 SummaryMode: TypeAlias = Literal["statistics", "md5"]
 
 Unknown: TypeAlias = Literal["strict", "guess", "pass"]
@@ -61,7 +62,8 @@ class DumpConfig:
     hold parts of call names, or `name-regex(...)`; `dump_enable` is None where nothing can switch recording on
     and off; `buffer_mb` are 2**20 bytes of tensor contents that may wait to be digested or written; `max_bytes`
     and `max_steps` end the recording of a process (`write.limits`), None for no end; `request_id` is the request
-    without which a batch is not recorded, "" for any; `ignored` holds one sentence for each setting made in the file
+    without which a batch is not recorded, "" for any; with `checks_finite` each step is looked through for the first
+    NaN; `ignored` holds one sentence for each setting made in the file
     that has no effect here.  `sections` keeps the settings of both tasks, so that
     changing the task by a flag finds its own (`merge`).
     """
@@ -88,6 +90,7 @@ class DumpConfig:
     max_bytes: int | None = None
     max_steps: int | None = None
     request_id: str = ""
+    checks_finite: bool = False
     ignored: tuple[str, ...] = ()
     sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -119,6 +122,7 @@ def load_config(path: Path | str, *, unknown: Unknown = "guess") -> DumpConfig:
                 raise wrong(where, "an object", value)
         else:
             _take(key, value, where=where, known=TOP, into=top, ignored=ignored, unknown=unknown)
+    _take_check(top)
     sections[_TOP_LEVEL] = top
     config = replace(DumpConfig(), **top, ignored=tuple(ignored), sections=sections)
     return _with_section(config, config.task)
@@ -146,9 +150,17 @@ def merge(config: DumpConfig, **flags: object) -> DumpConfig:
             continue
         plain = list(value) if isinstance(value, (tuple, set, frozenset)) else value
         given[setting.field] = setting.read(_as_text(plain), f"flag '{name}'", ignored)
+    _take_check(given)
     if given.get("task", config.task) != config.task:
         config = _with_section(_without_section(config), given["task"])
     return replace(config, **given, ignored=(*config.ignored, *ignored))
+
+
+def _take_check(settings: dict[str, Any]) -> None:
+    """A task that only checks is statistics with a look at them."""
+    if "task" in settings:
+        settings["checks_finite"] = settings["task"] in CHECKS
+        settings["task"] = "statistics" if settings["checks_finite"] else settings["task"]
 
 
 def _has_own_keys(content: Mapping[str, Any]) -> bool:

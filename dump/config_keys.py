@@ -19,7 +19,10 @@ from dump.format.errors import ConfigError
 from .format.paths import from_home
 
 TASKS = ("statistics", "tensor")
-LEVELS = ("L0", "L1", "mix")
+CHECKS = ("nan_check", "overflow_check")
+"""Tasks of msprobe's that are `statistics` here, and a look at each step for the first NaN and infinity."""
+
+LEVELS = ("L0", "L1", "mix", "debug")
 DATA_MODES = ("all", "forward", "backward", "input", "output")
 SUMMARY_MODES = ("statistics", "md5")
 STATISTICS = ("max", "min", "mean", "l2norm", "norm")
@@ -222,6 +225,13 @@ def _refused(why: str, *, silent: tuple[Any, ...] = ()) -> Read:
 _HASH = Setting("hash", _choice(HASHES))
 _FILE_FORMAT = Setting("file_format", _choice(FILE_FORMATS, {"bin": "is MindSpore's format"}))
 _OTHER_TASK = "is a task of msprobe's that is not done here"
+_INSTEAD = {
+    "structure": f"{_OTHER_TASK}: with level mix, construct.json says what contains what",
+    "acc_check": f"{_OTHER_TASK}: acc compare on two dumps names the call at fault",
+    "run_ut": f"{_OTHER_TASK}: acc compare on two dumps names the call at fault",
+    "grad_probe": f"{_OTHER_TASK}: acc monitor watches the gradients",
+    "exception_dump": f"{_OTHER_TASK}: a dump is on disk up to the call that raised, whatever the task",
+}
 FOREIGN_SECTIONS = (
     "acc_check",
     "structure",
@@ -235,14 +245,22 @@ FOREIGN_SECTIONS = (
 )
 """Settings of tasks that are not done here: nothing of them can be in force, so they are passed over."""
 
+
+def _task(value: Any, where: str, ignored: list[str]) -> str:
+    if value in CHECKS:
+        return str(value)
+    refused = {task: _INSTEAD.get(task, _OTHER_TASK) for task in FOREIGN_SECTIONS if task not in CHECKS}
+    return str(_choice(TASKS, refused)(value, where, ignored))
+
+
 TOP: dict[str, Setting] = {
-    "task": Setting("task", _choice(TASKS, dict.fromkeys(FOREIGN_SECTIONS, _OTHER_TASK))),
+    "task": Setting("task", _task),
     "dump_path": Setting("dump_path", _path),
     "rank": Setting("rank", _ranges),
     "step": Setting("step", _ranges),
     "level": Setting(
         "level",
-        _choice(LEVELS, {"L2": "records kernels, which is not done here", "debug": "is not done here"}),
+        _choice(LEVELS, {"L2": "records kernels, which is not done here"}),
     ),
     "async_dump": Setting("async_dump", _flag),
     "audit": Setting("audit", _flag),

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NoReturn, TypeAlias
 
 import torch
 
+from . import after_step
 from .config import DumpConfig, Unknown, merge
 from .config_reload import ReloadableConfig
 from .format.errors import ConfigError, OutputError, told_in_one_line
@@ -105,7 +106,12 @@ class PrecisionDebugger:
         for sentence in config.ignored:
             _say(f"note: {sentence}")
         PrecisionDebugger._models = _listed(model)
-        PrecisionDebugger._session = Session(config, reloadable=reloadable, say=_say)
+        PrecisionDebugger._session = session = Session(
+            config,
+            reloadable=reloadable,
+            say=_say,
+            on_step=lambda number, written: after_step.finish(session.config, number, written, _say),
+        )
         PrecisionDebugger._given = given
         atexit.register(PrecisionDebugger._at_exit)
         self.config = DebuggerConfig(PrecisionDebugger._open, _say)
@@ -192,8 +198,14 @@ class PrecisionDebugger:
     @staticmethod
     @told_in_one_line
     def save(variable: Any, name: str, save_backward: bool = True) -> None:
-        """Record `variable` under `name`, and the gradients of its tensors when backward comes."""
-        PrecisionDebugger._open().save(variable, name, backward=save_backward)
+        """Record `variable` under `name`, and the gradients of its tensors when backward comes.
+
+        At level debug nothing else is recorded, and `start` need not be called.  Raises OutputError then.
+        """
+        session = PrecisionDebugger._open()
+        if session.config.level == "debug" and not session.is_recording:
+            session.start()
+        session.save(variable, name, backward=save_backward)
 
     @staticmethod
     @told_in_one_line

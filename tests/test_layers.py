@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("dump.record",),
     ("dump.intercept", "dump.write"),
     ("dump.redirect",),
-    ("dump.config_reload", "dump.coverage", "dump.step_output", "dump.tokens"),
+    ("dump.config_reload", "dump.coverage", "dump.step_output", "dump.tokens", "dump.after_step"),
     ("dump.session",),
     ("dump.service",),
     ("dump.debugger", "dump.workload", "dump.monitor"),

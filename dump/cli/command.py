@@ -255,7 +255,7 @@ def _record(recording: Recording, start: Start, arguments: list[str], module: st
             recording.config,
             finds_steps=True,
             exit_after=recording.exit_after,
-            on_step=_tell_step,
+            on_step=lambda number, written: _step_is_written(session, number, written),
             reloadable=recording.reloadable,
             say=_say,
         )
@@ -326,6 +326,13 @@ def _workload_options(arguments: Sequence[str], start: Start) -> Any:
         known = {flag for option in typer.main.get_command(_app()).params for flag in option.opts}
         close = [near for word in arguments for near in get_close_matches(word, known, n=1, cutoff=0.75)]
         raise ConfigError(f"{error} Did you mean {close[0]}?" if close else str(error)) from error
+
+
+def _step_is_written(session: Session, number: int, written: Written) -> None:
+    from .. import after_step
+
+    _tell_step(number, written)
+    after_step.finish(session.config, number, written, _say)
 
 
 def _tell_step(number: int, written: Written) -> None:

@@ -15,6 +15,9 @@ from dump.format.errors import DumpNotFound
 from dump.format.paths import from_home
 
 DUMP_FILE = "dump.json"
+DEBUG_FILE = "debug.json"
+"""What msprobe writes at level debug in place of dump.json (`debug_file`)."""
+
 STACK_FILE = "stack.json"
 STACK_JOURNAL = "stack.partial.jsonl"
 CONSTRUCT_FILE = "construct.json"
@@ -70,14 +73,19 @@ def _at_file(path: Path) -> DumpLocation:
     return _located(path.parent if path.name == DUMP_FILE else path)
 
 
+def holds_dump(folder: Path) -> bool:
+    """Does the folder hold what `reader.read_dump` reads?"""
+    return (folder / DUMP_FILE).is_file() or (folder / DEBUG_FILE).is_file()
+
+
 def _at_folder(path: Path) -> list[DumpLocation]:
-    if (path / DUMP_FILE).is_file():
+    if holds_dump(path):
         return [_located(path)]
     found = [_located(child) for child in _rank_folders(path)]
     for step in path.iterdir():
         if _STEP.fullmatch(step.name) and step.is_dir():
             found += [_located(child) for child in _rank_folders(step)]
-            if (step / DUMP_FILE).is_file():
+            if holds_dump(step):
                 found.append(_located(step))
     return found
 
@@ -86,7 +94,7 @@ def _rank_folders(path: Path) -> list[Path]:
     return [
         child
         for child in path.iterdir()
-        if (_RANK.fullmatch(child.name) or _PROC.fullmatch(child.name)) and (child / DUMP_FILE).is_file()
+        if (_RANK.fullmatch(child.name) or _PROC.fullmatch(child.name)) and holds_dump(child)
     ]
 
 
@@ -113,8 +121,6 @@ def _order(location: DumpLocation) -> tuple[int, int, int, str]:
 
 def _nothing_at(path: Path) -> str:
     """Why a folder holds no dump that can be read, and where one may lie."""
-    if any(path.glob("debug.json")) or any(path.glob("step*/*/debug.json")):
-        return f"{path}: holds debug.json (level debug), which cannot be compared. Record at level L1 or mix."
     for child in islice(sorted(path.iterdir()), _ENTRIES_SEARCHED_FOR_A_HINT):
         if child.is_dir() and any(child.glob(f"step*/*/{DUMP_FILE}")):
             return f"{path}: holds no step folder with a {DUMP_FILE}, but {child} does. Give that folder."

@@ -22,12 +22,12 @@ from typing import Any
 
 import msgspec
 
-from dump.format import FORMAT_VERSION
+from dump.format import FORMAT_VERSION, debug_file
 from dump.format.decode import RecordDecoder, brief, nests_too_deep, shown, wrong_value
 from dump.format.encode import DEEPEST, read_journal
 from dump.format.errors import DumpCorrupt, DumpNotFound
 from dump.format.fields import HEADER_FIELDS
-from dump.format.layout import CONSTRUCT_FILE, DUMP_FILE, STACK_FILE, STACK_JOURNAL
+from dump.format.layout import CONSTRUCT_FILE, DEBUG_FILE, DUMP_FILE, STACK_FILE, STACK_JOURNAL
 from dump.format.schema import CallRecord, CutShort, Dump, Header
 from dump.format.typed import call_of
 
@@ -91,8 +91,31 @@ def read_dump(folder: Path) -> Dump:
 
 def parts_of(path: Path) -> tuple[Path, Parts]:
     """The file at `path`, or in that folder, and its parts.  Raises DumpNotFound, DumpCorrupt."""
-    source = path / DUMP_FILE if path.is_dir() else path
-    return source, _split(_read_bytes(source), source)
+    source = path
+    if path.is_dir():
+        source = (
+            path / DUMP_FILE if (path / DUMP_FILE).is_file() or not (path / DEBUG_FILE).is_file() else path / DEBUG_FILE
+        )
+    parts = _split(_read_bytes(source), source)
+    return source, _with_calls(parts, source) if parts.header.get("level") == "debug" else parts
+
+
+def decoded_records(folder: Path) -> tuple[Mapping[str, object], dict[str, object]]:
+    """The header of the dump in `folder` and its records as JSON has them.  Raises as `parts_of`."""
+    source, parts = parts_of(folder)
+    return parts.header, {name: _plain(body, name, source) for name, body in parts.records.items()}
+
+
+def _plain(body: object, name: str, source: Path) -> object:
+    return decode_record(body, name, source) if isinstance(body, msgspec.Raw) else body
+
+
+def _with_calls(parts: Parts, source: Path) -> Parts:
+    """A debug.json of msprobe's with the calls that its names stand for."""
+    if not any(debug_file.call_name(name) for name in parts.records):
+        return parts
+    records = debug_file.calls_of({name: _plain(body, name, source) for name, body in parts.records.items()})
+    return replace(parts, records=records)
 
 
 @contextmanager
