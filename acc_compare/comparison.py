@@ -14,6 +14,8 @@ from acc_compare.load import PlacedPair, pair_locations
 from acc_compare.many import Progress, Task, compare_all
 from acc_compare.messages import Message, count, say
 from acc_compare.model import ComparedShare, Finding, Suspect, VerdictName
+from acc_compare.replay.results import read_verdicts
+from acc_compare.replay.taken_in import with_verdicts
 from acc_compare.report import columns
 from acc_compare.report.card import card
 from acc_compare.report.i18n import text
@@ -92,6 +94,7 @@ def compare(
     floor: Path | str | None = None,
     mapping: Path | str | None = None,
     fuzzy: bool = False,
+    replayed: Path | str | None = None,
     progress: Progress | None = None,
     jobs: int = 1,
     keep_rows: bool = True,
@@ -100,7 +103,8 @@ def compare(
 
     `floor` is a second bench run that should agree with the first: the distance of the two is taken as normal.
     `mapping` is a YAML file that says what the NPU side calls otherwise (docs/mapping.md); `fuzzy` also pairs calls
-    that are left over by the operator alone.
+    that are left over by the operator alone.  `replayed` is the JSON of an `acc replay` of the NPU side: suspects that
+    were made again are told to be confirmed or cleared.
     `jobs` is how many cores may work: helper processes for tensor files, and for long dumps of several ranks (a script
     then needs the usual `if __name__ == "__main__":`).  The result is the same for any number.  Without `keep_rows`
     the findings of several pairs have no rows, so that a thousand dumps take the memory of one; then there are no
@@ -120,6 +124,10 @@ def compare(
     if notes:
         overall = _with_missing(overall, notes, len(findings))
         findings = [overall] if len(findings) == 1 else findings
+    if replayed is not None:
+        known = read_verdicts(from_home(replayed))
+        overall = with_verdicts(overall, known)
+        findings = [overall] if len(findings) == 1 else [with_verdicts(finding, known) for finding in findings]
     return Comparison(tuple(findings), overall)
 
 

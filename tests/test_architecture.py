@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(path for package in ("dump", "acc_compare") for path in (ROOT / package).rglob("*.py"))
 MOST_LINES = 450
-TORCHLESS = ("__init__", "results", "wanted")
+TORCHLESS = ("__init__", "results", "taken_in", "wanted")
 """What a replay hands to reports and to the comparison; the rest of `acc_compare.replay` makes calls of torch's."""
 REPLAY_KNOWS = ["dump.intercept.catalog", "dump.record.tree", "dump.torch_internals", "dump.environment.numerics"]
 FORMAT_THIRD_PARTIES = {"numpy", "ml_dtypes", "msgspec", "safetensors"}

@@ -68,6 +68,12 @@ def compare(
         typer.Option(metavar="MAP.yaml", help="Renamed modules and APIs, fused operators (docs/mapping.md)."),
     ] = None,
     fuzzy: Annotated[bool, typer.Option("--fuzzy", help="Pair left-over calls by the operator alone.")] = False,
+    replayed: Annotated[
+        Path | None,
+        typer.Option(
+            "--replay", metavar="REPLAY.json", help="What acc replay said: suspects are confirmed or cleared."
+        ),
+    ] = None,
     formats: Annotated[str, typer.Option("--format", help="Tables to write: xlsx, csv, parquet.")] = "xlsx",
     html: Annotated[bool, typer.Option("--html/--no-html", help="Write the page too.")] = True,
     lang: Annotated[str, typer.Option(help="Language of the advisor's text and the page: en, zh.")] = "en",
@@ -94,6 +100,7 @@ def compare(
             floor=floor,
             mapping=mapping,
             fuzzy=fuzzy,
+            replayed=replayed,
             progress=progress,
             jobs=jobs or _cores(),
             keep_rows=each,

@@ -13,11 +13,13 @@ from acc_compare.messages import Message, Value, listed, say
 from acc_compare.model import Kind, Suspect
 from acc_compare.stacks import script_of
 from dump.format.layout import TENSOR_FOLDER
+from dump.format.names import UNKNOWN, parse
 from dump.format.schema import Dump
 
 LOWER_PRECISION_OFF = (say("advice.tf32"), say("advice.hf32"))
 
 _AGAIN, _TENSORS = ("npu_again", "bench_again"), ("npu_tensors", "bench_tensors")
+_NOT_ALONE = ("Optimizer", "Distributed", "Autograd")
 _BUILT_IN = "dump/workload.py"
 
 
@@ -46,15 +48,29 @@ def _closer(suspect: Suspect, origin: Origin, place: Comparand) -> tuple[Message
     files = _files(origin, place)
     if files:
         command = shlex.join(["python", "-m", "acc_compare.error_patterns", *files])
-        return (say("advice.elements", commands=command), say("advice.alone", operator=origin.call.operator))
+        assert place.bench is not None
+        sides = str(place.npu.path), str(place.bench.path)
+        proof = _proof(origin.call.full_name, *sides)
+        if proof and not origin.call.name.is_module:
+            proof.append(shlex.join(["acc", "repro", sides[0], "--call", origin.call.full_name]))
+        further = (say("advice.replay", commands=listed(proof, by="line")),) if proof else ()
+        return (say("advice.elements", commands=command), *further)
     return (tensors_of(origin.call.full_name, suspect, place),)
+
+
+def _proof(call: str, npu: str, bench: str) -> list[str]:
+    """The command that makes a call again against float64; none for what cannot be made again alone."""
+    if parse(call).prefix in (*_NOT_ALONE, UNKNOWN):
+        return []
+    return [shlex.join(["acc", "replay", npu, "--call", call, "--against", bench])]
 
 
 def tensors_of(call: str, suspect: Suspect, place: Comparand) -> Message:
     """Record the whole tensors of one call, forward and backward."""
     name = call if call.startswith("Module.") else f"{call.removesuffix('.backward').removesuffix('.forward')}."
     options = f"--task tensor -s --list {shlex.quote(name)}"
-    return say("advice.tensors", commands=recordings(suspect, place, options, into=_TENSORS))
+    commands: list[Value] = [recordings(suspect, place, options, into=_TENSORS), *_proof(call, *_TENSORS)]
+    return say("advice.tensors", commands=listed(commands, by="line"))
 
 
 def after_lower_precision(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:

@@ -1,6 +1,8 @@
 """Making recorded calls again: is it really this operator, and which side is wrong?
 
     results    what came of it, without torch: what the reports and the comparison read
+    wanted     which calls are asked for, without torch
+    taken_in   what a comparison's suspects are told by it, without torch
     names      a call's name to torch's function, by an allow-list
     arguments  a call's record to the arguments that it was called with
     calls      one call made again, forward and backward

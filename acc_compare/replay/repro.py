@@ -36,7 +36,7 @@ _TEXT = '''"""{name}: {what}.
     python {script} [DEVICE]        on {device} where none is given
 
 Makes the call on DEVICE and in float64 on the CPU, from the inputs in this folder.
-Exit code: 1 where the result on DEVICE is wrong, 0 where it is right.  Needs torch alone.
+Exit code: 1 where the result on DEVICE is wrong, 0 where it is right, 2 without DEVICE.  Needs torch alone.
 """
 
 import json
@@ -48,7 +48,11 @@ import torch
 HERE = Path(__file__).resolve().parent
 DEVICE = sys.argv[1] if len(sys.argv) > 1 else {device!r}
 if DEVICE.startswith("npu") and not hasattr(torch, "npu"):
-    import torch_npu  # noqa: F401
+    try:
+        import torch_npu  # noqa: F401
+    except ImportError:
+        print("torch_npu is not installed here; give another device, such as cpu")
+        sys.exit(2)
 LIMITS = {limits}  # relative L2 error and error of an element that {dtypes} explains, measured
 
 

@@ -40,7 +40,7 @@ _INDENT = "  "
 _SHORT = (WHERE, SOURCE, HAPPENED, SHAPE)
 _COMMAND = re.compile(
     r"(?:\$ )?(?:[A-Z_]+=\S+ )*"
-    r"(?:acc (?:dump|compare|report|monitor)\b|(?:python3?|torchrun) (?:-|\S+\.py\b)|export \w+=|grep -)"
+    r"(?:acc (?:dump|compare|replay|repro|report|monitor)\b|(?:python3?|torchrun) (?:-|\S+\.py\b)|export \w+=|grep -)"
 )
 _LED_IN = re.compile(rf"^(?P<lead>.*?:)\s+`?(?P<command>{_COMMAND.pattern}[^`]*|[a-z_]\w*(?:\.\w+)*\([^`]*\))`?\.?$")
 

@@ -47,7 +47,7 @@ def commands(sample: str, bench: str, folder: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_recording_whole_tensors_and_comparing_them(folder: Path) -> None:
-    npu, bench, compare = commands("gelu_in_bfloat16", "bench_statistics", folder)
+    npu, bench, compare, replay = commands("gelu_in_bfloat16", "bench_statistics", folder)
     with ThreadPoolExecutor(2) as both:
         sides = both.map(run, (npu, bench), (folder, folder), ("--device", "--device"), ("npu", "cpu"))
     for ran in sides:
@@ -58,13 +58,24 @@ def test_recording_whole_tensors_and_comparing_them(folder: Path) -> None:
     (advisor,) = (folder / "compare_result" / "accuracy_compare").glob("advisor_*.json")
     document = json.loads(advisor.read_bytes())
     assert (document["mode"], document["compared"]["calls"]) == ("tensor", 2)
+    assert run(replay, folder, "--device", "cpu").returncode == 0
 
 
 def test_looking_at_the_elements(folder: Path) -> None:
-    (command,) = commands("real_data", "bench_tensor", folder)
+    command, replay, repro = commands("real_data", "bench_tensor", folder)
     ran = run(command, folder)
     assert (ran.returncode, ran.stderr) == (1, "")
     assert "the last of the 128 columns of the tensor is off" in ran.stdout
+    ran = run(replay, folder, "-o", "replayed")
+    assert ran.returncode == 1, ran.stderr
+    (told,) = (folder / "replayed" / "replay").glob("*.json")
+    ran = run(f"acc compare sample_dumps/real_data sample_dumps/bench_tensor --replay {told}", folder)
+    assert "confirmed by acc replay: wrong against float64" in ran.stdout
+    assert run(repro, folder).returncode == 0
+    (script,) = folder.glob("repro_*/repro.py")
+    ran = run(f"python {script} cpu", folder)
+    assert (ran.returncode, ran.stderr) == (0, "")  # the fault is not planted here
+    assert "WRONG" in ran.stdout
 
 
 def test_finding_the_optimizer(folder: Path) -> None:

@@ -220,9 +220,8 @@ MESSAGES: Mapping[str, str] = {
         "digests do not say by how much: record statistics (add your script's arguments):\n{commands}"
     ),
     "advice.elements": "see the elements that are furthest off:\n{commands}",
-    "advice.alone": (
-        "run {operator} by itself with these inputs, on the NPU and in float64 on the CPU; or build it from "
-        "simpler operators and record again"
+    "advice.replay": (
+        "make this call again by itself, on its recorded inputs, against float64; write it for its owner:\n{commands}"
     ),
     "advice.see_further": (
         "to see further: whole tensors (--task tensor), a bench in float32, or a second bench run for --floor"

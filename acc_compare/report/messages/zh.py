@@ -194,9 +194,7 @@ MESSAGES: Mapping[str, str] = {
     "advice.tensors": "记录该调用的完整张量（加上脚本自己的参数），再比较：\n{commands}",
     "advice.statistics": "摘要值不能说明差多少：记录统计量（加上脚本自己的参数）：\n{commands}",
     "advice.elements": "查看偏差最大的元素：\n{commands}",
-    "advice.alone": (
-        "用这些输入单独运行 {operator}，分别在 NPU 上和在 CPU 上以 float64 进行；或用更简单的算子代替它，再次记录"
-    ),
+    "advice.replay": "用记录的输入单独重放该调用，与 float64 比较，并导出给算子的负责人：\n{commands}",
     "advice.see_further": (
         "要看得更细：记录完整张量（--task tensor）、使用 float32 的标杆，或为 --floor 再运行一次标杆"
     ),
