@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test test-all test-torch-npu lint type samples fuzz bench-recording bench-compare bench-localisation bench-monitor bench-reliability clean
+.PHONY: help demo page page-tools browser test test-all test-torch-npu lint type samples fuzz bench-recording bench-compare bench-localisation bench-monitor bench-reliability clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -26,6 +26,18 @@ test-all: lint type  ## lint, types, and all tests
 
 test-torch-npu:  ## record on the real torch_npu over stub CANN libraries (installs it into .venv-torch-npu; needs gcc)
 	$(PYTHON) tests/torch_npu/job.py
+
+page-tools:  ## install what builds the page of a comparison (needs npm)
+	npm ci --prefix acc_compare/report/html/source --no-audit --no-fund --ignore-scripts
+
+page:  ## build the page anew from its sources, with what page-tools installs
+	npm run --prefix acc_compare/report/html/source check
+	npm run --prefix acc_compare/report/html/source build
+
+browser: $(INSTALLED)  ## install Chromium and what steers it, for the tests of the page
+	command -v chromium > /dev/null || \
+		(apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt 'playwright>=1.40'
 
 lint: $(INSTALLED)  ## ruff alone
 	$(BIN)/ruff check .

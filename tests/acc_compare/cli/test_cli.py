@@ -234,7 +234,7 @@ def test_help(arguments: list[str], capsys: Any) -> None:
 
 def test_acc_dump_is_the_command_of_the_recorder() -> None:
     command = typer.main.get_command(make_app())
-    assert sorted(command.commands) == ["compare", "dump", "env", "monitor", "replay", "report"]  # type: ignore[attr-defined]
+    assert {"compare", "dump", "env", "monitor", "replay", "report"} <= set(command.commands)  # type: ignore[attr-defined]
     assert isinstance(command.commands["dump"], dump_cli.DumpCommand)  # type: ignore[attr-defined]
 
 

@@ -17,7 +17,7 @@ export interface DetailEvents {
 }
 
 export class Detail {
-  private readonly panel = el("aside", { id: "detail", role: "dialog", "aria-labelledby": "detail-title", hidden: true, tabindex: -1 });
+  private readonly panel = el("div", { id: "detail", role: "dialog", "aria-labelledby": "detail-title", hidden: true, tabindex: -1 });
   private readonly flow: Flow;
   private errors: Float64Array | undefined;
   private depth = 2;

@@ -167,13 +167,14 @@ export class Flow {
     const told = [Number.isNaN(excess) ? null : factorText(excess), origin].filter(Boolean).join(", ");
     const number = /\.(\d+)\.(forward|backward)$/.exec(name);
     const label = `${operatorOf(name)}${number ? `.${number[1]}` : ""}${/backward/.test(name) ? " ←" : ""}`;
+    const short = label.length > 24 ? `${label.slice(0, 22)}…` : label;
     const group = svg(
       "g",
-      { class: `node heat${heat(excess)}${isCentre ? " centre" : ""}${this.calls.suspect[call] ? " suspect" : ""}`, transform: `translate(${at.x - WIDE / 2} ${at.y - HIGH / 2})`, tabindex: 0, role: "button", "aria-label": `${name}${told ? `, ${told}` : ""}` },
-      svg("title", {}, name),
+      { class: `node heat${heat(excess)}${isCentre ? " centre" : ""}${this.calls.suspect[call] ? " suspect" : ""}`, transform: `translate(${at.x - WIDE / 2} ${at.y - HIGH / 2})`, tabindex: 0, role: "button" },
+      svg("title", {}, told ? `${name}, ${told}` : name),
       svg("rect", { width: WIDE, height: HIGH, rx: 6 }),
-      svg("text", { x: WIDE / 2, y: told ? 19 : 27, class: "label" }, label.length > 24 ? `${label.slice(0, 22)}…` : label),
-      told ? svg("text", { x: WIDE / 2, y: 35, class: "told" }, told) : null,
+      svg("text", { x: WIDE / 2, y: told ? 19 : 27, class: "label", "aria-hidden": "true" }, short),
+      told ? svg("text", { x: WIDE / 2, y: 35, class: "told", "aria-hidden": "true" }, told) : null,
     );
     group.addEventListener("click", () => chosen(call));
     group.addEventListener("keydown", (event) => {

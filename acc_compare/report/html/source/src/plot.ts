@@ -38,10 +38,10 @@ export class Plot {
     this.y = Float64Array.from(calls.error, (error) => this.place(error));
     const frame = el("div", { class: "plot", tabindex: 0, role: "application", "aria-label": say("plot.label") });
     root.append(this.legend(), frame, el("p", { class: "hint" }, say("plot.hint")));
-    this.plot = new uPlot(this.options(root.clientWidth), this.series(), frame);
+    this.plot = new uPlot(this.options(frame.clientWidth), this.series(), frame);
     this.plot.over.append(this.tip);
     this.listen(frame);
-    new ResizeObserver(() => this.plot.setSize({ width: root.clientWidth, height: HEIGHT })).observe(root);
+    new ResizeObserver(() => this.plot.setSize({ width: frame.clientWidth, height: HEIGHT })).observe(frame);
   }
 
   redraw(): void {
@@ -74,7 +74,7 @@ export class Plot {
       font: "12px system-ui, sans-serif",
     });
     return {
-      width: Math.max(320, width),
+      width,
       height: HEIGHT,
       legend: { show: false },
       cursor: { points: { show: false }, y: false, drag: { x: true, y: false, setScale: true, uni: 10 } },

@@ -28,8 +28,7 @@ export class Table {
   private readonly ranks = new Map<string, Uint32Array[]>();
   private readonly head = el("div", { role: "row", class: "head", "aria-rowindex": 1 });
   private readonly lines = el("div", { class: "lines", role: "rowgroup" });
-  private readonly space = el("div", { class: "space" });
-  private readonly grid: HTMLElement;
+  private readonly space = el("div", { class: "space", role: "presentation" });
   private readonly scroller: HTMLElement;
   private chosen = -1;
   private top = -1;
@@ -42,10 +41,14 @@ export class Table {
   ) {
     this.order = Uint32Array.from({ length: data.rows }, (_, row) => row);
     this.view = this.order;
-    this.scroller = el("div", { class: "scroller", tabindex: 0 }, el("div", { role: "rowgroup", class: "heads" }, this.head), this.space);
+    this.scroller = el(
+      "div",
+      { role: "grid", class: "scroller", tabindex: 0, "aria-labelledby": "rows-title", "aria-rowcount": data.rows + 1 },
+      el("div", { role: "rowgroup", class: "heads" }, this.head),
+      this.space,
+    );
     this.space.append(this.lines);
-    this.grid = el("div", { role: "grid", class: "grid", "aria-labelledby": "rows-title", "aria-rowcount": data.rows + 1 }, this.scroller);
-    holder.append(this.grid);
+    holder.append(el("div", { class: "grid" }, this.scroller));
     this.scroller.addEventListener("scroll", () => this.draw(false));
     this.scroller.addEventListener("keydown", (event) => this.key(event));
     new ResizeObserver(() => this.draw(true)).observe(this.scroller);
@@ -137,8 +140,8 @@ export class Table {
     });
     this.head.replaceChildren(el("div", { role: "columnheader", class: "cell number", "aria-colindex": 1 }, "#"), ...cells);
     const widths = ["72px", ...this.columns.map((name) => `${widthOf(name, this.data.column(name).style)}px`)].join(" ");
-    this.grid.style.setProperty("--columns", widths);
-    this.grid.setAttribute("aria-colcount", String(this.columns.length + 1));
+    this.scroller.style.setProperty("--columns", widths);
+    this.scroller.setAttribute("aria-colcount", String(this.columns.length + 1));
   }
 
   private draw(anew: boolean): void {
@@ -156,7 +159,7 @@ export class Table {
     for (let place = first; place < last; place++) lines.push(this.line(place));
     if (!view.length) lines.push(el("div", { role: "row", class: "line empty" }, el("div", { role: "gridcell", class: "cell" }, say("table.none"))));
     this.lines.replaceChildren(...lines);
-    this.grid.setAttribute("aria-rowcount", String(view.length + 1));
+    this.scroller.setAttribute("aria-rowcount", String(view.length + 1));
     if (focused) scroller.focus({ preventScroll: true });
   }
 

@@ -32,6 +32,7 @@ export class Tree {
   private readonly top = new Module("", "", null);
   private readonly root = el("ul", { role: "tree", class: "tree", "aria-labelledby": "modules-title" });
   private focused: Module | undefined;
+  private made = 0;
 
   constructor(
     holder: HTMLElement,
@@ -101,7 +102,7 @@ export class Tree {
       ...marks,
     );
     const item = el("li", { role: "treeitem", "aria-level": level, tabindex: -1, "aria-selected": "false" }, label);
-    item.setAttribute("aria-label", `${module.name}, ${worst}, ${say("tree.calls", { number: module.calls })}`);
+    item.setAttribute("aria-labelledby", (label.id = `module${this.made++}`)); // what is folded in it is no part of its name
     if (module.children.size) item.setAttribute("aria-expanded", "false");
     fold.addEventListener("click", (event) => {
       event.stopPropagation();

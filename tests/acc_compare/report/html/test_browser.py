@@ -1,0 +1,364 @@
+"""The page in a real browser: Debian's Chromium without a window, steered by Playwright."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from acc_compare import compare
+from acc_compare.report.html import page as page_module
+from acc_compare.report.html.page import write_page
+from acc_compare.report.write import write_many_reports
+
+ROOT = Path(__file__).resolve().parents[4]
+AXE = Path(page_module.__file__).parent / "source" / "node_modules" / "axe-core" / "axe.min.js"
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+CHROMIUM = shutil.which("chromium")
+HOSTILE = "<script>document.title='run'</script><img src=x onerror=document.title='run'>"
+GELU = "Functional.gelu.1.forward"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium (apt-get install chromium)"),
+    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Open a page and wait until its script is done; whatever it complains of or asks for fails the test."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_page(path: Path, fragment: str = "", *, width: int = 1400, **options: Any) -> Any:
+        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        contexts.append(context)
+        tab = context.new_page()
+        tab.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
+        tab.on("request", lambda request: None if request.url.startswith("file:") else complaints.append(request.url))
+        tab.goto(f"{path.as_uri()}{fragment}")
+        tab.wait_for_selector("html[data-ready]", timeout=60_000)
+        return tab
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def gelu(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a real comparison."""
+    samples = ROOT / "sample_dumps"
+    path = tmp_path_factory.mktemp("gelu") / "page.html"
+    write_page(compare(samples / "gelu_in_bfloat16", samples / "bench_statistics").overall, path)
+    return path
+
+
+def until(tab: Any, condition: Callable[[], bool]) -> None:
+    """Wait for what the page's own policy lets no foreign script wait for."""
+    for _ in range(400):
+        if condition():
+            return
+        tab.wait_for_timeout(25)
+    raise AssertionError("it did not happen within ten seconds")
+
+
+def tops(tab: Any) -> list[float]:
+    """Where the sections begin."""
+    return [tab.locator(f"#{name}").bounding_box()["y"] for name in ("verdict", "suspects", "run", "modules", "rows")]
+
+
+def test_what_matters_comes_first(visit: Callable[..., Any], gelu: Path) -> None:
+    tab = visit(gelu)
+    assert tops(tab) == sorted(tops(tab))
+    assert tab.locator("article.suspect h3 code").first.text_content() == GELU
+    assert tab.locator("#verdict .badge").text_content() == "DIFFERENT"
+
+
+def test_filters(visit: Callable[..., Any], gelu: Path) -> None:
+    tab = visit(gelu)
+    names = tab.locator("#rows .line .cell:nth-child(2)")
+    tab.keyboard.press("/")
+    tab.keyboard.type("gelu.1.forward.output")
+    until(tab, lambda: names.count() == 1)
+    assert names.all_text_contents() == [f"{GELU}.output.0"]
+    tab.fill("#search", "no such thing")
+    tab.wait_for_selector("#rows .line.empty")
+    tab.get_by_role("button", name="Show all").click()
+    tab.get_by_label("operator", exact=True).select_option("gelu")
+    assert {name.split(".")[1] for name in names.all_text_contents()} == {"gelu"}
+    tab.get_by_text("suspects only").click()
+    assert {name.rpartition(".")[0].rpartition(".")[0] for name in names.all_text_contents()} == {GELU}
+
+
+def test_sorting_goes_down_up_and_back(visit: Callable[..., Any], gelu: Path) -> None:
+    tab = visit(gelu)
+    head = tab.locator("#rows .head button", has_text="Excess")
+    first = tab.locator("#rows .line .cell:nth-child(2)").first
+    head.click()
+    assert first.text_content() == f"{GELU}.output.0"
+    assert tab.locator("#rows .head [aria-sort=descending]").count() == 1
+    head.click()
+    assert first.text_content() != f"{GELU}.output.0"
+    head.click()
+    assert first.text_content() == "Functional.embedding.0.forward.input.0"
+
+
+def test_the_plot_leads_to_the_row(visit: Callable[..., Any], gelu: Path) -> None:
+    tab = visit(gelu)
+    tab.locator(".plot").focus()
+    tab.keyboard.press("s")
+    assert GELU in tab.locator(".tip").text_content()
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#detail:not([hidden])")
+    assert tab.locator("#detail-title").text_content() == GELU
+    assert tab.locator("#rows .line.chosen .cell").nth(1).text_content() == f"{GELU}.output.0"
+    assert tab.locator("#detail .flow .node.centre title").text_content().startswith(GELU)
+    tab.keyboard.press("Escape")
+    assert tab.locator("#detail").is_hidden()
+
+
+def test_a_click_on_a_point_leads_to_its_row(visit: Callable[..., Any], gelu: Path) -> None:
+    tab = visit(gelu)
+    tab.locator(".plot").focus()
+    tab.keyboard.press("s")
+    box = tab.locator(".u-over").bounding_box()
+    style = tab.locator(".tip").evaluate("(tip) => [tip.style.left, tip.style.right, tip.style.top, tip.style.bottom]")
+    left, right, top, bottom = (float(side.removesuffix("px")) if side != "auto" else None for side in style)
+    # The tip stands beside its point.
+    x = box["x"] + (left - 14 if left is not None else box["width"] - right - 14)
+    y = box["y"] + (top - 10 if top is not None else box["height"] - bottom - 10)
+    tab.mouse.move(x + 1, y + 1)
+    tab.mouse.click(x, y)
+    tab.wait_for_selector("#detail:not([hidden])")
+    assert tab.locator("#detail-title").text_content() == GELU
+
+
+def test_a_link_opens_at_its_row(visit: Callable[..., Any], gelu: Path) -> None:
+    tab = visit(gelu)
+    href = tab.locator("a.goto").get_attribute("href")
+    again = visit(gelu, href)
+    again.wait_for_selector("#detail:not([hidden])")
+    assert again.locator("#rows .line.chosen a").get_attribute("href") == href
+    assert again.locator("#rows .line.chosen").bounding_box()["y"] < 900
+
+
+def test_the_dataflow_leads_on(visit: Callable[..., Any], gelu: Path) -> None:
+    tab = visit(gelu, visit(gelu).locator("a.goto").get_attribute("href"))
+    tab.wait_for_selector("#detail .flow")
+    titles = tab.locator("#detail .flow .node title").all_text_contents()
+    names = [title.partition(",")[0] for title in titles]
+    assert {"Functional.linear.6.forward", "Functional.linear.7.forward"} < set(names)
+    tab.locator("#detail .flow .node", has_text="linear.7").click()
+    until(tab, lambda: tab.locator("#detail-title").text_content() == "Functional.linear.7.forward")
+    fewer = len(tab.locator("#detail .flow .node").all())
+    tab.get_by_role("button", name="More calls").click()
+    assert len(tab.locator("#detail .flow .node").all()) > fewer
+
+
+def test_the_tree_folds_by_keyboard_and_filters(visit: Callable[..., Any], gelu: Path) -> None:
+    tab = visit(gelu)
+    items = tab.locator("[role=treeitem]")
+    tab.get_by_role("button", name="Unfold all").click()
+    unfolded = items.count()
+    tab.get_by_role("button", name="Fold all", exact=True).click()
+    assert tab.locator("[role=treeitem]:visible").count() < unfolded
+    tab.locator("[role=treeitem][tabindex='0']").focus()
+    tab.keyboard.press("End")
+    tab.keyboard.press("Home")
+    tab.keyboard.press("ArrowDown")  # embed, blocks
+    before = tab.locator("[role=treeitem]:visible").count()
+    tab.keyboard.press("ArrowRight")
+    assert tab.locator("[role=treeitem]:visible").count() == before + 2
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("Enter")
+    modules = tab.locator("#rows .line .cell:nth-child(3)").all_text_contents()
+    assert modules
+    assert all(name == "blocks.0" or name.startswith("blocks.0.") for name in modules)
+
+
+def test_columns_are_chosen(visit: Callable[..., Any], gelu: Path) -> None:
+    tab = visit(gelu)
+    heads = tab.locator("#rows .head button")
+    before = heads.all_text_contents()
+    tab.get_by_text("Columns", exact=True).click()
+    tab.locator(".menu").get_by_text("Max diff").click()
+    until(tab, lambda: heads.count() == len(before) + 1)
+    assert "Max diff" in heads.all_text_contents()
+
+
+def test_commands_are_copied(visit: Callable[..., Any], gelu: Path) -> None:
+    tab = visit(gelu)
+    tab.locator("button.copy").first.click()
+    tab.wait_for_selector("button.copy.done")
+
+
+def test_names_of_a_dump_do_nothing(visit: Callable[..., Any], build: Any, tmp_path: Path) -> None:
+    finding = build.gelu(stacks=True)
+    rows = tuple(
+        msgspec.structs.replace(row, npu_name=f"{HOSTILE}.{row.npu_name}", module=HOSTILE, stack=HOSTILE)
+        for row in finding.rows
+    )
+    suspect = replace(finding.suspects[0], name=rows[0].npu_name.rpartition(".input")[0], stack=(HOSTILE,))
+    write_page(replace(finding, rows=rows, suspects=(suspect,), npu_path=HOSTILE), tmp_path / "page.html")
+    tab = visit(tmp_path / "page.html", "#row=1")
+    tab.wait_for_selector("#detail:not([hidden])")
+    tab.get_by_role("button", name="Unfold all").click()
+    assert tab.title().startswith("DIFFERENT")
+    assert tab.locator("img").count() == 0
+    assert HOSTILE in tab.locator("#detail").text_content()
+
+
+@pytest.mark.parametrize(
+    ("lang", "scheme", "width"),
+    [("en", "light", 1400), ("en", "dark", 420), ("zh", "dark", 1400), ("zh", "light", 420)],
+)
+def test_every_look_fits_and_is_accessible(
+    visit: Callable[..., Any], tmp_path: Path, width: int, scheme: str, lang: Any
+) -> None:
+    samples = ROOT / "sample_dumps"
+    path = tmp_path / "page.html"
+    write_page(compare(samples / "other_seed", samples / "bench_statistics").overall, path, lang=lang)
+    # The tester's own script is let past the policy.
+    tab = visit(path, width=width, color_scheme=scheme, bypass_csp=True)
+    assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    dark = tab.evaluate("getComputedStyle(document.body).backgroundColor").removeprefix("rgb(").split(",")[0]
+    assert (int(dark) < 128) == (scheme == "dark")
+    tab.locator("#theme").click()
+    assert tab.evaluate("document.documentElement.dataset.theme") == ("light" if scheme == "dark" else "dark")
+    tab.locator("#theme").click()
+    if not AXE.is_file():
+        pytest.skip("axe-core is not installed (npm ci in acc_compare/report/html/source)")
+    tab.locator("#rows .line").first.click()
+    tab.wait_for_selector("#detail:not([hidden])")
+    tab.evaluate(AXE.read_text(encoding="utf-8"))
+    found = tab.evaluate("axe.run()")["violations"]
+    assert [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")] == []
+
+
+def test_a_printed_page_has_verdict_and_suspects(visit: Callable[..., Any], gelu: Path) -> None:
+    tab = visit(gelu)
+    tab.emulate_media(media="print")
+    assert tab.locator("#verdict").is_visible()
+    assert tab.locator("article.suspect").is_visible()
+    assert tab.locator(".top").is_hidden()
+    assert len(tab.pdf()) > 10_000
+
+
+def test_the_map_of_ranks_leads_to_their_pages(visit: Callable[..., Any], build: Any, tmp_path: Path) -> None:
+    parts = [replace(build.gelu(), rank=rank, step=step, worst_excess=5.0) for rank in (0, 1) for step in (0, 1)]
+    paths = write_many_reports(
+        parts, replace(build.gelu(), rows=()), tmp_path, timestamp="20260102030405", formats=("html",)
+    )
+    tab = visit(paths.overviews[1])
+    tab.locator("table.map a").nth(3).click()
+    tab.wait_for_selector("html[data-ready]")
+    assert tab.url.endswith("compare_result_step1_rank1_20260102030405.html")
+    tab.wait_for_selector("#rows .line")
+
+
+@pytest.fixture(scope="module")
+def long_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rows of a real comparison again and again: 100,000 calls."""
+    samples = ROOT / "sample_dumps"
+    finding = compare(samples / "gelu_in_bfloat16", samples / "bench_statistics").overall
+    rows = []
+    for copy in range(1 + 100_000 // 114):
+        scale = 1 + copy / 1024
+        for row in finding.rows:
+            name, module = f"{copy}{row.npu_name}", f"part{copy % 40}.{row.module}"
+            metrics = {key: cell * scale if isinstance(cell, float) else cell for key, cell in row.metrics.items()}
+            excess = row.excess * scale if row.excess is not None else None
+            rows.append(
+                msgspec.structs.replace(
+                    row, npu_name=name, bench_name=name, module=module, metrics=metrics, excess=excess
+                )
+            )
+    path = tmp_path_factory.mktemp("long") / "page.html"
+    write_page(replace(finding, rows=tuple(rows)), path)
+    return path
+
+
+SORT = """async (name) => {
+  const heads = () => [...document.querySelectorAll('#rows .head [role=columnheader]')];
+  const head = () => heads().find((each) => each.textContent.startsWith(name));
+  const before = head().getAttribute('aria-sort');
+  const start = performance.now();
+  head().querySelector('button').click();
+  while (head().getAttribute('aria-sort') === before) {
+    await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 0)));
+  }
+  return performance.now() - start;
+}"""
+FILTER = """async (words) => {
+  const field = document.querySelector('#search');
+  const status = document.querySelector('#rows [role=status]');
+  const before = status.textContent;
+  field.value = words;
+  const start = performance.now();
+  field.dispatchEvent(new Event('input'));
+  while (status.textContent === before) {
+    await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 0)));
+  }
+  return performance.now() - start;
+}"""
+
+
+class Effort:
+    """Seconds of processor time that the page's main thread takes, whatever else the machine does meanwhile."""
+
+    def __init__(self, tab: Any) -> None:
+        self._client = tab.context.new_cdp_session(tab)
+        self._client.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def __call__(self) -> float:
+        metrics = self._client.send("Performance.getMetrics")["metrics"]
+        return float(next(each["value"] for each in metrics if each["name"] == "TaskDuration"))
+
+    def of(self, act: Callable[[], object]) -> float:
+        before = self()
+        act()
+        return self() - before
+
+
+def test_a_hundred_thousand_calls_are_quick(visit: Callable[..., Any], long_page: Path) -> None:
+    tab = visit(long_page)
+    paint = tab.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    assert paint < 2000
+    effort = Effort(tab)
+    assert tab.locator("#rows .line").count() < 100
+    for name in ("Excess", "Module", "Est. RelL2", "NPU Name"):
+        taken = [effort.of(lambda name=name: tab.evaluate(SORT, name)) for _ in range(3)]
+        print(name, taken)
+        assert min(taken) < 0.2
+    for words in ("gelu", "linear.1.forward.output", "part7.", "layer_norm"):
+        taken = [effort.of(lambda words=words: tab.evaluate(FILTER, words))]
+        print(words, taken)
+        assert min(taken) < 0.2
+    tab.fill("#search", "")
+    scroller = tab.locator("#rows .scroller")
+    scroller.evaluate("(each) => { each.scrollTop = each.scrollHeight; }")
+    until(tab, lambda: len(str(tab.locator("#rows .line a").last.text_content())) >= len("400,000"))
