@@ -149,8 +149,8 @@ def _updates(call: MeasuredCall, *, linear: bool) -> list[Update]:
 def _update(
     parameter: str, old: MeasuredArgument, gradient: MeasuredArgument, new: MeasuredArgument, *, linear: bool
 ) -> Update | None:
-    if new.error is None:
-        return None
+    if new.error is None or old.error is None or gradient.error is None:
+        return None  # of what was not measured nothing follows
     if new.error.source == "digest":
         alike = old.relative == 0 and gradient.relative == 0
         return Update(parameter, new, new.relative, 0.0, 0.0, None) if alike else None

@@ -18,6 +18,7 @@ from ..config import DumpConfig
 from ..environment import device
 from ..torch_internals import (
     is_in_transform,
+    sparse_values,
     storage_address,
     without_autocast,
     without_dispatch,
@@ -208,7 +209,7 @@ class StepRecorder:
 
     def _produced(self, given: torch.Tensor, place: str) -> Entry:
         local = local_of(given)
-        tensor = local.tensor
+        tensor = _values(local.tensor)
         reason = _not_recordable(tensor)
         if reason is not None:
             self._skip(reason)
@@ -355,6 +356,15 @@ def _quiet() -> Iterator[None]:
 def _borrow(tensor: torch.Tensor) -> contents.Contents:
     with _quiet():
         return contents.borrow(tensor)
+
+
+def _values(tensor: torch.Tensor) -> torch.Tensor:
+    """What a sparse tensor holds, a row for each index, in its own order: adding up rows of one index is left to the
+    run, whose kernels may be at fault.  Any other tensor as it is."""
+    if tensor.layout is not torch.sparse_coo or tensor.is_meta:
+        return tensor
+    values: torch.Tensor = sparse_values(tensor.detach())
+    return values
 
 
 def _maker(tensor: torch.Tensor) -> str | None:

@@ -201,7 +201,6 @@ def _old(make: Callable[[], torch.Tensor]) -> torch.Tensor:
 
 
 UNRECORDABLE: dict[str, tuple[Callable[[], torch.Tensor], str]] = {
-    "sparse": (lambda: torch.eye(3).to_sparse(), "layout sparse_coo"),
     "csr": (lambda: _old(lambda: torch.eye(3).to_sparse_csr()), "layout sparse_csr"),
     "mkldnn": (lambda: torch.eye(3).to_mkldnn(), "layout _mkldnn"),
     "meta": (lambda: torch.ones(3, device="meta"), "meta tensor"),
@@ -230,6 +229,13 @@ def test_what_cannot_be_recorded_is_named(
     assert odd.measured is None
     assert sum(recorder.skipped.values()) == 1
     assert even.unrecorded is None
+
+
+def test_of_a_sparse_tensor_its_values_are_recorded() -> None:
+    recorder, _ = _recorder()
+    tensor = torch.sparse_coo_tensor([[0, 0, 2]], torch.tensor([[3.0], [0.0], [4.0]]), (5, 1), check_invariants=False)
+    (entry,) = recorder.read([tensor], "a.input")
+    assert (entry.shape, entry.measured.statistics.norm) == ((3, 1), 5.0)
 
 
 def test_a_dtype_that_cannot_be_summed_is_named() -> None:
