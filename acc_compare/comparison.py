@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from acc_compare.align.mapping_file import read_rules
 from acc_compare.judge.suspects import merge_alike
-from acc_compare.load import PlacedPair, pair_locations
-from acc_compare.many import Progress, Task, compare_all
+from acc_compare.load import PlacedPair, pair_locations, pair_worlds
+from acc_compare.many import Progress, Task, compare_all, compare_worlds
 from acc_compare.messages import Message, count, say
 from acc_compare.model import ComparedShare, Finding, Suspect, VerdictName
 from acc_compare.replay.results import read_verdicts
@@ -115,6 +115,11 @@ def compare(
         raise ConfigError(f"the number of jobs must be at least 1, not {jobs}")
     npu, bench = from_home(npu), from_home(bench)
     rules = read_rules(mapping, is_fuzzy=fuzzy)
+    worlds = pair_worlds(npu, bench)
+    if worlds:
+        task = Task(rules=rules, keep_rows=keep_rows or len(worlds) == 1)
+        joined = compare_worlds(worlds, task, jobs=jobs, progress=progress)
+        return Comparison(tuple(joined), joined[0] if len(joined) == 1 else _over_all(joined, (), npu, bench))
     pairs, notes = pair_locations(npu, bench)
     floors = _floor_locations(bench, from_home(floor)) if floor is not None else {}
     one_world = len(pairs) > 1 or pairs[0].npu.path != npu or pairs[0].bench.path != bench

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,38 @@ class PlacedPair:
     @property
     def step(self) -> int | None:
         return self.npu.step
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedWorlds:
+    """One step of two jobs of different numbers of ranks: the dumps of either side by rank."""
+
+    npu: Mapping[int, DumpLocation]
+    bench: Mapping[int, DumpLocation]
+    step: int | None = None
+
+
+def pair_worlds(npu: Path, bench: Path) -> tuple[PlacedWorlds, ...]:
+    """The steps that two jobs share, where one ran on more ranks than the other; none where both have as many, or a
+    side does not know its ranks.  Raises DumpNotFound."""
+    sides = [_by_step(find_dumps(side)) for side in (npu, bench)]
+    sizes = [max((len(ranks) for ranks in side.values()), default=0) for side in sides]
+    if sizes[0] == sizes[1] or any(rank is None for side in sides for ranks in side.values() for rank in ranks):
+        return ()
+    return tuple(
+        PlacedWorlds(_known(sides[0][step]), _known(sides[1][step]), step) for step in sides[0] if step in sides[1]
+    )
+
+
+def _by_step(side: Sequence[DumpLocation]) -> dict[int | None, dict[int | None, DumpLocation]]:
+    found: dict[int | None, dict[int | None, DumpLocation]] = {}
+    for location in side:
+        found.setdefault(location.step, {})[location.rank] = location
+    return found
+
+
+def _known(ranks: Mapping[int | None, DumpLocation]) -> dict[int, DumpLocation]:
+    return {rank: location for rank, location in ranks.items() if rank is not None}
 
 
 def pair_locations(npu: Path, bench: Path) -> tuple[tuple[PlacedPair, ...], tuple[Message, ...]]:
@@ -79,11 +111,17 @@ def _steps(side: Sequence[DumpLocation]) -> str:
     return f"steps {steps[0]} to {steps[-1]}" if len(steps) > 1 else f"step {steps[0]}" if steps else "no step"
 
 
+def is_other_world(npu: Dump, bench: Dump) -> bool:
+    """Do both sides know how many ranks ran, and was it not the same number?"""
+    ours, theirs = npu.header.world_size, bench.header.world_size
+    return ours is not None and theirs is not None and ours != theirs
+
+
 def refuse_other_world(npu: Dump, bench: Dump) -> None:
     """Raise IncomparableError where both sides know how many ranks ran, and it is not the same number: then each rank
     had other data, or another part of the model."""
     ours, theirs = npu.header.world_size, bench.header.world_size
-    if ours is not None and theirs is not None and ours != theirs:
+    if is_other_world(npu, bench):
         raise IncomparableError(
             f"{npu.path} was recorded by one of {ours} ranks, {bench.path} by one of {theirs}: ranks of the same number"
             " had other data. Record both sides with the same number of ranks, or compare one rank with one rank by"

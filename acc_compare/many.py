@@ -20,10 +20,11 @@ from typing import TypeAlias
 
 from acc_compare.align.calls import align
 from acc_compare.align.rules import Rules
+from acc_compare.joining import join, knows_parts, shapes
 from acc_compare.judge.origins import Previous
 from acc_compare.judge.ranks import Given, JobStep, communicating, given_by
 from acc_compare.judge.verdict import Setting, judge
-from acc_compare.load import PlacedPair, mode_of, refuse_other_world
+from acc_compare.load import PlacedPair, PlacedWorlds, is_other_world, mode_of, refuse_other_world
 from acc_compare.measured.pairs import measure_pairs
 from acc_compare.model import Finding
 from dump.format.errors import IncomparableError
@@ -237,13 +238,29 @@ def _compare_pair(pair: PlacedPair, setting: Setting, task: Task, *, jobs: int, 
     tell("dumps", 2, 2)
     if task.one_world:
         refuse_other_world(ours, theirs)
+    elif is_other_world(ours, theirs) and (knows_parts(ours) or knows_parts(theirs)):
+        ours, theirs = _joined({pair.npu.rank or 0: ours}, {pair.bench.rank or 0: theirs})
+        setting = replace(setting, other_world=True)
+    floor_pair = task.floors.get(pair.bench.path)
+    return _compare_dumps(ours, theirs, setting, task, jobs=jobs, tell=tell, floor=floor_pair)
+
+
+def _compare_dumps(
+    ours: Dump,
+    theirs: Dump,
+    setting: Setting,
+    task: Task,
+    *,
+    jobs: int,
+    tell: Progress,
+    floor: PlacedPair | None = None,
+) -> Finding:
     mode = mode_of(ours, theirs)
     alignment = align(ours, theirs, task.rules)
     measured = measure_pairs(alignment, mode, partial(tell, "bytes" if mode == "tensor" else "calls"), jobs=jobs)
-    floor_pair = task.floors.get(pair.bench.path)
-    if floor_pair is not None:
+    if floor is not None:
         bench_to_npu = {p.bench.name: p.npu.name for p in alignment.pairs if p.npu is not None and p.bench is not None}
-        second = read_dump(floor_pair.bench.path)
+        second = read_dump(floor.bench.path)
         setting = replace(setting, floor=_measured_floor(theirs, second, bench_to_npu, jobs=jobs))
     tell("judging", 0, 0)
     finding = judge(alignment, measured, mode, setting)
@@ -251,6 +268,37 @@ def _compare_pair(pair: PlacedPair, setting: Setting, task: Task, *, jobs: int, 
     return replace(
         finding, worst_excess=max((row.excess for row in finding.rows if row.excess is not None), default=None)
     )
+
+
+def compare_worlds(
+    steps: Sequence[PlacedWorlds], task: Task, *, jobs: int = 1, progress: Progress | None = None
+) -> list[Finding]:
+    """A finding for each step of two jobs of different numbers of ranks, each side's ranks put together.
+
+    Raises DumpError, IncomparableError.
+    """
+    tell = progress if progress is not None else _tell_nobody
+    findings: list[Finding] = []
+    for number, step in enumerate(steps):
+        tell("steps", number, len(steps))
+        with without_collecting():
+            npu = {rank: read_dump(location.path) for rank, location in step.npu.items()}
+            bench = {rank: read_dump(location.path) for rank, location in step.bench.items()}
+            ours, theirs = _joined(npu, bench)
+            # What a step left open may have led to anything in the next.
+            agreed = all(earlier.verdict == "same" for earlier in findings)
+            previous: Previous = "none" if not number else "unjudged" if agreed else "suspect"
+            setting = Setting(step=step.step, previous=previous, other_world=True)
+            finding = _compare_dumps(ours, theirs, setting, task, jobs=jobs, tell=_tell_nobody)
+        findings.append(finding if task.keep_rows else replace(finding, rows=()))
+    tell("steps", len(steps), len(steps))
+    return findings
+
+
+def _joined(npu: Mapping[int, Dump], bench: Mapping[int, Dump]) -> tuple[Dump, Dump]:
+    """Both sides, the ranks of each put together."""
+    worlds = [max(len(side), *(dump.header.world_size or 1 for dump in side.values())) for side in (npu, bench)]
+    return join(npu, worlds[0], shapes(bench)), join(bench, worlds[1], shapes(npu))
 
 
 def _tell_nobody(what: str, done: int, total: int) -> None:

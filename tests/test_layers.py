@@ -33,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("acc_compare.messages", "acc_compare.stacks"),
     ("acc_compare.model",),
     ("acc_compare.operators",),
-    ("acc_compare.load", "acc_compare.metrics"),
+    ("acc_compare.load", "acc_compare.joining", "acc_compare.metrics"),
     ("acc_compare.align",),
     ("acc_compare.measured",),
     ("acc_compare.error_patterns",),

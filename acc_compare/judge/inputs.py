@@ -28,6 +28,9 @@ def judge_input(call: MeasuredCall, argument: MeasuredArgument, context: Context
     order = call.pair.npu.index if call.pair.npu is not None else 0
     producer = context.npu.producer(argument.npu, order)
     noise = max(seen.worst, INPUT_NOISE)
+    if context.other_world and producer is not None:
+        unseen = producer.call in context.unmeasured
+        return _judge_unseen(call, argument, seen) if unseen else (Judged(argument, "propagated"), None)
     lone = _lone_producer(call, argument, producer, context) if argument.relative > UNSEEN * noise else ""
     if lone:
         judged = Judged(argument, "input", Expected.at_most(noise, "before"))
@@ -76,6 +79,8 @@ def _judge_given(call: MeasuredCall, argument: MeasuredArgument, context: Contex
     writers = context.npu.writers(argument.npu, order)
     # Buffers that a call writes beside its result (running statistics) are not results that somebody relies on.
     results = [writer for writer in writers if not writer.argument.startswith("written.")]
+    if context.other_world:
+        results = []  # calls of one side alone write there: gathered parameters, say
     if results and seen.worst <= INPUT_NOISE:
         origin = Origin(
             "operator",

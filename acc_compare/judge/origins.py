@@ -105,7 +105,8 @@ class Walk:
 class Context:
     """What is known besides the calls: both dumps' dataflow, which call answers to which, the step, whether the step
     before was compared and its optimizer judged, the measured floor of each tensor, whether the same tool recorded
-    both sides, and what error is normal in this run."""
+    both sides, and what error is normal in this run.  `other_world` says that the sides ran on different numbers of
+    ranks; then `unmeasured` names calls of which no result could be compared."""
 
     npu: Flow
     bench: Flow
@@ -116,6 +117,8 @@ class Context:
     floor: Mapping[tuple[str, str], float] = field(default_factory=dict)
     one_recorder: bool = True
     noise: Noise | None = None
+    other_world: bool = False
+    unmeasured: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)

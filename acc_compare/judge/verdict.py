@@ -18,6 +18,7 @@ from acc_compare.judge.origins import Context, Judged, Origin, Previous, Walk
 from acc_compare.judge.ranks import JobStep
 from acc_compare.judge.suspects import stack_of, suspects_of
 from acc_compare.judge.walk import judged_calls, walk
+from acc_compare.judge.worlds import is_of_the_world, judge_worlds, unmeasured_calls
 from acc_compare.measured.calls import MeasuredCall
 from acc_compare.measured.pairs import MeasuredPair
 from acc_compare.messages import Message, count, say
@@ -46,13 +47,15 @@ _REASONS = 5
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What the judging must know beside the two dumps.  `job` is what other ranks gave to collectives in this step."""
+    """What the judging must know beside the two dumps.  `job` is what other ranks gave to collectives in this step;
+    `other_world` says that the sides ran on different numbers of ranks, so that their parts were put together."""
 
     step: int | None = None
     rank: int | None = None
     previous: Previous = "none"
     floor: Mapping[tuple[str, str], float] = field(default_factory=dict)
     job: JobStep | None = None
+    other_world: bool = False
 
 
 def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, setting: Setting) -> Finding:
@@ -73,8 +76,12 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
         answered=answered,
         floor=setting.floor,
         one_recorder=_one_recorder(npu, bench),
+        other_world=setting.other_world,
+        unmeasured=unmeasured_calls(npu, chosen) if setting.other_world else frozenset(),
     )
     found = walk(chosen, context)
+    if setting.other_world:
+        found.origins = [origin for origin in found.origins if not is_of_the_world(origin)]
     if by_module:
         found.origins = _innermost(found)
     optimizers = [call for call in calls if call.is_optimizer]
@@ -89,6 +96,9 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     sensitivity = sensitivity_of(found)
     verdict, summary = _verdict(suspects, (coverage, unmeasured), sensitivity, (npu, bench))
     notes = (*_notes(npu, bench, calls, chosen, unmeasured), *_aligned(alignment))
+    if setting.other_world:
+        verdict, summary, parts = judge_worlds(calls, (npu, bench), (verdict, summary))
+        notes = (*parts, *notes)
     if sensitivity is not None and verdict != "different":
         notes = (_seen(sensitivity), *notes)
     if alignment.differs_in_batches and verdict == "same":

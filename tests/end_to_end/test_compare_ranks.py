@@ -72,10 +72,9 @@ elif case == "tp":
         parallelize_module(block, mesh, {"up": ColwiseParallel(), "down": RowwiseParallel()})
 optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
 for step in range(3):
-    whole = 4 if case == "tp" else 4 * world
-    batch = torch.randn(whole, 16, generator=torch.Generator().manual_seed(step))
+    batch = torch.randn(8, 16, generator=torch.Generator().manual_seed(step))
     if case != "tp":
-        batch = batch[rank * 4 : rank * 4 + 4]
+        batch = batch[rank * 8 // world : (rank + 1) * 8 // world]
     optimizer.zero_grad()
     model(batch).square().mean().backward()
     optimizer.step()
@@ -147,3 +146,21 @@ def test_a_fault_in_one_rank_is_named_there_and_nothing_else_is(tmp_path: Path, 
     assert (faulty.code, faulty.verdict) == (1, "different")
     assert faulty.first == ("Functional.gelu.0.forward", 1, 1)
     assert len(faulty.advice["suspects"]) == 1
+
+
+def test_tensor_parallel_ranks_are_put_together_and_compared_with_one(tmp_path: Path) -> None:
+    one, two = record(tmp_path, "one", "tp", ranks=1), record(tmp_path, "two", "tp")
+    healthy = compare(two, one)
+    assert (healthy.code, healthy.verdict, healthy.advice["suspects"]) == (0, "same", [])
+    apart = compare(two / "step1" / "rank0", one / "step1" / "rank0")
+    assert (apart.code, apart.verdict, apart.advice["suspects"]) == (2, "incomplete", [])
+    faulty = compare(record(tmp_path, "faulty", "tp", "1:1"), one)
+    assert faulty.first == ("Functional.gelu.0.forward", None, 1)
+
+
+def test_sharded_data_parallel_ranks_are_compared_with_one_as_far_as_parts_combine(tmp_path: Path) -> None:
+    one, two = record(tmp_path, "one", "fsdp2", ranks=1), record(tmp_path, "two", "fsdp2")
+    healthy = compare(two, one)
+    assert (healthy.code, healthy.verdict, healthy.advice["suspects"]) == (2, "incomplete", [])
+    faulty = compare(record(tmp_path, "faulty", "fsdp2", "1:1"), one)
+    assert faulty.first == ("Functional.gelu.0.forward", None, 1)

@@ -41,6 +41,10 @@ MESSAGES: Mapping[str, str] = {
     "summary.cut": "Nothing suspect in {calls}, but a dump was cut short: {why}",
     "summary.compared": "{calls} compared, none differs by more than rounding explains.",
     "summary.compared_of": "{calls} of {all} compared, none differs by more than rounding explains.",
+    "summary.worlds": (
+        "Nothing suspect, but only {share:percent} of the results of {npu} rank(s) against {bench} could be put"
+        " together and compared."
+    ),
     "summary.partial": (
         "Nothing suspect in {calls} of {all}, but that is {share:percent} of them: the others have no counterpart."
     ),
@@ -276,6 +280,13 @@ MESSAGES: Mapping[str, str] = {
     "settings.on": "on",
     "settings.off": "off",
     "note.simulated": "The {side} side ran on a simulated NPU: CPU kernels, no hardware.",
+    "note.worlds": "The NPU side ran on {npu} rank(s), the bench on {bench}: parts were put together before comparing.",
+    "note.parts": "{tensors} could not be put together or compared: {why}.",
+    "parts.calls": "not every rank made this call with these arguments",
+    "parts.differ": "ranks hold other values, and nothing says how they make a whole",
+    "parts.elsewhere": "a part is on a rank that is not compared; give the folder that holds all ranks of the step",
+    "parts.placement": "partial sums and interleaved parts do not combine from statistics",
+    "parts.shape": "shapes differ with the number of ranks",
     "note.unmeasured": "{tensors} could not be compared: of other shapes, or not measured.",
     "note.narrowed": (
         "{results} are {npu} on the NPU side and {bench} on the bench side; rounding to the narrower type is "

@@ -1,0 +1,57 @@
+"""Sides that ran on different numbers of ranks: what differs with that number alone is no fault.
+
+Meshes, ranges of ranks, shards and what indexes them have other shapes or other integers, collectives have no partner:
+none of it says that an operator is wrong.  What says so is a whole tensor that differs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from acc_compare.judge.origins import Origin
+from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
+from acc_compare.messages import Message, count, say
+from acc_compare.model import VerdictName
+from dump.format.schema import Dump
+
+_ENOUGH = 0.9
+"""Where fewer of the results could be compared, agreement of the rest is no SAME."""
+
+
+def unmeasured_calls(npu: Dump, calls: Sequence[MeasuredCall]) -> frozenset[str]:
+    """The calls of which no result was compared."""
+    measured = {call.full_name for call in calls if any(a.error is not None for a in call.wrote)}
+    return frozenset(call.name for call in npu.calls if call.name not in measured)
+
+
+def _has_no_values(argument: MeasuredArgument) -> bool:
+    """Had neither side values that can be recorded, as on the meta device?"""
+    why = argument.npu.unrecorded
+    return why is not None and not why.startswith("parts.") and why == argument.bench.unrecorded
+
+
+def is_of_the_world(origin: Origin) -> bool:
+    """Does it differ as the number of ranks does?"""
+    if origin.kind == "structure" or origin.reshaped:
+        return True
+    return not origin.judged.argument.is_floating
+
+
+def judge_worlds(
+    calls: Sequence[MeasuredCall], sides: tuple[Dump, Dump], judged: tuple[VerdictName, Message]
+) -> tuple[VerdictName, Message, tuple[Message, ...]]:
+    """The verdict, its summary, and notes of what could not be put together."""
+    verdict, summary = judged
+    worlds = [dump.header.world_size or 1 for dump in sides]
+    notes = [say("note.worlds", npu=worlds[0], bench=worlds[1])]
+    results = [a for call in calls for a in call.wrote if a.is_floating and not _has_no_values(a)]
+    missing = [a for a in results if a.error is None]
+    why = Counter(a.npu.unrecorded or a.bench.unrecorded or "parts.shape" for a in missing)
+    for reason, number in why.most_common():
+        told = say(reason) if reason.startswith("parts.") else reason
+        notes.append(say("note.parts", tensors=count(number, "result"), why=told))
+    if verdict == "same" and len(missing) > (1 - _ENOUGH) * len(results):
+        share = 1 - len(missing) / len(results)
+        return "incomplete", say("summary.worlds", share=share, npu=worlds[0], bench=worlds[1]), tuple(notes)
+    return verdict, summary, tuple(notes)
