@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acc_compare.cli.exit_code import EXITS
+from acc_compare.cli.inspect import INSPECT_HELP, inspect
 from acc_compare.cli.monitor import add_to as add_monitor_commands
 from acc_compare.cli.progress import Bars
 from acc_compare.cli.replay import add_to as add_replay_commands
@@ -189,6 +190,7 @@ def make_app() -> typer.Typer:
     app.command("compare", help=COMPARE_HELP)(compare)
     add_replay_commands(app)
     app.command("report", help=REPORT_HELP)(report)
+    app.command("inspect", help=INSPECT_HELP)(inspect)
     dump_cli.add_environment_to(app)
     return app
 
