@@ -38,7 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("acc_compare.measured",),
     ("acc_compare.error_patterns",),
     ("acc_compare.judge",),
-    ("acc_compare.replay",),
+    ("acc_compare.replay", "acc_compare.first_nan"),
     ("acc_compare.report", "acc_compare.many"),
     ("acc_compare.comparison",),
     ("acc_compare.testing",),

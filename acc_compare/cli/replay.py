@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acc_compare.cli.exit_code import Exit
+from acc_compare.cli.first_nan import NAN_HELP, nan
 from acc_compare.cli.progress import Bars
 from acc_compare.cli.repro import REPRO_HELP, repro
 from dump.cli.starting import SimulatedNpu, Start, begun
@@ -46,9 +47,10 @@ class ReplayDevice(str, Enum):
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the commands that make calls again."""
+    """Register the commands that prove, of one run: `acc replay`, `acc repro` and `acc nan`."""
     app.command("replay", help=REPLAY_HELP)(replay)
     app.command("repro", help=REPRO_HELP)(repro)
+    app.command("nan", help=NAN_HELP)(nan)
 
 
 def replay(

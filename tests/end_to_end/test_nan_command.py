@@ -1,0 +1,40 @@
+"""`acc nan` as users run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ACC = "import sys; from acc_compare.cli import main; sys.exit(main())"
+
+
+def acc(*arguments: str, code: str = ACC) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, "nan", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("sample", "code"), [("nan_in_layer_norm", 1), ("bench_statistics", 0), ("nowhere", 2)])
+def test_the_exit_code_says_it(sample: str, code: int) -> None:
+    ran = acc(f"sample_dumps/{sample}")
+    assert ran.returncode == code, ran.stderr
+    assert (ran.stderr == "") == (code < 2)
+
+
+def test_json_without_torch() -> None:
+    code = "import sys; from acc_compare.cli import main; main(); sys.exit('torch' in sys.modules)"
+    ran = acc("sample_dumps/nan_in_layer_norm", "--json", code=code)
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["origins"][0]["call"].startswith("Functional.layer_norm.")
