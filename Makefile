@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo page page-tools browser test test-all test-torch-npu lint type samples fuzz bench-recording bench-compare bench-localisation bench-monitor bench-reliability clean
+.PHONY: help demo page page-tools browser test test-all test-torch-npu test-newest test-torches lint type samples fuzz bench-recording bench-compare bench-localisation bench-monitor bench-reliability clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -39,6 +39,12 @@ browser: $(INSTALLED)  ## install Chromium and what steers it, for the tests of 
 		(apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt 'playwright>=1.40'
 
+test-newest:  ## a chosen set of tests under the newest torch (installs it into .venv-newest, several GB)
+	$(PYTHON) tests/torches/job.py --newest
+
+test-torches:  ## the tests under older and newer torches, one at a time; writes docs/compatibility.md (TORCHES="2.7.1 2.1.2")
+	$(PYTHON) tests/torches/job.py $(TORCHES)
+
 lint: $(INSTALLED)  ## ruff alone
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -69,4 +75,4 @@ bench-reliability: $(INSTALLED)  ## what a recording survives: kills, signals, f
 	$(BIN)/python benchmarks/reliability/run.py
 
 clean:  ## remove the environment and everything that was generated
-	rm -rf $(VENV) .venv-torch-npu demo_output build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-torch-npu .venv-newest .torches demo_output build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

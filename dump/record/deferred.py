@@ -25,6 +25,7 @@ from .statistics import EMPTY, Statistics, from_scaled, real_contiguous
 
 _SCALARS = 5  # max, min, scale, mean / scale, norm / scale: then 16 sketch buckets
 _LEAST_INT64 = -(1 << 63)
+_UINT64 = getattr(torch, "uint64", None)  # since torch 2.3
 
 _Row = npt.NDArray[Any]
 
@@ -69,7 +70,7 @@ def launch(tensor: torch.Tensor) -> Launched | None:
         whole = torch.stack([torch.isnan(values).sum(), (~finite).sum()])
         return Launched(_sums(values, finite), whole)
     lowered = 0
-    if flat.dtype is torch.uint64:
+    if flat.dtype is _UINT64:
         # Few devices can compare it; with its highest bit turned it is ordered like int64.
         integers = flat.view(torch.int64) ^ _LEAST_INT64
         lowered = _LEAST_INT64

@@ -1,0 +1,159 @@
+"""`make test-torches` and `make test-newest`: the tests under other releases of torch than the one of constraints.txt.
+
+    python tests/torches/job.py 2.7.1 2.1.2          an environment for each, one at a time, removed after
+    python tests/torches/job.py --newest             a chosen set of tests under NEWEST, in an environment that is kept
+    python tests/torches/job.py --page               docs/compatibility.md anew from what was seen so far
+
+What a run saw is kept in `results/VERSION.json`; docs/compatibility.md is written from these files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(HERE))
+
+from page import RESULTS, Seen, outcome_of, write_page  # noqa: E402
+
+NEWEST = "2.14.1"
+VERSIONS = ("2.14.1", "2.11.0", "2.9.1", "2.7.1", "2.6.0", "2.4.1", "2.1.2")
+ENVIRONMENTS = ROOT / ".torches"
+WHOLE = ("tests/dump", "tests/end_to_end", "tests/test_sample_dumps.py")
+CHOSEN = (
+    "tests/dump/intercept", "tests/dump/redirect", "tests/dump/test_session.py", "tests/dump/test_torch_internals.py",
+    "tests/dump/sim/test_kernels.py", "tests/end_to_end/test_accelerator_script.py",
+    "tests/end_to_end/test_dump_neutral.py",
+)  # fmt: skip
+"""What `--newest` runs: everything that rests on torch's own parts, and the runs that must not change by a bit."""
+
+_NO_WHEEL = "No matching distribution found for torch=="
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("versions", nargs="*", help=f"releases of torch ({' '.join(VERSIONS)})")
+    parser.add_argument("--newest", action="store_true", help=f"torch {NEWEST} alone, a chosen set, nothing written")
+    parser.add_argument("--page", action="store_true", help="only write docs/compatibility.md anew")
+    parser.add_argument("--quick", action="store_true", help="without the tests that are marked slow")
+    parser.add_argument("--paths", nargs="+", default=WHOLE, help="which tests (all that rest on torch)")
+    parser.add_argument("--keep", action="store_true", help="keep the environments")
+    parser.add_argument("--python", type=Path, help="use this Python, which has torch already, and install nothing")
+    options = parser.parse_args()
+    if options.page:
+        write_page()
+        return 0
+    if options.newest:
+        return _newest()
+    status = 0
+    for version in options.versions or VERSIONS:
+        python = options.python
+        environment = ENVIRONMENTS / version
+        if python is None:
+            python, output = install(version, environment)
+            if output:
+                print(output, file=sys.stderr)
+                status = 1
+                continue
+        seen = run(python, options.paths, quick=options.quick)
+        if options.python is None and not options.keep:
+            shutil.rmtree(environment)
+        RESULTS.mkdir(exist_ok=True)
+        seen.save()
+        write_page()
+        print(f"test-torches: torch {seen.torch}: {seen.passed} passed, {len(seen.failed)} failed")
+        status = status or int(bool(seen.failed))
+    return status
+
+
+def _newest() -> int:
+    environment = ROOT / ".venv-newest"
+    ready = environment / ".installed"
+    if not ready.exists() or ready.read_text() != NEWEST:
+        _, output = install(NEWEST, environment)
+        if _NO_WHEEL in output:
+            print(f"test-newest: skipped, there is no torch {NEWEST} for {sys.platform} and this Python")
+            return 0
+        if output:
+            print(output, file=sys.stderr)
+            return 1
+        ready.write_text(NEWEST)
+    command = [str(environment / "bin" / "python"), "-m", "pytest", "-q", *CHOSEN]
+    return subprocess.run(command, cwd=ROOT, env=_variables(), check=False).returncode
+
+
+def install(version: str, environment: Path) -> tuple[Path, str]:
+    """An environment with that torch and what the tests need; its Python, and what pip said where it failed."""
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
+    python = environment / "bin" / "python"
+    with tempfile.TemporaryDirectory() as folder:
+        pins = Path(folder) / "constraints.txt"
+        pins.write_text("\n".join(constraints(version)) + "\n", encoding="utf-8")
+        for wanted in ([f"torch=={version}"], ["numpy", *_needed()]):
+            command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-cache-dir"]
+            done = subprocess.run(
+                [*command, "-c", str(pins), *wanted],
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+            if done.returncode:
+                return python, done.stdout
+    return python, ""
+
+
+def constraints(version: str) -> list[str]:
+    """constraints.txt for another torch: without torch's own line, and with a numpy that this torch can use."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if line and not line.startswith(("#", "torch"))]
+    if _minor(version) >= (2, 3):
+        return kept
+    older = ("numpy==", "pandas==", "scipy==", "ml_dtypes==", "matplotlib==", "tensorboard==", "pyarrow==")
+    return [*(line for line in kept if not line.startswith(older)), "numpy<2"]  # built against numpy 1
+
+
+def _minor(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2])
+
+
+def _needed() -> list[str]:
+    """The packages of constraints.txt that the tests import, by name."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    names = [line.partition("==")[0] for line in lines if "==" in line]
+    return [name for name in names if not name.startswith("torch") and name not in ("ruff", "mypy", "numpy")]
+
+
+def run(python: Path, paths: Sequence[str], *, quick: bool) -> Seen:
+    """The tests in `paths` and a small recording, under `python`."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        marks = ["-m", "not slow"] if quick else []
+        command = [str(python), "-m", "pytest", "-q", f"--junitxml={report}", *marks, *paths]
+        subprocess.run(command, cwd=ROOT, env=_variables(), check=False)
+        probe = subprocess.run(
+            [str(python), str(HERE / "probe.py"), folder],
+            cwd=ROOT,
+            env=_variables(),
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        return outcome_of(report, json.loads(probe.stdout), paths=paths, quick=quick)
+
+
+def _variables() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""What the tests saw under each torch, and docs/compatibility.md made of it."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+PAGE = HERE.parents[1] / "docs" / "compatibility.md"
+
+_INTRODUCTION = """# Which torch
+
+This page is written by `make test-torches` (`tests/torches/job.py`) from what it saw: an environment for each release,
+the tests of the recording half and the end-to-end tests in it, and a recording of one training step. The comparing half
+imports no torch. Every interceptor is installed by itself: what a torch does not offer is left out, named on stderr, in
+the header of the dump (`coverage.left_out`) and by the advisor.
+
+torch 2.1 to 2.14 and Python 3.10 to 3.13 are meant to work; the table says what of it was run.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One run.  `skipped` counts tests by the reason given; `failed` are their names; `left_out` is what the recording
+    said it left out, `without` what rests on private names that this torch does not have; `simulated` is the device
+    that `--simulated-npu` gives."""
+
+    torch: str
+    python: str
+    numpy: str
+    date: str
+    paths: tuple[str, ...]
+    quick: bool
+    passed: int
+    failed: tuple[str, ...]
+    skipped: Mapping[str, int]
+    calls: int
+    left_out: Mapping[str, str]
+    without: tuple[str, ...]
+    simulated: str
+
+    @property
+    def release(self) -> tuple[int, ...]:
+        return tuple(int(part) for part in self.torch.partition("+")[0].split("."))
+
+    def save(self) -> None:
+        path = RESULTS / f"{self.torch.partition('+')[0]}.json"
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+
+def outcome_of(report: Path, probe: Mapping[str, Any], *, paths: Sequence[str], quick: bool) -> Seen:
+    """What pytest's report in JUnit's XML and the probe say together."""
+    passed, failed, skipped = 0, [], Counter[str]()
+    for case in ET.parse(report).getroot().iter("testcase"):
+        name = f"{case.get('classname')}::{case.get('name')}"
+        if case.find("failure") is not None or case.find("error") is not None:
+            failed.append(name)
+        elif (skip := case.find("skipped")) is not None:
+            skipped[skip.get("message") or "no reason"] += 1
+        else:
+            passed += 1
+    return Seen(
+        date=f"{datetime.now(timezone.utc):%Y-%m-%d}",
+        paths=tuple(paths),
+        quick=quick,
+        passed=passed,
+        failed=tuple(failed),
+        skipped=dict(skipped),
+        **{**probe, "without": tuple(probe["without"])},
+    )
+
+
+def read(folder: Path = RESULTS) -> list[Seen]:
+    """Every run that is kept, the newest torch first."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
+    for each in found:
+        for name in ("paths", "failed", "without"):
+            each[name] = tuple(each[name])
+    return sorted((Seen(**each) for each in found), key=lambda seen: seen.release, reverse=True)
+
+
+def page_of(runs: Sequence[Seen]) -> str:
+    """The page, as Markdown."""
+    lines = [
+        _INTRODUCTION,
+        "| torch | Python | numpy | run | passed | failed | skipped | not recorded | `--simulated-npu` |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for seen in runs:
+        cells = (
+            seen.torch,
+            seen.python,
+            seen.numpy,
+            f"{seen.date}, {'quick tests' if seen.quick else 'all tests'}",
+            f"{seen.passed:,}",
+            f"{len(seen.failed):,}",
+            f"{sum(seen.skipped.values()):,}",
+            "; ".join(seen.left_out) or "nothing is missing",
+            "a device `npu`" if seen.simulated == "npu" else "on the device `cpu`",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    for seen in runs:
+        lines += [
+            "",
+            f"## torch {seen.torch}",
+            "",
+            f"Run: {', '.join(f'`{path}`' for path in seen.paths)}.",
+            *_below(seen),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _below(seen: Seen) -> Iterator[str]:
+    if seen.failed:
+        yield from ("", "Failed:", "", *(f"- `{name}`" for name in seen.failed))
+    if seen.skipped:
+        yield from ("", "Skipped:", "")
+        yield from (f"- {number} x {_one_line(reason)}" for reason, number in sorted(seen.skipped.items()))
+    if seen.without:
+        yield from ("", "This torch lacks private names on which rest:", "", *(f"- {text}" for text in seen.without))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def write_page() -> None:
+    PAGE.write_text(page_of(read()), encoding="utf-8")

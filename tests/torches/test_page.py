@@ -1,0 +1,52 @@
+"""docs/compatibility.md is what the kept results say."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+REPORT = """<testsuites><testsuite>
+<testcase classname="tests.a" name="one"/>
+<testcase classname="tests.a" name="two"><skipped message="no such name"/></testcase>
+<testcase classname="tests.a" name="three"><failure message="no"/></testcase>
+<testcase classname="tests.b" name="four"><error message="no"/></testcase>
+</testsuite></testsuites>"""
+PROBE = {
+    "torch": "2.1.2+cu121", "python": "3.11.7", "numpy": "1.26.4", "calls": 9, "simulated": "cpu",
+    "left_out": {"module calls": "gone"}, "without": ["--audit of views"],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page() -> ModuleType:
+    import sys
+
+    spec = importlib.util.spec_from_file_location("torches_page", HERE / "page.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["torches_page"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_what_the_results_say(page: ModuleType) -> None:
+    assert page.PAGE.read_text(encoding="utf-8") == page.page_of(page.read())
+
+
+def test_a_run_is_counted_kept_and_shown(page: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text(REPORT)
+    seen = page.outcome_of(report, PROBE, paths=["tests/dump"], quick=True)
+    assert (seen.passed, seen.failed) == (1, ("tests.a::three", "tests.b::four"))
+    assert seen.skipped == {"no such name": 1}
+    monkeypatch.setattr(page, "RESULTS", tmp_path)
+    seen.save()
+    assert page.read(tmp_path) == [seen]
+    text = page.page_of([seen])
+    for words in ("2.1.2+cu121", "module calls", "`tests.b::four`", "1 x no such name", "--audit of views"):
+        assert words in text
