@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,8 @@ class Session:
     of every step that is on disk, which with `async_dump` is a step later.  `reloadable` may bring other settings
     between steps, of which `say` tells, as of a limit that ends the recording.  What goes wrong with writing is
     kept in `failure`: recording stops, the run goes on; so it does where an error of ours keeps a session from
-    starting, which `broken` names.  What this torch does not allow to record stands in `left_out`, by name with the
-    reason, once it is installed.  In a forked child (a data loader's worker) the session
-    is as if it had never been started.
+    going on, which `broken` names.  What this torch does not allow to record stands in `left_out`, by name with the
+    reason, once it is installed.  In a forked child (a data loader's worker) it is as if it had never been started.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class Session:
             audit=self.config.audit,
             next_step=self._next_step if finds_steps else None,
             on_outermost=self._outermost,
-            tell=self._tell_failure,
+            tell=lambda text: self._say(f"note: not recorded, for something failed: {text}"),
         )
         self._watch, self._audit = self._interceptors.watch, self._interceptors.audit
         self._finder, self._calls = self._interceptors.finder, self._interceptors.calls
@@ -109,15 +108,11 @@ class Session:
         if self._finder is not None:
             claim_root(Path(self.config.dump_path), rank=self.rank, steps=self.config.step)
         _installed.add(self)
-        try:
+        with self._giving_up():
             device.detect_npu()
-            left_out = self._interceptors.install()
-        except Exception as error:
-            self._give_up(error)
-            return
-        if news := {name: reason for name, reason in left_out.items() if name not in self.left_out}:
-            self._say(not_recorded(news))
-        self.left_out = left_out
+            known, self.left_out = self.left_out, self._interceptors.install()
+            if news := {name: reason for name, reason in self.left_out.items() if name not in known}:
+                self._say(not_recorded(news))
 
     def _give_up(self, error: Exception) -> None:
         """An error of ours: torch is put back, nothing more is recorded, and the run goes on."""
@@ -125,10 +120,17 @@ class Session:
         self._watch.give_up()
         with contextlib.suppress(Exception):
             self.remove()
-        self._say(f"error: recording could not start, the script runs without it ({self.broken})")
+        self._say(f"error: nothing more is recorded, for something failed; the script runs on ({self.broken})")
 
-    def _tell_failure(self, text: str) -> None:
-        self._say(f"note: not recorded, for something failed: {text}")
+    @contextlib.contextmanager
+    def _giving_up(self) -> Iterator[None]:
+        """Around what runs inside the user's step: an error of ours ends the recording and not the run."""
+        try:
+            yield
+        except AccError:
+            raise
+        except Exception as error:
+            self._give_up(error)
 
     def remove(self) -> None:
         """Put torch back exactly as it was."""
@@ -155,19 +157,17 @@ class Session:
         With `tokens` only the forward calls of the first model from one number to another are recorded, both
         included, counted from here.  Raises OutputError where the step's folder holds a dump already.
         """
-        try:
+        with self._giving_up():
             self._start(models, rank_id, tokens)
-        except AccError:
-            raise
-        except Exception as error:
-            self._give_up(error)
 
     def _start(self, models: Sequence[torch.nn.Module], rank_id: int | None, tokens: Tokens) -> None:
         self._rank_id = rank_id if rank_id is not None else self._rank_id
         for number, model in enumerate(models):
             self.modules.add_root(model, str(number) if len(models) > 1 else None)
         self._limits.allow(self.config)
-        if self.config.dump_enable is False or self._is_over():
+        if self.config.dump_enable is False or self.failure is not None or self.broken:
+            return
+        if self._limits.reached(self.config):
             return
         if not self._wants_this_step() or not self.wants_this_rank():
             return
@@ -183,9 +183,6 @@ class Session:
         self._tokens = TokenRange(models[0] if models else None, *tokens) if tokens is not None else None
         if self._tokens is not None:
             self._watch.pause()
-
-    def _is_over(self) -> bool:
-        return self.failure is not None or bool(self.broken) or self._limits.reached(self.config)
 
     def stop(self) -> None:
         """Pause: nothing is recorded until `start` but the gradients of the calls that were."""
@@ -209,11 +206,12 @@ class Session:
 
     def step(self, *, complete: bool = True) -> None:
         """End the current step, close its files, count on, and look whether config.json has changed."""
-        try:
-            self._end_step(complete=complete)
-        finally:
-            self._heed_limits()
-            self._read_again()
+        with self._giving_up():
+            try:
+                self._end_step(complete=complete)
+            finally:
+                self._heed_limits()
+                self._read_again()
 
     def _end_step(self, *, complete: bool) -> None:
         self._settle()
@@ -338,10 +336,11 @@ class Session:
 
     def close(self, *, complete: bool = True) -> None:
         """End recording for good: what is open is written to its end, torch is put back."""
-        if self._recorder is not None:
-            self._end_step(complete=complete)
-        self._settle()
-        self._heed_limits()
+        with self._giving_up():
+            if self._recorder is not None:
+                self._end_step(complete=complete)
+            self._settle()
+            self._heed_limits()
         self.remove()
         if self.failure is None and (gone := missing(written.folder for written in self.written)):
             self.failure = OutputError(

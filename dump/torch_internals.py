@@ -116,6 +116,8 @@ _MODES = {
     "is_in_transform": _row("_C._functorch.is_functorch_wrapped_tensor", "2.1",
         "is a tensor one of vmap's or grad's, without memory of its own",
         "tensors inside a function transform count as failed measurements", otherwise=_no),
+    "compiling_by_its_old_name": _row("_utils.is_compiling", "2.1",
+        "is the code traced by dynamo or by torch.export, before 2.3", "nothing from 2.3 on", otherwise=_no),
     "dispatch_modes": _row("utils._python_dispatch._get_current_dispatch_mode_stack", "2.1",
         "the dispatch modes of this thread, outermost first", "--audit", otherwise=list),
     "pop_dispatch_mode": _row("utils._python_dispatch._pop_mode", "2.1",

@@ -16,6 +16,7 @@ PACKAGES = ("dump", "acc_compare")
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("dump.format",),
     ("dump.torch_internals",),
+    ("dump.older_torch",),
     ("dump.config_keys",),
     ("dump.config",),
     ("dump.environment",),

@@ -258,7 +258,8 @@ def _yielding_the_name(folder: str) -> Iterator[None]:
         return
     for module in pkgutil.walk_packages([str(_OURS)], f"{PACKAGE}."):
         if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+            with contextlib.suppress(Exception):  # what this torch has no use for, such as the simulated device
+                importlib.import_module(module.name)
     hidden: dict[str, Any] = {name: sys.modules.pop(name) for name in _names_of_package()}
     if theirs.origin is None:  # a folder without __init__.py loses to any package further down the path
         sys.modules[PACKAGE] = importlib.util.module_from_spec(theirs)

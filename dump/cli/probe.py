@@ -27,6 +27,7 @@ from ..intercept.modules import ModuleTree
 from ..intercept.patching import Patches
 from ..intercept.steps import StepFinder
 from ..intercept.watch import Watch, in_backward
+from ..older_torch import is_dynamo_compiling
 from ..record import contents, tree
 from ..session import LastStepDone
 from ..torch_internals import without_autocast, without_dispatch, without_overrides
@@ -92,7 +93,7 @@ class Probe:
         original = torch.nn.Module.__call__
 
         def __call__(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
-            if torch.compiler.is_dynamo_compiling() or self._depth or in_backward():
+            if is_dynamo_compiling() or self._depth or in_backward():
                 return original(module, *args, **kwargs)
             self._tree.meet(module)
             self._roots.add(module)

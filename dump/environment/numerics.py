@@ -43,7 +43,11 @@ def in_force() -> dict[str, object]:
     for name, read in _SWITCHES.items():
         try:
             value = read()
-        except (AttributeError, RuntimeError):  # not in this torch; or a script mixed torch's old and new switches
+        except (
+            AttributeError,
+            AssertionError,
+            RuntimeError,
+        ):  # not in this torch; or a script mixed torch's old and new switches
             continue
         if value is not None:
             found[name] = value
@@ -66,7 +70,7 @@ def _cuda_matmul() -> str:
     matmul: Any = torch.backends.cuda.matmul
     try:
         return _narrowed(matmul.fp32_precision)  # since torch 2.9; the older switch raises where this one was used
-    except AttributeError:
+    except (AttributeError, AssertionError):  # the latter before torch 2.9
         return "tf32" if matmul.allow_tf32 else _FULL
 
 
@@ -74,7 +78,7 @@ def _cuda_conv() -> str:
     cudnn: Any = torch.backends.cudnn
     try:
         return _narrowed(cudnn.conv.fp32_precision)
-    except AttributeError:
+    except (AttributeError, AssertionError):
         return "tf32" if cudnn.allow_tf32 else _FULL
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import torch
 
 from .. import torch_internals
+from ..older_torch import is_dynamo_compiling
 from . import calls, catalog
 from .in_place import RecordedMethod, redirect
 from .modules import runs_forward
@@ -28,8 +29,6 @@ Function: TypeAlias = "Callable[..., Any]"
 
 # Batch norms update their running statistics inside the kernel: where the first of the two stands.
 _BATCH_NORMS = {"Functional.batch_norm": 1, "Torch.batch_norm": 3, "Torch.native_batch_norm": 3}
-
-_is_traced_by_dynamo = torch.compiler.is_dynamo_compiling
 
 
 class ApiCalls:
@@ -99,7 +98,7 @@ class RecordedFunction(StandIn):
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         watch = self._watch
-        if _is_traced_by_dynamo() or watch.recorder is None or watch.busy:
+        if is_dynamo_compiling() or watch.recorder is None or watch.busy:
             return self.original(*args, **kwargs)
         if watch.listening() or ends_setup(watch, args):
             return record(watch, self._key, self.original, args, kwargs)
@@ -110,7 +109,7 @@ def wrap(original: Function, key: str, watch: Watch) -> Function:
     """A stand-in for `original` that records its calls under `key` (`Torch.matmul`) while someone listens."""
 
     def recorded(*args: Any, **kwargs: Any) -> Any:
-        if _is_traced_by_dynamo() or watch.recorder is None or watch.busy:
+        if is_dynamo_compiling() or watch.recorder is None or watch.busy:
             return original(*args, **kwargs)
         if watch.listening() or ends_setup(watch, args):
             return record(watch, key, original, args, kwargs)

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import torch
 
+from ..older_torch import autocast_dtype
 from ..record import stack, tree
 from ..record.identity import version_of
 from ..record.recorder import Emission, StepRecorder
@@ -147,8 +148,9 @@ def _beside(args: tuple[Any, ...], kwargs: Mapping[str, Any], tensors: Sequence[
     if tuples:
         found["tuples"] = tuples
     kind = tensors[0].device.type if tensors else "cpu"
-    if kind != "meta" and torch.is_autocast_enabled(kind):
-        found["autocast"] = str(torch.get_autocast_dtype(kind))
+    narrow = autocast_dtype(kind) if kind != "meta" else None
+    if narrow is not None:
+        found["autocast"] = str(narrow)
     return found
 
 

@@ -20,6 +20,7 @@ import torch
 
 from ..format.errors import ConfigError, told_in_one_line
 from ..format.names import MODULE_PREFIXES, UNKNOWN
+from ..older_torch import is_dynamo_compiling
 from ..torch_internals import CustomOpDef, OpOverload, OpOverloadPacket, custom_op_name, packet_name, schema
 from . import apis
 from .naming import NAMES
@@ -28,7 +29,6 @@ from .points import in_short
 from .scripted_code import name_original
 from .watch import Watch
 
-_is_traced_by_dynamo = torch.compiler.is_dynamo_compiling
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 _NO_PREFIXES = frozenset({*MODULE_PREFIXES, UNKNOWN, "Optimizer", "Saved"})  # records of another shape or kind
 _ANONYMOUS = "Custom"
@@ -180,7 +180,7 @@ def _recording_calls(original: Callable[..., Any], key: str, watch: Watch, *, wr
     """A stand-in for a function.  Unlike torch's operators it knows no `__torch_function__`."""
 
     def recorded(*args: Any, **kwargs: Any) -> Any:
-        if _is_traced_by_dynamo() or not _listens(watch, args):
+        if is_dynamo_compiling() or not _listens(watch, args):
             return original(*args, **kwargs)
         return apis.record(watch, key, original, args, kwargs, writes=writes)
 

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch.overrides import has_torch_function
 
+from ..older_torch import is_dynamo_compiling
 from ..torch_internals import OpOverload, OpOverloadPacket, function_behind, packet_name, schema
 from . import apis, calls
 from .naming import NAMES, NOT_RECORDED
@@ -26,7 +27,6 @@ from .patching import Patches
 from .points import Point
 from .watch import Watch
 
-_is_traced_by_dynamo = torch.compiler.is_dynamo_compiling
 _PLUMBING = frozenset({"torch", __name__.partition(".")[0]})
 # Namespaces of torch's own, whose overloads its Python code calls.
 _TORCHS_OWN = NOT_RECORDED | {
@@ -67,7 +67,7 @@ def install_functions(watch: Watch, patches: Patches) -> None:
 
     @functools.wraps(original)
     def apply(cls: type[torch.autograd.Function], *args: Any, **kwargs: Any) -> Any:
-        if watch.recorder is None or watch.busy or _is_traced_by_dynamo() or not _is_users(cls):
+        if watch.recorder is None or watch.busy or is_dynamo_compiling() or not _is_users(cls):
             return original(cls, *args, **kwargs)
         call = watch.guard(lambda: _begin(watch, cls, args, kwargs)) if watch.listening() else None
         output = original(cls, *args, **kwargs)

@@ -14,13 +14,12 @@ from typing import Any
 
 import torch
 
+from ..older_torch import is_dynamo_compiling
 from ..torch_internals import own_parameters
 from . import calls
 from .parameters import ParameterGradients
 from .patching import Patches
 from .watch import Progress, Watch, in_backward
-
-_is_traced_by_dynamo = torch.compiler.is_dynamo_compiling
 
 
 class ModuleTree:
@@ -147,7 +146,7 @@ class ModuleCalls:
 
         def __call__(self: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
             is_idle = watch.busy or (watch.recorder is None and opened)
-            if _is_traced_by_dynamo() or is_idle or not (watch.is_our_thread() or takes_over(self)):
+            if is_dynamo_compiling() or is_idle or not (watch.is_our_thread() or takes_over(self)):
                 return original(self, *args, **kwargs)
             return follow(original, self, args, kwargs)
 

@@ -11,13 +11,11 @@ from typing import Any
 
 import torch
 
+from ..older_torch import GradScaler
 from .modules import has_parameters
 from .patching import Patches
 from .points import Point
 from .watch import Watch
-
-GradScaler: Any = getattr(torch.amp, "GradScaler", None) or torch.cuda.amp.GradScaler
-"""The class under all scalers; that of CUDA is its child, and before torch 2.3 it was the only one."""
 
 
 class LiveOptimizers:

@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 
 import torch
 
+from ..older_torch import is_compiling
 from ..record.recorder import StepRecorder
 from ..torch_internals import dispatch_mode, fake_mode_key, graph_task, tracing_state, without_overrides
 from .points import in_short, point_of
@@ -178,7 +179,7 @@ class Watch:
 
 def _is_reading_code() -> bool:
     """Do torch.jit, torch.compile or torch.export run the user's code to see what it does?"""
-    return tracing_state() is not None or dispatch_mode(fake_mode_key) is not None or torch.compiler.is_compiling()
+    return tracing_state() is not None or dispatch_mode(fake_mode_key) is not None or is_compiling()
 
 
 def in_backward() -> bool:

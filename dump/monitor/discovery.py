@@ -19,6 +19,7 @@ from torch.optim import optimizer as torch_optimizer
 from ..intercept.patching import Patches
 from ..intercept.steps import LiveOptimizers
 from ..intercept.watch import in_backward
+from ..older_torch import is_compiling
 from .config import MonitorConfig
 from .run import Run, say
 from .scope import is_watched
@@ -89,7 +90,7 @@ class Discovery:
         original = torch.nn.Module.__call__
 
         def __call__(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
-            if torch.compiler.is_compiling() or in_backward():
+            if is_compiling() or in_backward():
                 return original(module, *args, **kwargs)
             try:
                 with self._looking.suspended():

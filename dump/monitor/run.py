@@ -17,6 +17,7 @@ from ..format.errors import AccError
 from ..format.monitor_files import META_FILE, MONITOR_FORMAT_VERSION, Kind
 from ..format.sketch import SKETCH_VERSION
 from ..intercept.watch import recomputing
+from ..older_torch import is_compiling
 from ..torch_internals import without_overrides
 from .alerts import Alerts, Place, alarm_file
 from .collectors import Collector, chosen
@@ -214,7 +215,7 @@ class Run:
         for stage, model in enumerate(self.scope.models):
 
             def begins(module: torch.nn.Module, _: Any, stage: int = stage) -> None:
-                if not torch.compiler.is_compiling() and module.training and not recomputing():
+                if not is_compiling() and module.training and not recomputing():
                     self._batches[stage] += 1
 
             self._batch_handles.append(ForwardHook(model, begins, before=True, kwargs=False))

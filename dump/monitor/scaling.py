@@ -6,9 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from ..intercept.patching import Patches
+from ..older_torch import GradScaler
 
 _SHARDED = "torch.distributed.fsdp.sharded_grad_scaler"
 
@@ -28,13 +27,13 @@ class LossScale:
         self._known: float | None = None
 
     def attach(self) -> None:
-        owners = [torch.amp.GradScaler]
+        owners = [GradScaler]
         sharded = getattr(sys.modules.get(_SHARDED), "ShardedGradScaler", None)
         if sharded is not None:
             owners.append(sharded)
         for owner in owners:
             self._patches.replace(owner, "scale", self._around_scale(owner.scale))
-        self._patches.replace(torch.amp.GradScaler, "step", self._around_step(torch.amp.GradScaler.step))
+        self._patches.replace(GradScaler, "step", self._around_step(GradScaler.step))
 
     def detach(self) -> None:
         self._patches.restore()

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..format.errors import OutputError
+from ..older_torch import is_compiling
 from ..record import stack
 from .forward_hooks import ForwardHook
 from .output import write_json
@@ -87,7 +88,7 @@ class CallPlaces:
             name = f"{watched.vpp_stage}:{watched.name}"
 
             def saw(*_: Any, name: str = name) -> None:
-                if name not in self._found and not torch.compiler.is_compiling():
+                if name not in self._found and not is_compiling():
                     self._found[name] = stack.take()
 
             self._handles.append(ForwardHook(watched.module, saw, before=False, kwargs=False))

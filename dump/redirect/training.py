@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from .. import torch_internals
 from ..intercept.patching import Patches
+from ..older_torch import GradScaler
 from .arguments import Target, placed
 
 Function: TypeAlias = Callable[..., Any]
@@ -40,7 +41,12 @@ def install(patches: Patches, target: Target) -> None:
 
 def _mixed_precision(patches: Patches, target: Target) -> None:
     patches.replace(amp.autocast_mode.autocast, "__init__", _autocast(amp.autocast_mode.autocast.__init__, target))
-    patches.replace(amp.GradScaler, "__init__", _scaler(amp.GradScaler.__init__, target))
+    if not hasattr(amp, "GradScaler"):  # before torch 2.3 a scaler is CUDA's alone: without one, nothing is scaled
+        patches.replace(GradScaler, "__init__", _without_scaling(GradScaler.__init__))
+    else:
+        patches.replace(GradScaler, "__init__", _scaler(GradScaler.__init__, target))
+    if not hasattr(torch, "get_autocast_dtype"):  # before torch 2.4 the questions have names of their own
+        return
     for name in _AUTOCAST_QUESTIONS:
         patches.replace(torch, name, _asking_of_cuda(getattr(torch, name), target))
     for name in ("custom_fwd", "custom_bwd"):
@@ -50,7 +56,8 @@ def _mixed_precision(patches: Patches, target: Target) -> None:
 
 def _autocast(original: Function, target: Target) -> Function:
     """With the dtype that CUDA would have taken: float16 unless told otherwise, where a CPU takes bfloat16."""
-    dtype_of = torch.get_autocast_dtype
+    older: Any = torch
+    dtype_of = getattr(torch, "get_autocast_dtype", lambda kind: older.get_autocast_gpu_dtype())
 
     @functools.wraps(original)
     def __init__(self: Any, device_type: str, dtype: Any = None, *args: Any, **kwargs: Any) -> None:  # noqa: N807
@@ -58,6 +65,14 @@ def _autocast(original: Function, target: Target) -> Function:
         if mapped != device_type and dtype is None:
             dtype = dtype_of("cuda")
         original(self, mapped, dtype, *args, **kwargs)
+
+    return __init__
+
+
+def _without_scaling(original: Function) -> Function:
+    @functools.wraps(original)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        original(self, enabled=False)
 
     return __init__
 

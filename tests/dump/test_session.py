@@ -20,6 +20,7 @@ from dump.config import DumpConfig
 from dump.format.errors import ConfigError, OutputError
 from dump.format.reader import read_dump
 from dump.format.tensors import read_tensor
+from dump.older_torch import GradScaler
 from dump.record.contents import Contents
 from dump.session import LastStepDone, Session
 from dump.write.backlog import Backlog, Job
@@ -37,7 +38,7 @@ OWNERS = [
     torch.sparse,
     torch.special,
 ]
-CLASSES = [torch.Tensor, torch.nn.Module, torch.optim.Optimizer, torch.amp.GradScaler]
+CLASSES = [torch.Tensor, torch.nn.Module, torch.optim.Optimizer, GradScaler]
 
 
 def _state() -> list[dict[str, Any]]:
@@ -517,6 +518,22 @@ def test_an_error_of_ours_at_the_start_is_a_message(
     assert [text for text in said if "ZeroDivisionError" in text] == said != []
     assert (session.written, session.failure) == ([], None)
     assert session.why_nothing().reason == "ZeroDivisionError: division by zero"
+
+
+def test_an_error_of_ours_between_steps_ends_the_recording_and_not_the_run(
+    config: DumpConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    session = Session(config, say=said.append)
+    session.start()
+    torch.ones(1)
+    monkeypatch.setattr("dump.session.closing_keys", lambda *_, **__: 1 / 0)
+    session.step()
+    session.start()
+    assert torch.ones(1).add(1).item() == 2
+    session.close()
+    assert (session.broken, session.written) == ("ZeroDivisionError: division by zero", [])
+    assert len(said) == 1
 
 
 def test_a_failure_at_work_is_told_once(config: DumpConfig, monkeypatch: pytest.MonkeyPatch) -> None:

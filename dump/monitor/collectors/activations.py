@@ -14,6 +14,7 @@ import torch
 from ...format.monitor_files import ACTV, ACTV_GRAD
 from ...intercept import autograd
 from ...intercept.watch import recomputing
+from ...older_torch import is_compiling
 from ..config import MonitorConfig
 from ..forward_hooks import ForwardHook
 from ..rows import Label
@@ -63,7 +64,7 @@ class Activations(Collector):
         opened = self._open.setdefault(id(watched.module), [])
 
         def before(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if torch.compiler.is_compiling() or not self._watches(module):
+            if is_compiling() or not self._watches(module):
                 return
             opened.append(self.site.guard(lambda: autograd.before_call(_inputs(args, kwargs))))
 
@@ -73,7 +74,7 @@ class Activations(Collector):
         opened = self._open.setdefault(id(watched.module), [])
 
         def after(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            if torch.compiler.is_compiling() or not self._watches(module):
+            if is_compiling() or not self._watches(module):
                 return
             begun = opened.pop() if opened else None
             self.site.guard(lambda: self._saw(watched, _inputs(args, kwargs), _outputs(output), begun))

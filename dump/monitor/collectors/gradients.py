@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ...format.monitor_files import GRAD_REDUCED, GRAD_UNREDUCED
+from ...older_torch import is_compiling
 from ...torch_internals import at_the_end_of_backward
 from ..rows import Label
 from ..scope import WatchedParameter
@@ -62,7 +63,7 @@ class UnreducedGradients(Collector):
         site = self.site
 
         def accumulated(*_: Any) -> None:
-            if site.recording and not torch.compiler.is_compiling():
+            if site.recording and not is_compiling():
                 self._saw(watched)
 
         return accumulated

@@ -15,6 +15,9 @@ from dump import PrecisionDebugger, register_custom_api, register_custom_ops, re
 from dump.format.errors import ConfigError
 from dump.intercept import custom
 
+if not hasattr(torch.library, "custom_op"):
+    pytest.skip("torch.library.custom_op came with torch 2.4", allow_module_level=True)
+
 
 @torch.library.custom_op("au_custom::twice", mutates_args=())
 def twice(x: torch.Tensor) -> torch.Tensor:

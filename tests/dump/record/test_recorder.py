@@ -241,7 +241,7 @@ def test_of_a_sparse_tensor_its_values_are_recorded() -> None:
 def test_a_dtype_that_cannot_be_summed_is_named() -> None:
     recorder, _ = _recorder()
     entry = recorder.read(torch.zeros(4, dtype=torch.uint8).view(torch.bits8), "a.input.0")
-    assert entry.unrecorded.startswith("NotImplementedError: ")
+    assert entry.unrecorded.startswith(("NotImplementedError: ", "RuntimeError: "))  # the latter before torch 2.9
     assert recorder.skipped == {"measuring failed": 1}
     assert entry.identity is not None
 

@@ -322,7 +322,7 @@ def test_equal_tensors_have_equal_sketches_wherever_they_lie() -> None:
 
 @pytest.mark.parametrize("dtype", _of_this_torch("bits8 float4_e2m1fn_x2"))
 def test_a_dtype_that_torch_cannot_convert_is_refused(dtype: torch.dtype) -> None:
-    with pytest.raises(NotImplementedError):
+    with pytest.raises((NotImplementedError, RuntimeError)):  # the latter before torch 2.9
         measure(torch.zeros(4, dtype=torch.uint8).view(dtype))
 
 

@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 import dump.sim
-from dump.sim import storage
 
 if dump.sim.device_kind() != "npu":
     pytest.skip("this torch has no device in Python", allow_module_level=True)
+from dump.sim import storage
+
 dump.sim.enable()
 
 DTYPES = [
