@@ -63,7 +63,7 @@ def test_names_that_moved_are_told_and_names_to_come_are_not(monkeypatch: pytest
 
 def test_an_operator_that_cannot_be_replaced_is_left_out_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     fixed, free = (
-        catalog.Operator(dict, "get", "Torch", "fixed"),
+        catalog.Operator((), "count", "Torch", "fixed"),
         catalog.Operator(SimpleNamespace(f=torch.relu), "f", "T", "f"),
     )
     monkeypatch.setattr(catalog, "operators", lambda: (fixed, free))
