@@ -123,6 +123,10 @@ def load_config(path: Path | str, *, unknown: Unknown = "guess") -> DumpConfig:
         else:
             _take(key, value, where=where, known=TOP, into=top, ignored=ignored, unknown=unknown)
     _take_check(top)
+    asked = content.get("task")
+    own = content.get(asked) if top.get("checks_finite") else None
+    if isinstance(own, dict) and any(value not in (None, "", [], ["all"]) for value in own.values()):
+        ignored.append(f"{source}: {quoted(asked)} has no effect: settings under 'statistics' count for it.")
     sections[_TOP_LEVEL] = top
     config = replace(DumpConfig(), **top, ignored=tuple(ignored), sections=sections)
     return _with_section(config, config.task)
@@ -229,7 +233,7 @@ def _passed_over(key: str, value: Any, *, where: str, known: Mapping[str, Settin
     found = closest(key, places)
     if found is not None and unknown == "guess":
         raise ConfigError(f"{where} is unknown.{nearest(key, places)}")
-    return f"{where} is unknown and has no effect{'' if found is None else f'; did you mean {quoted(found)}?'}."
+    return f"{where} is unknown and has no effect{'.' if found is None else f'; did you mean {quoted(found)}?'}"
 
 
 def _without_section(config: DumpConfig) -> DumpConfig:

@@ -3,7 +3,8 @@
     {"targets": {}, "wg_distribution": true, "format": "csv", "ops": ["norm", "min", "max", "nans"]}
 
 The keys of msprobe's monitor keep their names, meanings and defaults; null leaves the default.  One that asks for
-something that is not done here is named in `MonitorConfig.ignored`; an unknown one is an error.
+something that is not done here is named in `MonitorConfig.ignored`, and so is one that nobody knows, which msprobe
+passes over; one that looks like a key that was mistyped is an error.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Annotated, Any
 import msgspec
 
 from ..config import read_json
-from ..config_keys import kind_of, nearest, quoted, wrong
+from ..config_keys import closest, kind_of, nearest, parse_ranges, quoted, wrong
 from ..format.errors import ConfigError
 from ..format.paths import from_home
 
@@ -125,7 +126,9 @@ def read_config(content: dict[str, Any], *, source: str = "monitor_config") -> M
             if value is not None and value not in silent:
                 ignored.append(f"{where} has no effect: {why}.")
         elif key not in _KEYS:
-            raise ConfigError(f"{where} is unknown.{nearest(key, _KEYS)}")
+            if closest(key, _KEYS) is not None:
+                raise ConfigError(f"{where} is unknown.{nearest(key, _KEYS)}")
+            ignored.append(f"{where} is unknown and has no effect.")
         elif value is not None:
             settings[key] = _READERS[key](value, where) if key in _READERS else value
     settings.setdefault("ops", _ops([], source))
@@ -230,7 +233,17 @@ def _format(value: Any, where: str) -> str:
     return str(value)
 
 
+def _ranks(value: Any, where: str) -> Any:
+    """Numbers; as text too, which msprobe's own examples have."""
+    if isinstance(value, str):
+        return sorted(parse_ranges(value, where=where))
+    if not isinstance(value, list):
+        return value
+    return [int(rank) if isinstance(rank, str) and rank.isdecimal() and len(rank) < 7 else rank for rank in value]
+
+
 _READERS: dict[str, Any] = {
+    "module_ranks": _ranks,
     "targets": _targets,
     "ops": _ops,
     "alert": _alert,
