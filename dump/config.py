@@ -126,7 +126,7 @@ def load_config(path: Path | str, *, unknown: Unknown = "guess") -> DumpConfig:
     asked = content.get("task")
     own = content.get(asked) if top.get("checks_finite") else None
     if isinstance(own, dict) and any(value not in (None, "", [], ["all"]) for value in own.values()):
-        ignored.append(f"{source}: {quoted(asked)} has no effect: settings under 'statistics' count for it.")
+        ignored.append(f"{source}: {quoted(str(asked))} has no effect: settings under 'statistics' count for it.")
     sections[_TOP_LEVEL] = top
     config = replace(DumpConfig(), **top, ignored=tuple(ignored), sections=sections)
     return _with_section(config, config.task)

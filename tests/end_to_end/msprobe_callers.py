@@ -2,8 +2,8 @@
 
     python msprobe_callers.py PATTERN CONFIG.json [bare]
 
-With `bare` the debugger is one that does nothing: what the script computes must be the same to the bit.  Prints a digest
-of all losses, outputs, gradients and weights.
+With `bare` the debugger is one that does nothing: what the script computes must be the same to the bit.  Prints a
+digest of all losses, outputs, gradients and weights.
 """
 
 import hashlib
