@@ -13,7 +13,7 @@ import os
 import random
 import sys
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,8 @@ class Probe:
         self._step = 0
         self._depth = 0
         self._tree = ModuleTree()
-        self._roots: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
+        # In the order in which they were met, which a WeakSet does not keep.
+        self._roots: weakref.WeakKeyDictionary[torch.nn.Module, None] = weakref.WeakKeyDictionary()
         self._finder = StepFinder(Watch(), self._next_step)
 
     @contextmanager
@@ -96,7 +97,7 @@ class Probe:
             if is_dynamo_compiling() or self._depth or in_backward():
                 return original(module, *args, **kwargs)
             self._tree.meet(module)
-            self._roots.add(module)
+            self._roots[module] = None
             self._finder.outermost(module)
             self._depth += 1
             try:
@@ -145,8 +146,8 @@ class Probe:
         self._generators()
 
     def _everything(self) -> None:
-        for root in self._roots:
-            self._tensors("parameter", dict(root.named_parameters()))
+        for root in list(self._roots):
+            self._tensors("parameter", self._named(root, root.named_parameters()))
         self._buffers()
         self._generators()
 
@@ -162,8 +163,13 @@ class Probe:
         }
 
     def _buffers(self) -> None:
-        for root in self._roots:
-            self._tensors("buffer", dict(root.named_buffers()))
+        for root in list(self._roots):
+            self._tensors("buffer", self._named(root, root.named_buffers()))
+
+    def _named(self, root: torch.nn.Module, found: Iterable[tuple[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """Tensors of `root` under their names in it, which begin as those of its module calls do."""
+        path = self._tree.path(root)
+        return {f"{path}.{name}" if path else name: tensor for name, tensor in found}
 
     def _generators(self) -> None:
         legacy: Any = np.random.get_state(legacy=True)  # the generator that scripts draw from

@@ -93,3 +93,16 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     entries = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     told = [entry["unchecked"] for entry in entries if "unchecked" in entry]
     assert told == ["gradient (torch.sparse_coo on cpu, whose bytes cannot be read)"]
+
+
+def test_several_models_are_looked_at_in_the_order_in_which_they_are_met(tmp_path: Path) -> None:
+    """Two runs that compute the same must write the same log, wherever their objects lie in memory."""
+    models = [torch.nn.Sequential(torch.nn.BatchNorm1d(2)) for _ in range(30)]
+    probe = Probe(tmp_path / "log", last_step=None, aside=lambda act: act())
+    with probe.watching():
+        for model in models:
+            model(torch.ones(2, 2))
+    entries = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    names = [entry["name"] for entry in entries if entry["what"] == "parameter" and entry["name"].endswith("weight")]
+    numbered = [f"Sequential{number}.0.weight" for number in range(2, 30)]
+    assert names == ["0.weight", "Sequential.0.weight", *numbered]
