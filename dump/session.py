@@ -31,7 +31,7 @@ from .write.output_paths import claim_root, missing, refuse_used
 from .write.writer import Closing, StepWriter, Written
 
 
-class LastStepDone(BaseException):
+class LastStepDone(SystemExit):
     """Raised out of the script's own step when the last wanted one is on disk, if the user asked for that."""
 
 
@@ -66,6 +66,7 @@ class Session:
         self.left_out: dict[str, str] = {}
         self.modules = ModuleTree()
         self._exit_after = exit_after
+        self._is_child = False
         self._on_step = on_step
         self._reloadable = reloadable
         self._say = say
@@ -105,7 +106,7 @@ class Session:
                 "a recording runs already in this process. Run a script that makes a PrecisionDebugger with "
                 "python itself, not with acc dump."
             )
-        if self._finder is not None:
+        if self._finder is not None and not self._is_child:  # whose parent has claimed it
             claim_root(Path(self.config.dump_path), rank=self.rank, steps=self.config.step)
         _installed.add(self)
         with self._giving_up():
@@ -136,6 +137,20 @@ class Session:
         """Put torch back exactly as it was."""
         _installed.discard(self)
         self._interceptors.remove()
+
+    def begin_in_child(self) -> None:
+        """In a process that `multiprocessing` started, forked or not: record it from its own first step on.
+
+        Raises what `install` raises.
+        """
+        self.current_step, self.failure, self._limits = 0, None, Limits()
+        self.written, self.coverage = [], []
+        self._is_child = True
+        if self._finder is not None:
+            self._finder.begin_again()
+        self.install()
+        self._watch.setting_up = True
+        self.start()
 
     def forget(self) -> None:
         """In a forked child: the files, and the thread that writes them, are the parent's."""
@@ -367,7 +382,7 @@ class Session:
     def _next_step(self) -> None:
         self.step()
         if self._exit_after and self.finished:
-            raise LastStepDone
+            raise LastStepDone(0)
         self.start()
 
     # ---- what is wanted, and where it goes

@@ -22,7 +22,7 @@ from .. import coverage
 from ..config import DumpConfig, Unknown, merge
 from ..config_reload import ReloadableConfig
 from ..environment.torch_loading import load_torch
-from ..format.errors import AccError, ConfigError
+from ..format.errors import AccError, ConfigError, OutputError
 from ..write.limits import size_text
 from .starting import AsMsprobe, Deterministic, Device, Module, Seed, SimulatedNpu, Start, answers_as_msprobe, begun
 
@@ -213,9 +213,9 @@ def dump(
     if simulated_fault and not simulated_npu:
         raise ConfigError("--simulated-fault: needs --simulated-npu.")
     for sentence in settings.ignored:
-        _say(f"note: {sentence}")
+        say(f"note: {sentence}")
     if default_step is not None:
-        _say("recording step 0 only (--step chooses others)")
+        say("recording step 0 only (--step chooses others)")
     if self_check and seed is None:
         seed = _CHECKED_SEED
     start = Start(seed, deterministic, simulated_npu, tuple(simulated_fault or ()), device)
@@ -239,7 +239,7 @@ def _check(config: DumpConfig, start: Start, arguments: list[str], module: str |
         except KeyboardInterrupt:
             return launch.INTERRUPTED
     mine = selfcheck.role
-    with begun(start, _say):
+    with begun(start, say):
         execute = _executable(start, arguments, module)
         return launch.outcome(lambda: selfcheck.perform(execute, config, mine=mine))
 
@@ -248,8 +248,9 @@ def _record(recording: Recording, start: Start, arguments: list[str], module: st
     """Record, and tell what came of it: the script's exit status.  Raises where the dump cannot be written."""
     from ..session import Session
     from . import launch
+    from .children import Children, new_settings
 
-    with begun(start, _say):
+    with begun(start, say):
         began = time.perf_counter()
         session = Session(
             recording.config,
@@ -257,19 +258,31 @@ def _record(recording: Recording, start: Start, arguments: list[str], module: st
             exit_after=recording.exit_after,
             on_step=lambda number, written: _step_is_written(session, number, written),
             reloadable=recording.reloadable,
-            say=_say,
+            say=say,
         )
         execute = _executable(start, arguments, module)
-        status = launch.outcome(lambda: launch.recorded(execute, session))
+        children = Children(
+            session,
+            new_settings(recording.config, recording.reloadable, exit_after=recording.exit_after, start=start),
+        )
+        with children.followed():
+            status = launch.outcome(lambda: launch.recorded(execute, session))
+    account = children.account()
     if session.failure is not None:
         raise session.failure
     if session.written:
         _tell_all(session, time.perf_counter() - began)
-    else:
+    elif account.processes:
+        say(f"dump: {Path(recording.config.dump_path).absolute()}")
+    for sentence in account.sentences():
+        say(sentence)
+    if account.failure:
+        raise OutputError(f"a child process: {account.failure}")
+    if not (session.written or account.processes):
         nothing = session.why_nothing()
-        _say(f"nothing was recorded: {nothing.reason}")
+        say(f"nothing was recorded: {nothing.reason}")
         if session.left_out:
-            _say(coverage.not_recorded(session.left_out))
+            say(coverage.not_recorded(session.left_out))
         if not nothing.is_wanted and not session.broken:
             status = status or _NOTHING_RECORDED
     return status
@@ -292,12 +305,12 @@ def _drive(
     if target is None:
         raise ConfigError("--as-msprobe: expected a script that calls msprobe, found none.")
     recording = DrivenRecording()
-    with begun(start, _say), answering(flags, config, exit_after=exit_after):
+    with begun(start, say), answering(flags, config, exit_after=exit_after):
         began = time.perf_counter()
         execute = launch.prepared(target)
         status = launch.outcome(lambda: launch.recorded(execute, recording))
     if recording.session is None:
-        _say("nothing was recorded in this process: no PrecisionDebugger of msprobe's was made")
+        say("nothing was recorded in this process: no PrecisionDebugger of msprobe's was made")
     else:
         _tell_all(recording.session, time.perf_counter() - began)
     return status
@@ -331,13 +344,13 @@ def _workload_options(arguments: Sequence[str], start: Start) -> Any:
 def _step_is_written(session: Session, number: int, written: Written) -> None:
     from .. import after_step
 
-    _tell_step(number, written)
-    after_step.finish(session.config, number, written, _say)
+    tell_step(number, written)
+    after_step.finish(session.config, number, written, say)
 
 
-def _tell_step(number: int, written: Written) -> None:
+def tell_step(number: int, written: Written) -> None:
     amounts = f"{written.calls:,} calls, {written.tensors:,} tensors, {size_text(written.nbytes)}"
-    _say(f"step {number}: {amounts} in {written.folder}")
+    say(f"step {number}: {amounts} in {written.folder}")
 
 
 def _tell_all(session: Session, seconds: float) -> None:
@@ -345,15 +358,15 @@ def _tell_all(session: Session, seconds: float) -> None:
     calls = sum(part.calls for part in session.written)
     tensors = sum(part.tensors for part in session.written)
     nbytes = sum(part.nbytes for part in session.written)
-    _say(f"dump: {session.written[0].folder.parent.parent.absolute()}")
+    say(f"dump: {session.written[0].folder.parent.parent.absolute()}")
     missed = coverage.sentence(session.coverage)
     amounts = f"{calls:,} calls, {tensors:,} tensors, {size_text(nbytes)} in {seconds:.1f} s"
-    _say(f"{amounts}; {missed}" if missed else amounts)
+    say(f"{amounts}; {missed}" if missed else amounts)
     if limit := session.ended_by_limit():
-        _say(limit)
+        say(limit)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     """On stderr: stdout is the script's."""
     print(f"acc dump: {text}", file=sys.stderr, flush=True)
 

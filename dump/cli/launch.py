@@ -60,7 +60,7 @@ def prepared(target: Target) -> Callable[[], None]:
     folder = os.getcwd() if script is None else str(script.parent.absolute())
 
     def execute() -> None:
-        with _import_path(folder), _yielding_the_name(folder):
+        with _import_path(folder), yielding_the_name(folder):
             code, namespace = _load_module(target.name) if script is None else _load_script(script)
             with _as_main(namespace, target.arguments):
                 exec(code, namespace.__dict__)
@@ -247,7 +247,7 @@ def _import_path(folder: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _yielding_the_name(folder: str) -> Iterator[None]:
+def yielding_the_name(folder: str) -> Iterator[None]:
     """A script that would import a `dump` of its own, were it run without us, gets that one.
 
     Our package is imported whole first and then hidden; its code goes on by the references it holds.

@@ -171,7 +171,7 @@ class Audit:
             tally.autograd += 1
         elif watch.muted:
             tally.optimizers += 1
-        elif not watch.listening():
+        elif not watch.is_on():
             return False
         elif not self._records and watch.owner is not None:
             tally.modules += 1

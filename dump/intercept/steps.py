@@ -66,6 +66,10 @@ class StepFinder:
         yield Point("which optimizers a script has", self._follow_optimizers)
         yield Point("steps that a gradient scaler skips", self._follow_scalers)
 
+    def begin_again(self) -> None:
+        """In a forked child: models and optimizers that the parent trained say nothing of what is trained here."""
+        self._optimizers, self._model, self._optimizer_steps = LiveOptimizers(), None, 0
+
     def outermost(self, module: torch.nn.Module) -> None:
         """The script calls `module`, not from within another."""
         self._watch.end_setup()
@@ -94,11 +98,10 @@ class StepFinder:
 
     def _follow_optimizers(self, patches: Patches) -> None:
         original = torch.optim.Optimizer.__init__
-        optimizers = self._optimizers
 
         def __init__(optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:  # noqa: N807
             original(optimizer, *args, **kwargs)
-            optimizers.made(optimizer)
+            self._optimizers.made(optimizer)
 
         patches.replace(torch.optim.Optimizer, "__init__", __init__)
 

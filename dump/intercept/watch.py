@@ -12,16 +12,30 @@ import sys
 import threading
 from collections.abc import Callable
 from enum import IntEnum
+from types import FrameType
 from typing import Protocol, TypeVar
 
 import torch
+import torch.utils.checkpoint
 
 from ..older_torch import is_compiling
 from ..record.recorder import StepRecorder
-from ..torch_internals import dispatch_mode, fake_mode_key, graph_task, tracing_state, without_overrides
+from ..torch_internals import (
+    current_node,
+    custom_op_file,
+    dispatch_mode,
+    fake_mode_key,
+    graph_task,
+    is_excluded,
+    tracing_state,
+    views_key,
+    without_overrides,
+)
 from .points import in_short, point_of
 
 T = TypeVar("T")
+
+_CUSTOM_OP_NODE = "GeneratedBackwardFor_"
 
 
 class Progress(IntEnum):
@@ -72,6 +86,10 @@ class Watch:
 
     def listening(self) -> bool:
         """Should a call that begins now be recorded?"""
+        return self.is_on() and not _runs_kernel_in_backward()
+
+    def is_on(self) -> bool:
+        """The same, whoever makes the call: the script, or an operator whose kernel is written in Python."""
         if self.recorder is None or self.busy or self.muted or self.gated or self.setting_up:
             return False
         return self.is_our_thread() and not _is_reading_code()
@@ -180,6 +198,30 @@ class Watch:
 def _is_reading_code() -> bool:
     """Do torch.jit, torch.compile or torch.export run the user's code to see what it does?"""
     return tracing_state() is not None or dispatch_mode(fake_mode_key) is not None or is_compiling()
+
+
+def _runs_kernel_in_backward() -> bool:
+    """Does an operator that autograd calls make this call, as part of its own work?
+
+    In forward such calls are made inside a recorded one.  In backward it is a kernel in Python (`torch.library`), below
+    autograd in the dispatcher, or the backward of a `torch.library.custom_op`.
+    """
+    if graph_task() == -1:
+        return False
+    if is_excluded(views_key):
+        return True
+    node = current_node()
+    if node is None or not type(node).__name__.startswith(_CUSTOM_OP_NODE):
+        return False
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file == custom_op_file:
+            return True
+        if file == torch.utils.checkpoint.__file__:  # what it runs anew is the script's
+            return False
+        frame = frame.f_back
+    return False
 
 
 def in_backward() -> bool:

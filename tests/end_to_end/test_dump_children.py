@@ -1,0 +1,165 @@
+"""Processes that a script starts: trained in, they are recorded; else the closing line counts them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dump.format.layout import find_dumps
+from dump.format.reader import read_dump
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[2]
+
+# Under a guard, as `spawn` and `forkserver` need it; a name bound early, and a `dump` of the user's own.
+TRAIN = """
+import multiprocessing, os, sys, torch, dump
+from torch.nn.functional import mse_loss
+
+def train(number, way):
+    torch.manual_seed(number)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for step in range(2):
+        loss = mse_loss(model(torch.ones(2, 4)), torch.zeros(2, 3))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        print(f"{number} {step} {loss.item():.17g} {dump.mine}\\n", end="", flush=True)
+    if way == "raises" and number == 1:
+        raise KeyError("theirs")
+    if way == "leaves":
+        os._exit(0)
+    if way == "nested" and number == 1:
+        child = multiprocessing.get_context("fork").Process(target=train, args=(2, "nested"))
+        child.start()
+        child.join()
+
+if __name__ == "__main__":
+    method, way = sys.argv[1:]
+    context = multiprocessing.get_context(method)
+    if way == "loads":
+        data = torch.utils.data.TensorDataset(torch.ones(4, 4))
+        for (batch,) in torch.utils.data.DataLoader(data, num_workers=2, multiprocessing_context=context):
+            torch.stack([batch])
+    children = [context.Process(target=train, args=(number, way)) for number in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    print("codes", [child.exitcode for child in children])
+"""
+
+
+def _python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+
+
+RECORD = ("-m", "acc_compare", "dump", "-o", "out", "train.py")
+
+
+@pytest.mark.parametrize(
+    ("method", "way", "processes"),
+    [
+        ("fork", "plain", 2),
+        ("spawn", "plain", 2),
+        ("forkserver", "plain", 2),
+        ("fork", "raises", 2),
+        ("spawn", "leaves", 2),
+        ("spawn", "nested", 3),
+        ("fork", "loads", 2),
+    ],
+)
+def test_children_are_recorded_and_run_as_they_would_alone(
+    tmp_path: Path, method: str, way: str, processes: int
+) -> None:
+    (tmp_path / "train.py").write_text(TRAIN)
+    (tmp_path / "dump.py").write_text("mine = 'theirs'")
+    alone, recorded = _python(tmp_path, "train.py", method, way), _python(tmp_path, *RECORD, method, way)
+    assert sorted(recorded.stdout.splitlines()) == sorted(alone.stdout.splitlines())
+    assert recorded.returncode == alone.returncode == 0
+    dumps = [read_dump(place.path) for place in find_dumps(tmp_path / "out")]
+    trained = [dump for dump in dumps if any("Optimizer" in call.name for call in dump.calls)]
+    assert len(trained) == processes
+    assert all("Functional.mse_loss.0.backward" in {call.name for call in dump.calls} for dump in trained)
+    assert all(dump.incomplete is None for dump in trained)
+    assert f"in {processes} child processes" in recorded.stderr
+    assert "not recorded" not in recorded.stderr
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+SPAWN = """
+import os, sys, torch, torch.distributed as dist, torch.multiprocessing as mp
+
+def train(rank):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=sys.argv[1])
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(4, 3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(20):
+        optimizer.zero_grad()
+        model(torch.ones(2, 4)).sum().backward()
+        optimizer.step()
+    print("trained all 20", flush=True)
+    dist.destroy_process_group()
+
+if __name__ == "__main__":
+    mp.spawn(train, nprocs=2)
+    print("spawned")
+"""
+
+
+def test_ranks_of_mp_spawn_and_leaving_after_the_last_step(tmp_path: Path, free_port: int) -> None:
+    (tmp_path / "train.py").write_text(SPAWN)
+    command = [*RECORD[:-1], "--step", "0,1", "--exit-after", "train.py", str(free_port)]
+    done = _python(tmp_path, *command)
+    assert (done.returncode, done.stdout) == (0, "spawned\n")
+    places = find_dumps(tmp_path / "out")
+    assert [(place.step, place.rank) for place in places] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+OTHERS = """
+import os, subprocess, sys, torch
+subprocess.run([sys.executable, "-c", "print('child')"])
+subprocess.run(["true"])
+torch.ones(1) + 1
+"""
+
+
+def test_what_cannot_be_recorded_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(OTHERS)
+    done = _python(tmp_path, *RECORD)
+    assert done.returncode == 0
+    assert "1 child process not recorded: Python started by the script itself" in done.stderr
+
+
+KILLED = TRAIN.replace(
+    'if way == "leaves":', 'if way == "killed": import signal; os.kill(os.getpid(), signal.SIGKILL)\n    if 0:'
+)
+
+
+def test_a_child_that_is_killed_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(KILLED)
+    (tmp_path / "dump.py").write_text("mine = 'theirs'")
+    done = _python(tmp_path, *RECORD, "fork", "killed")
+    assert "2 child processes ended before the dump was complete" in done.stderr
+    assert "codes [-9, -9]" in done.stdout
