@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from .config import DumpConfig, Unknown, load_config, merge
+from .format.errors import ConfigError
 from .format.paths import from_home
 
 _Signature: TypeAlias = "tuple[int, int, int] | None"
@@ -27,6 +28,17 @@ class ReloadableConfig:
         self._unknown = unknown
         self._seen = self._signature()
         self.config = self._load()
+
+    def news(self, step: int) -> list[str]:
+        """What is to be said before `step` begins, where the file was changed; then `config` has changed too."""
+        try:
+            if not self.read_again():
+                return []
+        except ConfigError as error:
+            return [f"error: {error} Recording is off until the file is put right."]
+        state = "off" if self.config.dump_enable is False else "on"
+        changed = f"step {step}: config.json was changed; recording is {state}"
+        return [changed, *(f"note: {sentence}" for sentence in self.config.ignored)]
 
     def read_again(self) -> bool:
         """Are there new settings, now in `config`?

@@ -16,7 +16,7 @@ from .config import DumpConfig, merge
 from .config_reload import ReloadableConfig
 from .coverage import Coverage, Nothing, not_recorded, why_nothing
 from .environment import device
-from .format.errors import AccError, ConfigError, OutputError
+from .format.errors import AccError, ConfigError
 from .format.layout import rank_folder
 from .intercept import saved
 from .intercept.interceptors import Interceptors
@@ -27,7 +27,7 @@ from .step_output import StepOutput
 from .tokens import TokenRange, Tokens
 from .write.header import closing_keys, opening_keys
 from .write.limits import RESERVE, Limits
-from .write.output_paths import claim_root, missing, refuse_used
+from .write.output_paths import claim_root, refuse_used, vanished
 from .write.writer import Closing, StepWriter, Written
 
 
@@ -139,13 +139,9 @@ class Session:
         self._interceptors.remove()
 
     def begin_in_child(self) -> None:
-        """In a process that `multiprocessing` started, forked or not: record it from its own first step on.
-
-        Raises what `install` raises.
-        """
-        self.current_step, self.failure, self._limits = 0, None, Limits()
+        """Record a process that `multiprocessing` started from its own first step on.  Raises what `install` raises."""
+        self.current_step, self.failure, self._limits, self._is_child = 0, None, Limits(), True
         self.written, self.coverage = [], []
-        self._is_child = True
         if self._finder is not None:
             self._finder.begin_again()
         self.install()
@@ -320,18 +316,10 @@ class Session:
     def _read_again(self) -> None:
         """Take over what was changed in config.json, from the next step on."""
         reloadable, before = self._reloadable, self.config
-        if reloadable is None:
+        if reloadable is None or not (news := reloadable.news(self.current_step)):
             return
-        try:
-            if not reloadable.read_again():
-                return
-        except ConfigError as error:
-            self._say(f"error: {error} Recording is off until the file is put right.")
-        else:
-            state = "off" if reloadable.config.dump_enable is False else "on"
-            self._say(f"step {self.current_step}: config.json was changed; recording is {state}")
-            for sentence in reloadable.config.ignored:
-                self._say(f"note: {sentence}")
+        for sentence in news:
+            self._say(sentence)
         self.config = reloadable.config
         if self._finder is not None:
             if self.config.level != before.level:
@@ -357,11 +345,7 @@ class Session:
             self._settle()
             self._heed_limits()
         self.remove()
-        if self.failure is None and (gone := missing(written.folder for written in self.written)):
-            self.failure = OutputError(
-                f"{gone[0]}: what was recorded there is gone ({len(gone)} of {len(self.written)} steps): somebody"
-                " removed or moved it while the script ran."
-            )
+        self.failure = self.failure or vanished([written.folder for written in self.written])
 
     @property
     def finished(self) -> bool:

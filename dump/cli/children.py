@@ -31,6 +31,7 @@ from ..intercept.patching import Patches
 from ..session import Session
 from ..write.limits import size_text
 from . import launch
+from .said import say, step_is_written
 from .starting import Start, begun
 
 _ROOT = str(Path(__file__).resolve().parents[2])
@@ -227,15 +228,13 @@ class _RunPath:
 def begin_in_new_python(pickled: bytes) -> None:
     """Record this process, which `multiprocessing` has just started.  Called by `child_start`."""
     settings: ChildSettings = pickle.loads(pickled)
-    from .command import say, tell_step
-
     started = contextlib.ExitStack()  # never left: this Python ends with its process
     started.enter_context(begun(settings.start, say))
     session = Session(
         settings.config,
         finds_steps=True,
         exit_after=settings.exit_after,
-        on_step=tell_step,
+        on_step=lambda number, written: step_is_written(session.config, number, written),
         reloadable=settings.reloadable,
         say=say,
     )

@@ -24,11 +24,11 @@ from ..config_reload import ReloadableConfig
 from ..environment.torch_loading import load_torch
 from ..format.errors import AccError, ConfigError, OutputError
 from ..write.limits import size_text
+from .said import say, step_is_written
 from .starting import AsMsprobe, Deterministic, Device, Module, Seed, SimulatedNpu, Start, answers_as_msprobe, begun
 
 if TYPE_CHECKING:
     from ..session import Session
-    from ..write.writer import Written
 
 _CHECKED_SEED = 1234
 _NOTHING_RECORDED = 2  # the exit status of a script that ended well and left no dump, where one was asked for
@@ -256,7 +256,7 @@ def _record(recording: Recording, start: Start, arguments: list[str], module: st
             recording.config,
             finds_steps=True,
             exit_after=recording.exit_after,
-            on_step=lambda number, written: _step_is_written(session, number, written),
+            on_step=lambda number, written: step_is_written(session.config, number, written),
             reloadable=recording.reloadable,
             say=say,
         )
@@ -341,18 +341,6 @@ def _workload_options(arguments: Sequence[str], start: Start) -> Any:
         raise ConfigError(f"{error} Did you mean {close[0]}?" if close else str(error)) from error
 
 
-def _step_is_written(session: Session, number: int, written: Written) -> None:
-    from .. import after_step
-
-    tell_step(number, written)
-    after_step.finish(session.config, number, written, say)
-
-
-def tell_step(number: int, written: Written) -> None:
-    amounts = f"{written.calls:,} calls, {written.tensors:,} tensors, {size_text(written.nbytes)}"
-    say(f"step {number}: {amounts} in {written.folder}")
-
-
 def _tell_all(session: Session, seconds: float) -> None:
     """Where the dump is and how much it holds."""
     calls = sum(part.calls for part in session.written)
@@ -364,11 +352,6 @@ def _tell_all(session: Session, seconds: float) -> None:
     say(f"{amounts}; {missed}" if missed else amounts)
     if limit := session.ended_by_limit():
         say(limit)
-
-
-def say(text: str) -> None:
-    """On stderr: stdout is the script's."""
-    print(f"acc dump: {text}", file=sys.stderr, flush=True)
 
 
 def guarded(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:

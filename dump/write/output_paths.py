@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ..format.errors import OutputError
@@ -41,6 +41,12 @@ def refuse_remains(folder: Path) -> None:
         raise OutputError(f"{folder}: holds a dump already ({held[0]}). Give another dump_path, or move it away.")
 
 
-def missing(folders: Iterable[Path]) -> list[Path]:
-    """Those of the folders that hold no dump (any more)."""
-    return [folder for folder in folders if not (folder / DUMP_FILE).exists()]
+def vanished(folders: Sequence[Path]) -> OutputError | None:
+    """What is to be said where some of the folders hold no dump any more."""
+    gone = [folder for folder in folders if not (folder / DUMP_FILE).exists()]
+    if not gone:
+        return None
+    return OutputError(
+        f"{gone[0]}: what was recorded there is gone ({len(gone)} of {len(folders)} steps): somebody removed or moved"
+        " it while the script ran."
+    )
