@@ -31,7 +31,7 @@ from ..intercept.patching import Patches
 from ..session import Session
 from ..write.limits import size_text
 from . import launch
-from .said import say, step_is_written
+from .said import say, step_teller
 from .starting import Start, begun
 
 _ROOT = str(Path(__file__).resolve().parents[2])
@@ -234,7 +234,7 @@ def begin_in_new_python(pickled: bytes) -> None:
         settings.config,
         finds_steps=True,
         exit_after=settings.exit_after,
-        on_step=lambda number, written: step_is_written(session.config, number, written),
+        on_step=step_teller(lambda: session.config),
         reloadable=settings.reloadable,
         say=say,
     )

@@ -24,7 +24,7 @@ from ..config_reload import ReloadableConfig
 from ..environment.torch_loading import load_torch
 from ..format.errors import AccError, ConfigError, OutputError
 from ..write.limits import size_text
-from .said import say, step_is_written
+from .said import say, step_teller
 from .starting import AsMsprobe, Deterministic, Device, Module, Seed, SimulatedNpu, Start, answers_as_msprobe, begun
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def _record(recording: Recording, start: Start, arguments: list[str], module: st
             recording.config,
             finds_steps=True,
             exit_after=recording.exit_after,
-            on_step=lambda number, written: step_is_written(session.config, number, written),
+            on_step=step_teller(lambda: session.config),
             reloadable=recording.reloadable,
             say=say,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..write.limits import size_text
@@ -17,10 +18,13 @@ def say(text: str) -> None:
     print(f"acc dump: {text}", file=sys.stderr, flush=True)
 
 
-def step_is_written(config: DumpConfig, number: int, written: Written) -> None:
-    """Tell of a step that is on disk, and do with it what `config` asks for."""
-    from .. import after_step
+def step_teller(config: Callable[[], DumpConfig]) -> Callable[[int, Written], None]:
+    """What tells of a step that is on disk, and does with it what the settings in force ask for."""
+    from .. import after_step  # now: the script's own `dump` may stand in our place later on
 
-    amounts = f"{written.calls:,} calls, {written.tensors:,} tensors, {size_text(written.nbytes)}"
-    say(f"step {number}: {amounts} in {written.folder}")
-    after_step.finish(config, number, written, say)
+    def tell(number: int, written: Written) -> None:
+        amounts = f"{written.calls:,} calls, {written.tensors:,} tensors, {size_text(written.nbytes)}"
+        say(f"step {number}: {amounts} in {written.folder}")
+        after_step.finish(config(), number, written, say)
+
+    return tell
