@@ -1,10 +1,10 @@
-"""`write_workbook`: a finding as an Excel file with the sheets Summary, Suspects, Compare and Columns."""
+"""`write_workbook`: a finding as an Excel file with the sheets Summary, Suspects, Compare, Errors, Stacks, Columns."""
 
 from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,11 +15,13 @@ from openpyxl.worksheet.worksheet import Worksheet
 from acc_compare.model import Finding, Row, Suspect
 from acc_compare.report.atomic_write import new_file
 from acc_compare.report.columns import Column, as_cell, columns_of
+from acc_compare.report.error_sheet import errors_by_call, fill_errors, fill_stacks, link_names, thinned
 from acc_compare.report.formatting import Text
+from acc_compare.report.html.table import places_of
 from acc_compare.report.plain_tables import write_whole_table
 from acc_compare.report.sheet_rows import insert_rows, row_xml
-from acc_compare.report.styles import CellStyles, Mark
-from acc_compare.report.summary_sheet import fill_columns, fill_summary, fill_suspects, head_cell
+from acc_compare.report.styles import HEADER_OURS, CellStyles, Mark
+from acc_compare.report.summary_sheet import fill_columns, fill_summary, fill_suspects, head_cell, put
 from dump.format.errors import ConfigError
 
 DEFAULT_LIMIT = 10_000
@@ -33,13 +35,16 @@ _WIDEST_TEXT = 60.0
 _URGENCY = {"error": 1, "warning": 2, "unmatched": 3, "pass": 4}
 
 
-def write_workbook(finding: Finding, path: Path, *, limit: int = DEFAULT_LIMIT) -> tuple[Path, ...]:
+def write_workbook(
+    finding: Finding, path: Path, *, limit: int = DEFAULT_LIMIT, page: str | None = None
+) -> tuple[Path, ...]:
     """Write `finding` to `path` and return the files written.
 
     Up to `limit` rows the sheet holds all of them, in order of execution.  Of more it holds every row that is a
     suspect's or not a pass, up to what Excel can open, and passes as long as there are fewer than `limit`: the
     suspects' first, then errors, warnings, unmatched and passes, each in order of execution.  Then the whole table
-    stands beside it as csv and, where pyarrow is installed, as parquet, and the Summary sheet says so.
+    stands beside it as csv and, where pyarrow is installed, as parquet, and the Summary sheet says so.  Suspects are
+    links to their rows, and to those of the page where its file name is given as `page`.
 
     Raises:
         OutputError: `path` (or a file beside it) exists or cannot be written; nothing is left under its name.
@@ -59,7 +64,7 @@ def write_workbook(finding: Finding, path: Path, *, limit: int = DEFAULT_LIMIT) 
             rows = _most_urgent(rows, mark, limit)
             notes = (*notes, _left_out(len(rows), len(finding.rows), [full.name for full in whole]))
             written = (path, *whole)
-        _write(finding, draft, rows=rows, notes=notes, columns=columns, mark=mark)
+        _write(finding, draft, rows=rows, notes=notes, columns=columns, mark=mark, page=page)
     return written
 
 
@@ -112,6 +117,7 @@ def _write(
     notes: tuple[Text, ...],
     columns: tuple[Column, ...],
     mark: Callable[[Row], Mark],
+    page: str | None,
 ) -> None:
     book = Workbook()
     book.properties.creator = "acc compare"
@@ -122,6 +128,14 @@ def _write(
         fill_suspects(book.create_sheet("Suspects"), finding.suspects)
     table = book.create_sheet("Compare")
     _prepare_table(table, columns, rows)
+    errors = thinned(errors_by_call(finding.rows))
+    wanted = [name for suspect in finding.suspects for name in (suspect.name, f"{suspect.name}.{suspect.tensor}")]
+    places = _places(rows, [*wanted, *(each.row for each in errors)])
+    _link_suspects(book, finding, places, page)
+    if errors:
+        fill_errors(book.create_sheet("Errors"), errors, places)
+    if any(row.stack for row in finding.rows):
+        fill_stacks(book.create_sheet("Stacks"), finding.rows)
     fill_columns(book.create_sheet("Columns"), columns)
     with tempfile.SpooledTemporaryFile(max_size=64 << 20) as body:
         lines = row_xml(rows, columns, styles=CellStyles(table), mark=mark, first=2)
@@ -130,6 +144,35 @@ def _write(
         shell = io.BytesIO()
         book.save(shell)
         insert_rows(shell, table.path.removeprefix("/"), body, draft)
+
+
+def _places(rows: Sequence[Row], wanted: Iterable[str]) -> dict[str, int]:
+    """On which row of the Compare sheet each name stands."""
+    places = places_of([row.npu_name or row.bench_name for row in rows], wanted)
+    return {name: place + 2 for name, place in places.items()}
+
+
+def _link_suspects(book: Workbook, finding: Finding, places: dict[str, int], page: str | None) -> None:
+    """A suspect's name leads to its row; its number, on the Suspects sheet, to the page."""
+    by_name = {s.name: places.get(f"{s.name}.{s.tensor}", places.get(s.name)) for s in reversed(finding.suspects)}
+    targets = {name: f"'Compare'!A{place}" for name, place in by_name.items() if place is not None}
+    for title in ("Summary", "Suspects"):
+        if title in book.sheetnames:
+            link_names(book[title], targets, targets)
+    if page is None:
+        return
+    put(book["Summary"], "B1", page, ink=HEADER_OURS).hyperlink = page
+    if "Suspects" not in book.sheetnames:
+        return
+    wanted = [name for s in finding.suspects for name in (s.name, f"{s.name}.{s.tensor}")]
+    rows = places_of([row.npu_name or row.bench_name for row in finding.rows], wanted)
+    by_number = {f"Suspect {number}": suspect for number, suspect in enumerate(finding.suspects, 1)}
+    for cell in book["Suspects"]["A"]:
+        suspect = by_number.get(cell.value)
+        if suspect is not None:
+            place = rows.get(f"{suspect.name}.{suspect.tensor}", rows.get(suspect.name))
+            if place is not None:
+                cell.hyperlink = f"{page}#row={place + 1}"
 
 
 def _prepare_table(sheet: Worksheet, columns: tuple[Column, ...], rows: tuple[Row, ...]) -> None:

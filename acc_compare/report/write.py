@@ -35,12 +35,20 @@ class ReportPaths:
 
 @dataclass(frozen=True, slots=True)
 class TableFormat:
-    """One way to write all rows.  `write` takes the finding, the path and the language of sentences, and gives back the
+    """One way to write all rows.  `write` takes the finding, the path and what else was chosen, and gives back the
     files it made; `check` raises ConfigError where the format cannot be had here, before anything is written."""
 
     suffix: str
-    write: Callable[[Finding, Path, Lang], tuple[Path, ...]]
+    write: Callable[[Finding, Path, ReportChoice], tuple[Path, ...]]
     check: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportChoice:
+    """The language of sentences, and all formats that are written of a finding."""
+
+    lang: Lang
+    formats: frozenset[str]
 
 
 _FORMATS: dict[str, TableFormat] = {}
@@ -144,6 +152,7 @@ def _write(
     over: Sequence[Finding] = (),
 ) -> ReportPaths:
     chosen, language = _chosen(formats), known_language(lang)
+    choice = ReportChoice(language, frozenset(formats))
     folder = out_dir / FOLDER
     bases = [_base("compare_result", stem, timestamp) for stem, _ in parts]
     advisor = _base("advisor", advisor_stem, timestamp)
@@ -153,7 +162,7 @@ def _write(
         for table_format in chosen:
             path = folder / f"{base}{tail}{table_format.suffix}"
             if path not in tables:  # a workbook that overflowed has written csv and parquet
-                tables.extend(table_format.write(finding, path, language))
+                tables.extend(table_format.write(finding, path, choice))
     text = _place(folder / f"{advisor}{tail}.txt", advisor_text(overall, lang=language).encode("utf-8", "replace"))
     document = _place(folder / f"{advisor}{tail}.json", advisor_json(overall, over))
     return ReportPaths(tuple(tables), text, document)
@@ -191,24 +200,24 @@ def _chosen(formats: Sequence[str]) -> list[TableFormat]:
     return chosen
 
 
-def _xlsx(finding: Finding, path: Path, lang: Lang) -> tuple[Path, ...]:
+def _xlsx(finding: Finding, path: Path, choice: ReportChoice) -> tuple[Path, ...]:
     from acc_compare.report.workbook import write_workbook  # openpyxl takes a fifth of a second
 
-    return write_workbook(finding, path)
+    return write_workbook(finding, path, page=path.with_suffix(".html").name if "html" in choice.formats else None)
 
 
-def _csv(finding: Finding, path: Path, lang: Lang) -> tuple[Path, ...]:
+def _csv(finding: Finding, path: Path, choice: ReportChoice) -> tuple[Path, ...]:
     write_csv(finding, path)
     return (path,)
 
 
-def _parquet(finding: Finding, path: Path, lang: Lang) -> tuple[Path, ...]:
+def _parquet(finding: Finding, path: Path, choice: ReportChoice) -> tuple[Path, ...]:
     write_parquet(finding, path)
     return (path,)
 
 
-def _html(finding: Finding, path: Path, lang: Lang) -> tuple[Path, ...]:
-    write_page(finding, path, lang=lang)
+def _html(finding: Finding, path: Path, choice: ReportChoice) -> tuple[Path, ...]:
+    write_page(finding, path, lang=choice.lang)
     return (path,)
 
 

@@ -40,8 +40,8 @@ def test_compare_sheet_holds_the_frame(build, tmp_path, mode):
 def test_sheets_of_a_verdict_with_and_without_suspects(build, tmp_path):
     write_workbook(build.gelu(), tmp_path / "a.xlsx")
     write_workbook(build.same(), tmp_path / "b.xlsx")
-    assert load_workbook(tmp_path / "a.xlsx").sheetnames == ["Summary", "Suspects", "Compare", "Columns"]
-    assert load_workbook(tmp_path / "b.xlsx").sheetnames == ["Summary", "Compare", "Columns"]
+    assert load_workbook(tmp_path / "a.xlsx").sheetnames == ["Summary", "Suspects", "Compare", "Errors", "Columns"]
+    assert load_workbook(tmp_path / "b.xlsx").sheetnames == ["Summary", "Compare", "Errors", "Columns"]
 
 
 def test_settings_that_differ_stand_above_the_suspects(build, tmp_path):

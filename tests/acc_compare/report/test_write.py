@@ -81,7 +81,7 @@ def test_parquet_without_pyarrow_fails_before_anything_is_written(build, tmp_pat
 
 def test_a_format_is_registered_once():
     with pytest.raises(ValueError, match="'xlsx' is registered already"):
-        register_format("xlsx", TableFormat(".xlsx", lambda finding, path, lang: (path,)))
+        register_format("xlsx", TableFormat(".xlsx", lambda finding, path, choice: (path,)))
     assert known_formats() == ("xlsx", "csv", "parquet", "html")
 
 
