@@ -1,8 +1,9 @@
 """Write the generated parts of the docs anew: the advisor's text of samples, tables that the code holds.
 
-    python docs/refresh.py [--workbook]
+    python docs/refresh.py [--workbook] [--page]
 
-With `--workbook` also the pictures docs/workbook*.png, which need LibreOffice and pdftoppm.
+With `--workbook` also the pictures docs/workbook*.png, which need LibreOffice and pdftoppm; with `--page` the pictures
+docs/page*.png, which need Chromium and playwright (`make browser`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ from acc_compare import compare
 from acc_compare.align.mapping_file import shipped
 from acc_compare.align.rules import Step
 from acc_compare.report.advisor import advisor_text
+from acc_compare.report.html.page import write_page
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = Path("sample_dumps")
@@ -26,6 +29,12 @@ PAIR = (SAMPLES / "gelu_in_bfloat16", SAMPLES / "bench_statistics")
 BEGIN, END = "<!-- advisor{}: begin -->\n", "<!-- advisor{}: end -->\n"
 # Page of the sheet in print, dots per inch, and the part shown: x, y, width, height.
 PICTURES = {"workbook": (1, 110, (30, 40, 1240, 520)), "workbook_rows": (3, 170, (40, 80, 1750, 560))}
+# Language, colours, width and height of the window, and whether the suspect's row is open.
+PAGES = {
+    "page": ("en", "light", (1280, 1270), False),
+    "page_detail": ("en", "light", (1720, 1000), True),
+    "page_dark": ("zh", "dark", (1280, 1270), False),
+}
 READMES = {"README.md": "en", "README.zh-CN.md": "zh"}
 ADVISOR = "docs/advisor.md"
 CASES = {
@@ -113,6 +122,28 @@ def draw_workbook() -> None:
             _run("pdftoppm", "-png", "-singlefile", "-r", str(dpi), *pages, *crop, pdf, str(ROOT / "docs" / name))
 
 
+def draw_pages() -> None:
+    """The sample's page as pictures."""
+    from playwright.sync_api import sync_playwright
+
+    flags = "--headless --no-sandbox --disable-gpu --disable-background-networking".split()
+    with tempfile.TemporaryDirectory() as folder, at_root(), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
+        found = compare(*PAIR).overall
+        for name, (lang, scheme, (width, height), is_open) in PAGES.items():
+            path = Path(folder) / f"{name}.html"
+            write_page(found, path, lang=lang)
+            tab = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+            tab.goto(path.as_uri())
+            tab.wait_for_selector("html[data-ready]")
+            if is_open:
+                tab.locator("a.goto").first.click()
+                tab.wait_for_selector("#detail .flow")
+                tab.wait_for_timeout(500)
+            tab.screenshot(path=str(ROOT / "docs" / f"{name}.png"))
+        browser.close()
+
+
 def _run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
@@ -120,10 +151,14 @@ def _run(*command: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workbook", action="store_true", help="draw docs/workbook*.png too")
+    parser.add_argument("--page", action="store_true", help="draw docs/page*.png too")
+    chosen = parser.parse_args()
     for name, text in documents().items():
         (ROOT / name).write_text(text, encoding="utf-8")
-    if parser.parse_args().workbook:
+    if chosen.workbook:
         draw_workbook()
+    if chosen.page:
+        draw_pages()
 
 
 if __name__ == "__main__":

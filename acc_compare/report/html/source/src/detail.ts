@@ -96,7 +96,7 @@ export class Detail {
       ];
       const excess = data.has("Excess") ? data.get("Excess").at(row) : null;
       const warmth = `heat${heat(typeof excess === "number" ? excess : excess === "inf" ? Infinity : NaN)}`;
-      lines.push(el("tr", row === chosen ? { class: "chosen", "aria-current": "true" } : {}, ...cells.map((cell, i) => el(i ? "td" : "th", i ? (i === 4 ? { class: warmth } : {}) : { scope: "row" }, cell))));
+      lines.push(el("tr", row === chosen ? { class: "chosen", "aria-current": "true" } : {}, ...cells.map((cell, i) => el(i ? "td" : "th", i ? (i === 4 && excess !== null ? { class: warmth } : {}) : { scope: "row" }, cell))));
     }
     const head = el("tr", {}, ...heads.map((key) => el("th", { scope: "col" }, say(`detail.${key}`))));
     const table = el("table", {}, el("thead", {}, head), el("tbody", {}, ...lines));
