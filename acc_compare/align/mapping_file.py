@@ -6,10 +6,13 @@ apis:    {NPU.npu_fast_gelu: Functional.gelu}
 calls:   {Functional.linear.3.forward: Functional.linear.4.forward}
 fused:   {my_norm: {fused: NPU.my_norm, composites: [pow mean add rsqrt mul]}}
 shipped: false                                                     leave the shipped table out
+
+msprobe's data mapping is taken too: Functional.linear.3.forward.input.0: Functional.linear.4.forward.input.0 ...
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
@@ -35,6 +38,8 @@ _RULE_KEYS = ("fused", "composites", "outputs")
 _MOST_RULES = 200
 _MOST_STEPS = 32
 _SHOWN = 60
+_CALL = re.compile(r"(.+?\.\d+)\.(?:forward|backward)(?:\..*)?", re.DOTALL)
+"""The name of an argument, or of a call, as msprobe's data mapping has it; its group is the call's."""
 
 Node: TypeAlias = "str | list[Node] | dict[str, Node]"
 
@@ -48,6 +53,8 @@ def read_rules(path: Path | str | None, *, is_fuzzy: bool = False) -> Rules:
         return Rules(fused=shipped(), is_fuzzy=is_fuzzy)
     source = from_home(path)
     found = _table(_parsed(_text(source), source), source, "the file")
+    if found and not set(found) & set(_KEYS) and all(_CALL.match(key) for key in found):
+        found = {"calls": _calls_of_arguments(found, source)}
     _known(found, _KEYS, source, "the file")
     tables = {key: _names(found.get(key, {}), source, key) for key in _TABLES}
     for side in tables["apis"].items():
@@ -57,6 +64,24 @@ def read_rules(path: Path | str | None, *, is_fuzzy: bool = False) -> Rules:
     own = _fused(found.get("fused", {}), source)
     keeps = _flag(found.get("shipped", "true"), source)
     return Rules(Renaming(**tables), (*own, *(shipped() if keeps else ())), is_fuzzy, str(source))
+
+
+def _calls_of_arguments(found: Mapping[str, Node], source: Path) -> dict[str, Node]:
+    """msprobe's data mapping, argument by argument, as the calls that the arguments belong to.
+
+    Raises ConfigError where arguments of one call answer to two.
+    """
+    calls: dict[str, Node] = {}
+    for key, value in found.items():
+        name, other = _CALL.match(key), _CALL.match(value) if isinstance(value, str) else None
+        if name is None or other is None:
+            raise _wrong(source, f"{_brief(key)}: expected the name of an argument or call, found {_kind(value)}")
+        pair = f"{name[1]}.forward", f"{other[1]}.forward"
+        if calls.setdefault(*pair) != pair[1]:
+            raise _wrong(
+                source, f"{_brief(pair[0])}: its arguments answer to two calls, {calls[pair[0]]} and {pair[1]}"
+            )
+    return calls
 
 
 @cache

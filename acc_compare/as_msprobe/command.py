@@ -10,10 +10,11 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dump.format.errors import AccError, ConfigError
+from dump.format.errors import AccError, ConfigError, OutputError
 
 from . import tables
 
@@ -172,7 +173,38 @@ def _older_paths(path: Path) -> tuple[str, str]:
     return str(paths[0]), str(paths[1])
 
 
-_COMMANDS: dict[str, Callable[[list[str], bool], int]] = {"compare": _compare}
+def _analyze(given: list[str], is_older: bool) -> int:
+    """Where the first NaN and the first infinity of each step were made, on stdout and as JSON."""
+    from dump.format.layout import find_dumps
+    from dump.format.nonfinite import first_made
+    from dump.format.reader import read_dump
+
+    parser = _Parser(prog="msprobe nan_analyze")
+    parser.add_argument("-i", "--input_path", required=True, help="a dump, or the folder of a step")
+    parser.add_argument("-o", "--output_path", default="./output", help="where to")
+    chosen = parser.parse_args(given)
+    told = []
+    for place in find_dumps(Path(chosen.input_path)):
+        for made in first_made(read_dump(place.path)):
+            where = {"step": place.step, "rank": place.rank, "kind": made.kind, "call": made.call}
+            told.append({**where, "argument": made.argument, "stack": list(made.stack)})
+            print(f"{place.path}: the first {made.kind} is {made.argument} of {made.call}")
+    out = Path(chosen.output_path)
+    path = out / f"anomaly_analyze_{datetime.now().strftime('%Y%m%d%H%M%S')}.json"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(told, indent=1), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}).") from error
+    print(path if told else f"no call made a NaN or an infinity; {path}")
+    return 0
+
+
+_COMMANDS: dict[str, Callable[[list[str], bool], int]] = {
+    "compare": _compare,
+    "nan_analyze": _analyze,
+    "overflow_check": _analyze,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

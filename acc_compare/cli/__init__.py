@@ -19,7 +19,9 @@ from acc_compare.cli.monitor import add_to as add_monitor_commands
 from acc_compare.cli.progress import Bars
 from acc_compare.cli.replay import add_to as add_replay_commands
 from acc_compare.cli.report import REPORT_HELP, report
+from acc_compare.cli.spellings import in_our_words
 from dump import cli as dump_cli
+from dump.format.errors import ConfigError
 
 if TYPE_CHECKING:
     from acc_compare.comparison import Comparison
@@ -199,4 +201,10 @@ def main(arguments: list[str] | None = None) -> int:
     """The console script `acc`."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # names in a dump may hold what the terminal cannot show
-    return dump_cli.guarded(make_app(), arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        ours = in_our_words(given)
+    except ConfigError as error:
+        print(f"acc: error: {error}", file=sys.stderr)
+        return 2
+    return dump_cli.guarded(make_app(), ours)

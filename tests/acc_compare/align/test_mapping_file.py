@@ -114,3 +114,22 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     for path in (tmp_path / "none.yaml", tmp_path, "a\0b"):
         with pytest.raises(ConfigError, match=r"no such mapping file|cannot be read"):
             read_rules(path)
+
+
+def test_msprobes_data_mapping_names_calls_by_their_arguments(tmp_path: Path) -> None:
+    path = tmp_path / "data_mapping.yaml"
+    path.write_text(
+        "Functional.linear.3.forward.input.0: Functional.linear.4.forward.input.0\n"
+        "Functional.linear.3.backward.output.1: Functional.linear.4.backward.output.1\n"
+        "NPU.npu_fast_gelu.0.forward.output.0: Functional.gelu.0.forward.output.0\n"
+    )
+    assert dict(read_rules(path).renaming.calls) == {
+        "Functional.linear.3.forward": "Functional.linear.4.forward",
+        "NPU.npu_fast_gelu.0.forward": "Functional.gelu.0.forward",
+    }
+    path.write_text("A.b.0.forward.input.0: A.b.1.forward.input.0\nA.b.0.forward.input.1: A.b.2.forward.input.1\n")
+    with pytest.raises(ConfigError, match="answer to two calls"):
+        read_rules(path)
+    path.write_text("A.b.0.forward.input.0: [1]\n")
+    with pytest.raises(ConfigError, match="expected the name of an argument"):
+        read_rules(path)

@@ -32,6 +32,29 @@ def test_the_older_command_line(tmp_path: Path) -> None:
     assert sorted(path.suffix for path in out.iterdir()) == [".txt", ".xlsx"]
 
 
+@pytest.mark.parametrize("name", ["nan_analyze", "overflow_check"])
+def test_where_the_first_nan_was_made(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def tensor(maximum: object) -> dict[str, object]:
+        return {"type": "torch.Tensor", "dtype": "torch.float32", "shape": [1], "Max": maximum, "Min": maximum}
+
+    def call(read: object, wrote: object) -> dict[str, object]:
+        return {"input_args": [tensor(read)], "input_kwargs": {}, "output": [tensor(wrote)]}
+
+    data = {
+        "Torch.add.0.forward": call(1.0, 2.0),
+        "Torch.log.0.forward": call(-1.0, "nan"),
+        "Torch.mul.0.forward": call("nan", "nan"),
+    }
+    folder = tmp_path / "dump" / "step3" / "rank1"
+    folder.mkdir(parents=True)
+    (folder / "dump.json").write_text(json.dumps({"task": "statistics", "level": "L1", "data": data}))
+    assert main([name, "-i", str(tmp_path / "dump"), "-o", str(tmp_path / "out")]) == 0
+    (path,) = (tmp_path / "out").iterdir()
+    (told,) = json.loads(path.read_text())
+    assert (told["step"], told["rank"], told["call"]) == (3, 1, "Torch.log.0.forward")
+    assert "Torch.log.0.forward" in capsys.readouterr().out
+
+
 REFUSED = [
     (["acc_check", "-api_info", "x"], "acc_check"),
     (["run_ut"], "run_ut"),

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from dump.format.errors import ConfigError, OutputError
+from dump.monitor import trainer
 from dump.monitor.output import find_runs
 from dump.monitor.trainer import TrainerMon
 
@@ -384,3 +385,56 @@ def test_a_place_that_cannot_be_written_is_one_line(
     model = _model()
     with pytest.raises(OutputError, match="cannot be made"):
         TrainerMon(config_file(wg_distribution=True)).set_monitor(model, 1, OPTIMIZERS["plain"](model))
+
+
+@pytest.mark.parametrize("order", ["optimizer first", "optimizer second", "by name"])
+def test_arguments_in_the_order_of_each_version(config_file: Any, order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = _model()
+    optimizer = OPTIMIZERS["plain"](model)
+    seen: dict[str, object] = {}
+
+    class Seen:
+        def __init__(self, dp: object = None, tp: object = None) -> None:
+            seen.update(dp=dp, tp=tp)
+
+    monkeypatch.setattr(trainer, "Groups", Seen)
+    mon = TrainerMon(config_file())
+    monkeypatch.setattr(trainer, "is_dynamic", lambda: True)  # nothing is watched: the groups are no groups
+    if order == "optimizer first":
+        mon.set_monitor(model, optimizer, 4, "tp", "dp", 7)
+    elif order == "optimizer second":
+        mon.set_monitor(model, 4, optimizer, "dp", "tp", 7)
+    else:
+        mon.set_monitor(model, start_iteration=7, tp_group="tp", dp_group="dp", optimizer=optimizer, grad_acc_steps=4)
+    assert seen == {"dp": "dp", "tp": "tp"}
+    assert mon._run is not None
+    assert (mon._run.grad_acc_steps, mon._run.step) == (4, 7)
+    with pytest.raises(ConfigError, match="at most six"):
+        mon.set_monitor(model, optimizer, 1, None, None, 0, "more")
+
+
+def test_what_msprobes_callers_ask_of_it_besides(monitor: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    model = _model()
+    optimizer = OPTIMIZERS["plain"](model)
+    mon = monitor(
+        model,
+        optimizer,
+        wg_distribution=True,
+        param_distribution=True,
+        mv_distribution=True,
+        format="api",
+        ops=["norm"],
+    )
+    _train(model, optimizer, steps=1)
+    assert set(mon.generate_param_metrics(None)) == {
+        f"0:{name}/rank0/param_origin" for name in dict(model.named_parameters())
+    }
+    assert mon.generate_wgrad_metrics({}) == mon.generate_wgrad_metrics()
+    assert [len(numbers) for numbers in mon.generate_mv_metrics(None)] == [0, 0]  # SGD keeps no second moment
+    assert mon.generate_xy_metrics() == ({}, {})
+    mon.reload_xy(True)
+    _train(model, optimizer, steps=1)
+    assert mon.generate_xy_metrics()[0] != {}
+    for _ in range(2):
+        mon.adhoc_check(torch.ones(1), "module", "tensor", [], ["norm"])
+    assert capsys.readouterr().err.count("adhoc_check") == 1
