@@ -107,18 +107,32 @@ def measure(tensor: torch.Tensor) -> Statistics:
             high, low = float(values[values.argmax()]), float(values[values.argmin()])
             rows = sketch.row_sums(values, sketch.width(count))
             return _statistics(source, _Sums(high, low, _plain_sum(values), squares, rows))
-    flat = source.view(-1)
+    flat = _flat(source)
     sums = _one_pass(flat, working) if count > _BLOCK[working] else None
     return _measure_carefully(flat) if sums is None else _statistics(flat, sums)
 
 
 def real_contiguous(tensor: torch.Tensor) -> torch.Tensor:
-    """`tensor` contiguous, without graph and lazy bits; a complex one as its real pairs (*shape, 2)."""
+    """`tensor` contiguous, without graph and lazy bits; a complex one as its real pairs (*shape, 2).
+
+    A large one that is expanded, of elements that stand for many, stays so: a mask of 4 bytes may stand for gigabytes.
+    """
     found = tensor.detach()
     if found.is_conj() or found.is_neg():
         found = found.resolve_conj().resolve_neg()
-    found = found.contiguous()
+    if not is_expanded(found):
+        found = found.contiguous()
     return torch.view_as_real(found) if found.dtype.is_complex else found
+
+
+def _flat(source: torch.Tensor) -> torch.Tensor:
+    """(n,) where that takes no copy."""
+    return source.view(-1) if source.is_contiguous() else source
+
+
+def is_expanded(tensor: torch.Tensor) -> bool:
+    """Has a host tensor of more than a block the same memory for many of its elements?"""
+    return tensor.is_cpu and tensor.numel() > _BLOCK[torch.float64] and 0 in tensor.stride()
 
 
 def working_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -171,15 +185,19 @@ def _statistics(source: torch.Tensor, sums: _Sums) -> Statistics:
             whole = as_array(source)
             high, low = int(whole.max()), int(whole.min())
     elif sketch.has_sentinel(low, high):
-        rows = _rows_without_sentinels(source.view(-1), low)
+        rows = _rows_without_sentinels(_flat(source), low)
     count = source.numel()
     buckets = sketch.fold(rows).astype(np.float32)
     return Statistics(high, low, sums.total / count, math.sqrt(sums.squares), 0, 0, buckets)
 
 
 def _blocks(flat: torch.Tensor, working: torch.dtype) -> Iterator[Floats]:
-    """The elements of `flat` (n,) in `working`, block by block; the next one may overwrite the last."""
+    """The elements of `flat` (n,), or of an expanded tensor of any shape, in `working`, block by block; the next one
+    may overwrite the last."""
     size = _BLOCK[working]
+    if not flat.is_contiguous():
+        yield from _gathered(flat, working)
+        return
     if flat.dtype is working:
         values = as_array(flat)
         for start in range(0, values.shape[0], size):
@@ -195,11 +213,45 @@ def _blocks(flat: torch.Tensor, working: torch.dtype) -> Iterator[Floats]:
         yield widened[:count]
 
 
+def _gathered(source: torch.Tensor, working: torch.dtype) -> Iterator[Floats]:
+    """`_blocks` of a tensor whose elements do not lie in order, of which no more than a block is ever copied."""
+    size = _BLOCK[working]
+    buffer = torch.empty(min(size, source.numel()), dtype=working, device="cpu")
+    values = buffer.numpy()
+    filled = 0
+    for piece in _pieces(source, min(_WIDENED, size)):
+        flat = piece.reshape(-1)
+        taken = min(flat.shape[0], size - filled)
+        buffer[filled : filled + taken].copy_(flat[:taken])
+        filled += taken
+        if filled == size:
+            yield values
+            filled = flat.shape[0] - taken
+            buffer[:filled].copy_(flat[taken:])
+    if filled:
+        yield values[:filled]
+
+
+def _pieces(source: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
+    """`source` in parts of at most `size` elements, in the order of its elements."""
+    if source.numel() <= size:
+        yield source
+        return
+    row = source.numel() // source.shape[0]
+    if row > size:
+        for index in range(source.shape[0]):
+            yield from _pieces(source[index], size)
+        return
+    rows = size // row
+    for start in range(0, source.shape[0], rows):
+        yield source[start : start + rows]
+
+
 def _widened(source: torch.Tensor, working: torch.dtype) -> torch.Tensor:
     """A copy in `working`, of one block at most."""
     if source.numel() <= _WIDENED:
         return source.to(working)
-    return torch.from_numpy(next(_blocks(source.view(-1), working)))
+    return torch.from_numpy(next(_blocks(_flat(source), working)))
 
 
 def _one_pass(flat: torch.Tensor, working: torch.dtype) -> _Sums | None:
@@ -207,7 +259,7 @@ def _one_pass(flat: torch.Tensor, working: torch.dtype) -> _Sums | None:
 
     None where the data is not clean.
     """
-    count = flat.shape[0]
+    count = flat.numel()
     span = sketch.width(count)
     high, low, total, squares = -math.inf, math.inf, 0.0, 0.0
     rows = []
@@ -254,7 +306,7 @@ def _ones(char: str) -> Floats:
 
 
 def _rows_without_sentinels(flat: torch.Tensor, low: float) -> Floats:
-    span = sketch.width(flat.shape[0])
+    span = sketch.width(flat.numel())
     working = working_dtype(flat.dtype)
     zero = np.float32(0)
     return np.concatenate(
@@ -270,7 +322,7 @@ def _measure_carefully(flat: torch.Tensor) -> Statistics:
     found = _survey(flat)
     scale = max(found.live_high, -found.live_low) or 1.0
     masked = sketch.has_sentinel(found.live_low, found.live_high)
-    span = sketch.width(flat.shape[0])
+    span = sketch.width(flat.numel())
     total, squares = 0.0, 0.0
     rows = []
     for block in _blocks(flat, torch.float64):
@@ -285,7 +337,7 @@ def _measure_carefully(flat: torch.Tensor) -> Statistics:
         nan=found.nan,
         inf=found.inf,
         scale=scale,
-        mean=total / flat.shape[0],
+        mean=total / flat.numel(),
         norm=math.sqrt(squares),
         buckets=sketch.fold(np.concatenate(rows)),
     )

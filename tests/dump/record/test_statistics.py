@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from dump.format import sketch
 from dump.record import deferred, statistics
-from dump.record.statistics import EMPTY, Statistics, measure
+from dump.record.statistics import EMPTY, Statistics, _pieces, is_expanded, measure
 
 pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
 
@@ -357,3 +358,36 @@ def test_the_reference_itself_is_exact() -> None:
     values = _random(torch.float64, (50,)).tolist()
     exact = sum(Fraction(value) for value in values) / len(values)
     assert measure(torch.tensor(values, dtype=torch.float64)).mean == pytest.approx(float(exact), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.bool, torch.complex64]
+)
+@pytest.mark.parametrize("values", [[0.0], [1.0, -2.0, 3.0], [1.0, float("nan"), float("inf")], [-3e38, 1.0]])
+@pytest.mark.parametrize("shape", [(70, 3, 300), (3, 90_001), (2, 60_000, 3)])
+def test_an_expanded_tensor_has_the_statistics_of_the_dense_one(
+    dtype: torch.dtype, values: list[float], shape: tuple[int, ...]
+) -> None:
+    if not (dtype.is_floating_point or dtype.is_complex):
+        values = [value for value in values if abs(value) < 10]
+    base = torch.tensor(values).to(dtype)
+    view = [1] * len(shape)
+    if len(values) == 3 in shape:
+        view[shape.index(3)] = 3
+    else:
+        base = base[:1]
+    expanded = base.view(view).expand(shape)
+    assert is_expanded(expanded)
+    found, dense = measure(expanded), measure(expanded.contiguous())
+    assert repr(found) == repr(dense)
+
+
+def test_an_expanded_tensor_is_never_made_dense() -> None:
+    """1 TB, were it made."""
+    pieces = _pieces(torch.zeros(1, 1).expand(1 << 20, 1 << 18), 1 << 15)
+    assert next(pieces).numel() <= 1 << 15
+    tracemalloc.start()
+    measure(torch.ones(1, 1, 1).expand(64, 1024, 512))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16 << 20
