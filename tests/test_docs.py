@@ -138,3 +138,18 @@ def test_links_on_the_npu_page_lead_to_files() -> None:
     targets = re.findall(r"\]\(([^)#]+\.md)\)", (DOCS / "npu.md").read_text(encoding="utf-8"))
     assert targets
     assert [target for target in targets if not (DOCS / target).exists()] == []
+
+
+@pytest.mark.slow
+def test_the_cases_of_the_replay_page_are_what_the_commands_print() -> None:
+    """But for their numbers, whose last digits are those of a CPU's vector arithmetic."""
+    spec = importlib.util.spec_from_file_location("replay_page", DOCS / "replay.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def words(text: str) -> list[str]:
+        return re.sub(r"-?\d[\d.,]*(?:e-?\d+)?", "0", text).split()
+
+    assert words(module.PAGE.read_text(encoding="utf-8")) == words(module.page())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from acc_compare.cli.check import add_to as add_check_command
 from acc_compare.cli.exit_code import EXITS
 from acc_compare.cli.inspect import INSPECT_HELP, inspect
 from acc_compare.cli.monitor import add_to as add_monitor_commands
@@ -34,6 +35,8 @@ ROOT_HELP = """Record PyTorch runs on NPU, GPU or CPU, compare two records, and 
 \b
   acc dump --task statistics -s train.py        on each machine
   acc compare npu_dump gpu_dump                 anywhere
+  acc replay npu_tensors --call NAME            is it this operator?  against float64
+  acc check train.py                            one machine, no bench
 """
 
 COMPARE_HELP = """Compare an NPU dump with a bench dump and name the operator at fault.
@@ -191,6 +194,7 @@ def make_app() -> typer.Typer:
     app.add_typer(monitor, name="monitor")
     app.command("compare", help=COMPARE_HELP)(compare)
     add_replay_commands(app)
+    add_check_command(app)
     app.command("report", help=REPORT_HELP)(report)
     app.command("inspect", help=INSPECT_HELP)(inspect)
     dump_cli.add_environment_to(app)

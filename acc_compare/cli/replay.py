@@ -18,7 +18,7 @@ from dump.cli.starting import SimulatedNpu, Start, begun
 from dump.format.errors import ConfigError
 
 if TYPE_CHECKING:
-    from acc_compare.replay.results import Against
+    from acc_compare.replay.results import Against, ReplayResult
     from acc_compare.replay.wanted import Wanted
 
 REPLAY_HELP = """Make recorded calls again, each by itself on its recorded inputs, and judge both results by float64.
@@ -60,6 +60,12 @@ def replay(
         Path | None, typer.Option(metavar="ADVISOR.json", help="The suspects that acc compare named.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All calls. [default without --call, --suspects]")] = False,
+    each: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Of one operator, shape and dtype in a step, so many calls. [default: all]"
+        ),
+    ] = None,
     device: Annotated[
         ReplayDevice | None, typer.Option(help="Where to. [default: the record's device if it is here, else cpu]")
     ] = None,
@@ -98,6 +104,7 @@ def replay(
             against=reference,
             bench=bench,
             imports=modules or (),
+            each=each,
             progress=progress,
         )
         paths = write_replay(result, out, timestamp=f"{datetime.now():%Y%m%d%H%M%S}", formats=(formats,), lang=language)
@@ -110,9 +117,14 @@ def replay(
         print(text(say("written"), language))
         for path in paths.all:
             print(f"  {path}")
+    raise typer.Exit(exit_code(result))
+
+
+def exit_code(result: ReplayResult) -> Exit:
+    """What a replay comes to."""
     if result.of("confirmed"):
-        raise typer.Exit(Exit.suspect)
-    raise typer.Exit(Exit.nothing_suspect if result.of("cleared") else Exit.not_compared)
+        return Exit.suspect
+    return Exit.nothing_suspect if result.of("cleared") else Exit.not_compared
 
 
 def _say(sentence: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -40,6 +41,7 @@ def replay(
     against: Against = "float64",
     bench: Path | None = None,
     imports: Sequence[str] = (),
+    each: int | None = None,
     progress: Progress | None = None,
 ) -> ReplayResult:
     """Make the calls of a tensor dump again, each by itself on its recorded inputs, and judge their results.
@@ -50,6 +52,7 @@ def replay(
         against: the type of the reference, which is computed on the CPU.
         bench: the other side's dump; its results are judged by references on its own inputs.
         imports: modules that register operators of the user's.
+        each: of the calls of one operator with the same shapes and dtypes, in one step, so many; None for all.
 
     Raises DumpError, ConfigError for names that no call has and for a device that is not here, IncomparableError for a
     dump without tensors.
@@ -63,6 +66,7 @@ def replay(
     for location in locations:
         nested = read_nested(location.path)
         names = list(_forwards(nested, location, wanted))
+        names = names if each is None else list(_sampled(nested, names, each))
         known += [] if names else nested.names
         if not names:
             continue
@@ -134,6 +138,19 @@ def _forwards(nested: NestedDump, location: DumpLocation, wanted: Wanted) -> Ite
     chosen = None if asked is None else _chosen(nested, asked)
     for name in nested.names:
         if parse(name).direction == FORWARD and (chosen is None or name in chosen):
+            yield name
+
+
+def _sampled(nested: NestedDump, names: Iterable[str], each: int) -> Iterator[str]:
+    """The first calls of each operator, shapes and dtypes."""
+    seen: Counter[Hashable] = Counter()
+    for name in names:
+        call = nested.call(name)
+        parts = parse(name)
+        read = expected.read_by(call) if call is not None else ()
+        signature = parts.prefix, parts.api, tuple((place, t.dtype, t.shape, t.stride) for place, t in read)
+        seen[signature] += 1
+        if seen[signature] <= each:
             yield name
 
 

@@ -108,6 +108,7 @@ def test_what_cannot_be_done_is_one_line(folder: Path, arguments: tuple[str, ...
     assert ran.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_reproduction_runs_with_torch_alone(folder: Path) -> None:
     ran = acc("repro", "npu", "--call", "Functional.gelu.1.forward", cwd=folder)
     assert ran.returncode == 0, ran.stderr
@@ -119,3 +120,26 @@ def test_a_reproduction_runs_with_torch_alone(folder: Path) -> None:
     here, recorded = ran.stdout.splitlines()
     assert here.endswith("right")
     assert recorded.endswith("WRONG")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "code", "wrong"),
+    [((), 0, set()), (("--simulated-fault", "gelu_backward=scale:1.001"), 1, {"Functional.gelu.0.backward"})],
+)
+def test_a_check_on_one_machine(tmp_path: Path, fault: tuple[str, ...], code: int, wrong: set[str]) -> None:
+    (tmp_path / "train.py").write_text(f"import sys\nassert sys.argv[1:] == ['--lr', '0.1']\n{SCRIPT}")
+    options = ("--simulated-npu", *fault, "--each", 1, "--list", "gelu", "-o", "out")
+    ran = acc("check", *options, "train.py", "--lr", 0.1, cwd=tmp_path)
+    assert ran.returncode == code, ran.stderr
+    calls = document(tmp_path, "out")["calls"]
+    assert [call["name"] for call in calls] == ["Functional.gelu.0.forward", "Functional.gelu.0.backward"]
+    assert {call["name"] for call in calls if call["cause"] == "operator"} == wrong
+    assert (tmp_path / "out" / "dump").exists() == bool(wrong)  # kept where something is wrong
+
+
+def test_a_script_that_is_not_there_is_not_checked(tmp_path: Path) -> None:
+    ran = acc("check", "nowhere.py", cwd=tmp_path)
+    assert ran.returncode == 2
+    assert "nowhere.py" in ran.stderr
+    assert "Traceback" not in ran.stderr
