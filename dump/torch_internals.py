@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from types import FunctionType, MappingProxyType
+from types import CodeType, FunctionType, MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -199,6 +199,11 @@ _COMPILERS = {
     "traced_original": _row("_dynamo._torchdynamo_inline", "2.1",
         "tells dynamo which function to trace for a stand-in",
         "torch.compile breaks its graph at every recorded function", kind="name"),
+    "skips": _row("_C._dynamo.eval_frame.set_code_exec_strategy", "2.1",
+        "keeps dynamo from compiling our own code while compiled code runs", "nothing but time and dynamo's warnings",
+        older="_C._dynamo.eval_frame.skip_code", otherwise=_nothing),
+    "skipping": _row("_C._dynamo.eval_frame._FrameExecStrategy", "2.7", "says how", "the same"),
+    "skipping_action": _row("_C._dynamo.eval_frame._FrameAction", "2.7", "says how", "the same"),
     "script_stand_in": _row("jit.__script_if_tracing_wrapper", "2.1",
         "tells torch.jit that a function stands for another", "torch.jit.script does not compile recorded functions",
         kind="name"),
@@ -349,6 +354,16 @@ def compiled_so_far() -> tuple[int, int]:
     dynamo = sys.modules.get("torch._dynamo.utils")
     stats = getattr(dynamo, "counters", {}).get("stats", {}) if dynamo is not None else {}
     return stats.get("unique_graphs", 0), stats.get("calls_captured", 0)
+
+
+def keep_from_dynamo(code: CodeType) -> None:
+    """Let frames that run `code` run as they are, also where dynamo looks for what to compile."""
+    internals = sys.modules[__name__]
+    if available("skipping"):
+        action = internals.skipping_action
+        internals.skips(code, internals.skipping(action.SKIP, action.DEFAULT))
+    else:
+        internals.skips(code)
 
 
 def function_behind(owner: type, name: str) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ the user called is.
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Collection
 from types import FunctionType
 from typing import Any, TypeAlias
@@ -15,7 +16,8 @@ import torch
 
 from .. import torch_internals
 from ..older_torch import is_dynamo_compiling
-from . import calls, catalog
+from . import callers, calls, catalog
+from .callers import in_the_name_of
 from .in_place import RecordedMethod, redirect
 from .modules import runs_forward
 from .patching import Patches
@@ -62,7 +64,7 @@ class ApiCalls:
         if isinstance(original, FunctionType):
             if original not in followed:
                 followed.add(original)
-                redirect(original, functools.partial(wrap, key=key, watch=self._watch), patches)
+                redirect(original, functools.partial(wrap, key=key, watch=self._watch, called_through=1), patches)
         elif isinstance(operator.owner, type):
             method = RecordedMethod(original, wrap(original, key, self._watch), self._watch)
             patches.replace(operator.owner, operator.attribute, method)
@@ -82,6 +84,7 @@ class ApiCalls:
 
     def remove(self) -> None:
         """Put the originals back where the stand-ins have gone since."""
+        callers.forget()
         if self._stand_ins:
             exchange({id(stand_in): stand_in.original for stand_in in self._stand_ins.values()})
             self._stand_ins.clear()
@@ -97,23 +100,27 @@ class RecordedFunction(StandIn):
         self._key, self._watch = key, watch
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        watch = self._watch
-        if is_dynamo_compiling() or watch.recorder is None or watch.busy:
+        if is_dynamo_compiling():
             return self.original(*args, **kwargs)
-        if watch.listening() or ends_setup(watch, args):
-            return record(watch, self._key, self.original, args, kwargs)
-        return self.original(*args, **kwargs)
+        watch, run = self._watch, in_the_name_of(sys._getframe(1), self.original)
+        if watch.recorder is not None and not watch.busy and (watch.listening() or ends_setup(watch, args)):
+            return record(watch, self._key, run, args, kwargs)
+        return run(*args, **kwargs)
 
 
-def wrap(original: Function, key: str, watch: Watch) -> Function:
-    """A stand-in for `original` that records its calls under `key` (`Torch.matmul`) while someone listens."""
+def wrap(original: Function, key: str, watch: Watch, *, called_through: int = 0) -> Function:
+    """A stand-in for `original` that records its calls under `key` (`Torch.matmul`) while someone listens.
+
+    `called_through` frames of ours lie between it and its caller.
+    """
 
     def recorded(*args: Any, **kwargs: Any) -> Any:
-        if is_dynamo_compiling() or watch.recorder is None or watch.busy:
+        if is_dynamo_compiling():
             return original(*args, **kwargs)
-        if watch.listening() or ends_setup(watch, args):
-            return record(watch, key, original, args, kwargs)
-        return original(*args, **kwargs)
+        run = in_the_name_of(sys._getframe(1 + called_through), original)
+        if watch.recorder is not None and not watch.busy and (watch.listening() or ends_setup(watch, args)):
+            return record(watch, key, run, args, kwargs)
+        return run(*args, **kwargs)
 
     recorded.__name__ = recorded.__qualname__ = key.rpartition(".")[2]
     functools.update_wrapper(recorded, original)
@@ -127,7 +134,11 @@ def ends_setup(watch: Watch, args: tuple[Any, ...]) -> bool:
     here; on the thread where it does, the script trains."""
     if watch.busy or (watch.is_our_thread() and not watch.setting_up):
         return False
-    if torch.is_grad_enabled() and any(isinstance(arg, torch.Tensor) and arg.requires_grad for arg in args):
+    with torch_internals.without_overrides():
+        builds_graph = torch.is_grad_enabled() and any(
+            isinstance(arg, torch.Tensor) and arg.requires_grad for arg in args
+        )
+    if builds_graph:
         if watch.claim(Progress.builds_graph):
             watch.setting_up = False
     elif runs_forward() and watch.claim(Progress.calls_model):

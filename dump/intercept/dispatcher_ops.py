@@ -105,7 +105,7 @@ def _follow(kind: Any, name_of: Callable[[Any], str | None], watch: Watch, patch
         stand_in = stand_ins.get((self, key))
         if stand_in is None:
             run = functools.partial(original, self)
-            stand_in = stand_ins[self, key] = apis.wrap(run, key, watch)
+            stand_in = stand_ins[self, key] = apis.wrap(run, key, watch, called_through=1)
         return stand_in(*args, **kwargs)
 
     patches.replace(kind, "__call__", __call__)

@@ -64,6 +64,6 @@ class RecordedMethod:
         self._original, self._recorded, self._watch = original, recorded, watch
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        if instance is None or self._watch.recorder is None:
+        if instance is None or self._watch.recorder is None or self._watch.busy:
             return self._original.__get__(instance, owner)
         return MethodType(self._recorded, instance)

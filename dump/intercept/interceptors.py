@@ -15,7 +15,7 @@ from .modules import ModuleCalls, ModuleTree
 from .optimizer import OptimizerSteps
 from .patching import Patches
 from .points import Point
-from .scripted_code import ScriptedCode
+from .scripted_code import ScriptedCode, keep_own_code_uncompiled
 from .steps import StepFinder
 from .watch import Watch
 
@@ -55,6 +55,7 @@ class Interceptors:
 
     def install(self) -> dict[str, str]:
         """Patch and hook torch; what this torch does not allow to record, by name, with the reason."""
+        keep_own_code_uncompiled()
         return {**points.install_each(self._points(), self._patches), **points.moved_names()}
 
     def _points(self) -> Iterator[Point]:

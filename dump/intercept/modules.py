@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ..older_torch import is_dynamo_compiling
-from ..torch_internals import own_parameters
+from ..torch_internals import own_parameters, without_overrides
 from . import calls
 from .parameters import ParameterGradients
 from .patching import Patches
@@ -97,7 +97,8 @@ def has_parameters(module: torch.nn.Module) -> bool:
 
 def _progress(module: torch.nn.Module) -> Progress:
     """How far a thread has come that calls `module`, which has parameters."""
-    trains = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in module.parameters())
+    with without_overrides():
+        trains = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in module.parameters())
     return Progress.builds_graph if trains else Progress.calls_model
 
 

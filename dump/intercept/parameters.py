@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..record.recorder import Emission
+from ..record.recorder import Emission, StepRecorder
 from . import autograd
 from .calls import OpenCall
 from .watch import Watch, backward_name
@@ -16,35 +16,37 @@ from .watch import Watch, backward_name
 
 @dataclass(slots=True, eq=False)
 class _Arriving:
-    """The gradients of one module's parameters that have come so far, out of `expected`.
+    """The gradients of one module's parameters that have come so far, out of `expected`; `name` is the module's call.
 
-    Each backward makes a record of its own; what stays incomplete is recorded at the end of the step.
+    Each backward makes a record of its own; what stays incomplete is recorded at the end of the step.  The call itself
+    is let go, and with it what it read.
     """
 
-    call: OpenCall
+    name: str
+    recorder: StepRecorder
     expected: int
     gradients: dict[str, list[Any]] = field(default_factory=dict)
 
     def take(self, key: str, gradient: torch.Tensor) -> None:
         if key in self.gradients:  # a second backward, in which not all of them came the first time
             self.finish()
-        recorder, base = self.call.recorder, self._base
+        recorder, base = self.recorder, self._base
         self.gradients[key] = [recorder.read(gradient, f"{base}.{key}")]
         if len(self.gradients) == self.expected:
             self.finish()
 
     def finish(self) -> None:
         if self.gradients:
-            recorder, base = self.call.recorder, self._base
+            recorder, base = self.recorder, self._base
             body, self.gradients = self.gradients, {}
-            owner = backward_name(self.call.name)
+            owner = backward_name(self.name)
             if not recorder.selection.took(owner):
                 return
             recorder.emit(Emission(f"{base}.{recorder.number(base)}", body, owner, None))
 
     @property
     def _base(self) -> str:
-        return f"{self.call.name.rpartition('.forward.')[0]}.parameters_grad"
+        return f"{self.name.rpartition('.forward.')[0]}.parameters_grad"
 
 
 class ParameterGradients:
@@ -63,7 +65,7 @@ class ParameterGradients:
             node: keys[id(node.variable)] for node in leaves if node not in self._handles and id(node.variable) in keys
         }
         if nodes:
-            arriving = _Arriving(call, len(nodes))
+            arriving = _Arriving(call.name, call.recorder, len(nodes))
             self._watch.pending[arriving] = None
             for node, key in nodes.items():
                 self._handles[node] = node.register_prehook(self._hook(arriving, key))
@@ -71,7 +73,7 @@ class ParameterGradients:
     def _hook(self, arriving: _Arriving, key: str) -> Callable[[autograd.Gradients], None]:
         def before_accumulating(gradients: autograd.Gradients) -> None:
             gradient = gradients[0]
-            if gradient is not None and self._watch.open is arriving.call.recorder:
+            if gradient is not None and self._watch.open is arriving.recorder:
                 self._watch.guard(lambda: arriving.take(key, gradient))
 
         return before_accumulating

@@ -7,7 +7,11 @@ code is not recorded one by one; it is counted, so that it is said and not passe
 from __future__ import annotations
 
 import contextlib
+import gc
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from types import CodeType, FunctionType
 from typing import Any, TypeAlias
 
 import torch
@@ -106,3 +110,26 @@ def _builtins_known(builtins: Mapping[int, str]) -> Iterator[None]:
     finally:
         for number in added:
             table.pop(number, None)
+
+
+def keep_own_code_uncompiled() -> None:
+    """Keep dynamo away from this package: where it runs compiled code, it would compile what our stand-ins call."""
+    loaded = {name for name in list(sys.modules) if name.startswith(_OURS)}
+    if loaded <= _kept:
+        return
+    _kept.update(loaded)
+    for thing in gc.get_objects():
+        if type(thing) is FunctionType and thing.__code__.co_filename.startswith(_FOLDER):
+            _keep(thing.__code__)
+
+
+def _keep(code: CodeType) -> None:
+    torch_internals.keep_from_dynamo(code)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            _keep(constant)
+
+
+_kept: set[str] = set()
+_OURS = f"{__name__.partition('.')[0]}."
+_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
