@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from types import CodeType, FunctionType, MappingProxyType
+from types import FunctionType, MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -354,16 +354,6 @@ def compiled_so_far() -> tuple[int, int]:
     dynamo = sys.modules.get("torch._dynamo.utils")
     stats = getattr(dynamo, "counters", {}).get("stats", {}) if dynamo is not None else {}
     return stats.get("unique_graphs", 0), stats.get("calls_captured", 0)
-
-
-def keep_from_dynamo(code: CodeType) -> None:
-    """Let frames that run `code` run as they are, also where dynamo looks for what to compile."""
-    internals = sys.modules[__name__]
-    if available("skipping"):
-        action = internals.skipping_action
-        internals.skips(code, internals.skipping(action.SKIP, action.DEFAULT))
-    else:
-        internals.skips(code)
 
 
 def function_behind(owner: type, name: str) -> Callable[..., Any]:

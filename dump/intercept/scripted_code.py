@@ -124,7 +124,8 @@ def keep_own_code_uncompiled() -> None:
 
 
 def _keep(code: CodeType) -> None:
-    torch_internals.keep_from_dynamo(code)
+    strategy, action = torch_internals.skipping, torch_internals.skipping_action
+    torch_internals.skips(code, *([] if strategy is None else [strategy(action.SKIP, action.DEFAULT)]))
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             _keep(constant)
