@@ -121,6 +121,11 @@ def _by_bound(origin: Origin) -> bool:
     return error is not None and error.source == "bound"
 
 
+def _agrees(argument: MeasuredArgument) -> bool:
+    """Is it the same on both sides?  Of garbage, large elements may agree and all others differ."""
+    return argument.error is not None and argument.relative == 0.0
+
+
 class _Inside:
     """The largest error that calls inside a module showed: at module level, what a container's result inherits."""
 
@@ -157,7 +162,7 @@ class _Garbage:
             return call
         read = [a for a in call.read if a.npu.unwritten or self._flow.key(a.npu) in self._values]
         kept = any(argument.name != "input.out" for argument in read) and not operators.overwrites(call.operator)
-        wrote = [a for a in call.wrote if a.npu.unwritten or ((made or kept) and a.relative > INPUT_NOISE)]
+        wrote = [a for a in call.wrote if a.npu.unwritten or ((made or kept) and not _agrees(a))]
         if not read and not wrote:
             return call
         self._values.update(self._flow.key(argument.npu) for argument in wrote)
