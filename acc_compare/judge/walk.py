@@ -122,8 +122,8 @@ def _by_bound(origin: Origin) -> bool:
 
 
 def _agrees(argument: MeasuredArgument) -> bool:
-    """Is it the same on both sides?  Of garbage, large elements may agree and all others differ."""
-    return argument.error is not None and argument.relative == 0.0
+    """Is it the same on both sides?  Of garbage, large elements may agree, and with them what only bounds an error."""
+    return argument.error is not None and argument.error.source != "bound" and argument.relative == 0.0
 
 
 class _Inside:
