@@ -263,3 +263,70 @@ def _reads_scaled(launch: Launch, value: float) -> Any:
     launch.genuine()
     first = launch.arguments[0]
     return launch.on(fresh(view(first) * value, first), *launch.arguments[1:])
+
+
+def _of_any_type(name: str) -> Callable[[Callable[[Array, float], Array]], Change]:
+    """Register an edit of the kernel's first floating result, given and taken in float64."""
+
+    def enter(edit: Callable[[Array, float], Array]) -> Change:
+        @change(name)
+        def run(launch: Launch, value: float) -> Any:
+            result = launch.genuine()
+            found = view(next(floats(result)))
+            found[...] = edit(found.astype(np.float64), value).astype(found.dtype)
+            return result
+
+        return run
+
+    return enter
+
+
+@_of_any_type("times")
+def _times(x: Array, value: float) -> Array:
+    """All elements off by a share `value`."""
+    return x * (1 + value)
+
+
+def _off_in_part(x: Array, value: float, part: tuple[slice, ...]) -> Array:
+    """A part is off, so that the whole is off by about a share `value`: a smaller share by more, at most by half."""
+    x[part] *= 1 + float(np.clip(3 * value, -0.5, 0.5))
+    return x
+
+
+@_of_any_type("rows")
+def _rows(x: Array, value: float) -> Array:
+    return _off_in_part(x, value, (slice(0, max(1, len(x) // 8)),) if x.ndim else ())
+
+
+@_of_any_type("tail")
+def _tail(x: Array, value: float) -> Array:
+    """The last eighth of each row, as from a kernel whose last tile goes wrong."""
+    return _off_in_part(x, value, (..., slice(-max(1, x.shape[-1] // 8), None)) if x.ndim else ())  # type: ignore[arg-type]
+
+
+@_of_any_type("features")
+def _features(x: Array, value: float) -> Array:
+    return _off_in_part(x, value, (..., slice(0, None, 8)) if x.ndim else ())  # type: ignore[arg-type]
+
+
+@_of_any_type("shift_up")
+def _shift_up(x: Array, value: float) -> Array:
+    """All elements moved by a share `value` of their root mean square: a bias."""
+    return x + value * float(np.sqrt(np.mean(np.square(x)))) if x.size else x
+
+
+@_of_any_type("spoiled")
+def _spoiled(x: Array, value: float) -> Array:
+    return x * (1 + value * np.random.default_rng(0).standard_normal(x.shape))
+
+
+@change("update_times")
+def _update_times(launch: Launch, value: float) -> Any:
+    """What an optimizer's kernel adds to the parameters it is given first is off by a share `value`."""
+    tensors = launch.written = list(floats(launch.arguments[0]))
+    before = [view(tensor).copy() for tensor in tensors]
+    result = launch.genuine()
+    launch.wanted = [view(tensor).copy() for tensor in tensors]
+    for tensor, old in zip(tensors, before, strict=True):
+        view(tensor)[...] = old + (1 + value) * (view(tensor) - old)
+    return result

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import ml_dtypes
 import numpy as np
 import torch
 
@@ -17,11 +18,16 @@ Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
 # Bound before anything can be patched.
 _numpy, _detach, _from_numpy = torch._C.TensorBase.numpy, torch._C.TensorBase.detach, torch.from_numpy
+_viewed = torch._C.TensorBase.view
 
 
 def view(tensor: torch.Tensor) -> Array:
-    """The tensor's elements, in its own memory."""
-    array: Array = _numpy(_detach(tensor))
+    """The tensor's elements, in its own memory; numpy knows bfloat16 by `ml_dtypes`."""
+    plain = _detach(tensor)
+    if tensor.dtype is torch.bfloat16:
+        bits: Array = _numpy(_viewed(plain, torch.int16))
+        return bits.view(ml_dtypes.bfloat16)
+    array: Array = _numpy(plain)
     return array
 
 
@@ -76,6 +82,8 @@ class Launch:
     memory: dict[str, Any] = field(default_factory=dict)
     wanted: list[Array] | None = None
     overwritten: list[torch.Tensor] = field(default_factory=list)
+    written: list[torch.Tensor] = field(default_factory=list)
+    """What an operator that returns nothing wrote into."""
 
     def genuine(self) -> Any:
         result = self.run(*self.arguments, **self.keywords)
@@ -94,7 +102,7 @@ class Launch:
         if not self.wanted:
             return None
         worst = 0.0
-        for tensor, wanted in zip(floats(result), self.wanted, strict=False):
+        for tensor, wanted in zip(self.written or floats(result), self.wanted, strict=False):
             got, right = view(tensor).astype(np.float64), wanted.astype(np.float64)
             if got.shape == right.shape and not np.array_equal(got, right, equal_nan=True):
                 length = float(np.sqrt(np.square(right).sum()))

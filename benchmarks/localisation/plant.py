@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchmarks.localisation import edits, formulas  # noqa: F401 (they register their changes)
+from benchmarks.localisation.kernels import CHANGES, HF32, ROUNDING, UPDATES, Counted, ten_bits
 from benchmarks.localisation.launches import Launch, bytes_of, find_change, floats, number, view
 from benchmarks.localisation.rows import Kernel
 
@@ -21,25 +22,52 @@ _current_node: Callable[[], Any] = torch._C._current_autograd_node  # type: igno
 _libraries: list[torch.library.Library] = []
 
 
-def install(kernels: tuple[Kernel, ...], tracer: Tracer, *, rank: int = 0) -> None:
-    """Override the kernels, for as long as the process lives; `tracer` is told each time that one fires.
+def install(kernels: tuple[Kernel, ...], tracer: Tracer, *, rank: int = 0, counted: Counted | None = None) -> None:
+    """Override the kernels, for as long as the process lives; `tracer` is told each time that a fault fires, `counted`
+    each time that a kernel runs.  Kernels that only round otherwise are put below the faults of their operator.
 
     Raises KeyError for an unknown change, RuntimeError for an unknown operator.
     """
-    for kernel in kernels:
-        if kernel.rank not in (None, rank):
-            continue
-        namespace, _, name = kernel.operator.partition("::")
-        genuine = torch.library.get_kernel(kernel.operator, "CPU")
+    chosen = [kernel for kernel in kernels if kernel.rank in (None, rank)]
+    operators = [kernel.operator for kernel in chosen]
+    for operator in dict.fromkeys((*operators, *(UPDATES if counted is not None else ()))):
+        namespace, _, name = operator.partition("::")
+        genuine = torch.library.get_kernel(operator, "CPU")
         library = torch.library.Library(namespace, "IMPL")
-        make = _collective if kernel.operator == COLLECTIVE else _wrong
         takes = _tensor_places(namespace, name)
 
-        def original(*arguments: Any, genuine: Any = genuine, takes: tuple[int, ...] = takes, **keywords: Any) -> Any:
+        def run(*arguments: Any, genuine: Any = genuine, takes: tuple[int, ...] = takes, **keywords: Any) -> Any:
             return genuine.call_boxed(*_with_tensors(arguments, takes), **keywords)
 
-        library.impl(name, make(kernel, original, tracer), "CPU", with_keyset=True)
+        for kernel in sorted((k for k in chosen if k.operator == operator), key=lambda k: k.change not in CHANGES):
+            make = _collective if operator == COLLECTIVE else _rounding if kernel.change in CHANGES else _wrong
+            run = make(kernel, run, tracer)
+        library.impl(name, run if counted is None else _counting(operator, run, counted), "CPU", with_keyset=True)
         _libraries.append(library)
+
+
+def _counting(operator: str, run: Callable[..., Any], counted: Counted) -> Callable[..., Any]:
+    def counting(*arguments: Any, **keywords: Any) -> Any:
+        counted.add(operator)
+        return run(*arguments, **keywords)
+
+    return counting
+
+
+def _rounding(kernel: Kernel, genuine: Any, tracer: Tracer) -> Callable[..., Any]:
+    """In good health, and rounded otherwise."""
+    numbers = itertools.count()
+
+    def run(keyset: Any, *arguments: Any, **keywords: Any) -> Any:
+        with torch._C.DisableTorchFunction():
+            if kernel.change == HF32:
+                return genuine(keyset, *ten_bits(arguments), **keywords)
+            result = genuine(keyset, *arguments, **keywords)
+            for tensor in floats(result):
+                ROUNDING[kernel.change](tensor, kernel.value, next(numbers))
+            return result
+
+    return run
 
 
 def _tensor_places(namespace: str, name: str) -> tuple[int, ...]:

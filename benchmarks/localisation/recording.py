@@ -15,7 +15,7 @@ from benchmarks.localisation.rows import Level, Side, Task
 MODELS = Path(__file__).with_name("models")
 STEPS = 2
 TIME_LIMIT = 120.0
-DUMP, EVENTS, LOG, DONE = "dump", "truth.jsonl", "log.txt", "done"
+DUMP, EVENTS, LOG, DONE, COUNTS = "dump", "truth.jsonl", "log.txt", "done", "kernels.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,7 @@ def _record_here(recording: Recording, rank: int, port: int) -> int:
     import torch
 
     from benchmarks.localisation import plant
+    from benchmarks.localisation.kernels import Counted
     from benchmarks.localisation.truth import Tracer, trace_simulated
     from dump import cli
 
@@ -98,10 +99,14 @@ def _record_here(recording: Recording, rank: int, port: int) -> int:
     torch.backends.mkldnn.enabled = side.mkldnn
     tracer = Tracer(recording.folder / EVENTS, rank=rank, script=recording.script)
     tracer.install()
-    plant.install(side.kernels, tracer, rank=rank)
+    counted = Counted(recording.folder / COUNTS) if recording.model == "drawn" else None
+    plant.install(side.kernels, tracer, rank=rank, counted=counted)
     if side.simulated:
         trace_simulated(tracer)
-    return cli.main(recording.flags())
+    code = cli.main(recording.flags())
+    if counted is not None:
+        counted.write()
+    return code
 
 
 def _free_port() -> int:

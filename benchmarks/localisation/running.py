@@ -23,7 +23,16 @@ from benchmarks.localisation.scoring import Outcome, right_names, score
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
-_PLANTING = ("truth.py", "launches.py", "edits.py", "formulas.py", "plant.py", "recording.py", "models/setting.py")
+_PLANTING = (
+    "truth.py",
+    "launches.py",
+    "kernels.py",
+    "edits.py",
+    "formulas.py",
+    "plant.py",
+    "recording.py",
+    "models/setting.py",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +110,7 @@ def compare_all(todo: Sequence[Work], problems: dict[Path, str], *, workers: int
         nonlocal done
         done += 1
         _tell("compared", done, len(missing), f"{work.case.name} {work.mode}")
-        if code in (0, 1):
+        if code in (0, 1, 2):  # INCOMPLETE is a verdict; where there is none, the outcome says so
             (work.compared / DONE).write_text(judged_by(work), encoding="utf-8")
 
     pool.run_each(missing, _compare, told, workers=workers, limit=TIME_LIMIT)

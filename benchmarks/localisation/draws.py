@@ -1,0 +1,197 @@
+"""Does the advisor name what is wrong in noise?  Models, precisions, kernels and faults drawn from seeds.
+
+    python benchmarks/localisation/draws.py --seeds 0-99                  development: any seed below 1,000
+    python benchmarks/localisation/draws.py --seeds 734101-734300 --write publish: seeds drawn on the day
+
+Each seed is a model with other kernels on one side: once in good health, where nobody is to be accused, and once with a
+fault.  A fault is as large as what it changes is off (relative L2); noise is what the healthy pair shows at the same
+call.  Recordings are kept below --out and made again where the code that makes them has changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+if __name__ == "__main__":
+    sys.path[0] = str(ROOT)
+
+from benchmarks.localisation import running  # noqa: E402
+from benchmarks.localisation.drawing import REGIMES, drawn  # noqa: E402
+from benchmarks.localisation.recording import COUNTS, DUMP  # noqa: E402
+from benchmarks.localisation.rows import LEVELS, Level, Task  # noqa: E402
+from benchmarks.localisation.running import Work  # noqa: E402
+from benchmarks.localisation.scoring import Outcome  # noqa: E402
+
+BINS = (0.0, 1.0, 3.0, 10.0, 30.0, math.inf)
+"""Edges of fault size over noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """A fault's outcome, with its size over the noise of the call that it hit; None where that is not known."""
+
+    outcome: Outcome
+    regime: str
+    ratio: float | None
+
+
+def seeds_of(text: str) -> list[int]:
+    """`3,10-12` is 3, 10, 11, 12; `new:N` is N seeds from a place drawn now, at or above 1,000.  Raises ValueError."""
+    if text.startswith("new:"):
+        first = random.SystemRandom().randrange(1_000, 10_000_000)
+        return list(range(first, first + int(text[4:])))
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+@cache
+def noise_by_call(work: Work) -> dict[str, float]:
+    """The largest relative error that the healthy comparison shows in what each call wrote, by `call (step n)`."""
+    from acc_compare import compare
+
+    npu, bench = (part.folder / DUMP for part in work.recordings)
+    found: dict[str, float] = {}
+    for finding in compare(npu, bench).findings:
+        for row in finding.rows:
+            error = next((value for name, value in row.metrics.items() if name.endswith("RelL2")), None)
+            call, output, _ = row.npu_name.partition(".output")
+            if output and isinstance(error, float) and math.isfinite(error):
+                key = f"{call} (step {finding.step})"
+                found[key] = max(found.get(key, 0.0), error)
+    return found
+
+
+def sized(work: Work, outcome: Outcome) -> Sized:
+    """`outcome` of the fault of `work`'s seed, `work` being its healthy pair."""
+    by_call = {} if outcome.unsound else noise_by_call(work)
+    noise = max((by_call[call] for call in outcome.expected if call in by_call), default=None)
+    known = outcome.effect is not None and noise is not None
+    ratio = outcome.effect / max(noise, 1e-12) if known and outcome.effect and noise is not None else None
+    return Sized(outcome, work.case.group, ratio)
+
+
+def table(faults: Sequence[Sized], healthy: Sequence[tuple[str, Outcome]]) -> str:
+    """The scores by size over noise and by regime, and who was accused in good health."""
+    sound = [each for each in faults if not each.outcome.unsound]
+    lines = ["| fault over noise | cases | first | in three | none named |", "|---|---|---|---|---|"]
+    for low, high in itertools.pairwise(BINS):
+        lines.append(_row(f"{low:g} to {high:g}", [f for f in sound if f.ratio is not None and low <= f.ratio < high]))
+    lines.append(_row("not known", [f for f in sound if f.ratio is None]))
+    lines += ["", "| regime, faults of 10 times the noise and above | cases | first | in three | none named |"]
+    lines.append("|---|---|---|---|---|")
+    for regime in REGIMES:
+        lines.append(_row(regime, [f for f in sound if f.regime == regime and (f.ratio or 0.0) >= 10]))
+    lines += ["", "| regime | healthy pairs | accused |", "|---|---|---|"]
+    for regime in REGIMES:
+        of = [outcome for name, outcome in healthy if name == regime and not outcome.unsound]
+        lines.append(f"| {regime} | {len(of)} | {sum(_accuses(regime, outcome) for outcome in of)} |")
+    return "\n".join(lines)
+
+
+def _is_first(found: Sized) -> bool:
+    """Is the first suspect right, a setting that does differ set aside?"""
+    one = found.outcome
+    aside = 1 if found.regime == "hf32" and one.suspects and one.suspects[0].kind == "dtype" else 0
+    return not one.unsound and one.place in (1, 1 + aside)
+
+
+def _row(label: str, found: Sequence[Sized]) -> str:
+    first, three = sum(map(_is_first, found)), sum(f.outcome.is_in_three for f in found)
+    silent = sum(not f.outcome.suspects for f in found)
+    return f"| {label} | {len(found)} | {_share(first, found)} | {_share(three, found)} | {silent} |"
+
+
+def _share(number: int, found: Sequence[Sized]) -> str:
+    return f"{number} ({100 * number / len(found):.0f} %)" if found else "-"
+
+
+def _accuses(regime: str, outcome: Outcome) -> bool:
+    """Products of ten bits on one side alone are a finding, if a `dtype` it is."""
+    return any(suspect.kind != "dtype" or regime != "hf32" for suspect in outcome.suspects)
+
+
+def failures(faults: Sequence[Sized], healthy: Sequence[tuple[str, Outcome]]) -> str:
+    lines = [
+        f"{regime:13} {outcome.case:14} accuses {'; '.join(map(str, outcome.suspects[:3]))}"
+        for regime, outcome in healthy
+        if _accuses(regime, outcome)
+    ]
+    for each in faults:
+        one = each.outcome
+        if one.unsound:
+            lines.append(f"{each.regime:13} {one.case:14} is no test: {one.unsound[-200:]}")
+        elif not _is_first(each):
+            size = "?" if each.ratio is None else f"{each.ratio:.3g}"
+            named = "; ".join(map(str, one.suspects[:3])) or "nobody"
+            lines.append(f"{each.regime:13} {one.case:14} {size:>8} times noise, {one.expected[:3]}: {named}")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", default="0-19", help="3,10-12, or new:N for N seeds drawn now")
+    parser.add_argument("--task", default="statistics", choices=("statistics", "tensor"))
+    parser.add_argument("--level", default="L1", choices=LEVELS)
+    parser.add_argument("--out", type=Path, default=ROOT / ".localisation" / "drawn")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--keep-dumps", action="store_true", help="take dumps that are there, whatever code made them")
+    parser.add_argument("--healthy-only", action="store_true")
+    parser.add_argument("--write", action="store_true", help=f"write {HERE / 'DRAWN.md'}")
+    options = parser.parse_args(arguments)
+    seeds = seeds_of(options.seeds)
+    out, task, level = options.out.absolute(), options.task, options.level
+    healthy = [Work(out, drawn(seed).healthy, task, level) for seed in seeds]
+    problems = running.record_all(healthy, workers=options.workers, keep=options.keep_dumps)
+    running.compare_all(healthy, problems, workers=options.workers, again=False)
+    fine = [(work.case.group, running.outcome(work, problems)) for work in healthy]
+    faults = [] if options.healthy_only else _faults(healthy, task, level, options)
+    print(failures(faults, fine))
+    print(table(faults, fine))
+    if options.write:
+        (HERE / "DRAWN.md").write_text(_page(seeds, options, table(faults, fine)), encoding="utf-8")
+    return 0
+
+
+def _faults(healthy: Sequence[Work], task: Task, level: Level, options: argparse.Namespace) -> list[Sized]:
+    pairs: list[tuple[Work, Work]] = []
+    for work in healthy:
+        counts = work.recordings[0].folder / COUNTS
+        seed = int(work.case.name.rpartition("-")[2])
+        case = drawn(seed).faulty(json.loads(counts.read_bytes())) if counts.is_file() else None
+        if case is not None:
+            pairs.append((work, Work(work.out, case, task, level)))
+    todo = [fault for _, fault in pairs]
+    problems = running.record_all(todo, workers=options.workers, keep=options.keep_dumps)
+    running.compare_all(todo, problems, workers=options.workers, again=False)
+    return [sized(work, running.outcome(fault, problems)) for work, fault in pairs]
+
+
+def _page(seeds: Sequence[int], options: argparse.Namespace, scores: str) -> str:
+    return f"""# Faults in noise, drawn from seeds
+
+Made by `python benchmarks/localisation/draws.py --seeds {options.seeds} --task {options.task} --level {options.level}
+--write` on {date.today().isoformat()}: seeds {seeds[0]} to {seeds[-1]}, {len(seeds)} of them. Development uses seeds
+below 1,000. A fault's size is the relative L2 error that it puts into what the kernel writes; noise is the error that
+the same call shows in the healthy pair of the seed.
+
+{scores}
+"""
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
