@@ -30,6 +30,7 @@ class Flow:
         self._producers: dict[Hashable, Producer] = {}
         self._writers: dict[int, list[Producer]] = {}
         self._parameters: dict[Hashable, str] = {}
+        self._gradients: set[int] = set()
         for call in dump.calls:
             self._note_parameters(call)
             for argument in (*call.outputs, *call.written):
@@ -48,8 +49,13 @@ class Flow:
         if not call.name.startswith("Optimizer."):
             return
         for argument in call.inputs:
-            if isinstance(argument.leaf, TensorRecord) and argument.name.startswith("input.param."):
-                self._parameters.setdefault(self.key(argument.leaf), argument.name.removeprefix("input.param."))
+            leaf = argument.leaf
+            if isinstance(leaf, TensorRecord) and argument.name.startswith("input.param."):
+                self._parameters.setdefault(self.key(leaf), argument.name.removeprefix("input.param."))
+            elif (
+                isinstance(leaf, TensorRecord) and argument.name.startswith("input.grad.") and leaf.storage is not None
+            ):
+                self._gradients.add(leaf.storage)
 
     def key(self, tensor: TensorRecord) -> Hashable:
         """Equal for two tensors of this dump that are the same value, as far as the dump can tell."""
@@ -79,3 +85,7 @@ class Flow:
     def parameter(self, tensor: TensorRecord) -> str | None:
         """The name of the parameter that this value is, where modules or an optimizer recorded it."""
         return self._parameters.get(self.key(tensor))
+
+    def is_gradient(self, tensor: TensorRecord) -> bool:
+        """Is its memory that of a gradient which an optimizer reads?  Backward sums it without a call of its own."""
+        return tensor.storage in self._gradients

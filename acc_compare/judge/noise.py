@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -27,7 +28,7 @@ from acc_compare.judge.predicted import Predicted, autocast_roundoff, predict
 from acc_compare.judge.systematic import Shift, Shifts, Systematic, inherited_by, shifts_of
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.measured.errors import RESOLUTION
-from acc_compare.operators import operator_class
+from acc_compare.operators import operator_class, roundoff
 from dump.format.names import forward_name
 
 FALSE_ACCUSATIONS = 1e-3
@@ -102,8 +103,10 @@ class Observed:
     @property
     def tamed(self) -> float:
         """The residual less the operator's location, as it counts for other calls.  One far below its prediction says
-        that here both sides rounded alike, not that they must elsewhere."""
-        return max(_LEAST_RESIDUAL, self.residual - self.row.location)
+        that here both sides rounded alike, not that they must elsewhere; and one copy that took the exact part of a
+        tensor says nothing of another that took the rest."""
+        least = 0.0 if operator_class(self.key.operator) == "exact" else _LEAST_RESIDUAL
+        return max(least, self.residual - self.row.location)
 
 
 class Noise:
@@ -111,7 +114,10 @@ class Noise:
 
     def __init__(self, calls: Sequence[MeasuredCall], prior: Prior | None = None, *, lowered: float = 0.0) -> None:
         self.prior = measured_prior() if prior is None else prior
-        self._outputs = dict(_observed(calls, self.prior, autocast_roundoff(calls), lowered))
+        self.shared = shared_casts(calls)
+        """Outputs that hold the gradients of other calls too, and are nobody's result."""
+        observed = _observed(calls, self.prior, autocast_roundoff(calls), lowered)
+        self._outputs = {key: output for key, output in observed if key not in self.shared}
         groups: dict[NoiseKey, list[float]] = {}
         for output in self._outputs.values():
             if output.error > 0:
@@ -192,6 +198,30 @@ class Noise:
             yield output, output.predicted * math.exp(self._estimated(output)[0])
 
 
+def shared_casts(calls: Iterable[MeasuredCall]) -> frozenset[tuple[str, str]]:
+    """The gradients, by call and argument, of parameters that autocast has rounded once for several calls: what is
+    handed back from the rounding is the sum over all of these calls, in which parts may cancel."""
+    readers: Counter[int] = Counter()
+    places: dict[str, list[tuple[str, int]]] = {}
+    found: set[tuple[str, str]] = set()
+    for call in calls:
+        if call.is_backward:
+            for place, value in places.get(forward_name(call.full_name), ()):
+                if readers[value] > 1:
+                    found.add((call.full_name, f"output.{place}"))
+            continue
+        made = roundoff({a.npu.dtype for a in call.wrote})
+        cast = [
+            (argument.name.removeprefix("input."), argument.npu.value)
+            for argument in call.floating_inputs()
+            if argument.npu.requires_grad and argument.npu.value is not None and roundoff({argument.npu.dtype}) < made
+        ]
+        readers.update(value for _, value in cast)
+        if cast:
+            places[call.full_name] = cast
+    return frozenset(found)
+
+
 def _observed(
     calls: Iterable[MeasuredCall], prior: Prior, autocast: float, lowered: float
 ) -> Iterator[tuple[tuple[str, str], Observed]]:
@@ -265,12 +295,12 @@ keep 10 bits of significand, bfloat16 keeps 7."""
 
 _NEARER = 0.6
 _TOLD_APART = 1.5
-_FEWEST_PRODUCTS = 2
+FEWEST_PRODUCTS = 2
 _EXPLAINED = 1.5
 _MOST_EVIDENCE = 4.0
 
 
-def lowered_products(calls: Sequence[MeasuredCall], noise: Noise) -> str:
+def lowered_products(calls: Sequence[MeasuredCall], noise: Noise, *, fewest: int = FEWEST_PRODUCTS) -> str:
     """The type of `LOWERED` that one side computes its products in throughout, "" where it does not.
 
     A product that shows the size of a narrow type may be one wrong kernel.  But where that is a setting, the errors of
@@ -294,6 +324,6 @@ def lowered_products(calls: Sequence[MeasuredCall], noise: Noise) -> str:
             outputs.setdefault(key[0], []).append(max(-_MOST_EVIDENCE, min(_MOST_EVIDENCE, found)))
         evidence = [fmean(values) for values in outputs.values()]
         nearer = sum(value > 0 for value in evidence)
-        if len(evidence) >= _FEWEST_PRODUCTS and nearer >= _NEARER * len(evidence) and sum(evidence) > most:
+        if len(evidence) >= fewest and nearer >= _NEARER * len(evidence) and sum(evidence) > most:
             best, most = name, sum(evidence)
     return best

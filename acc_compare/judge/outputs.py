@@ -47,6 +47,8 @@ def judge_output(
     if error.is_nonfinite and not any(a.error is not None and a.error.is_nonfinite for a in read):
         judged = Judged(argument, "introduced", Expected(0.0, 0.0, "finite"))
         return judged, Origin("nan_inf", call, judged, inherited)
+    if context.noise is not None and (call.full_name, argument.name) in context.noise.shared:
+        return Judged(argument, "propagated"), None
     expected = _expected(call, argument, forward, context, seen)
     if argument.relative <= expected.limit and expected.shift is None:
         return Judged(argument, _explained(argument, inherited), expected), None

@@ -17,7 +17,7 @@ import msgspec
 from acc_compare import operators
 from acc_compare.judge.dataflow import Flow
 from acc_compare.judge.inputs import judge_input
-from acc_compare.judge.noise import LOWERED, Noise, lowered_products
+from acc_compare.judge.noise import FEWEST_PRODUCTS, LOWERED, Noise, lowered_products
 from acc_compare.judge.origins import (
     INPUT_NOISE,
     Context,
@@ -49,7 +49,9 @@ def walk(calls: Sequence[MeasuredCall], context: Context) -> Walk:
     garbage = _Garbage(context.npu)
     cleaned = [garbage.taken_out(call) for call in calls]
     noise = Noise(cleaned)
-    found = Walk(noise=noise, lowered=lowered_products(cleaned, noise))
+    # After the first step most products inherit as much as a lower precision makes: fewer tell.
+    fewest = FEWEST_PRODUCTS if context.previous == "none" else 1
+    found = Walk(noise=noise, lowered=lowered_products(cleaned, noise, fewest=fewest))
     if found.lowered:
         found.origins = _lowered(cleaned, noise)
         found.noise = Noise(cleaned, lowered=LOWERED[found.lowered])
