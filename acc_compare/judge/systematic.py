@@ -157,7 +157,7 @@ class Systematic:
         if typical > _RULED:
             return None
         found = [
-            Shift(channel, value, normal, abs(value) / (normal * output.row.channel(channel)))
+            Shift(channel, value, normal, _beyond_truncation(value, output) / (normal * output.row.channel(channel)))
             for channel, (value, normal) in self.ratios(output, typical).items()
         ]
         return max(found, key=lambda shift: shift.deviations, default=None)
@@ -174,6 +174,12 @@ class Systematic:
         asked: tuple[Channel, ...] = ("norm", "mean") if channel == "mean" else (channel,)
         known = (self._shares.get((key, name), 0.0) for key in (None, output.key) for name in asked)
         return max(_LEAST_SYSTEMATIC, *known)
+
+
+def _beyond_truncation(value: float, output: Output) -> float:
+    """What is left of a channel's value once the result was rounded towards zero on one side and to the nearest on the
+    other: that loses between 0 and 2 u of each element, u in the mean, and a kernel may do so where others do not."""
+    return max(0.0, abs(value) - output.fresh)
 
 
 def _group(output: Output) -> Hashable:

@@ -68,3 +68,15 @@ def drawn(seed: int) -> Drawn:
     npu = Side(variables, tuple(kernels), threads=draw.choice((1, 2)), mkldnn=draw.random() < 0.7)
     wide = (("DTYPE", "float64"),) if regime == "float64 bench" else ()
     return Drawn(seed, regime, npu, Side((*variables, *wide)))
+
+
+def seeds_of(text: str) -> list[int]:
+    """`3,10-12` is 3, 10, 11, 12; `new:N` is N seeds from a place drawn now, at or above 1,000.  Raises ValueError."""
+    if text.startswith("new:"):
+        first = random.SystemRandom().randrange(1_000, 10_000_000)
+        return list(range(first, first + int(text[4:])))
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found

@@ -14,7 +14,6 @@ import argparse
 import itertools
 import json
 import math
-import random
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ if __name__ == "__main__":
     sys.path[0] = str(ROOT)
 
 from benchmarks.localisation import running  # noqa: E402
-from benchmarks.localisation.drawing import REGIMES, drawn  # noqa: E402
+from benchmarks.localisation.drawing import REGIMES, drawn, seeds_of  # noqa: E402
 from benchmarks.localisation.recording import COUNTS, DUMP  # noqa: E402
 from benchmarks.localisation.rows import LEVELS, Level, Task  # noqa: E402
 from benchmarks.localisation.running import Work  # noqa: E402
@@ -45,18 +44,6 @@ class Sized:
     outcome: Outcome
     regime: str
     ratio: float | None
-
-
-def seeds_of(text: str) -> list[int]:
-    """`3,10-12` is 3, 10, 11, 12; `new:N` is N seeds from a place drawn now, at or above 1,000.  Raises ValueError."""
-    if text.startswith("new:"):
-        first = random.SystemRandom().randrange(1_000, 10_000_000)
-        return list(range(first, first + int(text[4:])))
-    found: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        found += range(int(first), int(last or first) + 1)
-    return found
 
 
 @cache

@@ -1,7 +1,7 @@
 """What rounding does, operator by operator: the table that the judging begins with.
 
-    python benchmarks/localisation/prior.py FOLDER...        pairs of healthy recordings, task tensor
-                                                             (each FOLDER holds NAME/npu and NAME/bench)
+    python benchmarks/localisation/draws.py --seeds 100-189 --task tensor --healthy-only --out FOLDER
+    python benchmarks/localisation/prior.py FOLDER --seeds 100-189
 
 Every output of every pair is laid against its prediction, once with the error of the whole tensors and once with that
 of the sketches which the same dumps hold.  For an operator (forward and backward, vectors apart) and for its class this
@@ -195,32 +195,60 @@ def _line(key: Key, row: Mapping[str, float], runs: int) -> list[object]:
     return [*key, *(round(row.get(name, row["exact"]), 3) for name in names), runs]
 
 
-def pairs(folders: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
-    for folder in folders:
-        for npu in sorted(folder.glob("*/npu")):
-            yield npu, npu.with_name("bench")
+def pairs(folder: Path, seeds: Iterable[int]) -> Iterator[tuple[Path, Path]]:
+    """The dumps of the healthy pairs that `draws.py --task tensor --out FOLDER` has recorded."""
+    from benchmarks.localisation.drawing import drawn
+    from benchmarks.localisation.recording import DONE, DUMP
+    from benchmarks.localisation.running import Work
+
+    for seed in seeds:
+        npu, bench = (part.folder for part in Work(folder, drawn(seed).healthy, "tensor", "L1").recordings)
+        if (npu / DONE).is_file() and (bench / DONE).is_file():
+            yield npu / DUMP, bench / DUMP
+
+
+def together(rows: Sequence[list[object]], known: Sequence[list[object]]) -> list[list[object]]:
+    """`rows` with those of an earlier table, each weighed by the recordings it comes from: locations in the mean,
+    deviations in the root mean square."""
+    found = {tuple(row[:3]): row for row in known}
+    for row in rows:
+        other = found.get(tuple(row[:3]))
+        if other is not None:
+            n, m = float(row[-1]), float(other[-1])  # type: ignore[arg-type]
+            mine, theirs = ([float(value) for value in each[3:-1]] for each in (row, other))  # type: ignore[arg-type]
+            location = (n * mine[0] + m * theirs[0]) / (n + m)
+            spreads = [math.sqrt((n * a * a + m * b * b) / (n + m)) for a, b in zip(mine[1:], theirs[1:], strict=True)]
+            row = [*row[:3], *(round(value, 3) for value in (location, *spreads)), int(n + m)]
+        found[tuple(row[:3])] = row
+    return [found[key] for key in sorted(found)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("folder", type=Path, help="where draws.py has recorded")
+    parser.add_argument("--seeds", default="100-189", help="development seeds that judging is not scored on")
+    parser.add_argument("--anew", action="store_true", help="forget what the table at hand comes from")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=TABLE)
     options = parser.parse_args(arguments)
-    found = list(pairs(options.folders))
+    from benchmarks.localisation.drawing import seeds_of
+
+    seeds = seeds_of(options.seeds)
+    found = list(pairs(options.folder.absolute(), seeds))
+    known = {"runs": 0, "from": [], "rows": []} if options.anew else json.loads(TABLE.read_bytes())
     with ProcessPoolExecutor(options.workers) as pool:
         samples = list(pool.map(observe, *zip(*found, strict=True)))
-    rows = table_of(samples)
+    rows = together(table_of(samples), known["rows"])
     document = {
         "made_by": "benchmarks/localisation/prior.py",
-        "runs": len(found),
-        "from": sorted({folder.name for folder in options.folders}),
+        "runs": len(found) + known["runs"],
+        "from": [*known["from"], f"draws.py, seeds {options.seeds}"],
         "columns": ["operator", "backward", "vector", "location", "exact", "sketch", "between", *CHANNELS, "runs"],
     }
     lines = ",\n  ".join(json.dumps(row) for row in rows)
     text = json.dumps(document, indent=1)[:-2] + f',\n "rows": [\n  {lines}\n ]\n}}\n'
     options.out.write_text(text, encoding="utf-8")
-    print(f"{options.out}: {len(rows)} rows from {len(found)} pairs")
+    print(f"{options.out}: {len(rows)} rows, {len(found)} pairs")
     return 0
 
 
