@@ -260,10 +260,12 @@ def _beside(call: MeasuredCall, out: MeasuredArgument, found: Predicted, prior: 
 
 
 def _run_effect(medians: Sequence[float]) -> float:
-    """The median over operators, shrunk; one of them varies by about a half."""
+    """The median over operators, shrunk; one of them varies by about a half.  Beyond three deviations it is no effect of
+    a run: there most operators are off."""
     if not medians:
         return 0.0
-    return median(medians) * RUN_EFFECT**2 / (RUN_EFFECT**2 + 0.25 / len(medians))
+    found = median(medians) * RUN_EFFECT**2 / (RUN_EFFECT**2 + 0.25 / len(medians))
+    return max(-3 * RUN_EFFECT, min(found, 3 * RUN_EFFECT))
 
 
 def _without(values: list[float], one: float | None) -> list[float]:

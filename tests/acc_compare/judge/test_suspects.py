@@ -93,7 +93,7 @@ def test_nan_beside_a_lower_precision_is_told_once(make: Any) -> None:
     name = "Functional.linear.2.forward"
     npu.bodies[name]["output"] = [make.described(np.full((64, 64), np.nan, "f4"), value=999, storage=999)]
     finding = make.judged(npu, branches(make))
-    assert [(suspect.kind, suspect.calls) for suspect in finding.suspects] == [("dtype", 3), ("nan_inf", 1)]
+    assert [(suspect.kind, suspect.calls) for suspect in finding.suspects] == [("dtype", 5), ("nan_inf", 1)]
     assert finding.suspects[1].name == name
 
 
