@@ -260,8 +260,8 @@ def _beside(call: MeasuredCall, out: MeasuredArgument, found: Predicted, prior: 
 
 
 def _run_effect(medians: Sequence[float]) -> float:
-    """The median over operators, shrunk; one of them varies by about a half.  Beyond three deviations it is no effect of
-    a run: there most operators are off."""
+    """The median over operators, shrunk; one of them varies by about a half.  Beyond three deviations it is no effect
+    of a run: there most operators are off."""
     if not medians:
         return 0.0
     found = median(medians) * RUN_EFFECT**2 / (RUN_EFFECT**2 + 0.25 / len(medians))
