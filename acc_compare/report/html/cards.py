@@ -95,7 +95,9 @@ class Cards:
         )
 
     def _figures(self, suspect: Suspect) -> Markup:
-        """The three numbers of a suspect, large."""
+        """The three numbers of a suspect, large; nothing where only equality is known."""
+        if suspect.rel_l2 is None:
+            return Markup("")
         shown = (
             ("page.measured", suspect.rel_l2, quantity),
             ("page.expected", suspect.expected, quantity),

@@ -65,7 +65,7 @@ def page(
     yield element("meta", {"name": "generator", "content": "acc compare"})
     yield element("title", {}, title)
     yield f"<style>{style}</style></head><body>\n"
-    yield _head(lang, has_rows=bool(table.rows))
+    yield _head(lang, finding, table, has_map=bool(parts))
     yield "<main>\n"
     yield cards.verdict(finding, table.results)
     yield cards.suspects(finding.suspects, table.places)
@@ -115,8 +115,15 @@ def _bundle() -> tuple[str, str]:
     return folder.joinpath(SCRIPT).read_text(encoding="utf-8"), folder.joinpath(STYLE).read_text(encoding="utf-8")
 
 
-def _head(lang: Lang, *, has_rows: bool) -> Markup:
-    sections = ["verdict", "suspects", *(("run", "modules", "rows") if has_rows else ())]
+def _head(lang: Lang, finding: Finding, table: PackedTable, *, has_map: bool) -> Markup:
+    shown = {
+        "suspects": bool(finding.suspects),
+        "map": has_map,
+        "run": table.rows,
+        "modules": table.rows,
+        "rows": table.rows,
+    }
+    sections = ["verdict", *(name for name, is_there in shown.items() if is_there)]
     links = [element("a", {"href": f"#{name}"}, text(say(f"page.section.{name}"), lang)) for name in sections]
     theme = element("button", {"type": "button", "id": "theme", "hidden": True}, text(say("page.theme"), lang))
     names = {"aria-label": text(say("page.contents"), lang)}

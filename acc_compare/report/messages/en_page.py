@@ -44,6 +44,7 @@ MESSAGES: Mapping[str, str] = {
     "page.plot.band": "expected of rounding and inputs",
     "page.plot.suspect": "suspect",
     "page.plot.equal": "equal",
+    "page.plot.differs": "differs",
     "page.plot.tip.error": "error {error}",
     "page.plot.tip.expected": "expected {expected}",
     "page.plot.tip.excess": "{excess} as much",

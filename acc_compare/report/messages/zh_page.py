@@ -40,6 +40,7 @@ MESSAGES: Mapping[str, str] = {
     "page.plot.band": "舍入与输入可解释的误差",
     "page.plot.suspect": "可疑项",
     "page.plot.equal": "相等",
+    "page.plot.differs": "不同",
     "page.plot.tip.error": "误差 {error}",
     "page.plot.tip.expected": "预期 {expected}",
     "page.plot.tip.excess": "为预期的 {excess}",

@@ -259,6 +259,17 @@ def test_every_look_fits_and_is_accessible(
     assert [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")] == []
 
 
+def test_digests_are_equal_or_differ(visit: Callable[..., Any], tmp_path: Path) -> None:
+    samples = ROOT / "sample_dumps"
+    write_page(compare(samples / "md5", samples / "bench_md5").overall, tmp_path / "page.html")
+    tab = visit(tmp_path / "page.html")
+    tab.locator(".plot").focus()
+    tab.keyboard.press("Home")
+    assert str(tab.locator(".tip").text_content()).partition(" · ")[0].endswith("error equal")
+    tab.keyboard.press("s")
+    assert str(tab.locator(".tip").text_content()).partition(" · ")[0].endswith("differs")
+
+
 def test_a_printed_page_has_verdict_and_suspects(visit: Callable[..., Any], gelu: Path) -> None:
     tab = visit(gelu)
     tab.emulate_media(media="print")

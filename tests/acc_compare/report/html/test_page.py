@@ -92,6 +92,22 @@ def test_every_kind_of_finding_is_shown(build: Any, opened: Callable[..., Any], 
     assert page.all("section", id="verdict")[0][0]["class"] == f"card {found.verdict}"
 
 
+def test_numbers_stand_large_where_there_are_any(build: Any, opened: Callable[..., Any]) -> None:
+    assert len(opened(build.gelu()).all("div", class_="figures")) == 1
+    assert opened(build.nan()).all("div", class_="figures") == []
+
+
+def test_the_contents_name_what_is_there(build: Any, opened: Callable[..., Any]) -> None:
+    def targets(page: Any) -> list[str]:
+        return [str(attributes["href"]) for attributes, _ in page.all("a") if attributes["href"].count("=") == 0]
+
+    assert targets(opened(build.same())) == ["#verdict", "#run", "#modules", "#rows"]
+    assert targets(opened(replace(build.same(), rows=()))) == ["#verdict"]
+    assert targets(opened(build.gelu())) == ["#verdict", "#suspects", "#run", "#modules", "#rows"]
+    parts = [replace(build.gelu(), rank=rank, rows=()) for rank in (0, 1)]
+    assert targets(opened(replace(build.gelu(), rows=()), parts=parts)) == ["#verdict", "#suspects", "#map"]
+
+
 def test_many_suspects_get_a_line_each(build: Any, opened: Callable[..., Any]) -> None:
     (first,) = build.gelu().suspects
     many = tuple(replace(first, name=f"Functional.gelu.{number}.forward") for number in range(30))

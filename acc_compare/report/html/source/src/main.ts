@@ -40,7 +40,7 @@ async function start(): Promise<void> {
   await new Chooser(bar, data, (columns) => table.show(columns)).apply();
   tell();
 
-  const plot = new Plot(body("run"), calls, { chosen: (call) => go(calls.worst[call]) });
+  const plot = new Plot(body("run"), calls, data.head.mode === "md5", { chosen: (call) => go(calls.worst[call]) });
   redraw = () => plot.redraw();
   new Tree(body("modules"), calls, {
     chosen: (path) => {

@@ -27,6 +27,7 @@ export class Plot {
   constructor(
     root: HTMLElement,
     private readonly calls: Calls,
+    private readonly differs: boolean,
     private readonly events: PlotEvents,
   ) {
     const finite = calls.error.filter((error) => error > 0 && Number.isFinite(error));
@@ -92,6 +93,7 @@ export class Plot {
   }
 
   private splits(): number[] {
+    if (this.differs) return [this.low, this.high]; // digests say equal or not, and no size
     const powers: number[] = [];
     const span = this.high - this.low;
     const step = span > 24 ? 4 : span > 10 ? 2 : 1;
@@ -101,7 +103,7 @@ export class Plot {
 
   private tick(at: number): string {
     if (at === this.low) return say("plot.equal");
-    return at === this.high ? "∞" : `1e${at}`;
+    return at === this.high ? (this.differs ? say("plot.differs") : "∞") : `1e${at}`;
   }
 
   // What is expected of the calls of each pixel column, from the least to the most, and all beneath it paler.
@@ -252,7 +254,7 @@ export class Plot {
 
   private tell(call: number): void {
     const { names, modules, error, expected, excess } = this.calls;
-    const lines = [say("plot.tip.error", { error: describe(error[call]) })];
+    const lines = [this.differs && error[call] > 0 ? say("plot.differs") : say("plot.tip.error", { error: describe(error[call]) })];
     if (!Number.isNaN(expected[call])) lines.push(say("plot.tip.expected", { expected: quantity(expected[call]) }));
     if (!Number.isNaN(excess[call])) lines.push(say("plot.tip.excess", { excess: factorText(excess[call]) }));
     this.tip.replaceChildren(
