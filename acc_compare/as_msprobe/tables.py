@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
@@ -28,6 +29,10 @@ _LAYOUTS = Path(__file__).with_name("layouts.json")
 _RESULTS: dict[tuple[Version, str, str], str] = {
     ("8.3.3", "md5", "error"): "Different",
 }
+_FRAME = re.compile(r"\n(?=File )")
+"""Where the next frame of a stack begins: msprobe lists frames, the line of code in one with its place,
+and has none of a backward call."""
+
 _OF_ONE_ELEMENT = ("MaxAbsErr", "MaxRelativeErr")
 """What msprobe computes of a tensor without extents."""
 
@@ -102,7 +107,7 @@ def _harmless(cell: str) -> str:
 def _reader(name: str, mode: str, version: Version) -> Callable[[Row], Cell]:
     """What gives the cell of a column; of arguments that are no tensors msprobe says things of its own."""
     if name == STACK_COLUMN:
-        return lambda row: str(row.stack.split("\n")) if row.stack else ABSENT
+        return lambda row: str(_FRAME.split(row.stack)) if row.stack and ".backward." not in row.npu_name else ABSENT
     if name in _READERS:
         return partial(_READERS[name], version=version, mode=mode)
     column = _ours(name, mode)

@@ -7,6 +7,8 @@ first output, ours stands at the output that it is about.
 from __future__ import annotations
 
 import csv
+import json
+import shutil
 from collections import defaultdict
 from pathlib import Path
 
@@ -72,6 +74,21 @@ def test_the_worst_result_of_a_calls_outputs_is_msprobes(version: Version, mode:
         return found
 
     assert worst(_ours(version, mode, tmp_path)) == worst(_theirs(version, mode))
+
+
+def test_a_stack_is_a_list_of_frames_at_the_first_row_of_a_forward_call(tmp_path: Path) -> None:
+    pair = tmp_path / "pair"
+    shutil.copytree(WRITTEN / "26.2.0_statistics", pair)
+    frames = ["File a.py, line 1, in f, \n code(x)", "File b.py, line 2, in g, \n f(x)"]
+    calls = ["Functional.conv2d.0.forward", "Functional.conv2d.0.backward"]
+    (pair / "npu" / "step0" / "rank0" / "stack.json").write_text(json.dumps({"0": [calls, frames]}))
+    write(pair / "npu", pair / "bench", tmp_path / "out", version="26.2.0", as_xlsx=False)
+    (path,) = (tmp_path / "out").glob("*.csv")
+    with path.open(encoding="utf-8", newline="") as file:
+        told = {row["NPU Name"]: row["NPU_Stack_Info"] for row in csv.DictReader(file)}
+    assert {name: stack for name, stack in told.items() if stack != "N/A"} == {
+        "Functional.conv2d.0.forward.input.0": str(frames)
+    }
 
 
 def test_the_columns_of_each_version() -> None:
