@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from acc_compare.messages import say
+from acc_compare.messages import Message, say
 from acc_compare.replay.arguments import Arguments, Builder, Setting, moved, named
 from acc_compare.replay.expected import read_by, written_by
 from acc_compare.replay.names import CannotReplay, Target
@@ -17,8 +17,20 @@ from dump.format.nested import NestedDump
 from dump.format.schema import NestedCall, Node
 from dump.record.tree import capture, tensors_of
 
-_FAILED = (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError, AttributeError, AssertionError)
+FAILED = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    MemoryError,
+)
+"""What torch raises at a call that it does not take, or for which it has no room."""
+
 _LONGEST = 160
+_TIMES, _ROOM = 4, 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +88,29 @@ def make(target: Target, recorded: Recorded, builder: Builder, setting: Setting)
         return _make(target, recorded, builder, setting)
     except RuntimeError as error:
         if not setting.follows or setting.copies or "leaf" not in str(error):
-            raise CannotReplay(_failure(error)) from error
-    except _FAILED as error:
-        raise CannotReplay(_failure(error)) from error
+            raise CannotReplay(failure(error)) from error
+    except FAILED as error:
+        raise CannotReplay(failure(error)) from error
     return make(target, recorded, builder, replace(setting, copies=True))  # it writes to what autograd follows
 
 
-def _failure(error: Exception) -> Any:
+def asks_for_too_much(target: Target, recorded: Recorded, builder: Builder) -> bool:
+    """Would the call make much more than it read and wrote in the record?
+
+    Asked of torch's shape inference, which takes no memory; what that cannot tell counts as too much.
+    """
+    known = (*read_by(recorded.forward), *written_by(recorded.forward))
+    try:
+        given = builder.arguments(Setting(torch.device("meta")))
+        with torch.no_grad():
+            output = target.function(*given.args, **given.kwargs)
+    except FAILED:
+        return True
+    return sum(t.numel() for t in tensors_of(output)) > _TIMES * sum(record.numel for _, record in known) + _ROOM
+
+
+def failure(error: Exception) -> Message:
+    """Why a call could not be made."""
     first = str(error).strip().partition("\n")[0][:_LONGEST]
     return say("replay.reason.failed", why=f"{type(error).__name__}: {first}")
 

@@ -12,7 +12,7 @@ from acc_compare.messages import Message, say
 from acc_compare.replay import expected
 from acc_compare.replay.accuracy import Distance, distance, equal, in_last_place
 from acc_compare.replay.arguments import Setting, may_be_huge
-from acc_compare.replay.calls import Made, Recorded, make, recorded_call
+from acc_compare.replay.calls import FAILED, Made, Recorded, asks_for_too_much, failure, make, recorded_call
 from acc_compare.replay.names import CannotReplay, Target, target_of
 from acc_compare.replay.results import Accuracy, ReplayedCall, ReplayedTensor
 from dump.format.names import parse
@@ -50,9 +50,11 @@ def judged(sight: Sight, forward: str) -> Iterator[ReplayedCall]:
     if recorded is None:
         return
     try:
-        yield from _Case(sight, recorded).results()
+        yield from list(_Case(sight, recorded).results())
     except CannotReplay as refused:
         yield from unjudged(sight, recorded, refused.reason)
+    except FAILED as error:  # a dtype that has no such arithmetic
+        yield from unjudged(sight, recorded, failure(error))
 
 
 def unjudged(sight: Sight, recorded: Recorded, reason: Message) -> Iterator[ReplayedCall]:
@@ -75,6 +77,8 @@ class _Case:
         self.recorded = recorded
         self.target = self._target()
         self.builder = recorded.builder(sight.dump)
+        if may_be_huge(recorded.forward, _MOST_ELEMENTS) and asks_for_too_much(self.target, recorded, self.builder):
+            raise CannotReplay(say("replay.reason.huge"))
         self.follows = recorded.follows
         self.reference = make(self.target, recorded, self.builder, Setting(_CPU, sight.wide, self.follows))
         self.again: Made | None = None
@@ -92,8 +96,6 @@ class _Case:
             raise CannotReplay(say("replay.reason.uninitialised"))
         if not expected.read_by(forward):
             raise CannotReplay(say("replay.reason.reads_nothing"))
-        if may_be_huge(forward, _MOST_ELEMENTS):
-            raise CannotReplay(say("replay.reason.huge"))
         return target
 
     def results(self) -> Iterator[ReplayedCall]:

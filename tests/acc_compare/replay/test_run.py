@@ -13,6 +13,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from acc_compare.messages import say
+from acc_compare.replay import judge
 from acc_compare.replay.run import replay
 from acc_compare.replay.wanted import Wanted
 from dump import sim
@@ -92,6 +94,17 @@ def test_an_innocent_run_is_cleared(record: Record, act: Callable[[], None]) -> 
     assert reasons <= {"replay.reason.reads_nothing"}
     assert any(call.name.endswith("backward") for call in result.of("cleared"))
     assert all(tensor.equal for call in result.calls for tensor in call.tensors)
+
+
+@pytest.mark.parametrize("act", [convolved, indexed, lambda: dense(torch.float32)], ids=str)
+def test_large_numbers_are_no_reason_where_the_results_are_not_large(
+    record: Record, act: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge, "_MOST_ELEMENTS", 1)
+    result = again(record(act))
+    left = {call.name for call in result.of("not_replayed") if call.reason == say("replay.reason.huge")}
+    assert len(left) <= 2  # an index that is a mask: its result's shape is not inferred
+    assert len(result.of("cleared")) > 8
 
 
 FAULTS = [
@@ -274,9 +287,11 @@ def tampered(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     return folder
 
 
-def renamed(name: str) -> Callable[[dict[str, Any]], None]:
+def renamed(name: str, second: object = None) -> Callable[[dict[str, Any]], None]:
     def change(data: dict[str, Any]) -> None:
         data[name] = data.pop("Torch.mul.0.forward")
+        if second is not None:
+            data[name]["input_args"][1] = second
 
     return change
 
@@ -304,7 +319,8 @@ UNTRUSTED = [
     (with_argument({"type": "torch.Tensor", "dtype": "torch.float32", "shape": [2]}), "no_file"),
     (with_argument({"type": "torch.Tensor", "dtype": "torch.float32", "shape": [2], "data_name": "../x.npy"}), "file"),
     (with_argument({"type": "torch.Tensor", "dtype": "torch.nn", "shape": [0]}), "argument"),
-    (with_argument({"type": "int", "value": 1 << 40}), "huge"),
+    (renamed("Torch.tile.0.forward", {"type": "int", "value": 1 << 40}), "huge"),
+    (renamed("Torch.repeat_interleave.0.forward", {"type": "int", "value": 1 << 40}), "huge"),
 ]
 
 
