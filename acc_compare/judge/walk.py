@@ -159,12 +159,14 @@ class _Garbage:
     def taken_out(self, call: MeasuredCall) -> MeasuredCall:
         """`call` without such tensors."""
         made = not call.is_backward and operators.is_uninitialised(call.operator)
-        blank = any(argument.npu.unwritten for argument in (*call.read, *call.wrote))
+        # What computes on memory that nobody was seen to write to is judged: somebody may have written it unseen.
+        moves = operators.moves_layout_only(call.operator)
+        blank = moves and any(argument.npu.unwritten for argument in (*call.read, *call.wrote))
         if not made and not blank and not self._values:
             return call
-        read = [a for a in call.read if a.npu.unwritten or self._flow.key(a.npu) in self._values]
+        read = [a for a in call.read if (moves and a.npu.unwritten) or self._flow.key(a.npu) in self._values]
         kept = any(argument.name != "input.out" for argument in read) and not operators.overwrites(call.operator)
-        wrote = [a for a in call.wrote if a.npu.unwritten or ((made or kept) and not _agrees(a))]
+        wrote = [a for a in call.wrote if (moves and a.npu.unwritten) or ((made or kept) and not _agrees(a))]
         if not read and not wrote:
             return call
         self._values.update(self._flow.key(argument.npu) for argument in wrote)

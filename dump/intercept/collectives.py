@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -149,12 +150,23 @@ class Collectives:
                 return original(group, *args, **kwargs)
             within = self._is_within()
             opened = self._watch.guard(lambda: self._open(group, method, args, kwargs, within=within))
-            work = original(group, *args, **kwargs)
-            if opened is not None:
-                self._await(opened, work)
+            if opened is None:
+                return original(group, *args, **kwargs)
+            with self._busy():
+                work = original(group, *args, **kwargs)
+            self._await(opened, work)
             return work
 
         return issued
+
+    @contextmanager
+    def _busy(self) -> Iterator[None]:
+        """What runs now is part of one recorded call."""
+        outer, self._watch.busy = self._watch.busy, True
+        try:
+            yield
+        finally:
+            self._watch.busy = outer
 
     def _meets(self) -> bool:
         """Does the run issue it, on the thread that is followed?"""
@@ -247,7 +259,8 @@ class Collectives:
             opened = self._watch.guard(lambda: self._open_functional(api, args, kwargs, within=within))
         self._inside = True
         try:
-            output = run(*args, **kwargs)
+            with self._busy() if opened is not None else nullcontext():
+                output = run(*args, **kwargs)
         finally:
             self._inside = False
         if api == "wait_tensor":

@@ -201,3 +201,8 @@ def test_a_call_that_writes_into_a_list_and_returns_nothing_has_written(record: 
     dump = record(act)
     name = "Torch.fsdp.split_with_sizes_copy.0.forward"
     assert dump.leaf(name, "written.input.out.1").norm == 2
+
+
+def test_what_a_collective_dispatches_is_part_of_it(record: Any) -> None:
+    dump = record(lambda: dist.all_reduce(torch.ones(2)), audit=True)
+    assert not [name for name in dump.names if "c10d" in name]
