@@ -212,7 +212,10 @@ def _made_in_between(gradient: _Gradient, overall: float) -> tuple[float, Expect
         return None
     made = float(np.linalg.norm(g_npu - factor * ours)) / size
     own = left / float(np.linalg.norm(g_bench))
-    return made, Expected.at_most(INPUT_NOISE + own + overall, "before")
+    # What cancels in the sum does not cancel in its error.
+    parts = sum(float(np.linalg.norm(sketch)) for c in gradient.theirs if (sketch := _sketch(c.tensor)) is not None)
+    gain = max(1.0, parts / float(np.linalg.norm(theirs)))
+    return made, Expected.at_most((INPUT_NOISE + overall) * gain + own, "before")
 
 
 def _sum(contributions: Sequence[Contribution]) -> SketchVector | None:

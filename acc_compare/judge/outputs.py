@@ -43,6 +43,10 @@ def judge_output(
     read = call.read if forward is None else (*call.read, *forward.read, *forward.wrote)
     if error is None:
         return _judge_shape(call, argument, read, seen)
+    if any(a.error is None and a.npu.shape != a.bench.shape for a in read):
+        return Judged(
+            argument, "propagated"
+        ), None  # made of other rows: of how many, was judged where they were chosen
     inherited = max(largest_error(call.read), seen.inside)
     if error.is_nonfinite and not any(a.error is not None and a.error.is_nonfinite for a in read):
         judged = Judged(argument, "introduced", Expected(0.0, 0.0, "finite"))

@@ -116,3 +116,45 @@ def test_where_the_bench_says_no_factor_only_a_clean_record_accuses(make: Any) -
 def test_digests_of_a_gradient_that_nobody_changed_are_equal(make: Any, factor: float, accused: bool) -> None:
     finding = make.judged(run(make, factor=factor, mode="md5"), run(make, mode="md5"))
     assert (suspects(finding) == [("operator", STEP)]) is accused
+
+
+@pytest.mark.parametrize(("off", "accused"), [(1e-6, False), (1e-2, True)])
+def test_what_cancels_in_the_sum_does_not_cancel_in_its_error(make: Any, off: float, accused: bool) -> None:
+    """Two parts that are alike but for a thousandth, with opposite signs: their roundings are large beside the sum."""
+
+    def side(size: float) -> Any:
+        one = make.Run()
+        w, part = one.parameter(make.normal(32, 16, seed=1)), make.normal(32, 16, seed=2)
+        other = -part * np.float32(0.999)
+        for n in range(2):
+            y = one.mark(make.normal(8, 32, seed=9), requires_grad=True)
+            one.call(f"Functional.linear.{n}.forward", [make.normal(8, 16, seed=10 + n), w], [y])
+        for n, gradient in ((1, other), (0, part)):
+            one.call(f"Functional.linear.{n}.backward", [make.normal(8, 32, seed=40 + n)], [None, gradient])
+        total = make.off((part + other).astype("f4"), 1000 * size, seed=7)
+        one.call(STEP, kwargs={"grad": {"w": total}, "param": {"w": w}})
+        return one
+
+    finding = make.judged(side(off), side(0.0))
+    assert bool(suspects(finding)) is accused
+
+
+@pytest.mark.parametrize(("off", "accused"), [(1e-3, False), (0.5, True)])
+def test_gradients_that_a_call_reads_before_the_step_come_from_backward(make: Any, off: float, accused: bool) -> None:
+    """As the norm for clipping does: no call wrote them, the optimizer says what they are."""
+
+    def side(size: float) -> Any:
+        one = make.Run()
+        w = one.parameter(make.normal(32, 16, seed=1))
+        x, y = make.normal(8, 16, seed=2), one.mark(make.normal(8, 32, seed=3), requires_grad=True)
+        one.call("Functional.linear.0.forward", [x, w], [make.off(y, min(size, 1e-3), seed=5)])
+        gradient = make.off(make.normal(32, 16, seed=4), size, seed=6)
+        norm = np.asarray(np.linalg.norm(gradient), "f4")
+        one.call("Torch._foreach_norm.0.forward", [gradient], [norm])
+        clipped = one.same_memory(gradient * np.float32(0.5), gradient)
+        one.call("Tensor.mul_.0.forward", [gradient, 0.5], [clipped])
+        one.call(STEP, kwargs={"grad": {"w": clipped}, "param": {"w": w}})
+        return one
+
+    kinds = {kind for kind, _ in suspects(make.judged(side(off), side(0.0)))}
+    assert ("input" in kinds) is accused

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from acc_compare.judge.noise import LOWERED, Noise, lowered_products, student
+from acc_compare.judge.noise import LOWERED, Noise, lowered_products, shared_casts, student
 from acc_compare.judge.noise_prior import CHANNELS, UNKNOWN, NoiseKey, measured_prior, prior_of
 from acc_compare.operators import operator_class
 
@@ -136,3 +136,54 @@ def test_more_buckets_estimate_better() -> None:
     row = UNKNOWN._replace(exact=0.1, sketch=0.3)
     assert (row.spread(None), row.spread(16)) == (0.1, pytest.approx(0.3))
     assert 0.1 < row.spread(64) < 0.3
+
+
+def test_copies_do_not_borrow_their_peers_luck(make: Any) -> None:
+    """Slices that took the exact part of a tensor say nothing of one that took the rest."""
+
+    def verdict(last: float) -> bool:
+        runs = []
+        for is_npu in (True, False):
+            run = make.Run()
+            for n in range(12):
+                x = make.off(make.normal(32, 64, seed=n), 1e-3 if is_npu else 0.0, seed=50 + n)
+                right = make.normal(16, 64, seed=n)
+                off = last if n == 11 else 1e-4
+                run.call(f"Tensor.__getitem__.{n}.forward", [x], [make.off(right, off if is_npu else 0.0, seed=n)])
+            runs.append(run)
+        noise = Noise([part.call for part in make.measured(*runs)])
+        found = noise.expectation("Tensor.__getitem__.11.forward", "output.0")
+        assert found is not None
+        return found.is_too_large
+
+    assert not verdict(1.4e-3)
+    assert verdict(0.5)
+
+
+@pytest.mark.parametrize(("readers", "shared"), [(1, False), (2, True)])
+def test_gradients_of_a_cast_that_several_calls_share_are_nobodys_result(make: Any, readers: int, shared: bool) -> None:
+    run = make.Run()
+    w = run.parameter(make.normal(8, 8))
+    for n in range(readers):
+        y = run.mark(make.normal(4, 8, seed=n), dtype="torch.bfloat16")
+        run.call(f"Functional.linear.{n}.forward", [make.normal(4, 8, seed=n), w], [y])
+    run.call("Functional.linear.0.backward", [make.normal(4, 8)], [None, make.normal(8, 8, seed=9)])
+    found = shared_casts([part.call for part in make.measured(run, run)])
+    assert found == ({("Functional.linear.0.backward", "output.1")} if shared else set())
+
+
+@pytest.mark.parametrize(("share", "is_shift"), [(1.0, False), (8.0, True)])
+def test_what_truncation_moves_is_no_shift(make: Any, share: float, is_shift: bool) -> None:
+    """All elements smaller by a unit of roundoff is what rounding towards zero does; by eight, it is not."""
+    unit, runs = 2.0**-8, []
+    for is_npu in (True, False):
+        run = make.Run()
+        for n in range(9):
+            x = make.normal(256, 256, seed=n)
+            y = make.off(x, unit / 4 if is_npu else 0.0, seed=n)
+            y = y * np.float32(1 - share * unit) if is_npu and n == 8 else y
+            run.mark(y, dtype="torch.bfloat16")
+            run.call(f"Functional.gelu.{n}.forward", [x], [y])
+        runs.append(run)
+    found = expected(Noise([part.call for part in make.measured(*runs)]), 8)
+    assert found.is_shifted is is_shift

@@ -288,3 +288,18 @@ def test_a_module_recorded_before_its_call_takes_no_blame_from_it(make: Any) -> 
 
     names = [suspect.name for suspect in make.judged(run(1e-2), run(0.0)).suspects]
     assert names == ["Functional.linear.0.backward"]
+
+
+def test_what_is_made_of_other_rows_is_not_laid_against_it(make: Any) -> None:
+    """An expert that was given another number of tokens: its gradients differ, as what it read does."""
+
+    def side(rows: int) -> Any:
+        run = make.Run()
+        w, x = run.parameter(make.normal(8, 16)), make.normal(rows, 16, seed=1)
+        run.call("Functional.linear.0.forward", [x, w], [x @ w.T])
+        y = make.normal(rows, 8, seed=2)
+        run.call("Functional.linear.0.backward", [y], [y @ w, y.T @ x])
+        return run
+
+    finding = make.judged(side(9), side(8))
+    assert [suspect.name for suspect in finding.suspects if "backward" in suspect.name] == []
