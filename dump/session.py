@@ -104,7 +104,7 @@ class Session:
         if _installed:
             raise ConfigError(
                 "a recording runs already in this process. Run a script that makes a PrecisionDebugger with "
-                "python itself, not with acc dump."
+                "python itself, or with acc dump --as-msprobe."
             )
         if self._finder is not None and not self._is_child:  # whose parent has claimed it
             claim_root(Path(self.config.dump_path), rank=self.rank, steps=self.config.step)

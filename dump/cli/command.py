@@ -309,10 +309,13 @@ def _drive(
         began = time.perf_counter()
         execute = launch.prepared(target)
         status = launch.outcome(lambda: launch.recorded(execute, recording))
-    if recording.session is None:
+    session = recording.session
+    if session is None:
         say("nothing was recorded in this process: no PrecisionDebugger of msprobe's was made")
-    else:
-        _tell_all(recording.session, time.perf_counter() - began)
+    elif session.failure is not None:
+        raise session.failure
+    elif session.written:
+        _tell_all(session, time.perf_counter() - began)
     return status
 
 

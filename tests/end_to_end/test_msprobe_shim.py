@@ -147,3 +147,22 @@ def test_a_variable_does_what_the_flag_does(tmp_path: Path) -> None:
     alone = _python("-m", "dump", "train.py", cwd=tmp_path)
     assert alone.returncode == 1
     assert "No module named 'msprobe'" in alone.stderr
+
+
+def test_a_script_that_records_nothing_by_msprobes_names(tmp_path: Path) -> None:
+    (tmp_path / "none.py").write_text("import msprobe\nprint(msprobe.__version__)\n")
+    done = _python("-m", "dump", "--as-msprobe", "none.py", cwd=tmp_path)
+    assert (done.returncode, done.stdout.strip()) == (0, "26.2.0+acc")
+    assert "no PrecisionDebugger" in done.stderr
+    made = "from msprobe.pytorch import PrecisionDebugger\nPrecisionDebugger(dump_path='dump', level='L1')\n"
+    (tmp_path / "made.py").write_text(made)
+    done = _python("-m", "dump", "--as-msprobe", "made.py", cwd=tmp_path)
+    assert "Traceback" not in done.stderr
+    assert "nothing was recorded" in done.stderr
+    (tmp_path / "dump").write_text("in the way")
+    (tmp_path / "fails.py").write_text(
+        made + "import torch\nPrecisionDebugger.start()\ntorch.ones(1)\nPrecisionDebugger.step()\n"
+    )
+    done = _python("-m", "dump", "--as-msprobe", "fails.py", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("acc: error: ")
