@@ -11,7 +11,7 @@ A hook must not hold the node it hangs on: node -> hook -> node would be a cycle
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -19,7 +19,13 @@ import msgspec
 import torch
 from torch.autograd.graph import Node
 
-from ..torch_internals import AccumulateGrad, at_the_end_of_backward, next_sequence_number, sequence_number
+from ..torch_internals import (
+    AccumulateGrad,
+    at_the_end_of_backward,
+    current_node,
+    next_sequence_number,
+    sequence_number,
+)
 
 Edge: TypeAlias = "tuple[Node, int]"
 Gradients: TypeAlias = "Sequence[torch.Tensor | None]"
@@ -102,15 +108,37 @@ def find_border(before: Before, outputs: Sequence[torch.Tensor], most_nodes: int
     return border
 
 
+class Differentiable:
+    """A call's backward that ran with a graph of its own (`create_graph`): the gradients that it read and wrote and the
+    edges behind the call's inputs, under their indices, and the call's own nodes.  Held only until it is over."""
+
+    def __init__(self) -> None:
+        self.read: dict[int, torch.Tensor] = {}
+        self.written: dict[int, torch.Tensor] = {}
+        self.edges: dict[int, tuple[Node | None, int]] = {}
+        self.nodes: list[Node] = []
+
+
 class Pending:
     """One call's backward on its way: gathers gradients until the last border node has run.
 
     `take(place, gradient)` measures a gradient while its hook runs; `done(read, written)` gets the finished
     lists, of `sizes` entries.  It is called at most once: a second backward through the same graph is not
-    recorded.
+    recorded.  `again` is told, with those lists, where this backward can itself be differentiated.
     """
 
-    __slots__ = ("_done", "_expected", "_queued", "_read", "_sums", "_take", "_waiting", "_written")
+    __slots__ = (
+        "_again",
+        "_differentiable",
+        "_done",
+        "_expected",
+        "_queued",
+        "_read",
+        "_sums",
+        "_take",
+        "_waiting",
+        "_written",
+    )
 
     def __init__(
         self,
@@ -118,6 +146,7 @@ class Pending:
         sizes: tuple[int, int],
         take: Take,
         done: Callable[[list[Any], list[Any]], None],
+        again: Callable[[Differentiable, list[Any], list[Any]], None] | None = None,
     ) -> None:
         self._read: list[Any] = [None] * sizes[0]
         self._written: list[Any] = [None] * sizes[1]
@@ -129,15 +158,25 @@ class Pending:
         self._queued = False
         self._waiting = len(border.inputs.keys() | border.outputs.keys())
         self._take = take
+        self._again = again
+        self._differentiable: Differentiable | None = None
         self._done: Callable[[list[Any], list[Any]], None] | None = done
 
     def saw(self, read: Gradients, read_at: Places, written: Gradients, written_at: Places) -> None:
         """One node has run: it read gradients of some outputs and wrote gradients of some inputs."""
         if self._done is None:
             return
+        if self._again is not None and torch.is_grad_enabled():
+            self._differentiable = self._differentiable or Differentiable()
+            node = current_node()
+            self._differentiable.nodes.append(node)
+            self._differentiable.edges.update({index: node.next_functions[slot] for slot, index in written_at})
+        graph = self._differentiable
         for slot, index in read_at:
             gradient = read[slot] if slot < len(read) else None
             if gradient is not None:
+                if graph is not None:
+                    graph.read[index] = gradient
                 self._read[index] = self._take(f"input.{index}", gradient)
         for slot, index in written_at:
             self._wrote(index, written[slot] if slot < len(written) else None)
@@ -159,6 +198,8 @@ class Pending:
         if self._expected[index]:
             self._sums[index] = gradient
         else:
+            if self._differentiable is not None and gradient.requires_grad:
+                self._differentiable.written[index] = gradient
             self._written[index] = self._take(f"output.{index}", gradient)
 
     def finish_with_backward(self, run: Run) -> None:
@@ -171,11 +212,14 @@ class Pending:
     def finish(self) -> None:
         """Hand the record over with what has come, if anything has."""
         done, self._done = self._done, None
+        graph, self._differentiable = self._differentiable, None
         for index, gradient in self._sums.items():
             self._written[index] = self._take(f"output.{index}", gradient)
         self._sums.clear()
         if done is not None and any(part is not None for part in (*self._read, *self._written)):
             done(self._read, self._written)
+            if self._again is not None and graph is not None and graph.written:
+                self._again(graph, self._read, self._written)
 
 
 def attach(border: Border, pending: Pending, run: Run) -> None:
@@ -195,3 +239,44 @@ def _hook(pending: Pending, read_at: Places, written_at: Places, run: Run) -> Ca
         run(note)
 
     return after_node
+
+
+def second_border(
+    graph: Differentiable, slots: Mapping[int, int], sizes: tuple[int, int], most_nodes: int
+) -> Border | None:
+    """The border of a backward that ran with a graph: between the gradients that it wrote and all that they are made
+    of, which is the gradients read (from index 0), then the call's inputs, then its outputs.
+
+    `slots` are the indices of the call's outputs by their number, `sizes` how many outputs and inputs it has.  None
+    where more than `most_nodes` nodes lie between.
+    """
+    read, inputs = sizes
+    known: dict[tuple[Node | None, int], int] = {}
+    for index, tensor in graph.read.items():
+        if tensor.grad_fn is not None:
+            known[tensor.grad_fn, tensor.output_nr] = index
+    for index, edge in graph.edges.items():
+        known.setdefault(edge, read + index)
+    for node in graph.nodes:
+        for number, index in slots.items():
+            known.setdefault((node, number), read + inputs + index)
+    border = Border()
+    for index, tensor in graph.written.items():
+        made = tensor.grad_fn
+        if made is not None and (made, tensor.output_nr) not in known:
+            border.outputs.setdefault(made, []).append((tensor.output_nr, index))
+    todo = list(border.outputs)
+    seen = set(todo)
+    while todo:
+        node = todo.pop()
+        for slot, edge in enumerate(node.next_functions):
+            following = edge[0]
+            target = known.get(edge)
+            if target is not None:
+                border.inputs.setdefault(node, []).append((slot, target))
+            elif following is not None and following not in seen and not isinstance(following, AccumulateGrad):
+                if len(seen) >= most_nodes:
+                    return None
+                seen.add(following)
+                todo.append(following)
+    return border if border.outputs else None

@@ -21,6 +21,7 @@ from . import autograd
 from .watch import Watch, backward_name, recomputing
 
 _MOST_NODES = 100_000
+_MOST_NODES_OF_GRADIENTS = 256  # that lie between the gradients that one backward call reads and writes
 
 
 class OpenCall(msgspec.Struct, frozen=True, gc=False, eq=False):
@@ -189,6 +190,7 @@ def _follow(watch: Watch, call: OpenCall, outputs: Sequence[torch.Tensor]) -> au
             owner=None if call.owner is None else backward_name(call.owner),
             sizes=(len(outputs), len(call.tensors)),
             within=tuple(map(backward_name, call.within)),
+            about=call.body if call.recorded else None,
         )
     return border
 
@@ -202,11 +204,13 @@ def follow_border(
     owner: str | None,
     sizes: tuple[int, int],
     within: tuple[str, ...] | None = (),
+    about: Mapping[str, Any] | None = None,
 ) -> None:
     """Record the gradients that cross `border` as the backward call `name`: those of its outputs (`sizes[0]`
     of them) as read, those of its inputs (`sizes[1]`) as written.
 
-    `within` are the module calls around it, running backward; None where `scope` and `list` have no say.
+    `within` are the module calls around it, running backward; None where `scope` and `list` have no say.  With
+    `about`, the record of the forward call, a backward that the script differentiates in its turn is a call too.
     """
     keeps_read, keeps_written = recorder.keeps("backward", "input"), recorder.keeps("backward", "output")
     wanted: list[bool] = []
@@ -236,6 +240,42 @@ def follow_border(
         if watch.open is recorder:
             watch.guard(act)
 
-    pending = autograd.Pending(border, sizes, take, done)
+    again = None
+    if about is not None and not name.startswith(("Module.", "Autograd.")):
+        again = _differentiated(watch, border, recorder, name=name, owner=owner, sizes=sizes, about=about)
+    pending = autograd.Pending(border, sizes, take, done, again)
     watch.pending[pending] = None
     autograd.attach(border, pending, run)
+
+
+def _differentiated(
+    watch: Watch,
+    border: autograd.Border,
+    recorder: StepRecorder,
+    *,
+    name: str,
+    owner: str | None,
+    sizes: tuple[int, int],
+    about: Mapping[str, Any],
+) -> Callable[[autograd.Differentiable, list[Any], list[Any]], None]:
+    """What makes the backward call `name` a call `Autograd.{api}_backward` of its own, for a script that computes with
+    gradients (a penalty on them, forces): it reads them and what the forward call read and wrote."""
+    slots = {number: index for places in border.outputs.values() for number, index in places}
+    key = f"Autograd.{name.split('.', 1)[1].rsplit('.', 2)[0]}_backward"
+
+    def again(graph: autograd.Differentiable, read: list[Any], written: list[Any]) -> None:
+        second = autograd.second_border(graph, slots, sizes, _MOST_NODES_OF_GRADIENTS)
+        if second is None:
+            return
+        own = f"{key}.{recorder.number(key)}"
+        body = {
+            "input_args": [*read, about.get("input_args", []), about.get("output", [])],
+            "input_kwargs": about.get("input_kwargs", {}),
+            "output": written,
+            "is_recompute": False,
+        }
+        recorder.emit(Emission(f"{own}.forward", body, owner, None))
+        behind = sizes[0] + sizes[1] + sizes[0]
+        follow_border(watch, second, recorder, name=f"{own}.backward", owner=owner, sizes=(len(written), behind))
+
+    return again
