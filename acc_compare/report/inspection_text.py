@@ -38,7 +38,7 @@ def dumps_text(dumps: Sequence[DumpContents]) -> str:
         )
         for dump in dumps
     ]
-    parts = [_table(lines, right=(0, 1, 4, 5, 6, 7))]
+    parts = [table_text(lines, right=(0, 1, 4, 5, 6, 7))]
     operators: dict[str, int] = {}
     missed: dict[str, int] = {}
     for dump in dumps:
@@ -48,7 +48,7 @@ def dumps_text(dumps: Sequence[DumpContents]) -> str:
             missed[reason] = missed.get(reason, 0) + number
     ranked = sorted(operators.items(), key=lambda item: (-item[1], item[0]))
     shown = [("calls", "operator"), *((f"{number:,}", name) for name, number in ranked[:OPERATORS])]
-    parts.append(_table(shown, right=(0,)))
+    parts.append(table_text(shown, right=(0,)))
     if len(ranked) > OPERATORS:
         parts.append(f"and {len(ranked) - OPERATORS:,} more operators (--json has all)\n")
     if missed:
@@ -67,7 +67,7 @@ def call_text(call: CallContents) -> str:
     heads = ("argument", "type", "shape", "max", "min", "mean", "norm", "NaN", "Inf", "value")
     lines = [heads, *map(_argument_line, call.arguments)]
     kept = [at for at in range(len(heads)) if at < 2 or any(line[at] not in ("", "0") for line in lines[1:])]
-    table = _table(
+    table = table_text(
         [tuple(line[at] for at in kept) for line in lines], right=[kept.index(at) for at in kept if 2 < at < 9]
     )
     stack = "".join(f"  {one_line(line)}\n" for line in call.stack)
@@ -91,7 +91,7 @@ def tensor_text(tensor: TensorContents) -> str:
         for low, high, count in zip(tensor.edges, tensor.edges[1:], tensor.counts, strict=False)
     ]
     if rows:
-        lines += ["", _table(rows, right=(0, 1)).rstrip("\n")]
+        lines += ["", table_text(rows, right=(0, 1)).rstrip("\n")]
     if tensor.values:
         lines += ["", f"first {len(tensor.values):,} elements:"]
         for start in range(0, len(tensor.values), _PER_LINE):
@@ -153,7 +153,7 @@ def _known(number: int | None) -> str:
     return "-" if number is None else str(number)
 
 
-def _table(lines: Sequence[Sequence[str]], *, right: Sequence[int]) -> str:
+def table_text(lines: Sequence[Sequence[str]], *, right: Sequence[int]) -> str:
     """Cells in columns; the numbers `right` name those whose cells end alike."""
     shown = [[one_line(cell) for cell in line] for line in lines]
     widths = [max(columns(line[at]) for line in shown) for at in range(len(shown[0]))]

@@ -28,7 +28,7 @@ from acc_compare.report.columns import as_cell
 Codes: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
 _NUMBERS, _FLAGS = frozenset((float, int, str, type(None))), frozenset((bool, str, type(None)))
-_LARGE = 1 << 22
+_LARGE = 1 << 18
 """Bytes from which on zlib is asked to be quick."""
 
 
@@ -72,7 +72,7 @@ def _block(cells: list[object], back: Codes) -> str:
     head = _json({"cells": cells, "planes": planes})
     low_first = back.astype("<i8").view(np.uint8).reshape(-1, 8)[:, :planes].T
     raw = len(head).to_bytes(4, "little") + head + np.ascontiguousarray(low_first).tobytes()
-    return b64encode(zlib.compress(raw, 6 if len(raw) < _LARGE else 3)).decode("ascii")
+    return b64encode(zlib.compress(raw, 6 if len(raw) < _LARGE else 1)).decode("ascii")
 
 
 def _cell(key: Hashable) -> object:
