@@ -1,0 +1,73 @@
+"""What the comparison says of each case: the tensors that it accuses, and how large an error it would let pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from acc_compare.align.calls import align
+from acc_compare.align.mapping_file import read_rules
+from acc_compare.judge.noise import Noise
+from acc_compare.judge.verdict import Setting, judge
+from acc_compare.judge.walk import judged_calls
+from acc_compare.load import mode_of
+from acc_compare.measured.pairs import measure_pairs
+from acc_compare.model import Finding
+from dump.format.names import parse
+from dump.format.reader import read_dump
+
+Tensor = tuple[str, str]
+"""The names of a call and of its argument."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """`accused` maps the tensors in which a comparison sees error begin to their excess; `limits` all that calls
+    wrote to the relative error beyond which they are improbable, inf where nothing could be said."""
+
+    finding: Finding
+    accused: Mapping[Tensor, float]
+    errors: Mapping[Tensor, float]
+    limits: Mapping[Tensor, float]
+
+
+def judgement(npu: Path, bench: Path) -> Judgement:
+    """Compare two dumps as `acc compare` does."""
+    alignment = align(read_dump(npu), read_dump(bench), read_rules(None))
+    mode = mode_of(alignment.npu, alignment.bench)
+    measured = measure_pairs(alignment, mode)
+    finding = judge(alignment, measured, mode, Setting())
+    noise = Noise(judged_calls([part.call for part in measured if part.call is not None], by_module=False))
+    errors, limits = {}, {}
+    for part in measured:
+        if part.call is None:
+            continue
+        read = max((argument.relative for argument in part.call.read), default=0.0)
+        for argument in part.call.wrote:
+            key = (part.call.full_name, argument.name)
+            expected = noise.expectation(*key)
+            errors[key] = argument.relative
+            limits[key] = expected.limit if expected is not None else 0.0 if read == 0.0 else math.inf
+    accused = {
+        _tensor(row.npu_name): row.excess if row.excess is not None else math.inf
+        for row in finding.rows
+        if row.origin in ("introduced", "random")
+    }
+    return Judgement(finding, accused, errors, limits)
+
+
+def _tensor(row_name: str) -> Tensor:
+    """A row's name taken apart: `Torch.add.0.forward.output.0`."""
+    for word in (".forward.", ".backward."):
+        call, found, argument = row_name.partition(word)
+        if found:
+            return call + word[:-1], argument
+    return row_name, ""
+
+
+def operator_of(tensor: Tensor) -> str:
+    """`Torch.add`, of a tensor of `Torch.add.0.forward`."""
+    name = parse(tensor[0])
+    return f"{name.prefix}.{name.api}"
