@@ -82,9 +82,10 @@ class Expectation:
 
 @dataclass(slots=True)
 class Observed:
-    """One output beside its prediction.  `error`, `predicted` and `fresh` are relative to its norm; `buckets` is how
-    many numbers the error was estimated from, None for whole tensors; `own` and `inherited` are its channels and those
-    of what its call read."""
+    """One output beside its prediction.  `error`, `predicted` and `fresh` are relative to its norm, as are its largest
+    element, `peak`, and the error that one element may show, `at_an_end`; `is_ruled_by_few` elements says that the
+    error may as well be next to nothing.  `buckets` is how many numbers the error was estimated from, None for whole
+    tensors; `own` and `inherited` are its channels and those of what its call read."""
 
     key: NoiseKey
     row: PriorRow
@@ -92,6 +93,9 @@ class Observed:
     error: float
     predicted: float
     fresh: float
+    peak: float
+    at_an_end: float
+    is_ruled_by_few: bool
     buckets: int | None
     own: Shifts
     inherited: Shifts
@@ -103,10 +107,10 @@ class Observed:
     @property
     def tamed(self) -> float:
         """The residual less the operator's location, as it counts for other calls.  One far below its prediction says
-        that here both sides rounded alike, not that they must elsewhere; and one copy that took the exact part of a
-        tensor says nothing of another that took the rest."""
-        least = 0.0 if operator_class(self.key.operator) == "exact" else _LEAST_RESIDUAL
-        return max(least, self.residual - self.row.location)
+        that here both sides rounded alike, or that nothing jumped, not that they must elsewhere; and one copy that took
+        the exact part of a tensor says nothing of another that took the rest."""
+        is_by_chance = self.is_ruled_by_few or operator_class(self.key.operator) == "exact"
+        return max(0.0 if is_by_chance else _LEAST_RESIDUAL, self.residual - self.row.location)
 
 
 class Noise:
@@ -253,6 +257,9 @@ def _beside(call: MeasuredCall, out: MeasuredArgument, found: Predicted, prior: 
         error=out.relative,
         predicted=math.hypot(found.relative, RESOLUTION[out.error.source]),
         fresh=found.fresh,
+        peak=min(1.0, max(map(abs, out.extremes), default=0.0) / out.norm),
+        at_an_end=found.at_an_end,
+        is_ruled_by_few=found.is_ruled_by_jumps or 2.0 * found.at_an_end**2 > found.relative**2,
         buckets=BUCKETS if out.error.source == "sketch" and out.count > BUCKETS else None,
         own=shifts_of(out) if out.count > 1 else {},
         inherited=inherited,

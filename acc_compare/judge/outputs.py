@@ -17,6 +17,7 @@ from acc_compare.judge.origins import (
     Seen,
     largest_error,
 )
+from acc_compare.judge.predicted import is_one_of_several
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.measured.errors import RESOLUTION
 from acc_compare.model import Basis
@@ -25,6 +26,8 @@ from dump.format.names import parse
 _OTHER_DRAW = 0.02
 _ABSORBED = 0.1
 _FLIPS = 4.0
+_FAR_OUT = 5.0
+"""Standard deviations that the error of one element may reach."""
 
 _UNKNOWN = Expected(math.inf, math.inf, "unknown")
 
@@ -49,6 +52,8 @@ def judge_output(
         ), None  # made of other rows: of how many, was judged where they were chosen
     inherited = max(largest_error(call.read), seen.inside)
     if error.is_nonfinite and not any(a.error is not None and a.error.is_nonfinite for a in read):
+        if _leaves_finite(call, argument):
+            return Judged(argument, "propagated"), None
         judged = Judged(argument, "introduced", Expected(0.0, 0.0, "finite"))
         return judged, Origin("nan_inf", call, judged, inherited)
     if context.noise is not None and (call.full_name, argument.name) in context.noise.shared:
@@ -64,6 +69,31 @@ def judge_output(
         return Judged(argument, "propagated", expected), None
     judged = Judged(argument, "introduced", expected)
     return judged, Origin("operator", call, judged, inherited)
+
+
+def _leaves_finite(call: MeasuredCall, argument: MeasuredArgument) -> bool:
+    """Is a NaN or Inf on one side the right answer to inputs that differ: other elements were chosen, one of them lies
+    where the function has an edge or a pole, or a result that is as large as its type can hold overflows?"""
+    if call.reads_other_integers():
+        return True
+    error = argument.error
+    assert error is not None
+    on_npu = error.bad_npu > error.bad_bench
+    other = argument.bench if on_npu else argument.npu
+    ends = [abs(float(end)) for end in (other.max, other.min) if end is not None]
+    error_read = max((read.relative for read in call.floating_inputs()), default=0.0)
+    if ends and error_read > 0 and max(ends) == math.inf:  # some do on this side, others on that
+        return True
+    if ends and error_read > 0:
+        moved = max(operators.most_moved(call.operator, a.extremes, ends) for a in call.floating_inputs())
+        if max(ends) + _FAR_OUT * error_read * max(moved, *ends) >= operators.LARGEST.get(other.dtype, math.inf):
+            return True
+    for read in call.floating_inputs():
+        record = read.npu if on_npu else read.bench
+        if read.relative > 0 and record.min is not None and record.max is not None:
+            if operators.may_leave_finite(call.operator, float(record.min), float(record.max)):
+                return True
+    return False
 
 
 def _explained(argument: MeasuredArgument, inherited: float) -> Literal["agrees", "absorbed", "propagated"]:
@@ -106,13 +136,17 @@ def _from_equality(call: MeasuredCall, argument: MeasuredArgument, forward: Meas
     error of what they were made from brings near a tie."""
     read = call.read if forward is None else (*call.read, *forward.read, *forward.wrote)
     error = largest_error(read)
+    if is_one_of_several(call, argument):
+        return _UNKNOWN
     if error == 0.0:
         assert argument.error is not None
         # Equal sums over other integers than floats can hold, taken in another order.
         return Expected(0.0, RESOLUTION[argument.error.source], "exact")
     if argument.is_floating or math.isinf(error) or call.reads_other_integers():
         return _UNKNOWN
-    return Expected.at_most(_FLIPS * math.sqrt(error), "prior")
+    # Rounded to few digits, neighbours are often equal: then one that moves at all passes another.
+    unit = operators.roundoff({record.dtype for a in call.floating_inputs() for record in (a.npu, a.bench)})
+    return Expected.at_most(_FLIPS * math.sqrt(max(error, unit)), "prior")
 
 
 def _passed_on(call: MeasuredCall, argument: MeasuredArgument, context: Context) -> bool:
@@ -157,5 +191,4 @@ def _draws_here(call: MeasuredCall) -> bool:
     record = call.pair.npu
     if record is None or call.name.is_module:
         return operators.draws(call.operator)
-    values = {argument.name: getattr(argument.leaf, "value", None) for argument in record.inputs}
-    return operators.draws_with(call.operator, values)
+    return operators.draws_with(call.operator, call.options)

@@ -4,13 +4,15 @@ Rounding moves the norm, the mean and the extremes of a tensor by little; a wron
 clipped peak moves them by its whole size.  Each of the four numbers is a channel, its value the difference between both
 sides:
 
-    norm   log(|N| / |B|)                 noise e / sqrt(n), and e^2 / 2 since noise of its own adds to a norm
+    norm   log(|N| / |B|)                 noise e / sqrt(n'), and e^2 / 2 since noise of its own adds to a norm
     mean   (mean N - mean B) / rms        noise e / sqrt(n)
     max    (max N - max B) / largest      noise e
     min    likewise
 
 with e the error that is typical of the tensor, n its number of elements and rms = |B| / sqrt(n).  (For independent
-errors of relative size e: E |N|^2 = |B|^2 (1 + e^2), and a mean of n terms has a variance of one over n.)  What an
+errors of relative size e: E |N|^2 = |B|^2 (1 + e^2), and a mean of n terms has a variance of one over n.)  Where one
+element is large, of p of the norm, fewer count: 1 / n' = p^4 + (1 - p^2)^2 / n (the effective sample size of L. Kish,
+Survey Sampling, 1965, of that element and the others), and an error at that end moves norm and extremes.  What an
 input is off by in a channel its readers inherit.  Two things are read off the run, at upper quartiles, which one faulty
 call cannot move.  Rounding is not wholly random, what truncates moves every norm: how much of the fresh error is
 systematic, over all operators and over the operator at hand.  And elements are not independent, a gradient of rank one
@@ -52,6 +54,8 @@ class Output(Protocol):
     row: PriorRow
     count: int
     fresh: float
+    peak: float
+    at_an_end: float
     own: Shifts
     inherited: Shifts
 
@@ -121,10 +125,13 @@ def inherited_by(read: Iterable[MeasuredArgument]) -> Shifts:
 
 def noise_of(output: Output, channel: Channel, typical: float) -> float:
     """What random error of relative size `typical` does to a channel."""
+    peak = output.peak
     if channel in ("max", "min"):
-        return typical
-    own = typical / math.sqrt(output.count)
-    return math.hypot(own, typical**2 / 2) if channel == "norm" else own
+        return math.hypot(typical, output.at_an_end / peak) if peak > 0 else typical
+    if channel == "mean":
+        return typical / math.sqrt(output.count)
+    own = typical * math.sqrt(peak**4 + (1.0 - peak**2) ** 2 / output.count)
+    return math.hypot(own, typical**2 / 2, output.at_an_end * peak)
 
 
 class Systematic:

@@ -48,6 +48,12 @@ class MeasuredArgument(msgspec.Struct, frozen=True, eq=False):
         )
 
     @property
+    def extremes(self) -> tuple[float, ...]:
+        """The largest and the smallest element of both sides, as far as they are recorded and finite."""
+        ends = (self.npu.max, self.npu.min, self.bench.max, self.bench.min)
+        return tuple(value for end in ends if end is not None and math.isfinite(value := float(end)))
+
+    @property
     def largest(self) -> float:
         """The largest modulus of an element on the bench side, as far as it is known."""
         ends = [abs(float(end)) for end in (self.bench.max, self.bench.min) if end is not None]
@@ -85,10 +91,20 @@ class MeasuredCall(msgspec.Struct, frozen=True):
 
     @property
     def operator(self) -> str:
-        """The api's name; of a module, the name of the functional that its class stands for."""
+        """The api's name, or that of what its options make of it; of a module, the name of the functional that its
+        class stands for."""
         if self.pair.fused is not None:
             return parse(self.pair.fused.fused).api
-        return operators.functional_name(self.name.api) if self.name.is_module else self.name.api
+        if self.name.is_module:
+            return operators.functional_name(self.name.api)
+        api = self.name.api
+        return operators.variant(api, self.options) if operators.has_variants(api) else api
+
+    @property
+    def options(self) -> dict[str, object]:
+        """The arguments that are no tensors, by name (`input.dim`)."""
+        record = self.pair.npu
+        return {} if record is None else {a.name: getattr(a.leaf, "value", None) for a in record.inputs}
 
     def floating_inputs(self) -> Iterator[MeasuredArgument]:
         return (argument for argument in self.read if argument.is_floating)

@@ -97,6 +97,9 @@ def _from_sketches(npu: TensorRecord, bench: TensorRecord, ours: bytes, theirs: 
     if norm_npu is None or norm_bench is None:
         # Norm and extremes are ruled by a mask or by what is not finite; the sketch leaves both out.
         return _ratio(distance, estimate_norm(ours), estimate_norm(theirs), "sketch")
+    if ours == theirs and (norm_npu, npu.mean) != (norm_bench, bench.mean):
+        # Two changes may cancel in one bucket, but hardly in the statistics as well.
+        distance = distance_lower_bound(npu, bench, rounding=1e-6) or 0.0
     # An extreme element's own difference bounds the distance from below, exactly, and sharpens the estimate.
     for high, low in ((npu.max, bench.max), (npu.min, bench.min)):
         if high is not None and low is not None and high != low:

@@ -1,9 +1,10 @@
 """What is known of operators and number formats beforehand: one table, and one way to name an operator.
 
-`table`           a row an operator: how its error grows, whether it jumps, draws, makes memory ...
-`spelling`        all spellings of an operator to the name of its row
-`random_options`  where a call says whether it draws
-`dtypes`          number formats
+`table`      a row an operator: how its error grows, whether it jumps, draws, makes memory ...
+`spelling`   all spellings of an operator to the name of its row
+`functions`  functions of one number: how they amplify error, and where they are finite
+`options`    arguments that make another operator of a call: whether it draws, how it rounds
+`dtypes`     number formats
 
 An operator that has no row is judged as `general`: smooth, with as much relative error as its inputs.
 """
@@ -13,12 +14,14 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal
 
-from acc_compare.operators.dtypes import UNIT_ROUNDOFF, is_floating, roundoff
-from acc_compare.operators.random_options import draws_with
+from acc_compare.operators.dtypes import LARGEST, UNIT_ROUNDOFF, is_floating, roundoff
+from acc_compare.operators.functions import may_leave_finite, most_amplified, most_moved
+from acc_compare.operators.options import draws_with, has_variants, variant
 from acc_compare.operators.spelling import functional_name, plain_name
 from acc_compare.operators.table import OPERATORS, Mark, Operator, OperatorClass
 
 __all__ = [
+    "LARGEST",
     "OPERATORS",
     "UNIT_ROUNDOFF",
     "Mark",
@@ -28,6 +31,7 @@ __all__ = [
     "draws_with",
     "functional_name",
     "has",
+    "has_variants",
     "is_additive",
     "is_floating",
     "is_mean",
@@ -35,6 +39,9 @@ __all__ = [
     "is_shaped_by_values",
     "is_uninitialised",
     "jumps",
+    "may_leave_finite",
+    "most_amplified",
+    "most_moved",
     "moves_layout_only",
     "moves_memory_only",
     "operator_class",
@@ -42,6 +49,7 @@ __all__ = [
     "plain_name",
     "product_of",
     "roundoff",
+    "variant",
 ]
 
 

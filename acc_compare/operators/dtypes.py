@@ -22,6 +22,16 @@ UNIT_ROUNDOFF: Mapping[str, float] = {
     "torch.float8_e8m0fnu": 2.0**-1,
 }
 
+# The largest finite number, of the same sources.
+LARGEST: Mapping[str, float] = {
+    "torch.float64": 1.7976931348623157e308,
+    "torch.float32": 3.4028234663852886e38,
+    "torch.bfloat16": 3.3895313892515355e38,
+    "torch.float16": 65504.0,
+    "torch.float8_e4m3fn": 448.0,
+    "torch.float8_e5m2": 57344.0,
+}
+
 _FLOATING = ("float", "bfloat", "complex")
 
 

@@ -27,7 +27,7 @@ DTYPES = {
     "bool": torch.bool,
 }
 # Of torch's list: what runs a compiler for CUDA, moves to a device, or is no operator of the catalog.
-_LEFT_OUT = ("jiterator", "torch.ops.", "signal.windows", "_refs.", "item", "broadcast_shapes")
+_LEFT_OUT = ("jiterator", "torch.ops.", "signal.windows", "_refs.", "item", "broadcast_shapes", "linear_cross_entropy")
 _MOST_ELEMENTS = 200_000
 _LOOKED_AT = 10
 """Samples of an operator among which those to run are chosen."""

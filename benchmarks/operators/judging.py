@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from acc_compare.align.calls import align
 from acc_compare.align.mapping_file import read_rules
@@ -17,30 +18,48 @@ from acc_compare.measured.pairs import measure_pairs
 from acc_compare.model import Finding
 from dump.format.names import parse
 from dump.format.reader import read_dump
+from dump.format.schema import Dump
 
-Tensor = tuple[str, str]
+Tensor: TypeAlias = "tuple[str, str]"
 """The names of a call and of its argument."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """`accused` maps the tensors in which a comparison sees error begin to their excess; `limits` all that calls
-    wrote to the relative error beyond which they are improbable, inf where nothing could be said."""
+    """`accused` maps the tensors in which a comparison sees error begin to their excess.  Of all that calls wrote,
+    `errors` are the relative errors, `limits` those beyond which they are improbable (inf where nothing could be said),
+    `sizes` the norms; `shifts` names the channel of systematic error that stands out."""
 
     finding: Finding
     accused: Mapping[Tensor, float]
     errors: Mapping[Tensor, float]
     limits: Mapping[Tensor, float]
+    sizes: Mapping[Tensor, float]
+    shifts: Mapping[Tensor, str]
 
 
 def judgement(npu: Path, bench: Path) -> Judgement:
     """Compare two dumps as `acc compare` does."""
-    alignment = align(read_dump(npu), read_dump(bench), read_rules(None))
+    return _judgement(read_dump(npu), read_dump(bench))
+
+
+def mixed(npu: Path, other: Path, bench: Path, calls: frozenset[str]) -> Judgement:
+    """The same, with the calls of these names from another recording of the NPU side."""
+    ours, theirs = read_dump(npu), {call.name: call for call in read_dump(other).calls}
+    records = tuple(theirs.get(call.name, call) if call.name in calls else call for call in ours.calls)
+    return _judgement(replace(ours, calls=records), read_dump(bench))
+
+
+def _judgement(npu: Dump, bench: Dump) -> Judgement:
+    alignment = align(npu, bench, read_rules(None))
     mode = mode_of(alignment.npu, alignment.bench)
     measured = measure_pairs(alignment, mode)
     finding = judge(alignment, measured, mode, Setting())
     noise = Noise(judged_calls([part.call for part in measured if part.call is not None], by_module=False))
-    errors, limits = {}, {}
+    errors: dict[Tensor, float] = {}
+    limits: dict[Tensor, float] = {}
+    sizes: dict[Tensor, float] = {}
+    shifts: dict[Tensor, str] = {}
     for part in measured:
         if part.call is None:
             continue
@@ -48,14 +67,16 @@ def judgement(npu: Path, bench: Path) -> Judgement:
         for argument in part.call.wrote:
             key = (part.call.full_name, argument.name)
             expected = noise.expectation(*key)
-            errors[key] = argument.relative
+            errors[key], sizes[key] = argument.relative, argument.norm
+            if expected is not None and expected.is_shifted and expected.shift is not None:
+                shifts[key] = expected.shift.channel
             limits[key] = expected.limit if expected is not None else 0.0 if read == 0.0 else math.inf
     accused = {
         _tensor(row.npu_name): row.excess if row.excess is not None else math.inf
         for row in finding.rows
         if row.origin in ("introduced", "random")
     }
-    return Judgement(finding, accused, errors, limits)
+    return Judgement(finding, accused, errors, limits, sizes, shifts)
 
 
 def _tensor(row_name: str) -> Tensor:

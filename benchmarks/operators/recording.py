@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,7 +66,7 @@ def record(cases: Sequence[Case], folder: Path, side: Side, *, skip: frozenset[i
                 try:
                     output = cases[current].run(*given[0], **given[1])
                     if cases[current].backward:
-                        results, gradients = _unrecorded(session, lambda: _gradients(output, side, current))
+                        results, gradients = _unrecorded(session, partial(_gradients, output, side, current))
                         torch.autograd.backward(results, gradients)
                 except Exception:  # what torch refuses to do in this spelling or dtype
                     found.failed.add(current)
@@ -199,7 +200,7 @@ def _copied(leaf: Any) -> Any:
 
 
 def _moved(values: torch.Tensor, off: float, generator: torch.Generator) -> torch.Tensor:
-    """Floats times 1 + off * n; of other numbers a share `off` of the elements, one at least, becomes their neighbour."""
+    """Floats times 1 + off * n; of other numbers a share `off` of the elements, one at least, becomes its neighbour."""
     if values.is_floating_point() or values.is_complex():
         wide = values.to(torch.complex128 if values.is_complex() else torch.float64)
         noise = torch.randn(values.shape, generator=generator, dtype=torch.float64)

@@ -303,3 +303,110 @@ def test_what_is_made_of_other_rows_is_not_laid_against_it(make: Any) -> None:
 
     finding = make.judged(side(9), side(8))
     assert [suspect.name for suspect in finding.suspects if "backward" in suspect.name] == []
+
+
+def one_call(make: Any, name: str, function: Any, bench: Any, npu: Any, **options: Any) -> Any:
+    runs = []
+    for x in (npu, bench):
+        run = make.Run()
+        run.call(name, [x], [np.asarray(function(x))], **options)
+        runs.append(run)
+    return make.judged(*runs)
+
+
+JUMPING = [
+    ("Tensor.round_.0.forward", np.round),
+    ("Tensor.floor_.0.forward", np.floor),
+    ("Tensor.ceil.0.forward", np.ceil),
+    ("Torch._foreach_trunc_.0.forward", np.trunc),
+    ("Tensor.to.0.forward", lambda x: x.astype("i8")),
+    ("Tensor.long.0.forward", lambda x: x.astype("i8")),
+    ("Tensor.type.0.forward", lambda x: x.astype("i8")),
+    ("Torch.sign.0.forward", np.sign),
+]
+
+
+@pytest.mark.parametrize(("name", "function"), JUMPING)
+@pytest.mark.parametrize("size", [2e-6, 1e-4, 1e-2])
+def test_what_jumps_is_not_accused_in_any_spelling(make: Any, name: str, function: Any, size: float) -> None:
+    bench = 8 * make.normal(64, 64)
+    finding = one_call(make, name, function, bench, make.off(bench, size))
+    assert {suspect.kind for suspect in finding.suspects} <= {"input"}
+    assert "introduced" not in roles(finding).values()
+
+
+@pytest.mark.parametrize(("name", "function"), JUMPING)
+def test_from_equal_inputs_what_jumps_is_the_same(make: Any, name: str, function: Any) -> None:
+    bench = 8 * make.normal(64, 64)
+    runs = []
+    for wrong in (True, False):
+        run = make.Run()
+        values = np.asarray(function(bench)).copy()
+        values.flat[7] += wrong
+        run.call(name, [bench], [values])
+        runs.append(run)
+    assert first(make.judged(*runs)) == ("operator", name)
+
+
+def test_a_nan_beyond_the_edge_of_a_domain_is_the_inputs_doing(make: Any) -> None:
+    bench = np.random.default_rng(0).uniform(-1, 1, (16, 16)).astype("f4")
+    bench[0, 0] = 0.9999
+    npu = make.off(bench, 1e-3)
+    npu[0, 0] = 1.0002
+
+    def arcsine(x: Any) -> Any:
+        with np.errstate(invalid="ignore"):
+            return np.arcsin(x)
+
+    finding = one_call(make, "Torch.asin.0.forward", arcsine, bench, npu)
+    assert {suspect.kind for suspect in finding.suspects} <= {"input"}
+
+
+@pytest.mark.parametrize("name", ["Torch.asin.0.forward", "Functional.gelu.0.forward", "Torch.log.0.forward"])
+def test_a_nan_within_the_domain_is_the_calls_own(make: Any, name: str) -> None:
+    bench = np.random.default_rng(0).uniform(0.1, 0.9, (16, 16)).astype("f4")
+    runs = []
+    for x, bad in ((make.off(bench, 1e-3), np.nan), (bench, 1.0)):
+        run = make.Run()
+        values = np.sin(x)
+        values[0, 0] *= bad
+        run.call(name, [x], [values])
+        runs.append(run)
+    finding = make.judged(*runs)
+    assert ("nan_inf", name) in {(suspect.kind, suspect.name) for suspect in finding.suspects}
+
+
+@pytest.mark.parametrize(("largest", "accused"), [(65000.0, False), (100.0, True)])
+def test_an_overflow_needs_a_result_that_is_nearly_too_large(make: Any, largest: float, accused: bool) -> None:
+    bench = np.random.default_rng(0).uniform(1, 2, (16, 16)).astype("f4")
+    runs = []
+    for x, result in ((make.off(bench, 1e-2), np.inf), (bench, largest)):
+        run = make.Run()
+        values = (x * 10).astype("f2")
+        values[0, 0] = result
+        run.call("Torch.square.0.forward", [x.astype("f2")], [values])
+        runs.append(run)
+    finding = make.judged(*runs)
+    assert ("nan_inf" in {suspect.kind for suspect in finding.suspects}) is accused
+
+
+def test_eigenvectors_with_other_signs_are_as_right(make: Any) -> None:
+    x = make.normal(12, 12)
+    values, vectors = np.linalg.eigh(x + x.T)
+    runs = []
+    for sign in (-1, 1):
+        run = make.Run()
+        run.call("Torch.linalg.eigh.0.forward", [x + x.T], [values, vectors * np.float32(sign)])
+        runs.append(run)
+    assert make.judged(*runs).suspects == ()
+
+
+@pytest.mark.parametrize(("training", "kind"), [(True, "random"), (False, "operator")])
+def test_dropout_draws_only_where_it_trains(make: Any, training: bool, kind: str) -> None:
+    x = make.normal(16, 16)
+    runs = []
+    for kept in (1.0, 0.5):
+        run = make.Run()
+        run.call("Functional.dropout.0.forward", [x], [x * np.float32(kept)], kwargs={"p": 0.5, "training": training})
+        runs.append(run)
+    assert first(make.judged(*runs)) == (kind, "Functional.dropout.0.forward")

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from acc_compare.judge.predicted import autocast_roundoff, predict
+from acc_compare.judge.predicted import autocast_roundoff, is_one_of_several, predict
 from acc_compare.operators import OPERATORS as OPERATORS_KNOWN
 from acc_compare.operators import OperatorClass
 
@@ -151,3 +151,117 @@ def test_something_is_predicted_for_every_class(make: Any, kind: str, direction:
         run.call(f"Torch.{api}.0.{direction}", [make.off(values, off, seed=1)], [values * np.float32(1 + off)])
     (part,) = make.measured(npu, bench)
     assert predict(part.call, part.call.wrote[0]) is not None
+
+
+STEEP = {
+    "Torch.tan.0.forward": (np.tan, lambda rng: rng.uniform(-1.57, 1.57, (16, 16))),
+    "Torch.exp.0.forward": (np.exp, lambda rng: rng.uniform(-9, 9, (16, 16))),
+    "Torch.atanh.0.forward": (np.arctanh, lambda rng: rng.uniform(-1, 1, (16, 16)) * 0.9999),
+    "Torch.sigmoid.0.forward": (lambda x: 1 / (1 + np.exp(-x)), lambda rng: rng.uniform(-9, -8, (4, 4))),
+    "Torch.pow.0.forward": (lambda x: x**6, lambda rng: rng.uniform(0, 9, (16, 16))),
+}
+
+
+@pytest.mark.parametrize("name", sorted(STEEP))
+@pytest.mark.parametrize("seed", range(4))
+def test_where_a_function_is_steep_its_ends_rule_the_error(make: Any, name: str, seed: int) -> None:
+    function, drawn = STEEP[name]
+    bench = drawn(np.random.default_rng(seed)).astype("f4").astype("f8")
+    runs = []
+    for x in (make.off(bench, 1e-5, seed=seed + 50), bench):
+        run = make.Run()
+        run.call(name, [x.astype("f4")], [function(x).astype("f4")])
+        runs.append(run)
+    (part,) = make.measured(*runs)
+    found = predict(part.call, part.call.wrote[0])
+    assert found is not None
+    assert part.call.wrote[0].relative < 8 * found.relative
+
+
+def test_ends_do_not_rule_where_many_elements_do(make: Any) -> None:
+    x = make.normal(64, 64)
+    runs = []
+    for given in (make.off(x, SIZE), x):
+        run = make.Run()
+        run.call("Torch.sigmoid.0.forward", [given], [(1 / (1 + np.exp(-given))).astype("f4")])
+        runs.append(run)
+    (part,) = make.measured(*runs)
+    found = predict(part.call, part.call.wrote[0])
+    assert found is not None
+    assert found.inherited == pytest.approx(part.call.read[0].relative, rel=0.05)
+
+
+def _symmetric(make: Any, size: float) -> Any:
+    x = make.normal(12, 12).astype("f8")
+    x = x + x.T + size * make.normal(12, 12, seed=4)
+    return (x + x.T) / 2
+
+
+def test_eigenvalues_are_predicted_and_eigenvectors_are_not(make: Any) -> None:
+    runs = []
+    for size in (SIZE, 0.0):
+        x = _symmetric(make, size)
+        values, vectors = np.linalg.eigh(x)
+        run = make.Run()
+        run.call("Torch.linalg.eigh.0.forward", [x.astype("f4")], [values.astype("f4"), vectors.astype("f4")])
+        runs.append(run)
+    (part,) = make.measured(*runs)
+    values, vectors = part.call.wrote
+    found = predict(part.call, values)
+    assert found is not None
+    assert found.inherited == pytest.approx(part.call.read[0].distance / values.norm, rel=0.01)
+    assert values.relative <= 1.5 * found.relative
+    assert is_one_of_several(part.call, vectors)
+    assert predict(part.call, vectors) is None
+
+
+def test_what_solves_a_system_moves_by_the_condition_of_its_matrix(make: Any) -> None:
+    def gain(smallest: float) -> float:
+        rotation, _ = np.linalg.qr(make.normal(12, 12).astype("f8"))
+        x = rotation @ np.diag(np.linspace(1.0, smallest, 12)) @ rotation.T
+        runs = []
+        for given in (make.off(x, 1e-4), x):
+            run = make.Run()
+            run.call("Torch.linalg.inv.0.forward", [given.astype("f4")], [np.linalg.inv(given).astype("f4")])
+            runs.append(run)
+        (part,) = make.measured(*runs)
+        found = predict(part.call, part.call.wrote[0])
+        assert found is not None
+        assert part.call.wrote[0].relative < 5 * found.relative
+        return found.inherited / part.call.read[0].relative
+
+    assert gain(0.5) < 3.0
+    assert gain(0.01) > 10.0
+
+
+def test_logits_of_attention_turn_relative_into_absolute_error(make: Any) -> None:
+    def gain(scale: float) -> float:
+        query, key, value = (make.normal(2, 4, 16, 64, seed=n) * np.float32(scale) for n in range(3))
+        runs = []
+        for given in (make.off(query, SIZE), query):
+            run = make.Run()
+            run.call(
+                "Functional.scaled_dot_product_attention.0.forward",
+                [given, key, value],
+                [make.normal(2, 4, 16, 64, seed=7)],
+            )
+            runs.append(run)
+        (part,) = make.measured(*runs)
+        found = predict(part.call, part.call.wrote[0])
+        assert found is not None
+        return found.inherited / part.call.read[0].relative
+
+    assert gain(3.0) / gain(1.0) == pytest.approx(9.0, rel=0.2)
+
+
+def test_places_to_read_at_count_in_elements(make: Any) -> None:
+    grid = np.random.default_rng(1).uniform(-1, 1, (2, 10, 10, 2)).astype("f4")
+    runs = []
+    for given in (make.off(grid, 1e-4), grid):
+        run = make.Run()
+        run.call("Functional.grid_sample.0.forward", [make.normal(2, 3, 32, 32), given], [make.normal(2, 3, 10, 10)])
+        runs.append(run)
+    (part,) = make.measured(*runs)
+    found = predict(part.call, part.call.wrote[0])
+    assert found is not None
+    assert found.inherited / part.call.read[1].relative == pytest.approx(32 / 2 * math.sqrt(2 / 3), rel=0.15)

@@ -180,3 +180,16 @@ def test_a_sketch_that_overflowed_leaves_the_statistics(make: Any) -> None:
 
 def test_every_way_of_measuring_has_its_resolution() -> None:
     assert RESOLUTION == {"exact": 0.0, "sketch": 2e-7, "bound": 2e-6, "digest": 0.0}
+
+
+def test_changes_that_cancel_in_one_bucket_are_seen_in_the_statistics(make: Any) -> None:
+    bench = make.normal(40, 30)
+    npu = bench * np.float32(1.01)
+    same_sums = make.tensor(bench, Norm=float(np.linalg.norm(npu)), Max=float(npu.max()))
+    error = tensor_error(same_sums, make.tensor(bench))
+    assert error is not None
+    assert error.source == "sketch"
+    assert error.relative == pytest.approx(0.01, rel=0.01)
+    equal = tensor_error(make.tensor(bench), make.tensor(bench))
+    assert equal is not None
+    assert equal.distance == 0.0

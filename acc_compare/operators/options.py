@@ -1,4 +1,4 @@
-"""Where a call says whether it draws random numbers: its probability, and whether it trains."""
+"""Arguments that make another operator of a call: whether it draws random numbers, how a quotient is rounded."""
 
 from __future__ import annotations
 
@@ -51,3 +51,13 @@ def draws_with(api: str, values: Mapping[str, object]) -> bool:
     if row is None or "draws" not in row.marks:
         return False
     return all(option.is_on(values) for option in _OPTIONS.get(name, ()))
+
+
+def has_variants(api: str) -> bool:
+    """Is there an argument that makes another operator of it?"""
+    return plain_name(api) == "div"
+
+
+def variant(api: str, values: Mapping[str, object]) -> str:
+    """The operator that a call of `api` is with such arguments: a `div` that is told to round is `floor_divide`."""
+    return "floor_divide" if isinstance(values.get("input.rounding_mode"), str) and has_variants(api) else api

@@ -1,0 +1,126 @@
+"""One output of one call, with what is asked of it for a prediction: sizes, rounding, and how error is amplified."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from acc_compare import operators
+from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
+
+ACCUMULATED = 2.0**-24
+"""Unit roundoff of float32, in which devices add up the products and sums of narrower types (NVIDIA and Huawei document
+float32 accumulators for the matrix units that bfloat16 and float16 run on)."""
+
+_DENSITY = 0.8
+_MOST_GAIN = 1e4
+_AT_AN_END = 4
+
+
+@dataclass(frozen=True, slots=True)
+class OutputCase:
+    """One output of one call.  `given` and `made` are what the forward call of a backward call read and wrote."""
+
+    call: MeasuredCall
+    out: MeasuredArgument
+    inputs: tuple[MeasuredArgument, ...]
+    given: tuple[MeasuredArgument, ...]
+    made: tuple[MeasuredArgument, ...]
+    unit: float
+    operands: float = 0.0
+    """Unit roundoff of the type that a product's operands are rounded to, where that is narrower than theirs."""
+
+    @property
+    def size(self) -> float:
+        return self.out.norm
+
+    @property
+    def operator(self) -> str:
+        return self.call.operator
+
+    def spread(self, argument: MeasuredArgument) -> float:
+        """How often an element of `argument` stands in the output, as a factor on norms."""
+        return math.sqrt(max(1.0, self.out.count / argument.count))
+
+    def largest(self) -> MeasuredArgument:
+        return max(self.inputs, key=lambda a: a.count)
+
+    def growth(self, terms: float, size: float) -> float:
+        """Rounding of the output, of sums of `terms` terms of norm `size` in the type that accumulates them, and of a
+        product's operands."""
+        summed = min(self.unit, ACCUMULATED) * math.sqrt(terms) * size
+        return math.hypot(self.unit * self.size, summed, self.rounded * max(size, self.size))
+
+    @property
+    def rounded(self) -> float:
+        """The relative error of a product by rounding both operands to unit roundoff u: 0.42 u each in L2, for errors
+        that are uniform over a binade (Higham 2002, 2.1), and sqrt(2) for the two."""
+        return 0.6 * self.operands
+
+
+Terms: TypeAlias = tuple[float, list[float]]
+"""Fresh and inherited distances."""
+
+
+def is_compound(call: MeasuredCall) -> bool:
+    """Attention and recurrent nets: several products in one call."""
+    kind = operators.operator_class(call.operator)
+    return kind == "contraction" and sum(len(a.npu.shape) > 1 for a in call.floating_inputs()) > 2
+
+
+def jump_of(case: OutputCase) -> float:
+    backward = case.call.is_backward
+    if not operators.jumps(case.operator, backward=backward):
+        return 0.0
+    read = case.given if backward else case.inputs
+    error = max((a.relative for a in read), default=0.0)
+    if not backward and operators.operator_class(case.operator) == "elementwise":
+        error = max(error, case.unit)  # it rounds before it jumps: a quotient, a scaled value
+    size = max([case.size, *(a.norm for a in case.inputs)]) if backward else case.size
+    return math.sqrt(_DENSITY * error) * size
+
+
+def steepest(case: OutputCase, argument: MeasuredArgument) -> float:
+    """How far the error of an input moves the results at its extremes, where the function is steepest, and _AT_AN_END
+    more like them: they may rule the error of all."""
+    if not 0.0 < argument.relative < math.inf:
+        return 0.0
+    error = max(argument.relative, operators.roundoff({argument.npu.dtype, argument.bench.dtype}))
+    # Where NaN hides the extremes, no element is larger than the norm of those that are left.
+    values = case.out.extremes or (case.out.norm, -case.out.norm)
+    moved = error * operators.most_moved(case.operator, argument.extremes, values)
+    return min(moved, case.out.norm) * math.sqrt(min(_AT_AN_END, case.out.count))
+
+
+def product(case: OutputCase, a: MeasuredArgument, b: MeasuredArgument) -> tuple[float, float]:
+    """The number of terms that each element sums, and the norm that the result has where they are independent."""
+    terms = max(1.0, math.sqrt(a.count * b.count / case.out.count))
+    return terms, a.norm * b.norm / math.sqrt(terms)
+
+
+def logit_gains(case: OutputCase, given: Sequence[MeasuredArgument]) -> list[float]:
+    """What the error of each input of attention is multiplied by.  The products of queries and keys are logits, whose
+    absolute error is the relative one of the weights: their size is rms(q) rms(k) sqrt(d) under the usual scale."""
+    if len(given) < 3 or not operators.has(case.operator, "attends"):
+        return [1.0] * len(given)
+    query, key = given[:2]
+    depth = query.npu.shape[-1] if query.npu.shape else 1
+    logits = query.norm * key.norm / math.sqrt(query.count * key.count) * math.sqrt(depth)
+    return [max(1.0, logits)] * 2 + [1.0] * (len(given) - 2)
+
+
+def normalisation_gain(argument: MeasuredArgument) -> float:
+    """|x| / |x - mean|: how much of a normalisation's input is left when its mean is taken away."""
+    mean = argument.bench.mean
+    if mean is None or argument.norm <= 0 or mean != mean:
+        return 1.0
+    share = min(1.0, math.sqrt(argument.count) * abs(float(mean)) / argument.norm)  # squares of norms may overflow
+    left = 1.0 - share**2
+    return min(_MOST_GAIN, 1.0 / math.sqrt(left)) if left > _MOST_GAIN**-2 else _MOST_GAIN
+
+
+def logit_error(argument: MeasuredArgument) -> float:
+    """The absolute error of a live logit."""
+    return argument.distance / math.sqrt(argument.count)

@@ -1,0 +1,142 @@
+"""Predictions for what backward calls write: inputs are gradients, the forward call's tensors come beside them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from acc_compare import operators
+from acc_compare.judge.output_case import (
+    ACCUMULATED,
+    OutputCase,
+    Terms,
+    logit_error,
+    logit_gains,
+    normalisation_gain,
+    product,
+)
+from acc_compare.measured.calls import MeasuredArgument
+from acc_compare.operators import OperatorClass
+
+
+def _gradient(case: OutputCase) -> MeasuredArgument | None:
+    return max(case.inputs, key=lambda a: a.count, default=None)
+
+
+def _errors(arguments: Iterable[MeasuredArgument], size: float) -> list[float]:
+    return [a.relative * size for a in arguments]
+
+
+def _summed(case: OutputCase, gradient: MeasuredArgument) -> tuple[float, float]:
+    """How many gradients each element of the output adds up, and the size that its error is measured against: what
+    cancels in the sum does not cancel in its error."""
+    terms = max(1.0, gradient.count / case.out.count)
+    return terms, max(case.size, gradient.norm) if terms > 1 else case.size
+
+
+def _exact_backward(case: OutputCase) -> Terms:
+    gradient = _gradient(case)
+    if gradient is None:
+        return 0.0, []
+    terms, size = _summed(case, gradient)
+    if operators.has(case.operator, "indexed") and gradient.npu.shape:
+        terms = max(terms, gradient.count / max(1, gradient.npu.shape[-1]))
+    if operators.has(case.operator, "overlaps"):
+        terms = max(terms, 2.0)
+    fresh = case.growth(terms, gradient.norm) if terms > 1 else 0.0
+    return fresh, [max(a.distance * case.spread(a), a.relative * (size if terms > 1 else 0.0)) for a in case.inputs]
+
+
+def _elementwise_backward(case: OutputCase) -> Terms:
+    gradient = _gradient(case)
+    if gradient is None:
+        return case.unit * case.size, []
+    terms, size = _summed(case, gradient)
+    fresh = case.growth(terms, size)
+    if operators.is_additive(case.operator):
+        return fresh, [gradient.relative * size]
+    return fresh, [gradient.relative * size, *(max(a.relative * size, _bent(case, a)) for a in case.given)]
+
+
+def _bent(case: OutputCase, argument: MeasuredArgument) -> float:
+    """How far the error of an input of the forward call moves the derivative at its extremes.  Where a function
+    amplifies by c = x f' / f, its derivative does by x f'' / f', which for powers, exponentials and at poles is c or
+    2 c, and at logarithmic edges (atanh, erfinv) up to 8 c in the reach of float32."""
+    if argument.relative == 0.0 or math.isinf(argument.relative):
+        return 0.0
+    error = max(argument.relative, operators.roundoff({argument.npu.dtype, argument.bench.dtype}))
+    values = [end for made in case.made for end in made.extremes or (made.norm, -made.norm)]
+    amplified = 4.0 * operators.most_amplified(case.operator, argument.extremes, values)
+    return min(1.0, error * amplified) * max(map(abs, case.out.extremes), default=case.out.norm)
+
+
+def _contraction_backward(case: OutputCase) -> Terms:
+    gradient = _gradient(case)
+    if gradient is None:
+        return case.unit * case.size, []
+    place = case.out.name.rpartition(".")[2]
+    number = int(place) if place.isdigit() else -1
+    large = [a for a in case.given if len(a.npu.shape) > 1]
+    others = [a for index, a in enumerate(case.given) if index != number and len(a.npu.shape) > 1]
+    if len(large) > 2:
+        gains = logit_gains(case, case.given)
+        inherited = [gain * a.relative * case.size for gain, a in zip(gains, case.given, strict=True)]
+        return max(case.unit, case.rounded) * case.size, [gradient.relative * case.size, *inherited]
+    if len(case.out.npu.shape) <= 1 or not others:  # a bias: a plain sum of gradients
+        terms, size = _summed(case, gradient)
+        return replace(case, operands=0.0).growth(terms, gradient.norm), [gradient.relative * size]
+    other = max(others, key=lambda a: a.count)
+    terms, size = product(case, gradient, other)
+    return case.growth(terms, size), _errors((gradient, other), max(size, case.size))
+
+
+def _reduction_backward(case: OutputCase) -> Terms:
+    gradient = _gradient(case)
+    if gradient is None:
+        return case.unit * case.size, []
+    return case.unit * case.size, [gradient.relative * case.size, *_errors(case.given, case.size)]
+
+
+def _normalisation_backward(case: OutputCase) -> Terms:
+    gradient = _gradient(case)
+    if gradient is None:
+        return case.unit * case.size, []
+    source = max(case.given, key=lambda a: a.count, default=None)
+    gain = normalisation_gain(source) if source is not None else 1.0
+    terms, size = _summed(case, gradient)
+    inherited = [gradient.relative * size, *(a.relative * size for a in case.given if a is not source)]
+    if source is not None:
+        inherited.append(gain * source.relative * size)
+    return math.hypot(case.unit * size, min(case.unit, ACCUMULATED) * gain * math.sqrt(terms) * size), inherited
+
+
+def _exponential_backward(case: OutputCase) -> Terms:
+    gradient = _gradient(case)
+    if gradient is None:
+        return case.unit * case.size, []
+    source = max(case.given, key=lambda a: a.count, default=None)
+    inherited = [gradient.relative * case.size]
+    if source is not None:
+        inherited.append(max(max(logit_error(source), source.relative) * case.size, _bent(case, source)))
+    return case.unit * case.size, inherited
+
+
+def _general_backward(case: OutputCase) -> Terms:
+    gradient = _gradient(case)
+    if gradient is None:
+        return case.unit * case.size, []
+    terms, size = _summed(case, gradient)
+    return case.growth(terms, size), [gradient.relative * size, *_errors(case.given, size)]
+
+
+BACKWARD: Mapping[OperatorClass, Callable[[OutputCase], Terms]] = {
+    "exact": _exact_backward,
+    "elementwise": _elementwise_backward,
+    "contraction": _contraction_backward,
+    "reduction": _reduction_backward,
+    "normalisation": _normalisation_backward,
+    "exponential": _exponential_backward,
+    "decomposition": _general_backward,
+    "general": _general_backward,
+}

@@ -1,0 +1,127 @@
+"""Predictions for what forward calls write, by class of operator (`predicted` has the formulae)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from acc_compare import operators
+from acc_compare.judge.output_case import (
+    ACCUMULATED,
+    OutputCase,
+    Terms,
+    is_compound,
+    logit_error,
+    logit_gains,
+    normalisation_gain,
+    product,
+    steepest,
+)
+from acc_compare.operators import OperatorClass
+
+_LEAST_ROUNDOFF = 2.0**-53
+
+
+def _exact(case: OutputCase) -> Terms:
+    return 0.0, [a.distance * case.spread(a) for a in case.inputs]
+
+
+def _elementwise(case: OutputCase) -> Terms:
+    if operators.is_additive(case.operator):
+        return case.unit * case.size, [a.distance * case.spread(a) for a in case.inputs]
+    if operators.has(case.operator, "places") and len(case.inputs) > 1:
+        return _interpolated(case)
+    return case.unit * case.size, [max(a.relative * case.size, steepest(case, a)) for a in case.inputs]
+
+
+def _interpolated(case: OutputCase) -> Terms:
+    """Places are given between -1 and 1 over a width of w elements, so that an error d of one is d w / 2 elements; what
+    lies at neighbouring elements differs by sqrt(2) of its size where they are independent."""
+    values, places, *others = case.inputs
+    width = max(values.npu.shape[2:], default=1)
+    elements = width * places.norm / math.sqrt(2.0 * places.count)
+    unit = max(case.unit, operators.roundoff({places.npu.dtype, places.bench.dtype}))
+    inherited = [values.relative, places.relative * max(1.0, elements), *(a.relative for a in others)]
+    return max(unit, unit * elements) * case.size, [error * case.size for error in inherited]
+
+
+def _contraction(case: OutputCase) -> Terms:
+    ranked = sorted(case.inputs, key=lambda a: a.count, reverse=True)
+    if len(ranked) < 2 or is_compound(case.call):
+        gains = logit_gains(case, case.inputs)
+        inherited = [gain * a.relative * case.size for gain, a in zip(gains, case.inputs, strict=True)]
+        return max(case.unit, case.rounded) * case.size, inherited
+    terms, size = product(case, ranked[0], ranked[1])
+    inherited = [a.relative * max(size, case.size) for a in ranked[:2]]
+    return case.growth(terms, size), [*inherited, *(a.distance * case.spread(a) for a in ranked[2:])]
+
+
+def _reduction(case: OutputCase) -> Terms:
+    if not case.inputs:
+        return case.unit * case.size, []
+    largest = case.largest()
+    terms = max(1.0, largest.count / case.out.count)
+    share = 1.0 / terms if operators.is_mean(case.operator) else 1.0
+    inherited = [max(a.distance * share, a.relative * case.size) for a in case.inputs]
+    return case.growth(terms, largest.norm * share), inherited
+
+
+def _normalisation(case: OutputCase) -> Terms:
+    if not case.inputs:
+        return case.unit * case.size, []
+    largest = case.largest()
+    gain = normalisation_gain(largest)
+    fresh = math.hypot(case.unit, min(case.unit, ACCUMULATED) * gain) * case.size
+    others = [a.relative * case.size for a in case.inputs if a is not largest]
+    if case.out.count < largest.count:  # statistics that the call keeps (running mean and variance)
+        means = largest.norm * case.out.count / largest.count
+        return case.unit * case.size, [largest.relative * max(case.size, means), *others]
+    return fresh, [gain * largest.relative * case.size, *others]
+
+
+def _exponential(case: OutputCase) -> Terms:
+    if not case.inputs:
+        return case.unit * case.size, []
+    largest = case.largest()
+    error, at_an_end = logit_error(largest), steepest(case, largest)
+    if not operators.has(case.operator, "log"):
+        rounding = case.unit * (1.0 + largest.norm / math.sqrt(largest.count)) * case.size
+        return rounding, [max(error * case.size, at_an_end)]
+    if case.out.count == 1:
+        classes = largest.npu.shape[-1] if len(largest.npu.shape) > 1 else 1
+        rows = max(1.0, largest.count / max(1, classes))
+        return case.unit * case.size, [max(error / math.sqrt(rows), largest.relative * case.size / math.sqrt(rows))]
+    return case.unit * case.size, [max(error * math.sqrt(case.out.count), at_an_end)]
+
+
+def _decomposition(case: OutputCase) -> Terms:
+    """Singular values and eigenvalues of symmetric matrices move by no more than the matrix (Weyl, Mirsky).  What
+    solves a system A X = B moves by the condition of A, of which |A| |X| / |B| is what the norms show; of an inverse B
+    is the identity."""
+    if not case.inputs:
+        return case.unit * case.size, []
+    largest = case.largest()
+    shape = largest.npu.shape
+    if len(case.out.npu.shape) == len(shape) - 1 and len(case.inputs) == 1:
+        return case.unit * max(case.size, largest.norm), [largest.distance]
+    identity = math.sqrt(largest.count / max(1, shape[-1] if shape else 1))
+    other = max((a.norm for a in case.inputs if a is not largest), default=identity)
+    gain = max(1.0, largest.norm * case.size / (identity * other)) if other > 0 else 1.0
+    gain = min(gain, 1.0 / max(case.unit, _LEAST_ROUNDOFF))
+    return case.unit * gain * case.size, [max(gain * a.relative * case.size, steepest(case, a)) for a in case.inputs]
+
+
+def _general(case: OutputCase) -> Terms:
+    return case.unit * case.size, [a.relative * case.size for a in case.inputs]
+
+
+FORWARD: Mapping[OperatorClass, Callable[[OutputCase], Terms]] = {
+    "exact": _exact,
+    "elementwise": _elementwise,
+    "contraction": _contraction,
+    "reduction": _reduction,
+    "normalisation": _normalisation,
+    "exponential": _exponential,
+    "decomposition": _decomposition,
+    "general": _general,
+}

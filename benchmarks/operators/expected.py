@@ -1,0 +1,61 @@
+"""What the judging gets wrong, and is known to: operators, and why no table of theirs cures it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """`operators` are accused although they are healthy, for `reason`; with `backward` only theirs."""
+
+    operators: tuple[str, ...]
+    reason: str
+    backward: bool = False
+
+
+ACCUSED = (
+    Known(
+        ("Functional.hinge_embedding_loss", "Functional.cosine_embedding_loss"),
+        "its label is compared with 1 and -1: a label that is off is another one",
+    ),
+    Known(
+        ("Tensor.histogram", "Torch.histogram", "Torch.histogramdd"),
+        "edges of bins that are off by a rounding leave out the element that they were made from",
+    ),
+    Known(("Torch.linalg.pinv", "Torch.pinverse"), "of a singular matrix rounding decides what counts as zero"),
+    Known(
+        ("Torch.frexp", "Tensor.frexp", "Tensor.__rdiv__", "Torch.special.xlog1py", "Torch.special.zeta"),
+        "few elements, of which one moves by more than any norm shows",
+    ),
+    Known(
+        ("Functional.softmax", "Torch.softmax", "Torch.where"),
+        "a row that another mask leaves empty has no softmax",
+    ),
+    Known(
+        (
+            "Functional.layer_norm", "Functional.rms_norm", "Torch.native_batch_norm", "Torch.native_group_norm",
+            "Torch.corrcoef", "Tensor.corrcoef", "Torch.polar", "Torch.linalg.matrix_power",
+        ),
+        "gradients that cancel but for rounding, against a size that was not recorded",
+        backward=True,
+    ),
+    Known(
+        ("Torch.erfc", "Torch.special.ndtr", "Torch.special.erfcx", "Torch.special.log_ndtr"),
+        "all elements lie in a tail, where the second derivative is large against the first",
+        backward=True,
+    ),
+    Known(
+        ("Functional.multi_head_attention_forward",),
+        "its logits are made inside, so that nobody knows how large they are",
+        backward=True,
+    ),
+)  # fmt: skip
+
+
+def reason_for(operator: str, *, backward: bool) -> str | None:
+    """Why a healthy `operator` (`Torch.add`) may be accused; None where it may not."""
+    for known in ACCUSED:
+        if operator in known.operators and (backward or not known.backward):
+            return known.reason
+    return None

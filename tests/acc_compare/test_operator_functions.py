@@ -1,0 +1,80 @@
+"""Amplification and domains of functions, against derivatives by mpmath."""
+
+from __future__ import annotations
+
+import math
+
+import mpmath
+import pytest
+
+from acc_compare.operators import may_leave_finite, most_amplified, most_moved, variant
+
+FUNCTIONS = {
+    "exp": mpmath.exp,
+    "expm1": mpmath.expm1,
+    "sinh": mpmath.sinh,
+    "cosh": mpmath.cosh,
+    "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
+    "softplus": lambda x: mpmath.log(1 + mpmath.exp(x)),
+    "logsigmoid": lambda x: -mpmath.log(1 + mpmath.exp(-x)),
+    "erfc": mpmath.erfc,
+    "tan": mpmath.tan,
+    "asin": mpmath.asin,
+    "acos": mpmath.acos,
+    "atanh": mpmath.atanh,
+    "erfinv": mpmath.erfinv,
+    "log": mpmath.log,
+    "log2": lambda x: mpmath.log(x, 2),
+    "log1p": mpmath.log1p,
+    "logit": lambda x: mpmath.log(x / (1 - x)),
+    "reciprocal": lambda x: 1 / x,
+}
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+@pytest.mark.parametrize("x", [0.3, 0.75])
+def test_how_far_a_relative_error_moves_a_value(name: str, x: float) -> None:
+    value = FUNCTIONS[name](x)
+    moved = abs(x * mpmath.diff(FUNCTIONS[name], x))
+    assert most_moved(name, [x], [float(value)]) == pytest.approx(float(moved), rel=1e-6)
+    assert most_amplified(name, [x], [float(value)]) == pytest.approx(float(moved / abs(value)), rel=1e-6)
+
+
+def test_the_steepest_end_counts_in_any_spelling() -> None:
+    assert most_moved("exp_", [-1.0, 3.0], [math.exp(-1.0), math.exp(3.0)]) == pytest.approx(3.0 * math.exp(3.0))
+
+
+def test_an_overflow_is_told_as_infinite_and_what_is_unknown_as_none() -> None:
+    assert most_moved("polygamma", [1.0], [1e300]) == math.inf
+    assert most_moved("nobody_knows_this", [1.0], [1.0]) == 0.0
+    assert most_moved("exp", [math.inf], [math.nan]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("api", "low", "high", "expected"),
+    [
+        ("asin", -0.9, 0.9, False),
+        ("asin", -0.9, 1.001, True),
+        ("log_", 0.1, 5.0, False),
+        ("log_", 0.0, 5.0, True),
+        ("log1p", -0.9, 5.0, False),
+        ("acosh", 0.99, 5.0, True),
+        ("gelu", -1e9, 1e9, False),
+    ],
+)
+def test_where_a_function_is_finite(api: str, low: float, high: float, expected: bool) -> None:
+    assert may_leave_finite(api, low, high) is expected
+
+
+@pytest.mark.parametrize(
+    ("api", "options", "operator"),
+    [
+        ("div", {"input.rounding_mode": "floor"}, "floor_divide"),
+        ("divide_", {"input.rounding_mode": "trunc"}, "floor_divide"),
+        ("div", {"input.rounding_mode": None}, "div"),
+        ("div", {}, "div"),
+        ("round", {"input.rounding_mode": "floor"}, "round"),
+    ],
+)
+def test_a_division_that_rounds_is_another_operator(api: str, options: dict[str, object], operator: str) -> None:
+    assert variant(api, options) == operator
