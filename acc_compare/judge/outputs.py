@@ -22,6 +22,7 @@ from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.measured.errors import RESOLUTION
 from acc_compare.model import Basis
 from dump.format.names import parse
+from dump.format.schema import TensorRecord
 
 _OTHER_DRAW = 0.02
 _ABSORBED = 0.1
@@ -88,12 +89,13 @@ def _leaves_finite(call: MeasuredCall, argument: MeasuredArgument) -> bool:
         moved = max(operators.most_moved(call.operator, a.extremes, ends) for a in call.floating_inputs())
         if max(ends) + _FAR_OUT * error_read * max(moved, *ends) >= operators.LARGEST.get(other.dtype, math.inf):
             return True
-    for read in call.floating_inputs():
-        record = read.npu if on_npu else read.bench
-        if read.relative > 0 and record.min is not None and record.max is not None:
-            if operators.may_leave_finite(call.operator, float(record.min), float(record.max)):
-                return True
-    return False
+    return any(_may_leave_finite(call, read, read.npu if on_npu else read.bench) for read in call.floating_inputs())
+
+
+def _may_leave_finite(call: MeasuredCall, read: MeasuredArgument, record: TensorRecord) -> bool:
+    if read.relative == 0.0 or record.min is None or record.max is None:
+        return False
+    return operators.may_leave_finite(call.operator, float(record.min), float(record.max))
 
 
 def _explained(argument: MeasuredArgument, inherited: float) -> Literal["agrees", "absorbed", "propagated"]:

@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from acc_compare import operators
-from acc_compare.judge.predicted import ACCUMULATED, predict
+from acc_compare.judge.output_case import ACCUMULATED
+from acc_compare.judge.predicted import predict
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.model import PairedCall
 from dump.format.names import parse
