@@ -61,6 +61,9 @@ def _reduction(case: OutputCase) -> Terms:
         return case.unit * case.size, []
     largest = case.largest()
     terms = max(1.0, largest.count / case.out.count)
+    if operators.has(case.operator, "factors"):
+        factors = math.sqrt(max(terms, *largest.npu.shape, 1.0))
+        return case.unit * factors * case.size, [a.relative * factors * case.size for a in case.inputs]
     share = 1.0 / terms if operators.is_mean(case.operator) else 1.0
     inherited = [max(a.distance * share, a.relative * case.size) for a in case.inputs]
     return case.growth(terms, largest.norm * share), inherited

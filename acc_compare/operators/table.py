@@ -15,6 +15,7 @@ A row is the operator's plain name (`spelling.plain_name`) with its marks after 
     overwrites     writes every element of the tensor that it is called on, whatever that held
     additive       a sum or a difference: errors of the inputs add as they are
     mean           a sum divided by the number of its terms
+    factors        a product of many: relative errors add
     log            the result is a logarithm
     indexed        reads or writes at indices, which may repeat
     overlaps       elements of the input may go into several of the result
@@ -37,7 +38,7 @@ OperatorClass: TypeAlias = Literal[
 ]
 Mark: TypeAlias = Literal[
     "jumps", "kinks", "chooses", "draws", "source", "source_in_place", "uninitialised", "memory", "layout", "converts",
-    "shaped", "overwrites", "additive", "mean", "log", "indexed", "overlaps", "matmul", "conv",
+    "shaped", "overwrites", "additive", "mean", "factors", "log", "indexed", "overlaps", "matmul", "conv",
     "places", "attends", "vectors", "unordered", "compound",
 ]  # fmt: skip
 
@@ -146,7 +147,7 @@ _ROWS: Mapping[OperatorClass, str] = {
     # Sums of K terms.
     "reduction": """
         sum mean+mean nansum nanmean+mean var std var_mean+mean std_mean+mean norm vector_norm matrix_norm
-        frobenius_norm norm_except_dim dist prod cumsum cumprod logcumsumexp+log trace trapezoid cumulative_trapezoid
+        frobenius_norm norm_except_dim dist prod+factors cumsum cumprod+factors logcumsumexp+log trace trapezoid cumulative_trapezoid
         sum_to_size powsum cov corrcoef cross pdist avg_pool1d+mean+overlaps avg_pool2d+mean+overlaps
         avg_pool3d+mean+overlaps adaptive_avg_pool1d+mean+overlaps adaptive_avg_pool2d+mean+overlaps
         adaptive_avg_pool3d+mean+overlaps lp_pool1d+overlaps lp_pool2d+overlaps lp_pool3d+overlaps index_add+indexed

@@ -27,7 +27,16 @@ DTYPES = {
     "bool": torch.bool,
 }
 # Of torch's list: what runs a compiler for CUDA, moves to a device, or is no operator of the catalog.
-_LEFT_OUT = ("jiterator", "torch.ops.", "signal.windows", "_refs.", "item", "broadcast_shapes", "linear_cross_entropy")
+_LEFT_OUT = (
+    "jiterator",
+    "torch.ops.",
+    "signal.windows",
+    "_refs.",
+    "item",
+    "broadcast_shapes",
+    "linear_cross_entropy",
+    "hash_tensor",
+)
 _MOST_ELEMENTS = 200_000
 _LOOKED_AT = 10
 """Samples of an operator among which those to run are chosen."""
@@ -138,6 +147,8 @@ def _late(function: Callable[..., Any], place: tuple[Any, str] | None) -> Callab
     if place is None:
         return function
     owner, attribute = place
+    if isinstance(owner, type):  # as scripts call methods: of the tensor, not of the class
+        return lambda self, *args, **kwargs: getattr(self, attribute)(*args, **kwargs)
     return lambda *args, **kwargs: getattr(owner, attribute)(*args, **kwargs)
 
 

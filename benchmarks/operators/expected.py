@@ -29,6 +29,14 @@ ACCUSED = (
         "few elements, of which one moves by more than any norm shows",
     ),
     Known(
+        ("Functional.multilabel_soft_margin_loss",),
+        "targets beyond 0 and 1: what its terms come to before they cancel is not recorded",
+    ),
+    Known(
+        ("Torch.logdet", "Tensor.logdet"),
+        "the condition of a matrix whose inverse is not recorded",
+    ),
+    Known(
         ("Functional.softmax", "Torch.softmax", "Torch.where"),
         "a row that another mask leaves empty has no softmax",
     ),
@@ -41,8 +49,11 @@ ACCUSED = (
         backward=True,
     ),
     Known(
-        ("Torch.erfc", "Torch.special.ndtr", "Torch.special.erfcx", "Torch.special.log_ndtr"),
-        "all elements lie in a tail, where the second derivative is large against the first",
+        (
+            "Torch.erfc", "Torch.special.ndtr", "Torch.special.erfcx", "Torch.special.log_ndtr", "Torch.asin",
+            "Torch.logcumsumexp",
+        ),
+        "elements in a tail or at an edge, where the second derivative is large against the first",
         backward=True,
     ),
     Known(

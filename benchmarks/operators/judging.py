@@ -11,6 +11,7 @@ from typing import TypeAlias
 from acc_compare.align.calls import align
 from acc_compare.align.mapping_file import read_rules
 from acc_compare.judge.noise import Noise
+from acc_compare.judge.predicted import is_one_of_several
 from acc_compare.judge.verdict import Setting, judge
 from acc_compare.judge.walk import judged_calls
 from acc_compare.load import mode_of
@@ -70,7 +71,10 @@ def _judgement(npu: Dump, bench: Dump) -> Judgement:
             errors[key], sizes[key] = argument.relative, argument.norm
             if expected is not None and expected.is_shifted and expected.shift is not None:
                 shifts[key] = expected.shift.channel
-            limits[key] = expected.limit if expected is not None else 0.0 if read == 0.0 else math.inf
+            if expected is not None:
+                limits[key] = expected.limit
+            else:
+                limits[key] = 0.0 if read == 0.0 and not is_one_of_several(part.call, argument) else math.inf
     accused = {
         _tensor(row.npu_name): row.excess if row.excess is not None else math.inf
         for row in finding.rows

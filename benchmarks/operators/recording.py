@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
+from acc_compare.operators import operator_class
 from benchmarks.operators.cases import Case
 from dump.config import DumpConfig
 from dump.format.layout import DUMP_FILE
@@ -114,7 +115,7 @@ def _run(name: str, run: Callable[..., Any], args: Any, kwargs: Any, side: Side)
             continue
         is_view = id(leaf) not in given and leaf.untyped_storage().data_ptr() in shared
         if len(widened) == len(results) and not is_view:
-            _round_to(leaf, widened[number])
+            _round_to(leaf, widened[number], exact=operator_class(name.split(".", 1)[1].rsplit(".", 2)[0]) == "exact")
         size = side.faults.get((name, f"output.{number}"), 0.0) if side.faults is not None else 0.0
         if size:
             _spoil(leaf, size, number)
@@ -122,11 +123,15 @@ def _run(name: str, run: Callable[..., Any], args: Any, kwargs: Any, side: Side)
 
 
 def _computed(run: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)  # of what is made from integers
     try:
         with torch.no_grad():
             return run(*args, **kwargs)
     except Exception:  # not every operator has a kernel in the wider type
         return None
+    finally:
+        torch.set_default_dtype(default)
 
 
 def _is_dense(leaf: Any) -> bool:
@@ -139,11 +144,17 @@ def _widened(leaf: Any) -> Any:
     return leaf.detach().to(_WIDER.get(leaf.dtype, leaf.dtype), copy=True)
 
 
-def _round_to(leaf: torch.Tensor, wide: Any) -> None:
-    """Put the wider result in the place of the narrow one, where it is the same result."""
+def _round_to(leaf: torch.Tensor, wide: Any, *, exact: bool) -> None:
+    """Put the wider result in the place of the narrow one, where it is the same result: rounded up or down by chance,
+    as the last digits of another kernel are.  What is a whole number, and what no device rounds, stays as it is."""
     if not _is_dense(wide) or not leaf.is_floating_point() or wide.shape != leaf.shape:
         return
-    rounded = wide.detach().to(leaf.dtype)
+    values = wide.detach().to(torch.float64)
+    if not exact:
+        chance = torch.rand(values.shape, generator=torch.Generator().manual_seed(leaf.numel()), dtype=torch.float64)
+        moved = values * (1.0 + torch.finfo(leaf.dtype).eps * (chance - 0.5))
+        values = torch.where(values == values.round(), values, moved)
+    rounded = values.to(leaf.dtype)
     if bool((rounded.isfinite() == leaf.detach().isfinite()).all()):
         leaf.data.copy_(rounded)
 
@@ -155,11 +166,12 @@ def _spoil(leaf: torch.Tensor, size: float, seed: int) -> None:
     if values.is_floating_point() or values.is_complex():
         wide = values.to(torch.complex128 if values.is_complex() else torch.float64)
         live = torch.where(wide.isfinite(), wide, torch.zeros_like(wide))
+        size = max(size, 4.0 * torch.finfo(values.dtype).eps)
         noise = torch.randn(values.shape, generator=generator, dtype=torch.float64)
         noise = noise * (live.norm() / noise.norm() * size) if values.numel() > 1 else live * size
         spoiled = (wide + noise).to(leaf.dtype)
     else:
-        spoiled = values.clone()
+        spoiled = values.clone(memory_format=torch.contiguous_format)
         flat = spoiled.view(-1)
         flat[0] = flat[0].logical_not() if values.dtype == torch.bool else flat[0] + 1
     leaf.data = spoiled
