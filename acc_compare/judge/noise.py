@@ -257,7 +257,7 @@ def _beside(call: MeasuredCall, out: MeasuredArgument, found: Predicted, prior: 
         error=out.relative,
         predicted=math.hypot(found.relative, RESOLUTION[out.error.source]),
         fresh=found.fresh,
-        peak=min(1.0, max(map(abs, out.extremes), default=0.0) / out.norm),
+        peak=min(1.0, out.largest_of_both / out.norm),
         at_an_end=found.at_an_end,
         is_ruled_by_few=found.is_ruled_by_jumps or 2.0 * found.at_an_end**2 > found.relative**2,
         buckets=BUCKETS if out.error.source == "sketch" and out.count > BUCKETS else None,

@@ -88,9 +88,11 @@ def steepest(case: OutputCase, argument: MeasuredArgument) -> float:
     if not 0.0 < argument.relative < math.inf:
         return 0.0
     error = max(argument.relative, operators.roundoff({argument.npu.dtype, argument.bench.dtype}))
-    # Where NaN hides the extremes, no element is larger than the norm of those that are left.
-    values = case.out.extremes or (case.out.norm, -case.out.norm)
-    moved = error * operators.most_moved(case.operator, argument.extremes, values)
+    # On the side where it is less: a wrong result may itself come near an edge.  Where NaN hides the extremes, no
+    # element is larger than the norm of those that are left.
+    sides = zip(argument.extremes, case.out.extremes, strict=True)
+    norm = case.out.norm
+    moved = error * min(operators.most_moved(case.operator, x, y or (norm, -norm)) for x, y in sides)
     return min(moved, case.out.norm) * math.sqrt(min(_AT_AN_END, case.out.count))
 
 

@@ -86,7 +86,9 @@ def _leaves_finite(call: MeasuredCall, argument: MeasuredArgument) -> bool:
     if ends and error_read > 0 and max(ends) == math.inf:  # some do on this side, others on that
         return True
     if ends and error_read > 0:
-        moved = max(operators.most_moved(call.operator, a.extremes, ends) for a in call.floating_inputs())
+        moved = max(
+            operators.most_moved(call.operator, side, ends) for a in call.floating_inputs() for side in a.extremes
+        )
         if max(ends) + _FAR_OUT * error_read * max(moved, *ends) >= operators.LARGEST.get(other.dtype, math.inf):
             return True
     return any(_may_leave_finite(call, read, read.npu if on_npu else read.bench) for read in call.floating_inputs())

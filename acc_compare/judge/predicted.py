@@ -115,7 +115,7 @@ def predict(
     if not call.is_backward:
         at_an_end = max([steepest(case, a) for a in inputs], default=0.0)
         if 2.0 * jump**2 > total:
-            at_an_end = max(at_an_end, *map(abs, out.extremes), 0.0)
+            at_an_end = max(at_an_end, out.largest_of_both)
     return Predicted(
         fresh=fresh / case.size,
         inherited=math.sqrt(total) / case.size,

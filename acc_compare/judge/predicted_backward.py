@@ -66,9 +66,15 @@ def _bent(case: OutputCase, argument: MeasuredArgument) -> float:
     if argument.relative == 0.0 or math.isinf(argument.relative):
         return 0.0
     error = max(argument.relative, operators.roundoff({argument.npu.dtype, argument.bench.dtype}))
-    values = [end for made in case.made for end in made.extremes or (made.norm, -made.norm)]
-    amplified = 4.0 * operators.most_amplified(case.operator, argument.extremes, values)
-    return min(1.0, error * amplified) * max(map(abs, case.out.extremes), default=case.out.norm)
+    amplified = 4.0 * min(
+        operators.most_amplified(
+            case.operator,
+            argument.extremes[side],
+            [end for made in case.made for end in made.extremes[side] or (made.norm, -made.norm)],
+        )
+        for side in (0, 1)
+    )
+    return min(1.0, error * amplified) * case.out.largest_of_both or case.out.norm
 
 
 def _contraction_backward(case: OutputCase) -> Terms:

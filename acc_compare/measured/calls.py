@@ -48,16 +48,25 @@ class MeasuredArgument(msgspec.Struct, frozen=True, eq=False):
         )
 
     @property
-    def extremes(self) -> tuple[float, ...]:
-        """The largest and the smallest element of both sides, as far as they are recorded and finite."""
-        ends = (self.npu.max, self.npu.min, self.bench.max, self.bench.min)
-        return tuple(value for end in ends if end is not None and math.isfinite(value := float(end)))
+    def extremes(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The largest and the smallest element on the NPU and on the bench side, as far as recorded and finite."""
+        return _extremes(self.npu), _extremes(self.bench)
+
+    @property
+    def largest_of_both(self) -> float:
+        """The largest modulus of an element on either side, as far as recorded and finite; 0 where none is."""
+        return max((abs(end) for side in self.extremes for end in side), default=0.0)
 
     @property
     def largest(self) -> float:
         """The largest modulus of an element on the bench side, as far as it is known."""
         ends = [abs(float(end)) for end in (self.bench.max, self.bench.min) if end is not None]
         return max((end for end in ends if end == end and end != float("inf")), default=0.0)
+
+
+def _extremes(record: TensorRecord) -> tuple[float, ...]:
+    ends = (record.max, record.min)
+    return tuple(value for end in ends if end is not None and math.isfinite(value := float(end)))
 
 
 class MeasuredCall(msgspec.Struct, frozen=True):

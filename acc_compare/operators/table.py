@@ -57,107 +57,110 @@ _ROWS: Mapping[OperatorClass, str] = {
     "exact": """
         view+layout view_as+layout reshape+layout reshape_as+layout permute+layout transpose+layout t+layout
         movedim+layout squeeze+layout unsqueeze+layout flatten+layout unflatten+layout ravel expand+layout
-        expand_as+layout broadcast_to broadcast_tensors repeat tile repeat_interleave+shaped narrow+layout select+layout
-        chunk+layout split+layout split_with_sizes+layout tensor_split+layout+shaped unbind+layout hsplit vsplit dsplit
-        unfold alias+layout adjoint+layout mT+layout mH+layout T+layout H+layout atleast_1d atleast_2d atleast_3d
-        as_strided slice+layout diagonal diag diag_embed diagflat tril triu block_diag cartesian_prod combinations cat
-        stack hstack vstack dstack column_stack flip fliplr flipud rot90 roll getitem+layout+shaped+indexed
-        setitem+memory+indexed index+shaped+indexed index_select+indexed gather+indexed take+indexed
-        take_along_dim+indexed masked_select+shaped masked_fill masked_fill_where where+chooses+shaped masked_scatter
-        select_scatter slice_scatter diagonal_scatter as_strided_scatter scatter+indexed put+indexed index_fill+indexed
-        index_copy+indexed pad+overlaps constant_pad_nd+overlaps pad_sequence+overlaps reflection_pad1d+overlaps
-        reflection_pad2d+overlaps reflection_pad3d+overlaps replication_pad1d+overlaps replication_pad2d+overlaps
-        replication_pad3d+overlaps pixel_shuffle pixel_unshuffle channel_shuffle flatten_dense_tensors
-        unflatten_dense_tensors lu_unpack meshgrid broadcast glu_split clone+layout contiguous+layout copy+overwrites
-        detach+layout to+converts+layout+memory type+converts+layout type_as+converts+layout float+converts+layout
-        double+converts+layout half+converts+layout bfloat16+converts+layout long+converts int+converts short+converts
-        char+converts byte+converts bool+converts cfloat+converts cdouble+converts chalf+converts dtype_cast+converts
-        cpu cuda npu ipu xpu mtia numpy+memory to_dense to_sparse to_mkldnn coalesce values indices crow_indices
-        col_indices ccol_indices row_indices sparse_mask view_as_real view_as_complex real imag conj conj_physical
-        positive neg abs+kinks sign+jumps+kinks sgn+jumps copysign+jumps signbit+jumps embedding+indexed one_hot+jumps
-        relu+kinks relu6+kinks hardtanh+kinks threshold+jumps+kinks clamp+kinks clamp_min+kinks clamp_max+kinks
-        nan_to_num maximum+chooses minimum+chooses fmax+chooses fmin+chooses max+chooses min+chooses
-        amax+chooses+overlaps amin+chooses+overlaps aminmax+chooses cummax+chooses cummin+chooses
-        max_pool1d+chooses+overlaps max_pool2d+chooses+overlaps max_pool3d+chooses+overlaps
-        adaptive_max_pool1d+chooses+overlaps adaptive_max_pool2d+chooses+overlaps adaptive_max_pool3d+chooses+overlaps
-        fractional_max_pool2d+chooses+overlaps+draws fractional_max_pool3d+chooses+overlaps+draws max_unpool1d+overlaps
-        max_unpool2d+overlaps max_unpool3d+overlaps sort+chooses+jumps msort+chooses topk+chooses+jumps
-        kthvalue+chooses+jumps mode+chooses+jumps+unordered median+chooses nanmedian+chooses argsort+jumps argmax+jumps
-        argmin+jumps unique+jumps+shaped unique_consecutive+jumps+shaped nonzero+jumps+shaped nonzero_static+jumps
-        argwhere+jumps+shaped searchsorted+jumps bucketize+jumps eq+jumps ne+jumps lt+jumps le+jumps gt+jumps ge+jumps
-        isclose+jumps allclose+jumps equal+jumps isin+jumps logical_and+jumps logical_or+jumps logical_not+jumps
-        logical_xor+jumps all+jumps any+jumps count_nonzero+jumps isnan isinf isposinf isneginf isfinite isreal+jumps
-        bitwise_and bitwise_or bitwise_xor bitwise_not bitwise_left_shift bitwise_right_shift gcd lcm heaviside+jumps
-        floor+jumps ceil+jumps round+jumps trunc+jumps frexp+jumps quantize_per_tensor+jumps quantize_per_channel+jumps
-        quantize_per_tensor_dynamic+jumps int_repr hash_tensor+jumps unravel_index sign_bits_pack+jumps zeros zeros_like
-        ones ones_like full full_like new_zeros new_ones new_full eye scalar_tensor tril_indices triu_indices tensor
-        as_tensor asarray from_numpy frombuffer sparse_coo_tensor zero+overwrites fill+overwrites fill_diagonal
-        empty+memory+uninitialised empty_like+memory+uninitialised empty_strided+memory+uninitialised
+        expand_as+layout broadcast_to broadcast_tensors repeat tile repeat_interleave+shaped narrow+layout
+        select+layout chunk+layout split+layout split_with_sizes+layout tensor_split+layout+shaped unbind+layout
+        hsplit vsplit dsplit unfold alias+layout adjoint+layout mT+layout mH+layout T+layout H+layout atleast_1d
+        atleast_2d atleast_3d as_strided slice+layout diagonal diag diag_embed diagflat tril triu block_diag
+        cartesian_prod combinations cat stack hstack vstack dstack column_stack flip fliplr flipud rot90 roll
+        getitem+layout+shaped+indexed setitem+memory+indexed index+shaped+indexed index_select+indexed gather+indexed
+        take+indexed take_along_dim+indexed masked_select+shaped masked_fill masked_fill_where where+chooses+shaped
+        masked_scatter select_scatter slice_scatter diagonal_scatter as_strided_scatter scatter+indexed put+indexed
+        index_fill+indexed index_copy+indexed pad+overlaps constant_pad_nd+overlaps pad_sequence+overlaps
+        reflection_pad1d+overlaps reflection_pad2d+overlaps reflection_pad3d+overlaps replication_pad1d+overlaps
+        replication_pad2d+overlaps replication_pad3d+overlaps pixel_shuffle pixel_unshuffle channel_shuffle
+        flatten_dense_tensors unflatten_dense_tensors lu_unpack meshgrid broadcast glu_split clone+layout
+        contiguous+layout copy+overwrites detach+layout to+converts+layout+memory type+converts+layout
+        type_as+converts+layout float+converts+layout double+converts+layout half+converts+layout
+        bfloat16+converts+layout long+converts int+converts short+converts char+converts byte+converts bool+converts
+        cfloat+converts cdouble+converts chalf+converts dtype_cast+converts cpu cuda npu ipu xpu mtia numpy+memory
+        to_dense to_sparse to_mkldnn coalesce values indices crow_indices col_indices ccol_indices row_indices
+        sparse_mask view_as_real view_as_complex real imag conj conj_physical positive neg abs+kinks sign+jumps+kinks
+        sgn+jumps copysign+jumps signbit+jumps embedding+indexed one_hot+jumps relu+kinks relu6+kinks hardtanh+kinks
+        threshold+jumps+kinks clamp+kinks clamp_min+kinks clamp_max+kinks nan_to_num maximum+chooses minimum+chooses
+        fmax+chooses fmin+chooses max+chooses min+chooses amax+chooses+overlaps amin+chooses+overlaps aminmax+chooses
+        cummax+chooses cummin+chooses max_pool1d+chooses+overlaps max_pool2d+chooses+overlaps
+        max_pool3d+chooses+overlaps adaptive_max_pool1d+chooses+overlaps adaptive_max_pool2d+chooses+overlaps
+        adaptive_max_pool3d+chooses+overlaps fractional_max_pool2d+chooses+overlaps+draws
+        fractional_max_pool3d+chooses+overlaps+draws max_unpool1d+overlaps max_unpool2d+overlaps max_unpool3d+overlaps
+        sort+chooses+jumps msort+chooses topk+chooses+jumps kthvalue+chooses+jumps mode+chooses+jumps+unordered
+        median+chooses nanmedian+chooses argsort+jumps argmax+jumps argmin+jumps unique+jumps+shaped
+        unique_consecutive+jumps+shaped nonzero+jumps+shaped nonzero_static+jumps argwhere+jumps+shaped
+        searchsorted+jumps bucketize+jumps eq+jumps ne+jumps lt+jumps le+jumps gt+jumps ge+jumps isclose+jumps
+        allclose+jumps equal+jumps isin+jumps logical_and+jumps logical_or+jumps logical_not+jumps logical_xor+jumps
+        all+jumps any+jumps count_nonzero+jumps isnan isinf isposinf isneginf isfinite isreal+jumps bitwise_and
+        bitwise_or bitwise_xor bitwise_not bitwise_left_shift bitwise_right_shift gcd lcm heaviside+jumps floor+jumps
+        ceil+jumps round+jumps trunc+jumps frexp+jumps quantize_per_tensor+jumps quantize_per_channel+jumps
+        quantize_per_tensor_dynamic+jumps int_repr hash_tensor+jumps unravel_index sign_bits_pack+jumps zeros
+        zeros_like ones ones_like full full_like new_zeros new_ones new_full eye scalar_tensor tril_indices
+        triu_indices tensor as_tensor asarray from_numpy frombuffer sparse_coo_tensor zero+overwrites fill+overwrites
+        fill_diagonal empty+memory+uninitialised empty_like+memory+uninitialised empty_strided+memory+uninitialised
         empty_permuted+memory+uninitialised new_empty+memory+uninitialised new_empty_strided+memory+uninitialised
         empty_with_format+memory+uninitialised resize+memory+uninitialised resize_as+memory+uninitialised
-        pin_memory+memory share_memory+memory all_gather all_gather_into_tensor send recv isend irecv batch_isend_irecv
-        all_to_all all_to_all_single
+        pin_memory+memory share_memory+memory all_gather all_gather_into_tensor send recv isend irecv
+        batch_isend_irecv all_to_all all_to_all_single
     """,
     # One rounding or a few for each element (Higham, Accuracy and Stability of Numerical Algorithms, 2002, 2.2).
     "elementwise": """
         add+additive sub+additive lerp+additive diff+additive mul div remainder+jumps+kinks fmod+jumps+kinks
-        floor_divide+jumps frac+jumps addcmul addcdiv sqrt rsqrt reciprocal square pow float_power ldexp hypot nextafter
-        sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh sinc angle deg2rad rad2deg sigmoid logsigmoid
-        hardsigmoid+kinks silu mish gelu elu+kinks selu+kinks celu+kinks leaky_relu+kinks prelu+kinks rrelu+kinks+draws
-        softplus softsign tanhshrink hardswish+kinks hardshrink+jumps+kinks softshrink+kinks glu swiglu geglu
-        clipped_swiglu+kinks gelu_mul erf erfc erfcx erfinv ndtr ndtri log_ndtr lgamma mvlgamma digamma polygamma zeta
-        igamma igammac i0 i0e i1 i1e bessel_j0 bessel_j1 bessel_y0 bessel_y1 modified_bessel_i0 modified_bessel_i1
-        modified_bessel_k0 modified_bessel_k1 scaled_modified_bessel_k0 scaled_modified_bessel_k1 spherical_bessel_j0
-        airy_ai chebyshev_polynomial_t+jumps chebyshev_polynomial_u+jumps chebyshev_polynomial_v+jumps
-        chebyshev_polynomial_w+jumps shifted_chebyshev_polynomial_t+jumps shifted_chebyshev_polynomial_u+jumps
-        shifted_chebyshev_polynomial_v+jumps shifted_chebyshev_polynomial_w+jumps hermite_polynomial_h+jumps
-        hermite_polynomial_he+jumps laguerre_polynomial_l+jumps legendre_polynomial_p+jumps xlogy xlog1py entr logit
-        logaddexp logaddexp2 dropout+draws dropout1d+draws dropout2d+draws dropout3d+draws alpha_dropout+draws
-        feature_dropout+draws feature_alpha_dropout+draws dropout_add_layer_norm+draws dropout_with_byte_mask+draws
-        complex polar interpolate upsample upsample_nearest upsample_nearest1d upsample_nearest2d upsample_nearest3d
-        upsample_bilinear upsample_linear1d upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d
-        grid_sample+places+kinks grid_sampler_2d+places+kinks grid_sampler_3d+places+kinks affine_grid
-        affine_grid_generator gradient+additive quantile+chooses nanquantile+chooses renorm
-        fake_quantize_per_tensor_affine+jumps fake_quantize_per_channel_affine+jumps dequantize arange range linspace
-        logspace fftfreq rfftfreq vander hann_window hamming_window blackman_window bartlett_window kaiser_window
-        rotary_mul apply_rotary_pos_emb interleave_rope rand+draws+source rand_like+draws+source randn+draws+source
-        randn_like+draws+source randint+draws+source randint_like+draws+source randperm+draws+source
-        normal+draws+source+overwrites random+draws+source+overwrites uniform+draws+source+overwrites
-        exponential+draws+source+overwrites cauchy+draws+source+overwrites geometric+draws+source+overwrites
-        log_normal+draws+source+overwrites poisson+draws+source+jumps bernoulli+draws+source_in_place+jumps
-        multinomial+draws+jumps binomial+draws+jumps
+        floor_divide+jumps frac+jumps addcmul addcdiv sqrt rsqrt reciprocal square pow float_power ldexp hypot
+        nextafter sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh sinc angle deg2rad rad2deg sigmoid
+        logsigmoid hardsigmoid+kinks silu mish gelu elu+kinks selu+kinks celu+kinks leaky_relu+kinks prelu+kinks
+        rrelu+kinks+draws softplus softsign tanhshrink hardswish+kinks hardshrink+jumps+kinks softshrink+kinks glu
+        swiglu geglu clipped_swiglu+kinks gelu_mul erf erfc erfcx erfinv ndtr ndtri log_ndtr lgamma mvlgamma digamma
+        polygamma zeta igamma igammac i0 i0e i1 i1e bessel_j0 bessel_j1 bessel_y0 bessel_y1 modified_bessel_i0
+        modified_bessel_i1 modified_bessel_k0 modified_bessel_k1 scaled_modified_bessel_k0 scaled_modified_bessel_k1
+        spherical_bessel_j0 airy_ai chebyshev_polynomial_t+jumps chebyshev_polynomial_u+jumps
+        chebyshev_polynomial_v+jumps chebyshev_polynomial_w+jumps shifted_chebyshev_polynomial_t+jumps
+        shifted_chebyshev_polynomial_u+jumps shifted_chebyshev_polynomial_v+jumps shifted_chebyshev_polynomial_w+jumps
+        hermite_polynomial_h+jumps hermite_polynomial_he+jumps laguerre_polynomial_l+jumps legendre_polynomial_p+jumps
+        xlogy xlog1py entr logit logaddexp logaddexp2 dropout+draws dropout1d+draws dropout2d+draws dropout3d+draws
+        alpha_dropout+draws feature_dropout+draws feature_alpha_dropout+draws dropout_add_layer_norm+draws
+        dropout_with_byte_mask+draws complex polar interpolate upsample upsample_nearest upsample_nearest1d
+        upsample_nearest2d upsample_nearest3d upsample_bilinear upsample_linear1d upsample_bilinear2d
+        upsample_bicubic2d upsample_trilinear3d grid_sample+places+kinks grid_sampler_2d+places+kinks
+        grid_sampler_3d+places+kinks affine_grid affine_grid_generator gradient+additive quantile+chooses
+        nanquantile+chooses renorm fake_quantize_per_tensor_affine+jumps fake_quantize_per_channel_affine+jumps
+        dequantize arange range linspace logspace fftfreq rfftfreq vander hann_window hamming_window blackman_window
+        bartlett_window kaiser_window rotary_mul apply_rotary_pos_emb interleave_rope rand+draws+source
+        rand_like+draws+source randn+draws+source randn_like+draws+source randint+draws+source
+        randint_like+draws+source randperm+draws+source normal+draws+source+overwrites random+draws+source+overwrites
+        uniform+draws+source+overwrites exponential+draws+source+overwrites cauchy+draws+source+overwrites
+        geometric+draws+source+overwrites log_normal+draws+source+overwrites poisson+draws+source+jumps
+        bernoulli+draws+source_in_place+jumps multinomial+draws+jumps binomial+draws+jumps
     """,
     # Sums of K products (Higham 2002, 3.1 and 3.5; Higham and Mary 2019 for the sqrt(K) of random rounding).
     "contraction": """
         linear+matmul matmul+matmul mm+matmul bmm+matmul mv+matmul dot vdot inner+matmul outer addmm+matmul
         addbmm+matmul addmv+matmul addr baddbmm+matmul einsum+matmul tensordot+matmul bilinear+matmul kron
         chain_matmul+matmul multi_dot+matmul vecdot matrix_power+matmul sampled_addmm+matmul addmm_sparse+matmul
-        grouped_mm+matmul scaled_mm+matmul grouped_matmul+matmul scaled_grouped_mm+matmul batchmatmul+matmul conv1d+conv
-        conv2d+conv conv3d+conv conv_tbc+conv convolution+conv conv_transpose1d+conv conv_transpose2d+conv
+        grouped_mm+matmul scaled_mm+matmul grouped_matmul+matmul scaled_grouped_mm+matmul batchmatmul+matmul
+        conv1d+conv conv2d+conv conv3d+conv conv_tbc+conv convolution+conv conv_transpose1d+conv conv_transpose2d+conv
         conv_transpose3d+conv conv_depthwise3d+conv conv_dilated2d+conv conv_dilated3d+conv cdist
         lstm+matmul+compound+draws gru+matmul+compound+draws rnn_tanh+matmul+compound+draws
-        rnn_relu+matmul+compound+draws lstm_cell+matmul+compound gru_cell+matmul+compound rnn_tanh_cell+matmul+compound
-        rnn_relu_cell+matmul+compound scaled_dot_product_attention+attends+matmul+compound+draws
-        multi_head_attention_forward+matmul+compound+draws fusion_attention+attends+matmul+compound+draws
-        prompt_flash_attention+attends+matmul+compound incre_flash_attention+attends+matmul+compound
-        fused_infer_attention_score+attends+matmul+compound flash_attention_forward+attends+matmul+compound+draws
+        rnn_relu+matmul+compound+draws lstm_cell+matmul+compound gru_cell+matmul+compound
+        rnn_tanh_cell+matmul+compound rnn_relu_cell+matmul+compound
+        scaled_dot_product_attention+attends+matmul+compound+draws multi_head_attention_forward+matmul+compound+draws
+        fusion_attention+attends+matmul+compound+draws prompt_flash_attention+attends+matmul+compound
+        incre_flash_attention+attends+matmul+compound fused_infer_attention_score+attends+matmul+compound
+        flash_attention_forward+attends+matmul+compound+draws
         efficient_attention_forward+attends+matmul+compound+draws transformer_encoder_layer_fwd+matmul+compound
         ffn+matmul+compound
     """,
     # Sums of K terms.
     "reduction": """
         sum mean+mean nansum nanmean+mean var std var_mean+mean std_mean+mean norm vector_norm matrix_norm
-        frobenius_norm norm_except_dim dist prod+factors cumsum cumprod+factors logcumsumexp+log trace trapezoid cumulative_trapezoid
-        sum_to_size powsum cov corrcoef cross pdist avg_pool1d+mean+overlaps avg_pool2d+mean+overlaps
-        avg_pool3d+mean+overlaps adaptive_avg_pool1d+mean+overlaps adaptive_avg_pool2d+mean+overlaps
-        adaptive_avg_pool3d+mean+overlaps lp_pool1d+overlaps lp_pool2d+overlaps lp_pool3d+overlaps index_add+indexed
-        scatter_add+indexed scatter_reduce+indexed index_reduce+indexed index_put+indexed segment_reduce bincount+shaped
-        histc+jumps histogram+jumps histogramdd+jumps embedding_bag+indexed fold grid_sampler
-        moe_token_unpermute+indexed moe_finalize_routing+indexed all_reduce reduce reduce_scatter reduce_scatter_tensor
-        fft ifft rfft irfft hfft ihfft fft2 ifft2 rfft2 irfft2 hfft2 ihfft2 fftn ifftn rfftn irfftn hfftn ihfftn stft
-        istft mse_loss+mean l1_loss+mean+kinks smooth_l1_loss+mean+kinks huber_loss+mean+kinks kl_div cosine_similarity
-        pairwise_distance cosine_embedding_loss+mean+kinks hinge_embedding_loss+mean+kinks
-        margin_ranking_loss+mean+kinks triplet_margin_loss+mean+kinks triplet_margin_with_distance_loss+mean+kinks
+        frobenius_norm norm_except_dim dist prod+factors cumsum cumprod+factors logcumsumexp+log trace trapezoid
+        cumulative_trapezoid sum_to_size powsum cov corrcoef cross pdist avg_pool1d+mean+overlaps
+        avg_pool2d+mean+overlaps avg_pool3d+mean+overlaps adaptive_avg_pool1d+mean+overlaps
+        adaptive_avg_pool2d+mean+overlaps adaptive_avg_pool3d+mean+overlaps lp_pool1d+overlaps lp_pool2d+overlaps
+        lp_pool3d+overlaps index_add+indexed scatter_add+indexed scatter_reduce+indexed index_reduce+indexed
+        index_put+indexed segment_reduce bincount+shaped histc+jumps histogram+jumps histogramdd+jumps
+        embedding_bag+indexed fold grid_sampler moe_token_unpermute+indexed moe_finalize_routing+indexed all_reduce
+        reduce reduce_scatter reduce_scatter_tensor fft ifft rfft irfft hfft ihfft fft2 ifft2 rfft2 irfft2 hfft2
+        ihfft2 fftn ifftn rfftn irfftn hfftn ihfftn stft istft mse_loss+mean l1_loss+mean+kinks
+        smooth_l1_loss+mean+kinks huber_loss+mean+kinks kl_div cosine_similarity pairwise_distance
+        cosine_embedding_loss+mean+kinks hinge_embedding_loss+mean+kinks margin_ranking_loss+mean+kinks
+        triplet_margin_loss+mean+kinks triplet_margin_with_distance_loss+mean+kinks
     """,
     # Differences from a mean over a deviation: relative error grows where the mean is large against it.
     "normalisation": """
@@ -177,11 +180,12 @@ _ROWS: Mapping[OperatorClass, str] = {
     # Systems and factorisations: error grows with the condition of the matrix (Golub and Van Loan, Matrix Computations,
     # 4th ed., 2.6 and 8.1).
     "decomposition": """
-        cholesky cholesky_ex cholesky_inverse cholesky_solve cond det slogdet+log logdet+log eig+unordered eigh+vectors
-        eigvals+unordered eigvalsh inv inv_ex ldl_factor+vectors ldl_factor_ex+vectors ldl_solve lstsq+jumps lu+vectors
-        lu_factor+vectors lu_factor_ex+vectors lu_solve matrix_rank+jumps pinv+jumps qr+vectors geqrf+vectors
-        householder_product ormqr solve solve_ex solve_triangular svd+vectors svdvals svd_lowrank+draws+vectors
-        pca_lowrank+draws+vectors tensorinv tensorsolve lobpcg+vectors nuclear_norm matrix_exp
+        cholesky cholesky_ex cholesky_inverse cholesky_solve cond det slogdet+log logdet+log eig+unordered
+        eigh+vectors eigvals+unordered eigvalsh inv inv_ex ldl_factor+vectors ldl_factor_ex+vectors ldl_solve
+        lstsq+jumps lu+vectors lu_factor+vectors lu_factor_ex+vectors lu_solve matrix_rank+jumps pinv+jumps qr+vectors
+        geqrf+vectors householder_product ormqr solve solve_ex solve_triangular svd+vectors svdvals
+        svd_lowrank+draws+vectors pca_lowrank+draws+vectors tensorinv tensorsolve lobpcg+vectors nuclear_norm
+        matrix_exp
     """,
 }
 

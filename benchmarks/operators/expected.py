@@ -33,7 +33,7 @@ ACCUSED = (
         "targets beyond 0 and 1: what its terms come to before they cancel is not recorded",
     ),
     Known(
-        ("Torch.logdet", "Tensor.logdet"),
+        ("Torch.logdet", "Tensor.logdet", "Torch.slogdet", "Tensor.slogdet", "Torch.linalg.slogdet"),
         "the condition of a matrix whose inverse is not recorded",
     ),
     Known(

@@ -39,7 +39,7 @@ def test_a_sample_of_operators(tmp_path: Path) -> None:
     figures, said = run(tmp_path, "--sampled")
     check(figures, said)
     assert sum(found["cases"] for found in figures) > 200
-    assert sum(found["seen"] for found in figures) > 60
+    assert sum(found["seen"] for found in figures) > 15
 
 
 @pytest.mark.slow
