@@ -74,7 +74,7 @@ def _bent(case: OutputCase, argument: MeasuredArgument) -> float:
         )
         for side in (0, 1)
     )
-    return min(1.0, error * amplified) * case.out.largest_of_both or case.out.norm
+    return min(1.0, error * amplified) * (case.out.largest_of_both or case.out.norm)
 
 
 def _contraction_backward(case: OutputCase) -> Terms:
