@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo page page-tools browser test test-all test-torch-npu test-newest test-torches lint type samples fuzz bench-recording bench-compare bench-localisation bench-monitor bench-reliability clean
+.PHONY: help demo page page-tools browser test test-all test-torch-npu test-newest test-torches lint type samples fuzz bench-recording bench-compare bench-localisation bench-operators bench-monitor bench-reliability clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ bench-recording: $(INSTALLED)  ## what recording costs, beside msprobe (an hour;
 bench-localisation: $(INSTALLED)  ## does the advisor name planted faults?  PEER=, PEER_ADVISOR=: pythons with msprobe
 	$(BIN)/python benchmarks/localisation/run.py --sweep --write $(if $(PEER),--peer $(PEER)) \
 		$(if $(PEER_ADVISOR),--peer-advisor $(PEER_ADVISOR))
+
+bench-operators: $(INSTALLED)  ## is a healthy operator ever accused, a faulty one let pass?  All that torch lists
+	$(BIN)/python benchmarks/operators/run.py
 
 bench-compare: $(INSTALLED)  ## the time to compare, beside msprobe: PEERS="--peer 26.2.0=PYTHON"
 	$(BIN)/python benchmarks/compare/run.py $(PEERS)
