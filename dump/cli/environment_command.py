@@ -50,10 +50,12 @@ def env(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one ob
 
 def lines(environment: Environment) -> list[tuple[str, str]]:
     """(what, its value) for each line of the page; settings follow the versions, variables come last."""
-    npu = environment.npu
+    from ..environment.versions import untested
+
+    npu, remark = environment.npu, untested(environment.torch)
     told: list[tuple[str, str]] = [
         ("Python", f"{environment.python} on {environment.platform}"),
-        ("torch", environment.torch),
+        ("torch", f"{environment.torch}, {remark}" if remark else environment.torch),
         ("torch_npu", environment.torch_npu or _UNKNOWN),
         ("CANN", environment.cann or _UNKNOWN),
         ("NPU driver", environment.driver or _UNKNOWN),

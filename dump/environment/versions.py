@@ -22,6 +22,9 @@ from . import device, numerics
 
 _VERSION = re.compile(r"^\s*version\s*=\s*(\S+)", re.IGNORECASE | re.MULTILINE)
 _LONGEST = 64 << 10
+TESTED = ((2, 1), (2, 14))
+"""The oldest and the newest minor release of torch that the tests were run with (docs/compatibility.md)."""
+
 _ROOT = Path("/usr/local/Ascend")
 _HOMES = ("ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME")  # set by CANN's set_env.sh
 _CANN_FILES = ("*-linux/ascend_toolkit_install.info", "version.info", "compiler/version.info", "runtime/version.info")
@@ -146,3 +149,12 @@ def _version_in(path: Path) -> str | None:
         return None
     match = _VERSION.search(text)
     return match[1] if match else None
+
+
+def untested(version: str) -> str:
+    """A remark on a version of torch that the tests were not run with; "" where there is none to make."""
+    release = tuple(int(part) for part in version.partition("+")[0].split(".")[:2] if part.isdigit())
+    oldest, newest = TESTED
+    if release > newest:
+        return f"newer than any that was tested ({newest[0]}.{newest[1]}): what cannot be recorded is said"
+    return f"older than any that was tested ({oldest[0]}.{oldest[1]})" if release < oldest else ""

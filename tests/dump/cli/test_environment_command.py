@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from dump.cli.environment_command import lines
 from dump.environment.device import Detected
 from dump.environment.versions import Environment
@@ -35,3 +39,18 @@ def test_the_page() -> None:
     assert told["cudnn.benchmark"] == "off"
     assert list(told)[-1] == "$MKL_CBWR"
     assert "environment" not in told
+
+
+@pytest.mark.parametrize(
+    ("version", "remark"),
+    [
+        ("2.14.1+cu130", ""),
+        ("2.1.2", ""),
+        ("2.15.0", "newer than any that was tested (2.14)"),
+        ("3.0.0a0+git1", "newer than any that was tested (2.14)"),
+        ("2.0.1", "older than any that was tested (2.1)"),
+    ],
+)
+def test_a_torch_that_was_not_tested_is_told(version: str, remark: str) -> None:
+    told = dict(lines(replace(FOUND, torch=version)))["torch"]
+    assert told.startswith(f"{version}, {remark}") if remark else told == version

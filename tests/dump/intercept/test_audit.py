@@ -15,6 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from dump.config import DumpConfig
 from dump.session import Session
 
+HAS_KEPT_CODE = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 10)
+
 # Methods as functions of the class: those stay what they are, so that only the audit sees their calls.
 relu, relu_, matmul = torch.Tensor.relu, torch.Tensor.relu_, torch.Tensor.matmul
 overload = torch.ops.aten.gelu.default
@@ -122,6 +124,7 @@ def test_at_level_l0_modules_stand_for_what_they_run(record: Any) -> None:
     assert not [name for name in dump.names if name.startswith("Aten")]
 
 
+@pytest.mark.skipif(not HAS_KEPT_CODE, reason="before torch 2.10 dynamo compiles anew at each call under --audit")
 def test_compiled_code_stays_compiled(record: Any) -> None:
     runs: list[str] = []
 
@@ -133,7 +136,7 @@ def test_compiled_code_stays_compiled(record: Any) -> None:
     results: list[torch.Tensor] = []
     dump = record(lambda: results.extend(compiled(x) for _ in range(3)), audit=True)
     torch._dynamo.reset()
-    assert 0 < len(runs) < 3  # torch 2.7 compiles a second time
+    assert runs == ["compiled"]
     assert results[1].tolist() == [2, 2]
     assert dump.dump.header.coverage["compiled"]["graphs"] >= 1
 
