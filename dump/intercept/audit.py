@@ -277,6 +277,8 @@ def _twins(base: torch.Tensor, output: Any) -> Any:
         return [_twins(base, view) for view in output]
     if output.dtype is not base.dtype:
         return None
+    if not torch_internals.available("ExcludeKeys"):  # before torch 2.2
+        return None
     counted = torch_internals.ExcludeKeys(torch_internals.DispatchKey.ADInplaceOrView, False)
     with torch.no_grad(), counted:
         return base.detach().as_strided(output.shape, output.stride(), output.storage_offset())

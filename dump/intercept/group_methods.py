@@ -86,7 +86,7 @@ def settings(options: Any) -> dict[str, Any]:
 
 def members(group: Any) -> tuple[str, tuple[int, ...]]:
     """The name of a process group and its ranks in the world."""
-    return str(group.group_name), tuple(torch.distributed.get_process_group_ranks(group))
+    return str(getattr(group, "group_name", "")), tuple(torch.distributed.get_process_group_ranks(group))
 
 
 def members_named(name: str) -> tuple[str, tuple[int, ...]] | None:

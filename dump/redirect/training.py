@@ -141,7 +141,7 @@ def _restored(storage: Any, saved: Any, *, target: Target) -> Any:
 
 def _several_processes(patches: Patches, target: Target) -> None:
     from torch import distributed
-    from torch.distributed import device_mesh, distributed_c10d
+    from torch.distributed import distributed_c10d
     from torch.nn.parallel import DistributedDataParallel
 
     def everywhere(name: str, new: Function) -> None:
@@ -155,6 +155,7 @@ def _several_processes(patches: Patches, target: Target) -> None:
     everywhere("is_nccl_available", lambda: True)
     wrap = _without(DistributedDataParallel.__init__, "device_ids", "output_device")
     patches.replace(DistributedDataParallel, "__init__", wrap)
+    device_mesh = getattr(distributed, "device_mesh", None)  # since torch 2.2
     for owner in (distributed, device_mesh):
         if hasattr(owner, "init_device_mesh"):
             patches.replace(owner, "init_device_mesh", placed(owner.init_device_mesh, target))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,10 @@ import pytest
 import torch
 
 from dump.format.schema import CollectiveRecord
+
+NEEDS_MESHES = pytest.mark.skipif(
+    importlib.util.find_spec("torch.distributed.device_mesh") is None, reason="device meshes came with torch 2.2"
+)
 
 dist = pytest.importorskip("torch.distributed")
 
@@ -152,6 +157,7 @@ def test_gradients_are_followed_into_the_reduction_of_ddp(record: Any) -> None:
     assert _collective(dump, name).kind == "ddp_all_reduce"
 
 
+@NEEDS_MESHES
 def test_the_part_of_a_dtensor_is_recorded_with_its_layout(record: Any) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import Shard, distribute_tensor
@@ -164,6 +170,7 @@ def test_the_part_of_a_dtensor_is_recorded_with_its_layout(record: Any) -> None:
     assert (leaf.layout.shape, leaf.layout.mesh, leaf.layout.placements) == ((2, 3), (0,), ("S(1)",))
 
 
+@NEEDS_MESHES
 def test_what_runs_inside_a_call_is_said_in_its_record(record: Any) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import Shard, distribute_tensor

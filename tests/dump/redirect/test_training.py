@@ -11,6 +11,10 @@ from torch.utils.data import DataLoader
 
 from dump.redirect import redirected
 
+NEEDS_AUTOCAST_FOR_ALL = pytest.mark.skipif(
+    not hasattr(torch, "get_autocast_dtype"), reason="autocast to float16 on the CPU came with torch 2.4"
+)
+
 
 @pytest.fixture(autouse=True)
 def _on_the_cpu() -> Iterator[None]:
@@ -18,6 +22,7 @@ def _on_the_cpu() -> Iterator[None]:
         yield
 
 
+@NEEDS_AUTOCAST_FOR_ALL
 def test_autocast_takes_the_dtype_that_cuda_takes() -> None:
     x = torch.ones(2, 2)
     for context in (torch.autocast("cuda"), torch.amp.autocast("cuda", dtype=torch.float16)):
@@ -35,6 +40,7 @@ def test_autocast_takes_the_dtype_that_cuda_takes() -> None:
     assert not torch.is_autocast_enabled("cuda")
 
 
+@NEEDS_AUTOCAST_FOR_ALL
 def test_the_older_names_of_mixed_precision() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -45,6 +51,7 @@ def test_the_older_names_of_mixed_precision() -> None:
     assert torch.amp.GradScaler().is_enabled()
 
 
+@NEEDS_AUTOCAST_FOR_ALL
 def test_custom_functions_under_autocast() -> None:
     class Square(torch.autograd.Function):
         @staticmethod
