@@ -155,7 +155,7 @@ def _several_processes(patches: Patches, target: Target) -> None:
     everywhere("is_nccl_available", lambda: True)
     wrap = _without(DistributedDataParallel.__init__, "device_ids", "output_device")
     patches.replace(DistributedDataParallel, "__init__", wrap)
-    device_mesh = getattr(distributed, "device_mesh", None)  # since torch 2.2
+    device_mesh: Any = getattr(distributed, "device_mesh", None)  # since torch 2.2
     for owner in (distributed, device_mesh):
         if hasattr(owner, "init_device_mesh"):
             patches.replace(owner, "init_device_mesh", placed(owner.init_device_mesh, target))
