@@ -54,6 +54,8 @@ _BETWEEN = (
     torch_internals.python_dispatch_file,
     os.path.join(torch.__path__[0], torch_internals.dynamo_folder, ""),
 )
+_HANDS_ON = ("__torch_dispatch__", "__call__")
+"""A dispatch mode, and the operator that it calls with what it was given."""
 _engine: CodeType | None = getattr(torch_internals.run_backward, "__code__", None)
 
 
@@ -251,9 +253,10 @@ def _name(func: Any) -> str:
 
 
 def _called_by_engine() -> bool:
-    """Was the operator dispatched by autograd itself, with no Python of anybody's in between?"""
+    """Was the operator dispatched by autograd itself, with no Python of anybody's in between but dispatch modes that
+    hand it on?"""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_BETWEEN):
+    while frame is not None and (frame.f_code.co_filename.startswith(_BETWEEN) or frame.f_code.co_name in _HANDS_ON):
         frame = frame.f_back
     return frame is None or frame.f_code is _engine
 

@@ -54,7 +54,7 @@ class ParameterGradients:
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._handles: dict[Any, Any] = {}
+        self._handles: dict[int, Any] = {}
 
     def follow(self, call: OpenCall, own: Mapping[str, torch.Tensor], leaves: Sequence[Any]) -> None:
         """Record the gradients of the parameters `own` of the module that made `call`."""
@@ -62,13 +62,20 @@ class ParameterGradients:
             return
         keys = {id(parameter): key for key, parameter in own.items()}
         nodes = {
-            node: keys[id(node.variable)] for node in leaves if node not in self._handles and id(node.variable) in keys
+            node: keys[id(node.variable)]
+            for node in leaves
+            if id(node.variable) in keys and not self._is_followed(node.variable)
         }
         if nodes:
             arriving = _Arriving(call.name, call.recorder, len(nodes))
             self._watch.pending[arriving] = None
             for node, key in nodes.items():
-                self._handles[node] = node.register_prehook(self._hook(arriving, key))
+                self._handles[id(node.variable)] = node.register_prehook(self._hook(arriving, key))
+
+    def _is_followed(self, parameter: torch.Tensor) -> bool:
+        """Has its accumulator a hook of ours?  The hooks go with the accumulator, which is kept by its graph alone."""
+        handle = self._handles.get(id(parameter))
+        return handle is not None and handle.hooks_dict_ref() is not None
 
     def _hook(self, arriving: _Arriving, key: str) -> Callable[[autograd.Gradients], None]:
         def before_accumulating(gradients: autograd.Gradients) -> None:
