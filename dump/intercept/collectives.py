@@ -87,6 +87,7 @@ class OpenCollective:
         """The step is over, and nobody has waited for the result."""
         reason = "asynchronous collective: its result"
         self.recorder.skipped[reason] = self.recorder.skipped.get(reason, 0) + 1
+        self.returned, self.written = [], {}
         self._emit()
 
     def _emit(self, before: int | None = None) -> None:

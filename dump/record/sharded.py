@@ -36,6 +36,7 @@ class Local(msgspec.Struct, frozen=True, gc=False, eq=False):
 
 
 _MESHES: dict[int, tuple[Any, Any]] = {}
+_MOST_MESHES = 64
 
 
 def local_of(tensor: torch.Tensor) -> Local:
@@ -59,5 +60,7 @@ def _layout(tensor: Any) -> Layout:
     mesh = tensor.device_mesh
     known = _MESHES.get(id(mesh))
     if known is None or known[0] is not mesh:
+        if len(_MESHES) >= _MOST_MESHES:
+            _MESHES.clear()
         known = _MESHES[id(mesh)] = (mesh, mesh.mesh.tolist())
     return Layout(tuple(tensor.shape), known[1], tuple(map(str, tensor.placements)))
