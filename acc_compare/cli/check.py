@@ -14,6 +14,7 @@ from acc_compare.cli.exit_code import Exit
 from dump.cli.command import CONTEXT, DumpCommand
 from dump.cli.starting import Module, SimulatedNpu
 from dump.format.errors import OutputError
+from dump.format.paths import from_home
 
 CHECK_HELP = """Run a script, unmodified, and judge what its operators computed by float64: one machine, no bench.
 
@@ -55,6 +56,7 @@ def check(
 ) -> None:
     from acc_compare.cli.replay import replay
 
+    out = from_home(out)
     dump = out / "dump"
     if dump.exists():
         raise OutputError(f"{dump} exists already; move it away or choose another folder with -o")

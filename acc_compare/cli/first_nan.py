@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from acc_compare.cli.exit_code import Exit
+from dump.format.paths import from_home
 
 NAN_HELP = """Name the first call that read finite numbers and wrote NaN or Inf: one dump, no bench.
 
@@ -35,6 +36,6 @@ def nan(
     from acc_compare.report.i18n import known_language
 
     language = known_language(lang)
-    report = first_nan(dump)
+    report = first_nan(from_home(dump))
     print(nan_json(report) if as_json else nan_text(report, lang=language).rstrip())
     raise typer.Exit(Exit.suspect if report.origins else Exit.nothing_suspect)

@@ -16,6 +16,7 @@ from acc_compare.cli.progress import Bars
 from acc_compare.cli.repro import REPRO_HELP, repro
 from dump.cli.starting import SimulatedNpu, Start, begun
 from dump.format.errors import ConfigError
+from dump.format.paths import from_home
 
 if TYPE_CHECKING:
     from acc_compare.replay.results import Against, ReplayResult
@@ -88,12 +89,13 @@ def replay(
     from acc_compare.report.replay import replay_text, summary, write_replay
 
     language = known_language(lang)
+    dump, out = from_home(dump), from_home(out)
     if formats not in ("xlsx", "none"):
         raise ConfigError(f"--format: unknown format {formats!r}; known formats: xlsx, none")
     wanted = _wanted(call or [], suspects, every=every)
     start = Start(simulated_npu=simulated_npu, faults=tuple(simulated_fault or ()))
     reference: Against = "float32" if against == "float32" else "float64"
-    bench = Path(against) if against not in ("float64", "float32") else None
+    bench = from_home(against) if against not in ("float64", "float32") else None
     with begun(start, _say), Bars(sys.stderr) as progress:
         from acc_compare.replay.run import replay as replay_calls  # torch takes a second
 
@@ -138,5 +140,5 @@ def _wanted(names: list[str], suspects: Path | None, *, every: bool) -> Wanted:
     from acc_compare.replay.wanted import Wanted, read_suspects
 
     if suspects is not None:
-        return Wanted(places=read_suspects(suspects))
+        return Wanted(places=read_suspects(from_home(suspects)))
     return Wanted(tuple(names))

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from acc_compare.cli.exit_code import Exit
+from dump.format.paths import from_home
 
 REPRO_HELP = """Write one recorded call as a folder that needs torch alone: a short script and its inputs.
 
@@ -38,8 +39,8 @@ def repro(
     from acc_compare.replay.repro import SCRIPT, find_and_write
     from acc_compare.report.i18n import text
 
-    folder = out if out is not None else Path(f"repro_{call}")
-    found = find_and_write(dump, call, folder, step=step, rank=rank, imports=tuple(modules or ()))
+    folder = from_home(out) if out is not None else Path(f"repro_{call}")
+    found = find_and_write(from_home(dump), call, folder, step=step, rank=rank, imports=tuple(modules or ()))
     if found.reason is not None:
         print(f"acc: error: {found.name} cannot be made again: {text(found.reason)}", file=sys.stderr)
         raise typer.Exit(Exit.not_compared)

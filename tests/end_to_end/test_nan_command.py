@@ -14,10 +14,10 @@ ROOT = Path(__file__).parents[2]
 ACC = "import sys; from acc_compare.cli import main; sys.exit(main())"
 
 
-def acc(*arguments: str, code: str = ACC) -> subprocess.CompletedProcess[str]:
+def acc(*arguments: str, code: str = ACC, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code, "nan", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -38,3 +38,9 @@ def test_json_without_torch() -> None:
     ran = acc("sample_dumps/nan_in_layer_norm", "--json", code=code)
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["origins"][0]["call"].startswith("Functional.layer_norm.")
+
+
+def test_a_path_from_home(tmp_path: Path) -> None:
+    (tmp_path / "dumps").symlink_to(ROOT / "sample_dumps")
+    ran = acc("~/dumps/bench_statistics", HOME=str(tmp_path))
+    assert ran.returncode == 0, ran.stderr
