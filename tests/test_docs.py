@@ -22,6 +22,7 @@ from acc_compare.report.columns import as_cell
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
+DECISIONS = [path.relative_to(ROOT) for path in (DOCS / "decisions").glob("*.md")]
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +133,16 @@ def test_the_registration_on_the_npu_page_runs() -> None:
         [sys.executable, "-c", child], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
     )
     assert (done.returncode, done.stdout) == (0, "_C_ascend.op\n"), done.stderr
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md", *sorted(map(str, DECISIONS))])
+def test_files_that_a_page_names_are_there(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = re.findall(r"(?:acc_compare|dump|tests|benchmarks|shims|docs)/[\w./]*\w", text)
+    linked = re.findall(r"\]\(([^)#:]+)\)", text)
+    assert named or linked
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    assert [name for name in linked if not (ROOT / page).parent.joinpath(name).exists()] == []
 
 
 def test_links_on_the_npu_page_lead_to_files() -> None:
