@@ -146,6 +146,14 @@ _MODES = {
     "DispatchKey": _row("_C.DispatchKey", "2.1", "the dispatcher's keys by name",
         "--audit of views, and the simulated NPU"),
 }  # fmt: skip
+_MODULES = {
+    "module_call": _row("nn.Module._wrapped_call_impl", "2.1", "what `Module.__call__` is",
+        "deep models meet Python's recursion limit earlier"),
+    "call_impl": _row("nn.Module._call_impl", "2.1", "what it calls",
+        "deep models meet Python's recursion limit earlier", kind="name"),
+    "compiled_call": _row("nn.Module._compiled_call_impl", "2.1", "what it calls of a module that is compiled in place",
+        "deep models meet Python's recursion limit earlier", kind="name"),
+}  # fmt: skip
 _OPERATORS = {
     "OpOverloadPacket": _row("_ops.OpOverloadPacket", "2.1",
         "the class of `torch.ops.NAMESPACE.OP`", "calls through torch.ops", otherwise=()),
@@ -306,6 +314,7 @@ _SIMULATOR = {
 INTERNALS: dict[str, Internal] = {
     **_AUTOGRAD,
     **_MODES,
+    **_MODULES,
     **_OPERATORS,
     **_COMPILERS,
     **_TENSORS,

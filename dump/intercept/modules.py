@@ -9,13 +9,14 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 import torch
 
 from ..older_torch import is_dynamo_compiling
-from ..torch_internals import own_parameters, without_overrides
+from ..torch_internals import call_impl, compiled_call, module_call, own_parameters, without_overrides
 from . import calls
 from .parameters import ParameterGradients
 from .patching import Patches
@@ -118,6 +119,17 @@ def _joined(*parts: str) -> str:
     return ".".join(part for part in parts if part)
 
 
+@dataclass(frozen=True, slots=True)
+class _Entered:
+    """A module's call that has begun: how many are around it, its record and name where it has them."""
+
+    module: torch.nn.Module
+    depth: int
+    call: calls.OpenCall | None
+    name: str | None
+    opens_gate: bool
+
+
 class ModuleCalls:
     """Follows every module call, and records it where `records` says so.
 
@@ -143,13 +155,24 @@ class ModuleCalls:
 
     def install(self, patches: Patches) -> None:
         original = torch.nn.Module.__call__
-        watch, follow, opened, takes_over = self._watch, self._follow, self._open, self._takes_over
+        self_, watch, opened, takes_over = self, self._watch, self._open, self._takes_over
+        is_torchs_own = original is module_call  # then our frame stands in place of its: no call is deeper than alone
 
         def __call__(self: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
             is_idle = watch.busy or (watch.recorder is None and opened)
             if is_dynamo_compiling() or is_idle or not (watch.is_our_thread() or takes_over(self)):
                 return original(self, *args, **kwargs)
-            return follow(original, self, args, kwargs)
+            entered = self_.enter(self, args, kwargs)
+            try:
+                if is_torchs_own and getattr(self, compiled_call) is None:
+                    output = getattr(self, call_impl)(*args, **kwargs)
+                else:
+                    output = original(self, *args, **kwargs)
+                if entered.call is not None:
+                    self_.finish(entered, output)
+                return output
+            finally:
+                self_.leave(entered)
 
         patches.replace(torch.nn.Module, "__call__", __call__)
 
@@ -174,13 +197,8 @@ class ModuleCalls:
         self._open.clear()
         self.parameters.release()
 
-    def _follow(
-        self,
-        original: Callable[..., Any],
-        module: torch.nn.Module,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
+    def enter(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Entered:
+        """`module` is called."""
         watch = self._watch
         if not self._open and not in_backward():
             watch.guard(lambda: self._tree.meet(module))
@@ -197,18 +215,23 @@ class ModuleCalls:
         watch.gated = watch.gated or (opens_gate and not self._records)
         self._open.append(module)
         watch.modules.append(name)
-        try:
-            output = original(module, *args, **kwargs)
-            if call is not None:
-                watch.guard(lambda: self._finish(module, call, output))
-            return output
-        finally:
-            if watch.is_our_thread():
-                del self._open[depth:], watch.modules[depth:]
-            if watch.recorder is not None and name is not None and name != watch.owner:
-                watch.recorder.selection.left(name)
-            if opens_gate:
-                watch.gated = bool(self._gates)
+        return _Entered(module, depth, call, name, opens_gate)
+
+    def finish(self, entered: _Entered, output: Any) -> None:
+        """A recorded call has returned `output`."""
+        call = entered.call
+        assert call is not None
+        self._watch.guard(lambda: self._finish(entered.module, call, output))
+
+    def leave(self, entered: _Entered) -> None:
+        """A call is over, whichever way it ended."""
+        watch, name = self._watch, entered.name
+        if watch.is_our_thread():
+            del self._open[entered.depth :], watch.modules[entered.depth :]
+        if watch.recorder is not None and name is not None and name != watch.owner:
+            watch.recorder.selection.left(name)
+        if entered.opens_gate:
+            watch.gated = bool(self._gates)
 
     def _begin(
         self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, records: bool

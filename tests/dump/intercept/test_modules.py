@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import weakref
 from typing import Any
 
@@ -313,3 +314,19 @@ def test_a_module_that_joins_later_is_found() -> None:
     net.head = nn.Linear(3, 1)
     assert tree.path(net.head, within=net) == "head"
     assert tree.parameter_names()[id(net.head.weight)] == "head.weight"
+
+
+class _Deep(torch.nn.Module):
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        self.inner = _Deep(levels - 1) if levels else torch.nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.inner(x) if not isinstance(self.inner, torch.nn.Identity) else len(inspect.stack(0))
+
+
+def test_a_call_is_no_deeper_for_being_recorded(record: Any) -> None:
+    model, found = _Deep(20), []
+    alone = model(torch.ones(1)) - len(inspect.stack(0))
+    record(lambda: found.append(model(torch.ones(1)) - len(inspect.stack(0))), level="mix")
+    assert found == [alone]
