@@ -1,7 +1,7 @@
 """`make test-torches` and `make test-newest`: the tests under other releases of torch than the one of constraints.txt.
 
     python tests/torches/job.py 2.7.1 2.1.2          an environment for each, one at a time, removed after
-    python tests/torches/job.py --newest             a chosen set of tests under NEWEST, in an environment that is kept
+    python tests/torches/job.py --newest             a chosen set of quick tests under NEWEST, kept installed
     python tests/torches/job.py --page               docs/compatibility.md anew from what was seen so far
 
 What a run saw is kept in `results/VERSION.json`; docs/compatibility.md is written from these files.
@@ -87,7 +87,7 @@ def _newest() -> int:
             print(output, file=sys.stderr)
             return 1
         ready.write_text(NEWEST)
-    command = [str(environment / "bin" / "python"), "-m", "pytest", "-q", *CHOSEN]
+    command = [str(environment / "bin" / "python"), "-m", "pytest", "-q", "-m", "not slow", *CHOSEN]
     return subprocess.run(command, cwd=ROOT, env=_variables(), check=False).returncode
 
 

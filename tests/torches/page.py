@@ -6,7 +6,7 @@ import json
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ torch 2.1 to 2.14 and Python 3.10 to 3.13 are meant to work; the table says what
 class Seen:
     """One run.  `skipped` counts tests by the reason given; `failed` are their names; `left_out` is what the recording
     said it left out, `without` what rests on private names that this torch does not have; `simulated` is the device
-    that `--simulated-npu` gives."""
+    that `--simulated-npu` gives.  `explained` is written by hand: what is known of a failure."""
 
     torch: str
     python: str
@@ -45,6 +45,7 @@ class Seen:
     left_out: Mapping[str, str]
     without: tuple[str, ...]
     simulated: str
+    explained: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def release(self) -> tuple[int, ...]:
@@ -119,7 +120,8 @@ def page_of(runs: Sequence[Seen]) -> str:
 
 def _below(seen: Seen) -> Iterator[str]:
     if seen.failed:
-        yield from ("", "Failed:", "", *(f"- `{name}`" for name in seen.failed))
+        yield from ("", "Failed:", "")
+        yield from (f"- `{name}`: {seen.explained.get(name, 'not explained yet')}" for name in seen.failed)
     if seen.skipped:
         yield from ("", "Skipped:", "")
         yield from (f"- {number} x {_one_line(reason)}" for reason, number in sorted(seen.skipped.items()))

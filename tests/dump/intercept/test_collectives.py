@@ -20,7 +20,11 @@ dist = pytest.importorskip("torch.distributed")
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without torch.distributed")
 
 
-pytestmark = [pytestmark, pytest.mark.filterwarnings("ignore:.*deprecated.*:FutureWarning")]
+pytestmark = [
+    pytestmark,
+    pytest.mark.filterwarnings("ignore:.*deprecated.*:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:DTensor random operators may not have complete support"),  # torch 2.6's own
+]
 
 
 @pytest.fixture(autouse=True)
@@ -199,6 +203,8 @@ def test_memory_that_a_storage_gains_is_unwritten_until_it_is_written(record: An
 def test_a_call_that_writes_into_a_list_and_returns_nothing_has_written(record: Any) -> None:
     import torch.distributed.fsdp  # registers the operator
 
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 7):
+        pytest.skip("torch keeps the version counters of several tensors since 2.7")
     out = [torch.empty(2, 1), torch.empty(2, 2)]
 
     def act() -> None:
