@@ -159,7 +159,10 @@ class _Case:
         recorded = explain.accuracy(found, typical, sides[0])
         replayed = None
         made = None if again is None else again.get(place)
-        if made is not None and made.shape == exact.shape:
+        is_equal = None if made is None else equal(found, made)
+        if is_equal and typical == far:
+            replayed = recorded
+        elif made is not None and made.shape == exact.shape:
             replayed = explain.accuracy(made, far, sides[1])
         return ReplayedTensor(
             name=place,
@@ -170,7 +173,7 @@ class _Case:
             expected=typical if explain.is_floating else 0.0,
             limit=explain.limit(typical) if explain.is_floating else 0.0,
             peak=explain.peak(typical) if explain.is_floating else 0.0,
-            equal=None if made is None else equal(found, made),
+            equal=is_equal,
         )
 
     def moved(self, unit: float) -> list[Made]:
