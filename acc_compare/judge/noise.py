@@ -47,6 +47,7 @@ _DOF = 30.0
 _MAD = 1.4826
 _MEDIAN_OF_MODULUS = 0.6745
 _LEAST_UNCERTAIN = 0.3
+_FEW = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +127,8 @@ class Noise:
         for output in self._outputs.values():
             if output.error > 0:
                 groups.setdefault(output.key, []).append(output.tamed)
-        self._groups = {key: sorted(values) for key, values in groups.items()}
-        self.run = _run_effect([median(values) for values in self._groups.values()])
+        self._groups = {key: Residuals(values) for key, values in groups.items()}
+        self.run = _run_effect([group.median for group in self._groups.values()])
         tests = sum(1 + len(output.own) for output in self._outputs.values())
         self.quantile = student(1.0 - FALSE_ACCUSATIONS / max(1, tests), _DOF)
         self._systematic = Systematic(self._typical())
@@ -176,26 +177,26 @@ class Noise:
         """How many standard deviations the calls of one operator lie above what is known of it and the run, taken
         together: one that is off everywhere has no peers to be held against."""
         group = self._groups.get(key)
-        if not group:
+        if group is None:
             return 0.0
         row = next(output.row for output in self._outputs.values() if output.key == key)
-        within = row.sketch**2 / len(group)
-        return (median(group) - self.run) / math.sqrt(row.between**2 + within)
+        within = row.sketch**2 / group.count
+        return (group.median - self.run) / math.sqrt(row.between**2 + within)
 
     def _estimated(self, output: Observed) -> tuple[float, float, int]:
         """Location and standard deviation of the residual of `output` by all others, and how many of its operator's."""
         row = output.row
         spread = row.spread(output.buckets) ** 2
-        others = _without(self._groups.get(output.key, []), output.tamed if output.error > 0 else None)
+        group = self._groups.get(output.key)
+        others, middle, deviation = (0, 0.0, 0.0) if group is None else group.without(output.tamed, output.error > 0)
         if not others:
             return row.location + self.run, math.sqrt(spread + row.between**2), 0
-        middle = median(others)
-        within = spread / len(others)
+        within = spread / others
         trust = row.between**2 / (row.between**2 + within)
         effect = self.run + trust * (middle - self.run)
-        scatter = _MAD * median(abs(value - middle) for value in others)
-        spread = (_PRIOR_CALLS * spread + len(others) * max(scatter**2, spread / 4)) / (_PRIOR_CALLS + len(others))
-        return row.location + effect, math.sqrt(spread + trust * within), len(others)
+        scatter = _MAD * deviation
+        spread = (_PRIOR_CALLS * spread + others * max(scatter**2, spread / 4)) / (_PRIOR_CALLS + others)
+        return row.location + effect, math.sqrt(spread + trust * within), others
 
     def _typical(self) -> Iterator[tuple[Observed, float]]:
         for output in self._outputs.values():
@@ -275,12 +276,42 @@ def _run_effect(medians: Sequence[float]) -> float:
     return max(-3 * RUN_EFFECT, min(found, 3 * RUN_EFFECT))
 
 
-def _without(values: list[float], one: float | None) -> list[float]:
-    """Sorted `values` less one that equals `one`."""
-    if one is None:
-        return values
-    place = bisect_left(values, one)
-    return values[:place] + values[place + 1 :]
+class Residuals:
+    """The tamed residuals of one operator, and their median and median deviation without any one of them.
+
+    Of many values, leaving one out moves the median to a neighbour and the median deviation by nothing that counts, so
+    that both are known for all calls at the price of a few.
+    """
+
+    def __init__(self, values: Iterable[float]) -> None:
+        self._values = sorted(values)
+        self.count = len(self._values)
+        self.median = median(self._values)
+        self._deviations: dict[float, float] = {}
+
+    def without(self, one: float, is_in: bool) -> tuple[int, float, float]:
+        """How many others there are, their median, and their median distance from it; `one` is left out if it is
+        in."""
+        if not is_in:
+            return self.count, self.median, self._deviation(self.median)
+        if self.count == 1:
+            return 0, 0.0, 0.0
+        place = bisect_left(self._values, one)
+        if self.count <= _FEW:
+            others = self._values[:place] + self._values[place + 1 :]
+            middle = median(others)
+            return len(others), middle, median(abs(value - middle) for value in others)
+        last = self.count - 2  # of those that are left
+        middle = (self._at(last // 2, place) + self._at(last - last // 2, place)) / 2
+        return self.count - 1, middle, self._deviation(middle)
+
+    def _at(self, index: int, left_out: int) -> float:
+        return self._values[index if index < left_out else index + 1]
+
+    def _deviation(self, middle: float) -> float:
+        if middle not in self._deviations:
+            self._deviations[middle] = median(abs(value - middle) for value in self._values)
+        return self._deviations[middle]
 
 
 @cache

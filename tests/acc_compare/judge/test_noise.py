@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from acc_compare.judge.noise import LOWERED, Noise, lowered_products, shared_casts, student
+from acc_compare.judge.noise import LOWERED, Noise, Residuals, lowered_products, shared_casts, student
 from acc_compare.judge.noise_prior import CHANNELS, UNKNOWN, NoiseKey, measured_prior, prior_of
 from acc_compare.operators import operator_class
 
@@ -187,3 +187,18 @@ def test_what_truncation_moves_is_no_shift(make: Any, share: float, is_shift: bo
         runs.append(run)
     found = expected(Noise([part.call for part in make.measured(*runs)]), 8)
     assert found.is_shifted is is_shift
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 40, 41, 42, 301])
+def test_a_group_without_one_of_its_values(count: int) -> None:
+    values = np.random.default_rng(count).normal(size=count).tolist()
+    group = Residuals(values)
+    for one in values[:50]:
+        others = sorted(values)
+        others.remove(one)
+        number, middle, deviation = group.without(one, is_in=True)
+        assert number == count - 1
+        if others:
+            assert middle == pytest.approx(float(np.median(others)))
+            assert deviation == pytest.approx(float(np.median(np.abs(np.array(others) - middle))), abs=0.05)
+    assert group.without(0.0, is_in=False)[:2] == (count, pytest.approx(float(np.median(values))))
