@@ -36,6 +36,7 @@ _LEFT_OUT = (
     "broadcast_shapes",
     "linear_cross_entropy",
     "hash_tensor",
+    "to_sparse",
 )
 _MOST_ELEMENTS = 200_000
 _LOOKED_AT = 10

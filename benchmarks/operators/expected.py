@@ -25,7 +25,7 @@ ACCUSED = (
     ),
     Known(("Torch.linalg.pinv", "Torch.pinverse"), "of a singular matrix rounding decides what counts as zero"),
     Known(
-        ("Torch.frexp", "Tensor.frexp", "Tensor.__rdiv__", "Torch.special.xlog1py", "Torch.special.zeta"),
+        ("Torch.frexp", "Tensor.frexp", "Tensor.__rdiv__", "Torch.special.xlog1py"),
         "few elements, of which one moves by more than any norm shows",
     ),
     Known(
@@ -35,6 +35,24 @@ ACCUSED = (
     Known(
         ("Torch.logdet", "Tensor.logdet", "Torch.slogdet", "Tensor.slogdet", "Torch.linalg.slogdet"),
         "the condition of a matrix whose inverse is not recorded",
+    ),
+    Known(
+        tuple(
+            f"{prefix}.{name}"
+            for prefix in ("Torch", "Tensor", "Torch.special")
+            for name in ("polygamma", "polygamma_", "digamma", "digamma_", "psi", "zeta")
+        ),
+        "inputs that are off by a hundredth cross poles",
+    ),
+    Known(
+        tuple(
+            f"Torch.special.{name}"
+            for name in (
+                *(f"{shifted}chebyshev_polynomial_{kind}" for shifted in ("", "shifted_") for kind in "tuvw"),
+                "hermite_polynomial_h", "hermite_polynomial_he", "laguerre_polynomial_l", "legendre_polynomial_p",
+            )
+        ),
+        "a degree that is off by a hundredth may be another one",
     ),
     Known(
         ("Functional.softmax", "Torch.softmax", "Torch.where"),
