@@ -36,6 +36,9 @@ CHOSEN = (
 )  # fmt: skip
 """What `--newest` runs: everything that rests on torch's own parts, and the runs that must not change by a bit."""
 
+_ROOM = 10_000_000_000
+"""What a release of torch with the libraries of its GPUs takes on the disk, in bytes, with room to unpack it."""
+
 _NO_WHEEL = "No matching distribution found for torch=="
 
 
@@ -79,6 +82,10 @@ def _newest() -> int:
     environment = ROOT / ".venv-newest"
     ready = environment / ".installed"
     if not ready.exists() or ready.read_text() != NEWEST:
+        free = shutil.disk_usage(ROOT).free
+        if free < _ROOM:
+            print(f"test-newest: skipped, torch {NEWEST} takes {_ROOM / 1e9:.0f} GB and {free / 1e9:.1f} GB are free")
+            return 0
         _, output = install(NEWEST, environment)
         if _NO_WHEEL in output:
             print(f"test-newest: skipped, there is no torch {NEWEST} for {sys.platform} and this Python")
