@@ -8,6 +8,8 @@ from types import ModuleType
 
 import pytest
 
+from dump.environment.versions import TESTED
+
 HERE = Path(__file__).resolve().parent
 REPORT = """<testsuites><testsuite>
 <testcase classname="tests.a" name="one"/>
@@ -50,3 +52,8 @@ def test_a_run_is_counted_kept_and_shown(page: ModuleType, tmp_path: Path, monke
     text = page.page_of([seen])
     for words in ("2.1.2+cu121", "module calls", "`tests.b::four`", "1 x no such name", "--audit of views"):
         assert words in text
+
+
+def test_the_torches_that_were_run_are_those_that_acc_env_knows(page: ModuleType) -> None:
+    runs = page.read()
+    assert (runs[-1].release[:2], runs[0].release[:2]) == TESTED
