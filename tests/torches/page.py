@@ -22,7 +22,8 @@ the tests of the recording half and the end-to-end tests in it, and a recording 
 imports no torch. Every interceptor is installed by itself: what a torch does not offer is left out, named on stderr, in
 the header of the dump (`coverage.left_out`) and by the advisor.
 
-torch 2.1 to 2.14 and Python 3.10 to 3.13 are meant to work; the table says what of it was run.
+torch 2.1 to 2.14 and Python 3.10 to 3.13 are meant to work; the table says what of it was run. torch 2.13.0 is
+what the project itself is tested with, all of it, and is not in the table.
 """
 
 
