@@ -85,7 +85,13 @@ PRECISION = (
     Case("silu-bf16", "unet", "all calls of an operator", _npu("aten::silu=bf16")),
     Case("batch-norm-bf16", "convnet", "all calls of an operator", _npu("aten::native_batch_norm=bf16")),
     Case("softmax-bf16", "decoder", "all calls of an operator", _cpu("aten::_softmax", "bf16")),
-    Case("conv-tf32", "unet", "all calls of an operator", _cpu("aten::convolution", "reads_tf32")),
+    Case(
+        "conv-tf32",
+        "unet",
+        "all calls of an operator",
+        _cpu("aten::convolution", "reads_tf32"),
+        kinds=("operator", "dtype"),  # nearly all of its products are convolutions
+    ),
     Case("linear-tf32", "translator", "all calls of an operator", _cpu("aten::addmm", "reads_tf32")),
     Case("expert-linear-fp16", "experts", "all calls of an operator", _npu("aten::addmm=fp16")),
     Case("linear-off-1e-4", "decoder", "one call of many", _cpu("aten::addmm", "noise", 1e-4, 9)),

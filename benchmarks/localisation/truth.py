@@ -23,7 +23,7 @@ import torch
 
 from benchmarks.localisation.events import Event
 from benchmarks.localisation.launches import bytes_of
-from dump.intercept import calls, optimizer
+from dump.intercept import calls, collectives, optimizer
 from dump.intercept.watch import backward_name
 
 _sequence_number = torch._C._autograd._get_sequence_nr
@@ -53,6 +53,7 @@ class Tracer:
         self._open: list[_Span] = []
         self._spans: list[_Span] = []
         self._awaited: list[tuple[str, int, int, bytes | None]] = []
+        self._collectives: list[tuple[str, float | None]] = []
 
     def install(self) -> None:
         """Watch the recorder's calls.  Only for a process that ends with its recording: nothing is put back."""
@@ -86,7 +87,15 @@ class Tracer:
             end(steps, step)
             self._leave(step.name)
 
+        arrived = collectives.OpenCollective.arrived
+
+        @functools.wraps(arrived)
+        def traced_arrival(opened: Any) -> None:
+            self._meet(opened.name)
+            arrived(opened)
+
         calls.begin, calls.finish = traced_begin, traced_finish
+        collectives.OpenCollective.arrived = traced_arrival  # type: ignore[method-assign]
         optimizer.OptimizerSteps._begin = traced_start  # type: ignore[method-assign]
         optimizer.OptimizerSteps._end = traced_end  # type: ignore[method-assign]
 
@@ -107,6 +116,16 @@ class Tracer:
         self._write(Event("fired", what, step, self._rank, names, alias, effect))
         if overwrote and names and not backward:
             self._write(Event("reads", what, step, self._rank, (backward_name(names[-1]),)))
+
+    def await_collective(self, what: str, effect: float | None) -> None:
+        """Note the collective that hands on next what has just been made wrong: it is recorded when it arrives."""
+        self._collectives.append((what, effect))
+
+    def _meet(self, name: str) -> None:
+        for what, effect in self._collectives:
+            known = effect if effect is None or math.isfinite(effect) else None
+            self._write(Event("fired", what, self._step_now(), self._rank, (name,), "", known))
+        self._collectives.clear()
 
     def is_inside(self) -> bool:
         """Is any recorded call running?"""
