@@ -10,13 +10,19 @@ MAX_CELL_UNITS = 32_767
 CUT_MARK = " [cut]"
 
 # What XML 1.0 (section 2.2) forbids, and the rest of the control characters, which a terminal would obey.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_CONTROLS = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff"
+# What is not seen and yet changes what is read: marks and overrides of direction, joiners, tags (Unicode, UAX #9, #31).
+_INVISIBLE = (
+    "\xad\u061c\u115f\u1160\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
+)
+_UNPRINTABLE = re.compile(f"[{_CONTROLS}{_INVISIBLE}]")
 _FORMULA_START = ("=", "+", "-", "@", "\t", "\r")
 
 
 def visible(text: str) -> str:
     """`text` with every control character shown as its Unicode control picture (ESC as ␛), and what has none
-    (lone surrogates, C1 controls) as the replacement character; tab, newline and carriage return stay."""
+    (lone surrogates, C1 controls, what is invisible or turns the direction of writing) as the replacement character;
+    tab, newline and carriage return stay."""
     if text.isprintable() or text.replace("\n", "").isprintable():  # a hundred times quicker than to look for them
         return text
     return _UNPRINTABLE.sub(_picture, text)

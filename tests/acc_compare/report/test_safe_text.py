@@ -19,6 +19,7 @@ from acc_compare.report.safe_text import (
         ("a\tb\nc\r", "a\tb\nc\r"),
         ("\x1b[31mred", "␛[31mred"),
         ("nul\x00 del\x7f", "nul␀ del␡"),
+        ("over\u202eedirrevo zero\u200bwidth \U000e0041", "over\ufffdedirrevo zero\ufffdwidth \ufffd"),
         ("csi\x9b lone\udc80 \uffff", "csi\ufffd lone\ufffd \ufffd"),
     ],
 )
