@@ -16,8 +16,8 @@ from benchmarks.localisation.rows import Case, Kernel, Side
 REGIMES = ("float32", "hf32", "autocast", "bfloat16", "float16", "float64 bench")
 """What both sides compute in, but for the last, where the bench alone computes in float64."""
 
-_EDITS = ("times", "rows", "tail", "features", "spoiled", "shift_up")
-_OF_UPDATES = "update_times"
+EDITS = ("times", "rows", "tail", "features", "spoiled", "shift_up")
+OF_UPDATES = "update_times"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Drawn:
         if not ran:
             return None
         operator = draw.choice(ran)
-        change = _OF_UPDATES if operator in UPDATES else draw.choice(_EDITS)
+        change = OF_UPDATES if operator in UPDATES else draw.choice(EDITS)
         share = math.exp(draw.uniform(math.log(_LEAST[self.regime]), math.log(0.5))) * draw.choice((1, -1))
         calls = None if draw.random() < 0.25 else (draw.randrange(counts[operator]),)
         kernel = Kernel(operator, change, share, calls)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.localisation import edits, formulas, launches, peers, tables  # noqa: F401 (they register their changes)
+from benchmarks.localisation import drawing, edits, formulas, launches, peers, tables  # noqa: F401 (they register)
 from benchmarks.localisation.events import Event
 from benchmarks.localisation.faults import FAULTS, GROUPS
 from benchmarks.localisation.healthy import HEALTHY
@@ -178,4 +178,5 @@ def test_a_pattern_that_matches_nothing_is_refused(tmp_path: Path) -> None:
 def test_no_way_to_be_wrong_is_left_unused() -> None:
     kernels = [kernel for case in CASES for side in (case.npu, case.bench) for kernel in side.kernels]
     used = {kernel.change for kernel in kernels} | set(peers.AS_KERNEL.values()) | {"noise", "scale"}
+    used |= {*drawing.EDITS, drawing.OF_UPDATES}
     assert set(launches.CHANGES) - used == set()
