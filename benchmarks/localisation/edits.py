@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -272,8 +273,9 @@ def _of_any_type(name: str) -> Callable[[Callable[[Array, float], Array]], Chang
         @change(name)
         def run(launch: Launch, value: float) -> Any:
             result = launch.genuine()
-            found = view(next(floats(result)))
-            found[...] = edit(found.astype(np.float64), value).astype(found.dtype)
+            for tensor in itertools.islice(floats(result), 1):  # none of integers
+                found = view(tensor)
+                found[...] = edit(found.astype(np.float64), value).astype(found.dtype)
             return result
 
         return run

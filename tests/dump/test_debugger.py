@@ -17,7 +17,8 @@ from dump.format.reader import read_dump
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Iterator[Path]:
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr(PrecisionDebugger, "as_msprobe", False)  # whoever imported msprobe's names before
     yield tmp_path / "dump"
     PrecisionDebugger.close()
 
