@@ -26,6 +26,7 @@ from acc_compare.judge.ranks import Given, JobStep, communicating, given_by
 from acc_compare.judge.verdict import Setting, judge
 from acc_compare.load import PlacedPair, PlacedWorlds, is_other_world, mode_of, refuse_other_world
 from acc_compare.measured.pairs import measure_pairs
+from acc_compare.measured.panels import panels_of
 from acc_compare.model import Finding
 from dump.format.errors import IncomparableError
 from dump.format.layout import DUMP_FILE
@@ -266,7 +267,9 @@ def _compare_dumps(
     finding = judge(alignment, measured, mode, setting)
     tell("judging", 1, 1)
     return replace(
-        finding, worst_excess=max((row.excess for row in finding.rows if row.excess is not None), default=None)
+        finding,
+        worst_excess=max((row.excess for row in finding.rows if row.excess is not None), default=None),
+        panels=panels_of(finding, ours.path, theirs.path) if mode == "tensor" and task.keep_rows else (),
     )
 
 

@@ -248,10 +248,76 @@ class Sensitivity:
 
 
 @dataclass(frozen=True, slots=True)
+class Histogram:
+    """How often elements lie in each of equal bins from `low` to `high`, on either side; `bench` is empty where there
+    is but one side, as of a difference."""
+
+    low: float
+    high: float
+    npu: tuple[int, ...]
+    bench: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HeatMap:
+    """Where in a tensor an error sits: the mean of |N - B| over boxes of the two largest axes, and over all others.
+
+    `axes` are those two (one, where the tensor has no more) and `extents` their extents; `rows` x `columns` boxes in C
+    order are one byte each in `levels`: 0 for no difference, 1 to 254 by the logarithm from `low` to `high`, 255 where
+    NaN or Inf stands on one side alone.
+    """
+
+    axes: tuple[int, ...]
+    extents: tuple[int, ...]
+    rows: int
+    columns: int
+    low: float
+    high: float
+    levels: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element of both sides: its index, its values, and its bits in hexadecimal, "" where a side has none."""
+
+    index: tuple[int, ...]
+    npu: float
+    bench: float | None = None
+    npu_bits: str = ""
+    bench_bits: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorPanel:
+    """A tensor of whole elements looked at: its row's name, its dtype on either side, and of how many elements how
+    many differ and are not finite.
+
+    `values` are the finite elements, `difference` N - B, None where it is zero everywhere; `worst` are the elements
+    that differ most (of one side alone, the largest), NaN and Inf that one side has first.  `bits` is for each bit of
+    the dtype, the highest first, the share of elements that have it set, on either side.
+    """
+
+    name: str
+    dtype: str
+    bench_dtype: str
+    shape: tuple[int, ...]
+    elements: int
+    different: int
+    nonfinite: int
+    bench_nonfinite: int
+    values: Histogram | None
+    difference: Histogram | None
+    map: HeatMap | None
+    worst: tuple[Element, ...]
+    bits: tuple[float, ...] = ()
+    bench_bits: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """What a comparison came to.  `settings` are those that change results and differ between the sides, `notes` tell
     what was not compared; `worst_excess` is the largest excess of a row, None where
-    none could be judged."""
+    none could be judged.  `panels` show elements of suspects and of the worst calls where both dumps have them."""
 
     verdict: VerdictName
     summary: Message
@@ -269,3 +335,4 @@ class Finding:
     worst_excess: float | None = None
     settings: tuple[Message, ...] = ()
     sensitivity: Sensitivity | None = None
+    panels: tuple[TensorPanel, ...] = field(default=(), repr=False)

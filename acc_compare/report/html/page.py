@@ -19,6 +19,7 @@ from acc_compare.report.atomic_write import new_file
 from acc_compare.report.html.cards import FULL, LISTED, Cards
 from acc_compare.report.html.markup import Markup, data_block, element, joined
 from acc_compare.report.html.overview import grid_section
+from acc_compare.report.html.panels import packed_panels
 from acc_compare.report.html.table import PackedTable, pack_rows
 from acc_compare.report.i18n import text
 from acc_compare.report.messages import CATALOGUE, Lang
@@ -173,6 +174,7 @@ def _data(finding: Finding, table: PackedTable, lang: Lang) -> Iterable[str]:
             "words": words,
             "columns": columns,
             "suspects": suspects,
+            "panels": packed_panels(finding.panels),
         },
     )
     for place, block in enumerate(block for column in table.columns for block in column.blocks):

@@ -373,3 +373,32 @@ def test_a_hundred_thousand_calls_are_quick(visit: Callable[..., Any], long_page
     scroller = tab.locator("#rows .scroller")
     scroller.evaluate("(each) => { each.scrollTop = each.scrollHeight; }")
     until(tab, lambda: len(str(tab.locator("#rows .line a").last.text_content())) >= len("400,000"))
+
+
+@pytest.fixture(scope="module")
+def elements(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a comparison of whole tensors."""
+    samples = ROOT / "sample_dumps"
+    path = tmp_path_factory.mktemp("elements") / "page.html"
+    write_page(compare(samples / "real_data", samples / "bench_tensor").overall, path)
+    return path
+
+
+def test_the_elements_of_a_suspect_are_shown(visit: Callable[..., Any], elements: Path) -> None:
+    tab = visit(elements)
+    tab.locator("a.goto").first.click()
+    tab.wait_for_selector("#detail:not([hidden])")
+    opened, folded = tab.locator("#detail details.elements[open]"), tab.locator("#detail details.elements:not([open])")
+    assert opened.locator("summary b").text_content() == "output.0"
+    assert "32 of 4,096" in str(opened.locator(".hint").first.text_content())
+    assert opened.locator(".chart canvas").count() == 3
+    assert opened.locator("table.worst tbody tr").count() == 12
+    assert opened.locator("table.worst tbody th").first.text_content() == "[1, 9, 127]"
+    box = opened.locator(".map-figure canvas").bounding_box()
+    tab.mouse.move(box["x"] + box["width"] - 3, box["y"] + box["height"] * 9.5 / 16)
+    assert str(opened.locator(".map-figure .told").text_content()).startswith("[9, 126–127]: ")
+    folded.locator("summary").click()
+    tab.wait_for_selector("#detail details.elements[open] >> nth=1")
+    assert tab.locator("#detail .panel").count() == 2
+    tab.keyboard.press("Escape")
+    assert tab.locator("#detail").is_hidden()

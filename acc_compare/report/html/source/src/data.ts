@@ -16,6 +16,30 @@ export interface Suspect {
   others: string[];
 }
 
+export interface Histogram {
+  low: number;
+  high: number;
+  npu: number[];
+  bench: number[];
+}
+
+export interface Panel {
+  name: string;
+  dtype: string;
+  bench_dtype: string; // "" where there is one side alone
+  shape: number[];
+  elements: number;
+  different: number;
+  nonfinite: number;
+  bench_nonfinite: number;
+  values: Histogram | null;
+  difference: Histogram | null;
+  map: { axes: number[]; extents: number[]; rows: number; columns: number; low: number; high: number; levels: string } | null;
+  worst: { index: number[]; npu: number | string; bench: number | string | null; npu_bits: string; bench_bits: string }[];
+  bits: number[];
+  bench_bits: number[];
+}
+
 export interface PageData {
   rows: number;
   mode: string;
@@ -23,6 +47,7 @@ export interface PageData {
   words: Record<string, string>;
   columns: ColumnHead[];
   suspects: Suspect[];
+  panels: Panel[];
 }
 
 // One block: distinct cells, and for each row which of them it has.

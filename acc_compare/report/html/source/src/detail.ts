@@ -2,9 +2,10 @@
 
 import type { Calls } from "./calls";
 import { rowErrors } from "./calls";
-import type { Data } from "./data";
+import type { Data, Panel } from "./data";
 import { el } from "./dom";
 import { Flow } from "./flow";
+import { PanelView } from "./panels";
 import { factorText, heat, quantity, shown } from "./format";
 import { say } from "./words";
 
@@ -22,6 +23,7 @@ export class Detail {
   private errors: Float64Array | undefined;
   private depth = 2;
   private opener: Element | null = null;
+  private views: PanelView[] = [];
 
   constructor(
     private readonly data: Data,
@@ -41,6 +43,11 @@ export class Detail {
     this.events.closed();
   }
 
+  // After the colours have changed.
+  redraw(): void {
+    for (const view of this.views) view.redraw();
+  }
+
   async open(row: number): Promise<void> {
     await this.data.load([...ALWAYS, ...Flow.wants(this.data)]);
     if (this.panel.hidden) this.opener = document.activeElement;
@@ -54,6 +61,7 @@ export class Detail {
       el("div", { class: "title" }, title, close),
       el("p", { class: "facts" }, ...this.facts(call, other)),
       this.table(call, row),
+      ...this.panels(call, row),
       ...this.stack(call),
       el("h3", {}, say("flow.title")),
       this.picture(call),
@@ -113,6 +121,35 @@ export class Detail {
     const [ours, theirs] = [of("NPU"), of("Bench")];
     if (!ours || !theirs) return ours || theirs || "–";
     return ours === theirs ? ours : `${ours} | ${theirs}`;
+  }
+
+  // The elements of the call's tensors, where the page has them; those of the chosen row, or else of the first, are open.
+  private panels(call: number, chosen: number): Node[] {
+    this.views = [];
+    const found: [number, Panel][] = [];
+    for (let row = this.calls.first[call]; row < this.calls.first[call + 1]; row++) {
+      const name = this.data.text("NPU Name", row);
+      const panel = this.data.head.panels.find((each) => each.name === name);
+      if (panel) found.push([row, panel]);
+    }
+    if (!found.length) return [];
+    const open = found.find(([row]) => row === chosen) ?? found[found.length - 1];
+    const parts = found.map((each) => {
+      const [row, panel] = each;
+      const argument = this.calls.argumentOf(row);
+      const summary = el("summary", {}, el("b", {}, argument), ` ${panel.dtype.replace("torch.", "")} [${panel.shape.join(", ")}]`);
+      const part = el("details", { class: "elements", open: each === open }, summary);
+      const fill = (): void => {
+        if (!part.open || part.childElementCount > 1) return;
+        const view = new PanelView(panel);
+        this.views.push(view);
+        part.append(view.draw());
+      };
+      part.addEventListener("toggle", fill);
+      fill();
+      return part;
+    });
+    return [el("h3", {}, say("panel.title")), ...parts];
   }
 
   private stack(call: number): Node[] {

@@ -41,7 +41,6 @@ async function start(): Promise<void> {
   tell();
 
   const plot = new Plot(body("run"), calls, data.head.mode === "md5", { chosen: (call) => go(calls.worst[call]) });
-  redraw = () => plot.redraw();
   new Tree(body("modules"), calls, {
     chosen: (path) => {
       filter.setModule(path);
@@ -49,6 +48,10 @@ async function start(): Promise<void> {
     },
   });
   const detail = new Detail(data, calls, { chosen: (call) => go(calls.worst[call]), closed: () => forget() });
+  redraw = () => {
+    plot.redraw();
+    detail.redraw();
+  };
 
   async function show(row: number): Promise<void> {
     if (!table.choose(row)) {

@@ -97,7 +97,7 @@ export class Plot {
     const powers: number[] = [];
     const span = this.high - this.low;
     const step = span > 24 ? 4 : span > 10 ? 2 : 1;
-    for (let power = Math.ceil(this.low + 0.3); power < this.high - 0.3; power++) if (power % step === 0) powers.push(power);
+    for (let power = Math.ceil(this.low + 0.5); power < this.high - 0.3; power++) if (power % step === 0) powers.push(power);
     return [this.low, ...powers, this.high];
   }
 

@@ -7,6 +7,7 @@ import { byRank, ranks } from "./sorting";
 import { say } from "./words";
 
 const LINE = 28; // pixels of a row, as the style sheet has it
+const SCROLLBAR = 18; // pixels of one that may lie beneath
 const SPARE = 8; // rows above and below what is in sight
 const TALLEST = 8_000_000; // pixels that every browser can scroll
 
@@ -47,6 +48,7 @@ export class Table {
       el("div", { role: "rowgroup", class: "heads" }, this.head),
       this.space,
     );
+    this.scroller.style.setProperty("--all", `${Math.max(6, data.rows + 1) * LINE + SCROLLBAR}px`);
     this.space.append(this.lines);
     holder.append(el("div", { class: "grid" }, this.scroller));
     this.scroller.addEventListener("scroll", () => this.draw(false));
