@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .config import DumpConfig
+
+if TYPE_CHECKING:
+    from .intercept.interceptors import Interceptors
+    from .record.recorder import StepRecorder
 
 _NAMED = 5
 
@@ -44,6 +48,20 @@ class Coverage:
         if self.left_out:
             found["left_out"] = self.left_out
         return {**found, "overwritten": self.overwritten} if self.overwritten else found
+
+
+def covered(recorder: StepRecorder, interceptors: Interceptors, left_out: Mapping[str, str]) -> Coverage:
+    """The account of a step that ends: what its recorder and the interceptors have counted, which begin anew."""
+    return Coverage(
+        calls=recorder.calls,
+        not_recordable=recorder.skipped,
+        failed=interceptors.watch.take_failures(),
+        overwritten=recorder.overwritten,
+        elsewhere=interceptors.watch.take_elsewhere(),
+        scripted_code=interceptors.scripted_code.take(),
+        audit=interceptors.audit.take() if interceptors.audit is not None else None,
+        left_out=dict(left_out),
+    )
 
 
 @dataclass(frozen=True, slots=True)

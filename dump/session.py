@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,23 +11,24 @@ from typing import Any
 
 import torch
 
+from . import installed
 from .config import DumpConfig, merge
 from .config_reload import ReloadableConfig
-from .coverage import Coverage, Nothing, not_recorded, why_nothing
+from .coverage import Coverage, Nothing, covered, not_recorded, why_nothing
 from .environment import device
-from .format.errors import AccError, ConfigError
+from .format.errors import AccError
 from .format.layout import rank_folder
 from .intercept import saved
 from .intercept.interceptors import Interceptors
 from .intercept.modules import ModuleTree
 from .intercept.points import in_short
 from .record.recorder import StepRecorder
+from .session_files import SessionFiles
 from .step_output import StepOutput
 from .tokens import TokenRange, Tokens
-from .write.header import closing_keys, opening_keys
-from .write.limits import RESERVE, Limits
-from .write.output_paths import claim_root, refuse_used, vanished
-from .write.writer import Closing, StepWriter, Written
+from .write.header import closing_keys
+from .write.output_paths import claim_root, refuse_used
+from .write.writer import StepWriter, Written
 
 
 class LastStepDone(SystemExit):
@@ -59,19 +59,16 @@ class Session:
     ) -> None:
         self.config = config
         self.current_step = 0
-        self.written: list[Written] = []
         self.coverage: list[Coverage] = []
-        self.failure: AccError | None = None
         self.broken = ""
         self.left_out: dict[str, str] = {}
         self.modules = ModuleTree()
         self._exit_after = exit_after
         self._is_child = False
         self._on_step = on_step
+        self._files = SessionFiles(on_step)
         self._reloadable = reloadable
         self._say = say
-        self._limits = Limits()
-        self._closing: Closing | None = None
         self._rank_id: int | None = None
         self._recorder: StepRecorder | None = None
         self._output: StepOutput | None = None
@@ -99,16 +96,11 @@ class Session:
         Raises ConfigError when another session of this process is installed, and with `finds_steps`
         OutputError when a step that is wanted has been recorded before.
         """
-        if self in _installed:
+        if not installed.has_room_for(self):
             return
-        if _installed:
-            raise ConfigError(
-                "a recording runs already in this process. Run a script that makes a PrecisionDebugger with "
-                "python itself, or with acc dump --as-msprobe."
-            )
         if self._finder is not None and not self._is_child:  # whose parent has claimed it
             claim_root(Path(self.config.dump_path), rank=self.rank, steps=self.config.step)
-        _installed.add(self)
+        installed.add(self)
         with self._giving_up():
             device.detect_npu()
             known, self.left_out = self.left_out, self._interceptors.install()
@@ -135,13 +127,13 @@ class Session:
 
     def remove(self) -> None:
         """Put torch back exactly as it was."""
-        _installed.discard(self)
+        installed.discard(self)
         self._interceptors.remove()
 
     def begin_in_child(self) -> None:
         """Record a process that `multiprocessing` started from its own first step on.  Raises what `install` raises."""
-        self.current_step, self.failure, self._limits, self._is_child = 0, None, Limits(), True
-        self.written, self.coverage = [], []
+        self.current_step, self.coverage, self._is_child = 0, [], True
+        self._files = SessionFiles(self._on_step)
         if self._finder is not None:
             self._finder.begin_again()
         self.install()
@@ -152,7 +144,8 @@ class Session:
         """In a forked child: the files, and the thread that writes them, are the parent's."""
         self.remove()
         self._interceptors.forget()
-        self._recorder = self._output = self._closing = None
+        self._recorder = self._output = None
+        self._files.forget()
 
     # ---- recording
 
@@ -175,10 +168,10 @@ class Session:
         self._rank_id = rank_id if rank_id is not None else self._rank_id
         for number, model in enumerate(models):
             self.modules.add_root(model, str(number) if len(models) > 1 else None)
-        self._limits.allow(self.config)
+        self._files.limits.allow(self.config)
         if self.config.dump_enable is False or self.failure is not None or self.broken:
             return
-        if self._limits.reached(self.config):
+        if self._files.limits.reached(self.config):
             return
         if not self._wants_this_step() or not self.wants_this_rank():
             return
@@ -225,7 +218,7 @@ class Session:
                 self._read_again()
 
     def _end_step(self, *, complete: bool) -> None:
-        self._settle()
+        self._files.settle()
         recorder, output = self._recorder, self._output
         self._recorder = self._output = None
         if recorder is None or output is None:
@@ -237,14 +230,11 @@ class Session:
         self._calls.parameters.release()
         recorder.close()  # may still write, so the step is counted on after it
         number, self.current_step = self.current_step, self.current_step + 1
-        coverage = self._covered(recorder)
+        coverage = covered(recorder, self._interceptors, self.left_out)
         if output.writer is not None:
-            self._limits.count(number)
             self.coverage.append(coverage)
             trailer = closing_keys(recorder.devices, coverage.header(), complete=complete)
-            self._closing = Closing(number, output.writer, trailer, waits=self.config.async_dump)
-            if not self.config.async_dump:
-                self._settle()
+            self._files.close(number, output.writer, trailer, waits=self.config.async_dump)
 
     def end_part(self) -> None:
         """Close what is recorded of the current step, which goes on: `start` writes it to another folder."""
@@ -252,7 +242,7 @@ class Session:
             number = self.current_step
             self.stop()
             self._end_step(complete=True)
-            self._settle()
+            self._files.settle()
             self.current_step = number
 
     def move(self, **settings: object) -> None:
@@ -278,22 +268,6 @@ class Session:
         self._read_again()
         return True
 
-    def _settle(self) -> None:
-        """Wait for the last step's files."""
-        closing, self._closing = self._closing, None
-        if closing is None:
-            return
-        try:
-            written = closing.result()
-        except AccError as error:
-            self.failure = error
-            return
-        self.written.append(written)
-        if written.is_cut:
-            self._limits.cut(closing.number)
-        if self._on_step is not None:
-            self._on_step(closing.number, written)
-
     def why_nothing(self) -> Nothing:
         """Why there is no dump, where there is none."""
         if self.broken:
@@ -302,11 +276,11 @@ class Session:
 
     def ended_by_limit(self) -> str:
         """Which limit ended the recording, and where; "" where none did."""
-        return self._limits.sentence(self.config)
+        return self._files.limits.sentence(self.config)
 
     def _heed_limits(self) -> None:
         """Say once that a limit ended the recording, and leave torch alone from there on, where steps are told."""
-        if self._closing is not None or not (news := self._limits.news(self.config)):
+        if not self._files.are_settled or not (news := self._files.limits.news(self.config)):
             return
         self._say(news)
         if self._finder is None:
@@ -342,15 +316,15 @@ class Session:
         with self._giving_up():
             if self._recorder is not None:
                 self._end_step(complete=complete)
-            self._settle()
+            self._files.settle()
             self._heed_limits()
         self.remove()
-        self.failure = self.failure or vanished([written.folder for written in self.written])
+        self._files.look_for_all()
 
     @property
     def finished(self) -> bool:
         """Is the last wanted step behind us, or a limit reached?"""
-        if self._limits.reached(self.config):
+        if self._files.limits.reached(self.config):
             return True
         return bool(self.config.step) and self.current_step > max(self.config.step)
 
@@ -370,6 +344,20 @@ class Session:
         self.start()
 
     # ---- what is wanted, and where it goes
+
+    @property
+    def written(self) -> list[Written]:
+        """The folders of the steps that are on disk."""
+        return self._files.written
+
+    @property
+    def failure(self) -> AccError | None:
+        """What keeps the steps from being written; None where nothing does."""
+        return self._files.failure
+
+    @failure.setter
+    def failure(self, error: AccError | None) -> None:
+        self._files.failure = error
 
     @property
     def has_written_here(self) -> bool:
@@ -393,55 +381,7 @@ class Session:
     def open_writer(self) -> StepWriter | None:
         """The writer for the current step; None, and recording stops, where this rank is not wanted or the
         folder cannot be written."""
-        if self.failure is None and self.wants_this_rank() and self._limits.room.take(RESERVE):
-            folder = self._folder()
-            try:
-                return StepWriter(
-                    folder,
-                    opening_keys(self.config, folder),
-                    file_format=self.config.file_format,
-                    hash_name=self.config.hash,
-                    budget=self._budget(),
-                    room=self._limits.room,
-                )
-            except AccError as error:
-                self.failure = error
-        self.give_up()
-        return None
-
-    def _budget(self) -> int:
-        """Bytes that a step's contents may take; with `async_dump` two steps share them."""
-        whole = self.config.buffer_mb << 20
-        return whole // 2 if self.config.async_dump else whole
-
-    def _covered(self, recorder: StepRecorder) -> Coverage:
-        return Coverage(
-            calls=recorder.calls,
-            not_recordable=recorder.skipped,
-            failed=self._watch.take_failures(),
-            overwritten=recorder.overwritten,
-            elsewhere=self._watch.take_elsewhere(),
-            scripted_code=self._interceptors.scripted_code.take(),
-            audit=self._audit.take() if self._audit is not None else None,
-            left_out=dict(self.left_out),
-        )
-
-
-_installed: weakref.WeakSet[Session] = weakref.WeakSet()
-
-
-def unseen(act: Callable[[], None]) -> None:
-    """Run work of ours that no recording of this process is to see."""
-    session = next(iter(_installed), None)
-    if session is None:
-        act()
-    else:
-        session.aside(act)
-
-
-def _forget_in_child() -> None:
-    for session in list(_installed):
-        session.forget()
-
-
-os.register_at_fork(after_in_child=_forget_in_child)
+        writer = self._files.open(self.config, self._folder()) if self.wants_this_rank() else None
+        if writer is None:
+            self.give_up()
+        return writer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .record import contents
-from .record.recorder import Emission, Measured
+from .record.entries import Emission, Measured
 from .write.writer import StepWriter
 
 

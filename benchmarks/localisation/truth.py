@@ -203,12 +203,12 @@ class Tracer:
 
 def trace_simulated(tracer: Tracer) -> None:
     """Tell `tracer` each time that a fault of the simulated NPU fires."""
-    from dump.sim import faults
+    from dump.sim import fault_kinds
 
-    run = faults.Launch.run
+    run = fault_kinds.Launch.run
 
-    def traced(launch: faults.Launch) -> Any:
+    def traced(launch: fault_kinds.Launch) -> Any:
         tracer.fired(launch.plan.name)
         return run(launch)
 
-    faults.Launch.run = traced  # type: ignore[method-assign]
+    fault_kinds.Launch.run = traced  # type: ignore[method-assign]

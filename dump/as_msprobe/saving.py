@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ..environment import device
-from ..session import unseen
+from ..installed import unseen
 from .logging import logger
 
 

@@ -23,13 +23,14 @@ from typing import Any
 import msgspec
 
 from dump.format import FORMAT_VERSION, debug_file
-from dump.format.decode import RecordDecoder, brief, nests_too_deep, shown, wrong_value
+from dump.format.decode import RecordDecoder
 from dump.format.encode import DEEPEST, read_journal
 from dump.format.errors import DumpCorrupt, DumpNotFound
 from dump.format.fields import HEADER_FIELDS
 from dump.format.layout import CONSTRUCT_FILE, DEBUG_FILE, DUMP_FILE, STACK_FILE, STACK_JOURNAL
 from dump.format.schema import CallRecord, CutShort, Dump, Header
 from dump.format.typed import call_of
+from dump.format.untrusted import brief, nests_too_deep, shown, wrong_value
 
 _split_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_any = msgspec.json.Decoder().decode

@@ -14,8 +14,9 @@ import torch
 
 from ..older_torch import autocast_dtype
 from ..record import stack, tree
+from ..record.entries import Emission
 from ..record.identity import version_of
-from ..record.recorder import Emission, StepRecorder
+from ..record.recorder import StepRecorder
 from ..record.sharded import local_of
 from . import autograd
 from .watch import Watch, backward_name, recomputing

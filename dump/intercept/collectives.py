@@ -23,7 +23,8 @@ from typing import Any
 import torch
 
 from ..record import stack, tree
-from ..record.recorder import Emission, StepRecorder
+from ..record.entries import Emission
+from ..record.recorder import StepRecorder
 from ..record.sharded import local_of
 from ..torch_internals import (
     OpOverload,

@@ -20,7 +20,8 @@ import torch
 from torch.optim import optimizer as torch_optimizer
 
 from ..record import stack
-from ..record.recorder import Emission, StepRecorder
+from ..record.entries import Emission
+from ..record.recorder import StepRecorder
 from .modules import ModuleTree
 from .watch import Progress, Watch
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from ..record.recorder import Emission, StepRecorder
+from ..record.entries import Emission
+from ..record.recorder import StepRecorder
 from . import autograd
 from .calls import OpenCall
 from .watch import Watch, backward_name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..record import tree
-from ..record.recorder import Emission
+from ..record.entries import Emission
 from . import autograd, calls
 from .watch import Watch
 

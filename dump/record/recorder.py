@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
-import msgspec
 import torch
 from torch.nn.parameter import is_lazy
 
@@ -25,8 +24,9 @@ from ..torch_internals import (
     without_overrides,
 )
 from . import contents, deferred, filters, stack, statistics, tree
+from .entries import Emission, Entry, Expected, Measured, Sink
 from .identity import CheckedIdentities, Identities, Identity
-from .sharded import Layout, local_of
+from .sharded import local_of
 
 _FETCH_AFTER = 2048
 _PLAIN_TYPES = (torch.Tensor, torch.nn.Parameter)
@@ -36,65 +36,6 @@ _STILL_RUNNING = "result of a running collective"
 # What torch and numpy raise at a tensor that they cannot take; running out of memory for a copy is among
 # them.
 _UNMEASURABLE = (RuntimeError, TypeError, ValueError, ArithmeticError, MemoryError)
-
-
-# What is made for every tensor of a step are msgspec's structs that Python's collector need not follow: none of them
-# can be part of a cycle.  A dataclass takes three times as long to make, and collections, which go through every
-# object of the process, came so often that they took a tenth of a recorded step of small calls.
-
-
-class Measured(msgspec.Struct, gc=False, eq=False):
-    """What is known of one distinct content; filled in late where a device, a digest or a file takes its
-    time.
-
-    `failure` says why nothing is; `stored` is true once the contents are on their way to a file.
-    """
-
-    statistics: statistics.Statistics | None = None
-    launched: deferred.Launched | None = None
-    data_name: str | None = None
-    md5: str | None = None
-    failure: str | None = None
-    stored: bool = False
-
-
-class Entry(msgspec.Struct, gc=False, eq=False):
-    """One mention of a tensor in a call's arguments."""
-
-    dtype: torch.dtype
-    shape: torch.Size
-    requires_grad: bool
-    measured: Measured | None
-    identity: Identity | None
-    grad_fn: str | None = None
-    unrecorded: str | None = None
-    stride: tuple[int, ...] | None = None
-    layout: Layout | None = None
-
-
-class Expected(msgspec.Struct, gc=False, eq=False):
-    """Who mentioned the result of a collective that still ran: entries with their tensors and places; the records that
-    do so were held from number `since` on."""
-
-    mentions: list[tuple[Entry, torch.Tensor, str]] = msgspec.field(default_factory=list)
-    since: int = 0
-
-
-class Emission(msgspec.Struct, gc=False, eq=False):
-    """One finished record on its way to the writer; `body` nests entries where arguments had tensors."""
-
-    name: str
-    body: dict[str, Any]
-    owner: str | None
-    stack: stack.RawStack | None
-
-
-class Sink(Protocol):
-    """Where records go (`dump.writer`)."""
-
-    def record(self, emission: Emission) -> None: ...
-    def store(self, measured: Measured, place: str | None, payload: contents.Contents) -> None:
-        """Take contents that may be borrowed: on return the run may write to them."""
 
 
 class StepRecorder:

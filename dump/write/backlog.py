@@ -25,7 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..record.contents import Contents
-from ..record.recorder import Measured
+from ..record.entries import Measured
 
 _MOST_HELPERS = 4
 _NICENESS = 10

@@ -8,13 +8,11 @@ stops and the training goes on.
 
 from __future__ import annotations
 
-import math
 import os
 import queue
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -22,11 +20,12 @@ from ..format import encode
 from ..format.errors import AccError, ConfigError, OutputError
 from ..format.layout import CONSTRUCT_FILE, DUMP_FILE, STACK_JOURNAL
 from ..record import contents, stack, tree
-from ..record.recorder import Emission, Entry, Measured
+from ..record.entries import Emission, Entry, Measured
 from .backlog import Backlog, Job, helpers_here
 from .limits import RESERVE, Room, size_text
 from .output_paths import refuse_remains
 from .tensor_files import TensorFiles
+from .tensor_record import tensor_record
 
 # Records go to the writer's thread many at a time: each time it wakes it takes the interpreter from the training
 # thread, which gets it back milliseconds later.  Handing over every record cost more than making and writing it.
@@ -313,7 +312,7 @@ class StepWriter:
         """A captured argument as JSON's own types, laid out as msprobe lays it out; `place` grows as its name does."""
         if isinstance(captured, Entry):
             self._tensors += 1
-            record = _tensor_record(captured)
+            record = tensor_record(captured)
             if "data_name" in record:
                 record["data_name"] = self._files.name_for(str(record["data_name"]), place)
             return record
@@ -328,76 +327,11 @@ class StepWriter:
         return {"type": type(captured).__name__, "value": encode.plain(captured)}
 
 
-class Closing:
-    """A step's files on their way to their end: at once, or (`waits`) beside a run that goes on."""
-
-    def __init__(self, number: int, writer: StepWriter, trailer: dict[str, object], *, waits: bool) -> None:
-        self.number = number
-        self._act = partial(writer.close, trailer, helps=not waits)
-        self._written: Written | None = None
-        self._failure: AccError | None = None
-        self._thread = threading.Thread(target=self._run, name="dump-closing", daemon=True) if waits else None
-        if self._thread is not None:
-            self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._written = self._act()
-        except AccError as error:
-            self._failure = error
-
-    def result(self) -> Written:
-        """Wait for the end.  Raises what kept the files from it."""
-        if self._thread is None:
-            self._run()
-        else:
-            self._thread.join()
-        if self._failure is not None:
-            raise self._failure
-        assert self._written is not None
-        return self._written
-
-
-def _tensor_record(entry: Entry) -> dict[str, object]:
-    """A tensor's record; what is not known of it is left out."""
-    measured, identity = entry.measured, entry.identity
-    found = measured.statistics if measured is not None else None
-    told = (None, None, None, None) if found is None else (found.max, found.min, found.mean, found.norm)
-    sketch = None if found is None or found.sketch is None else encode.sketch_text(found.sketch.astype("<f4").tobytes())
-    return encode.tensor(
-        str(entry.dtype),
-        list(entry.shape),
-        *(told if found is None else map(_number, told)),
-        entry.requires_grad,
-        entry.grad_fn,
-        entry.unrecorded or (None if measured is None else measured.failure),
-        None if measured is None else measured.md5,
-        None if measured is None else measured.data_name,
-        (found.nan or None) if found is not None else None,
-        (found.inf or None) if found is not None else None,
-        sketch,
-        None if identity is None else identity.value,
-        None if identity is None else identity.storage,
-        entry.stride,
-        True if identity is not None and identity.blank else None,
-        None if entry.layout is None else entry.layout.record(),
-    )
-
-
 def _place(name: str, key: str) -> str:
     """What the names of arguments under `key` of a record begin with."""
     if ".parameters_grad." in name:
         return f"{name}.{key}"
     return f"{name}.{'input' if key in ('input_args', 'input_kwargs') else key}"
-
-
-def _number(value: float | int | None) -> object:
-    if value is None:
-        return encode.NULL
-    if isinstance(value, int) or math.isfinite(value):
-        return value
-    plain = encode.plain(value)
-    return encode.NULL if plain is None else plain
 
 
 def _unwritable(folder: Path, error: OSError) -> OutputError:

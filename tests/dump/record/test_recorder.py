@@ -17,7 +17,8 @@ import dump.sim
 from dump.config import DumpConfig
 from dump.record import deferred
 from dump.record.contents import Contents
-from dump.record.recorder import Emission, Entry, Measured, StepRecorder
+from dump.record.entries import Emission, Entry, Measured
+from dump.record.recorder import StepRecorder
 
 
 class Kept:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import dump.sim
 from dump.format.errors import ConfigError
-from dump.sim import faults
+from dump.sim import fault_kinds, faults
 from dump.sim.faults import Fault
 
 if dump.sim.device_kind() != "npu":
@@ -90,7 +90,7 @@ def test_a_fault_does_what_its_kind_says(spec, call, expected):
     assert torch.equal(call(X.to("npu")).cpu(), healthy), "the fault must end with its context"
 
 
-@pytest.mark.parametrize("kind", faults.kinds(), ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", fault_kinds.kinds(), ids=lambda kind: kind.name)
 def test_every_kind_stays_silent_for_other_operators(kind):
     value = None if kind.takes == "nothing" else 1.0
     x = X.to("npu")
@@ -208,4 +208,4 @@ def test_a_bad_spec_says_what_is_wrong(spec, message):
 
 def test_a_kind_is_registered_once():
     with pytest.raises(ValueError, match="registered twice"):
-        faults.fault_kind("bf16")(lambda launch, value: None)
+        fault_kinds.fault_kind("bf16")(lambda launch, value: None)

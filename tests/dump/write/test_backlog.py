@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dump.record.contents import Contents, borrow, digest
-from dump.record.recorder import Measured
+from dump.record.entries import Measured
 from dump.write import backlog as module
 from dump.write.backlog import Backlog, Job
 

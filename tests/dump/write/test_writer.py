@@ -28,7 +28,8 @@ from dump.format.reader import read_dump
 from dump.format.schema import CallRecord, Dump, ScalarRecord, TensorRecord
 from dump.format.tensors import read_tensor
 from dump.record.contents import Contents
-from dump.record.recorder import Emission, Entry, Measured, StepRecorder
+from dump.record.entries import Emission, Entry, Measured
+from dump.record.recorder import StepRecorder
 from dump.write.tensor_files import TensorFiles, file_stem
 from dump.write.writer import StepWriter
 
@@ -439,7 +440,8 @@ _ENDLESS = """
 import sys, torch
 from pathlib import Path
 from dump.config import DumpConfig
-from dump.record.recorder import Emission, StepRecorder
+from dump.record.entries import Emission
+from dump.record.recorder import StepRecorder
 from dump.write.writer import StepWriter
 
 header = {"task": "tensor", "level": "L1", "format_version": 1}

@@ -1,0 +1,39 @@
+"""The end of a step's files, at once or beside the run."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+
+from ..format.errors import AccError
+from .writer import StepWriter, Written
+
+
+class Closing:
+    """A step's files on their way to their end: at once, or (`waits`) beside a run that goes on."""
+
+    def __init__(self, number: int, writer: StepWriter, trailer: dict[str, object], *, waits: bool) -> None:
+        self.number = number
+        self._act = partial(writer.close, trailer, helps=not waits)
+        self._written: Written | None = None
+        self._failure: AccError | None = None
+        self._thread = threading.Thread(target=self._run, name="dump-closing", daemon=True) if waits else None
+        if self._thread is not None:
+            self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._written = self._act()
+        except AccError as error:
+            self._failure = error
+
+    def result(self) -> Written:
+        """Wait for the end.  Raises what kept the files from it."""
+        if self._thread is None:
+            self._run()
+        else:
+            self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+        assert self._written is not None
+        return self._written
