@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from dump.format.decode import RecordDecoder
-from dump.format.reader import decode_record, header_of, parts_of
+from dump.format.json_text import decode_record
+from dump.format.reader import header_of, parts_of
 from dump.format.schema import Argument, Header, NestedCall, Node
 
 _NO_TUPLES: frozenset[str] = frozenset()

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import gc
 import io
-import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,17 +22,24 @@ import msgspec
 
 from dump.format import FORMAT_VERSION, debug_file
 from dump.format.decode import RecordDecoder
-from dump.format.encode import DEEPEST, read_journal
+from dump.format.encode import read_journal
 from dump.format.errors import DumpCorrupt, DumpNotFound
 from dump.format.fields import HEADER_FIELDS
+from dump.format.json_text import (
+    BAD_JSON,
+    decode_any,
+    decode_record,
+    decode_whole,
+    not_json,
+    quoted,
+    split_object,
+    too_deep,
+)
 from dump.format.layout import CONSTRUCT_FILE, DEBUG_FILE, DUMP_FILE, STACK_FILE, STACK_JOURNAL
 from dump.format.schema import CallRecord, CutShort, Dump, Header
 from dump.format.typed import call_of
 from dump.format.untrusted import brief, nests_too_deep, shown, wrong_value
 
-_split_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_decode_any = msgspec.json.Decoder().decode
-_BAD_JSON = (msgspec.MsgspecError, ValueError, OverflowError)
 _BOM = b"\xef\xbb\xbf"
 _OUR_OPENING_END = b'"data": {\n'
 _LONGEST_OPENING = 1 << 20
@@ -45,11 +50,6 @@ _HEADER_KINDS: dict[str, tuple[type, str]] = {
     "object": (dict, "an object"),
 }
 _HASH_BY_DIGITS = {8: "crc32", 32: "md5"}
-_TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*)"|[\[{]|[\]}]', re.DOTALL)
-_ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +143,10 @@ def read_owners(folder: Path) -> Mapping[str, str | None]:
         return {}
     data = _read_bytes(source, empty=True)
     try:
-        found = _decode_any(data) if data.strip() else {}
+        found = decode_any(data) if data.strip() else {}
     except RecursionError:
-        raise _too_deep(source, None) from None
-    except _BAD_JSON:
+        raise too_deep(source, None) from None
+    except BAD_JSON:
         found = _lines_of_owners(data, source)
     if type(found) is not dict:
         raise wrong_value(source, "file", "an object", found)
@@ -173,7 +173,7 @@ def read_stacks(folder: Path) -> Mapping[str, tuple[str, ...]]:
             for calls, frames in entries:
                 stacks.update(dict.fromkeys(calls, tuple(frames)))
         return stacks
-    found = _decode_whole(_read_bytes(source, empty=True) or b"{}", source)
+    found = decode_whole(_read_bytes(source, empty=True) or b"{}", source)
     if type(found) is not dict:
         raise wrong_value(source, "file", "an object", found)
     for key, entry in found.items():
@@ -205,22 +205,22 @@ def _read_bytes(source: Path, *, empty: bool = False) -> bytes:
 def _split(data: bytes, source: Path) -> Parts:
     """The file's header and raw records; falls back to slower ways where the fast one cannot read it."""
     try:
-        return _whole(_split_object(data), source)
+        return _whole(split_object(data), source)
     except RecursionError:
-        raise _too_deep(source, _deep_call(data)) from None
+        raise too_deep(source, _deep_call(data)) from None
     except msgspec.ValidationError:
         raise DumpCorrupt(f"{source}: expected an object with the key 'data'. Give a {DUMP_FILE}.") from None
-    except _BAD_JSON as error:
+    except BAD_JSON as error:
         opening_end = data.find(b"\n", 0, _LONGEST_OPENING) + 1
         if data[:opening_end].endswith(_OUR_OPENING_END):
             return _by_lines(data, opening_end, source)
         failure = error
     if b"NaN" not in data and b"Infinity" not in data and b"\\ud" not in data.lower():
-        raise _not_json(source, data, failure) from failure
+        raise not_json(source, data, failure) from failure
     try:
-        return _whole(_split_object(_quoted(data)), source)
-    except (*_BAD_JSON, RecursionError):
-        found = _decode_whole(data, source)
+        return _whole(split_object(quoted(data)), source)
+    except (*BAD_JSON, RecursionError):
+        found = decode_whole(data, source)
     if type(found) is not dict or type(found.get("data")) is not dict:
         raise DumpCorrupt(f"{source}: expected an object with the key 'data'. Give a {DUMP_FILE}.")
     return Parts({key: value for key, value in found.items() if key != "data"}, found["data"])
@@ -229,23 +229,23 @@ def _split(data: bytes, source: Path) -> Parts:
 def _whole(top: Mapping[str, msgspec.Raw], source: Path) -> Parts:
     if "data" not in top:
         raise DumpCorrupt(f"{source}: lacks the key 'data', so it is no dump. Give a {DUMP_FILE}.")
-    header = {key: _decode_any(value) for key, value in top.items() if key != "data"}
-    return Parts(header, _split_object(top["data"]))
+    header = {key: decode_any(value) for key, value in top.items() if key != "data"}
+    return Parts(header, split_object(top["data"]))
 
 
 def _by_lines(data: bytes, start: int, source: Path) -> Parts:
     """A file of ours that was not closed: every whole line counts, a torn last one does not."""
     try:
-        header = {key: value for key, value in _decode_any(data[:start] + b"}}").items() if key != "data"}
-    except (*_BAD_JSON, RecursionError) as error:
-        raise _not_json(source, data, error) from error
+        header = {key: value for key, value in decode_any(data[:start] + b"}}").items() if key != "data"}
+    except (*BAD_JSON, RecursionError) as error:
+        raise not_json(source, data, error) from error
     records: dict[str, object] = {}
     lines = io.BytesIO(data)
     lines.seek(start)
     for number, line in enumerate(lines, start=2):
         try:
-            records.update(_split_object(b"{" + line.removeprefix(b",") + b"}"))
-        except (*_BAD_JSON, RecursionError) as error:
+            records.update(split_object(b"{" + line.removeprefix(b",") + b"}"))
+        except (*BAD_JSON, RecursionError) as error:
             if not data[lines.tell() :].strip(b"\0\r\n "):
                 break
             raise DumpCorrupt(
@@ -270,56 +270,6 @@ def _calls(records: Mapping[str, object], decoder: RecordDecoder) -> Iterator[Ca
         yield decoder.call(name, index, body)
 
 
-def decode_record(raw: msgspec.Raw, name: str, source: object) -> object:
-    """The record of the call `name` as Python's own types.  Raises DumpCorrupt."""
-    try:
-        return _decode_any(raw)
-    except RecursionError:
-        raise _too_deep(source, name) from None
-    except _BAD_JSON:
-        pass
-    try:
-        # A number beyond float64 is an infinity here, and an error above.
-        return json.loads(_without_lone_surrogates(bytes(raw)))
-    except RecursionError:
-        raise _too_deep(source, name) from None
-    except ValueError as error:
-        raise DumpCorrupt(f"{source}: {brief(name)}: not valid JSON ({error}). Record this run again.") from error
-
-
-def _decode_whole(data: bytes, source: Path) -> Any:
-    """Any JSON, also with the words NaN and Infinity that Python writes."""
-    try:
-        return _decode_any(data)
-    except RecursionError:
-        raise _too_deep(source, _deep_call(data)) from None
-    except _BAD_JSON as error:
-        failure = error
-    try:
-        return json.loads(_without_lone_surrogates(data))
-    except RecursionError:
-        raise _too_deep(source, _deep_call(data)) from None
-    except ValueError as error:
-        raise _not_json(source, data, failure) from error
-
-
-def _quoted(data: bytes) -> bytes:
-    """`data` with the words for non-finite numbers as strings, which `decode` takes for the numbers.
-
-    Where such a word stands inside a string already, the added quotes end that string early and the result is
-    no JSON any more, so that nothing is ever misread.
-    """
-    data = data.replace(b"-Infinity", b'"-inf"').replace(b"Infinity", b'"inf"').replace(b"NaN", b'"nan"')
-    return _without_lone_surrogates(data)
-
-
-def _without_lone_surrogates(data: bytes) -> bytes:
-    r"""`data` with each \ud800 that has no partner as \ufffd: no output file could hold such a text."""
-    if b"\\ud" not in data and b"\\uD" not in data:
-        return data
-    return _ESCAPE.sub(lambda match: rb"\ufffd" if match[1] else match[0], data)
-
-
 def header_of(values: Mapping[str, object], source: Path) -> Header:
     """The header, each field checked.  Raises DumpCorrupt where it is of the wrong type or too new."""
     fields: dict[str, Any] = {}
@@ -331,7 +281,7 @@ def header_of(values: Mapping[str, object], source: Path) -> Header:
         if type(value) is not kind:
             raise wrong_value(source, field.key, words, value)
         if kind is dict and nests_too_deep(value):
-            raise _too_deep(source, field.key)
+            raise too_deep(source, field.key)
         fields[field.name] = value
     header = Header(**fields)
     if header.format_version is not None and header.format_version > FORMAT_VERSION:
@@ -354,8 +304,8 @@ def _lines_of_owners(data: bytes, source: Path) -> dict[str, Any]:
         raise DumpCorrupt(f"{source}: not valid JSON. Move it away to compare without it.")
     for line in lines:
         try:
-            found.update(_decode_any(b"{" + line.strip().strip(b",") + b"}"))
-        except (*_BAD_JSON, RecursionError) as error:
+            found.update(decode_any(b"{" + line.strip().strip(b",") + b"}"))
+        except (*BAD_JSON, RecursionError) as error:
             if not data[lines.tell() :].strip(b"\0\r\n }"):
                 break
             raise DumpCorrupt(f"{source}: not valid JSON. Move it away to compare without it.") from error
@@ -364,38 +314,3 @@ def _lines_of_owners(data: bytes, source: Path) -> dict[str, Any]:
 
 def _is_texts(value: object) -> bool:
     return type(value) is list and all(type(item) is str for item in value)
-
-
-def _deep_call(data: bytes) -> str | None:
-    """The name two levels above where `data` first nests deeper than any record may: the call's."""
-    depth, name = 0, None
-    for match in _TOKEN.finditer(data):
-        token = match[0]
-        if token in b"[{":
-            depth += 1
-        elif token in b"]}":
-            depth -= 1
-        elif depth == 2:  # a string in `data`: a call's name, as records are objects
-            name = match[1]
-        if depth > 2 * DEEPEST:
-            break
-    return name.decode("utf-8", "replace") if name is not None else None
-
-
-def _too_deep(source: object, call: str | None) -> DumpCorrupt:
-    where = f"{source}: {brief(call)}" if call is not None else f"{source}"
-    return DumpCorrupt(f"{where}: nests deeper than {DEEPEST} levels, which no recording does.")
-
-
-def _cut(source: object, size: int) -> DumpCorrupt:
-    return DumpCorrupt(
-        f"{source}: ends at byte {size} in the middle of a value: its recording was killed while it wrote. "
-        "Record this run again."
-    )
-
-
-def _not_json(source: object, data: bytes, error: BaseException) -> DumpCorrupt:
-    if "truncated" in str(error) and isinstance(error, msgspec.MsgspecError):
-        return _cut(source, len(data))
-    detail = " ".join(str(error).split())
-    return DumpCorrupt(f"{source}: not valid JSON ({brief(detail)}). Record this run again.")
