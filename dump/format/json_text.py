@@ -45,13 +45,13 @@ def decode_whole(data: bytes, source: Path) -> Any:
     try:
         return decode_any(data)
     except RecursionError:
-        raise too_deep(source, _deep_call(data)) from None
+        raise too_deep(source, deep_call(data)) from None
     except BAD_JSON as error:
         failure = error
     try:
         return json.loads(_without_lone_surrogates(data))
     except RecursionError:
-        raise too_deep(source, _deep_call(data)) from None
+        raise too_deep(source, deep_call(data)) from None
     except ValueError as error:
         raise not_json(source, data, failure) from error
 
@@ -73,7 +73,7 @@ def _without_lone_surrogates(data: bytes) -> bytes:
     return _ESCAPE.sub(lambda match: rb"\ufffd" if match[1] else match[0], data)
 
 
-def _deep_call(data: bytes) -> str | None:
+def deep_call(data: bytes) -> str | None:
     """The name two levels above where `data` first nests deeper than any record may: the call's."""
     depth, name = 0, None
     for match in _TOKEN.finditer(data):

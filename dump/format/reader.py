@@ -30,6 +30,7 @@ from dump.format.json_text import (
     decode_any,
     decode_record,
     decode_whole,
+    deep_call,
     not_json,
     quoted,
     split_object,
@@ -207,7 +208,7 @@ def _split(data: bytes, source: Path) -> Parts:
     try:
         return _whole(split_object(data), source)
     except RecursionError:
-        raise too_deep(source, _deep_call(data)) from None
+        raise too_deep(source, deep_call(data)) from None
     except msgspec.ValidationError:
         raise DumpCorrupt(f"{source}: expected an object with the key 'data'. Give a {DUMP_FILE}.") from None
     except BAD_JSON as error:
