@@ -63,6 +63,7 @@ def lines(environment: Environment) -> list[tuple[str, str]]:
         ("CUDA", environment.cuda or "this torch is built without it"),
         ("cuDNN", environment.cudnn or _UNKNOWN),
         ("devices", ", ".join(environment.devices)),
+        ("native core", environment.native),
     ]
     settings = dict(environment.numerics)
     variables = settings.pop("environment")

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from .. import native
 from . import device, numerics
 
 _VERSION = re.compile(r"^\s*version\s*=\s*(\S+)", re.IGNORECASE | re.MULTILINE)
@@ -35,7 +36,8 @@ class Environment:
     """Versions are None where the thing is not installed or its version cannot be read.
 
     `npu` is the state that `device.detect_npu` tells apart, `devices` what can be used here: "npu:0 Ascend910B2".
-    `numerics` holds the settings that change results (`numerics.in_force`).
+    `native` says whether the native core is in use, and why not.  `numerics` holds the settings that change results
+    (`numerics.in_force`).
     """
 
     python: str
@@ -48,6 +50,7 @@ class Environment:
     cuda: str | None
     cudnn: str | None
     devices: tuple[str, ...]
+    native: str
     numerics: dict[str, object]
 
 
@@ -65,6 +68,7 @@ def found() -> Environment:
         cuda=torch.version.cuda,
         cudnn=_cudnn_version(),
         devices=device.usable(npu),
+        native=native.state,
         numerics=numerics.in_force(),
     )
 

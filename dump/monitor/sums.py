@@ -1,11 +1,12 @@
 """A tensor to the numbers that were asked for: on the host at once, on a device queued and fetched once a step.
 
-Host: numpy over blocks that stay in cache.  Measured on the gradients of a ResNet-50 (25.6 M float32, two cores):
-norm, min and max take 7.5 ms a pass that way, where reading them once from memory takes 4.  Blocks of 128 KiB take 8.4,
-since the calls count then; torch's kernels on both cores were no faster within a training step.  A norm of a whole
-tensor in float32 (`foreach_norm`) is wrong by up to 4e-5; so blocks are summed in float32 by BLAS and their sums
-in float64: 1e-7.  NaN are not looked for: a norm that is finite has none.  One call for all gradients of a pass
-matters: the same work done in a hook between the kernels of backward took twice as long.
+Host: the native core, all numbers in one pass at the speed of memory.  Without it numpy over blocks that stay in cache;
+measured on the gradients of a ResNet-50 (25.6 M float32, two cores): norm, min and max take 7.5 ms a pass that way,
+where reading them once from memory takes 4.  Blocks of 128 KiB take 8.4, since the calls count then; torch's kernels on
+both cores were no faster within a training step.  A norm of a whole tensor in float32 (`foreach_norm`) is wrong by up
+to 4e-5; so blocks are summed in float32 by BLAS and their sums in float64: 1e-7.  NaN are not looked for: a finite norm
+has none.  One call for all gradients of a pass matters: the same work done in a hook between the kernels of
+backward took twice as long.
 
 A gradient is read before and after reduction even where nothing lies between: its version counter does not tell, since
 `p.grad.data.clamp_()` leaves it alone.
@@ -29,7 +30,7 @@ import torch
 from ..format.encode import sketch_text
 from ..record import deferred
 from ..record.contents import shared
-from ..record.statistics import Statistics, measure, real_contiguous, working_dtype
+from ..record.statistics import Statistics, is_native, measure, real_contiguous, working_dtype
 from ..torch_internals import foreach_norm
 from .rows import Number, Value
 
@@ -96,19 +97,18 @@ class Measurer:
         return found
 
     def _on_host(self, measured: Measured, tensor: torch.Tensor) -> None:
-        source = real_contiguous(tensor)
-        if not source.numel():
+        if not tensor.numel():
             return
-        source = shared(source)
-        if "sketch" in self.ops:
-            self._take(measured, measure(source))
+        if "sketch" in self.ops or (self._summed and is_native()):
+            self._take(measured, measure(tensor))
         elif self._summed:
-            lean = _lean(source, extremes=bool(self.ops & {"min", "max"}), mean="mean" in self.ops)
+            lean = _lean(tensor, extremes=bool(self.ops & {"min", "max"}), mean="mean" in self.ops)
             if lean is None:
-                self._take(measured, measure(source))
+                self._take(measured, measure(tensor))
             else:
                 measured.numbers.update(lean)
         if "zeros" in self.ops:
+            source = shared(real_contiguous(tensor))
             limit = self.eps * measured.divisor
             small = sum(int(np.count_nonzero(np.abs(block) < limit)) for block in _blocks(source))
             measured.numbers["zeros"] = small / source.numel()
@@ -116,7 +116,8 @@ class Measurer:
             measured.numbers["id"] = tensor.item()
 
     def _take(self, measured: Measured, found: Statistics) -> None:
-        measured.numbers.update(norm=found.norm, min=found.min, max=found.max, mean=found.mean, nans=found.nan)
+        numbers = {"norm": found.norm, "min": found.min, "max": found.max, "mean": found.mean, "nans": found.nan}
+        measured.numbers.update({op: number for op, number in numbers.items() if op in self.ops})
         measured.sketch = found.sketch if "sketch" in self.ops else None
 
     def _queue(self, batch: Sequence[tuple[Measured, torch.Tensor]], divisor: float) -> None:
@@ -166,11 +167,11 @@ def local_values(tensor: torch.Tensor) -> torch.Tensor:
     return found.coalesce().values() if found.layout is torch.sparse_coo else found
 
 
-def _lean(source: torch.Tensor, *, extremes: bool, mean: bool) -> dict[str, Value] | None:
-    """norm, nans, and where asked for extremes and mean of a contiguous float tensor; None where it is not clean."""
-    if source.dtype is not torch.float32:
+def _lean(tensor: torch.Tensor, *, extremes: bool, mean: bool) -> dict[str, Value] | None:
+    """norm, nans, and where asked for extremes and mean of a float tensor; None where it is not clean."""
+    if tensor.dtype is not torch.float32:
         return None
-    values = source.numpy().reshape(-1)
+    values = shared(real_contiguous(tensor)).numpy().reshape(-1)
     count, squares, total, high, low = values.shape[0], 0.0, 0.0, -math.inf, math.inf
     for start in range(0, count, _BLOCK):
         block = values[start : start + _BLOCK]

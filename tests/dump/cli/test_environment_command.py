@@ -19,6 +19,7 @@ FOUND = Environment(
     cuda=None,
     cudnn=None,
     devices=("cpu",),
+    native="on",
     numerics={
         "float32_matmul.cpu": "full",
         "threads": 2,

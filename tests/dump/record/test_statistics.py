@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dump import native
 from dump.format import sketch
 from dump.record import deferred, statistics
 from dump.record.statistics import EMPTY, Statistics, _pieces, is_expanded, measure
@@ -38,6 +39,16 @@ def _small_blocks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(statistics._BLOCK, torch.float32, BLOCK)
         patch.setitem(statistics._BLOCK, torch.float64, BLOCK // 8)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module", params=["native", "python"])
+def _core(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The whole file holds for the native core, where there is one, and for the path without it."""
+    if request.param == "native" and native.core is None:
+        pytest.skip(f"the native core is {native.state}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "_core", native.core if request.param == "native" else None)
         yield
 
 

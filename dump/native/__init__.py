@@ -1,0 +1,34 @@
+"""The native core: sums over memory in C, where the package was built with a compiler.
+
+`core` is the module of C functions, or None: then the same is done in Python, a few times slower.  `state` says which
+and why.  ACC_NATIVE=0 turns it off.  A function is given memory by its address, the dtype by its place in `DTYPES`,
+and the number of elements, which lie in order; it lets other threads run while it reads.
+"""
+
+from __future__ import annotations
+
+import os
+from types import ModuleType
+
+VARIABLE = "ACC_NATIVE"
+
+DTYPES = (
+    *("float64", "float32", "float16", "bfloat16"),
+    *("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"),
+    *("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
+)
+"""In the order of `enum dtype` in widen.h."""
+
+
+def _load() -> tuple[ModuleType | None, str]:
+    if os.environ.get(VARIABLE, "1") == "0":
+        return None, f"off: {VARIABLE}=0"
+    try:
+        from . import core
+    except ImportError as error:
+        built = "cannot be loaded" if not isinstance(error, ModuleNotFoundError) else "not built"
+        return None, f"off: {built} ({error})"
+    return core, "on"
+
+
+core, state = _load()

@@ -1,0 +1,106 @@
+/* The module `dump.native.core`: memory by address, numbers in tuples.  dump/native/__init__.py says what they are.
+
+   Of Python's C interface only the part that every Python from 3.10 on has, so that one build serves them all. */
+
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030A0000
+#include <Python.h>
+
+#include "statistics.h"
+
+/* Below so many elements others would wait less than it takes to let them run. */
+#define ALONE (1 << 14)
+
+static int refuse(void)
+{
+    PyErr_SetString(PyExc_ValueError, "expected a dtype of DTYPES, memory of at least one element, and its layout");
+    return 0;
+}
+
+static int read_layout(PyObject *sizes, PyObject *strides, struct memory *memory)
+{
+    size_t count = 1;
+    Py_ssize_t dimensions = PyTuple_Size(sizes);
+    if (dimensions < 1 || dimensions > MOST_DIMENSIONS || dimensions != PyTuple_Size(strides))
+        return PyErr_Occurred() ? 0 : refuse();
+    for (Py_ssize_t d = 0; d < dimensions; d++) {
+        memory->sizes[d] = PyLong_AsSize_t(PyTuple_GetItem(sizes, d));
+        memory->strides[d] = PyLong_AsSsize_t(PyTuple_GetItem(strides, d));
+        if (PyErr_Occurred())
+            return 0;
+        count *= memory->sizes[d];
+    }
+    memory->dimensions = (int)dimensions;
+    return count == memory->count ? 1 : refuse();
+}
+
+/* Arguments (address, dtype, count) or (address, dtype, count, sizes, strides); 0 with an exception where they are
+   none. */
+static int read_memory(PyObject *const *arguments, Py_ssize_t given, struct memory *memory)
+{
+    if (given != 3 && given != 5) {
+        PyErr_SetString(PyExc_TypeError, "expected an address, a dtype and a count, and may be sizes and strides");
+        return 0;
+    }
+    memory->start = PyLong_AsVoidPtr(arguments[0]);
+    long code = PyLong_AsLong(arguments[1]);
+    memory->count = PyLong_AsSize_t(arguments[2]);
+    memory->dimensions = 0;
+    if (PyErr_Occurred())
+        return 0;
+    if (code < 0 || code >= DTYPES || !memory->count || !memory->start)
+        return refuse();
+    memory->dtype = (int)code;
+    return given == 3 || read_layout(arguments[3], arguments[4], memory);
+}
+
+static PyObject *extreme(int dtype, double value, int64_t whole)
+{
+    if (!is_integral(dtype))
+        return PyFloat_FromDouble(value);
+    if (dtype == UINT64)
+        return PyLong_FromUnsignedLongLong((unsigned long long)whole);
+    return PyLong_FromLongLong(whole);
+}
+
+static PyObject *measure(PyObject *module, PyObject *const *arguments, Py_ssize_t given)
+{
+    struct memory memory;
+    struct statistics found;
+    (void)module;
+    if (!read_memory(arguments, given, &memory))
+        return NULL;
+    if (memory.count < ALONE) {
+        statistics_measure(&memory, &found);
+    } else {
+        Py_BEGIN_ALLOW_THREADS
+        statistics_measure(&memory, &found);
+        Py_END_ALLOW_THREADS
+    }
+    return Py_BuildValue("NNddnny#", extreme(memory.dtype, found.high, found.whole_high),
+                         extreme(memory.dtype, found.low, found.whole_low), found.mean, found.norm, (Py_ssize_t)found.nan,
+                         (Py_ssize_t)found.inf, (const char *)found.sketch, (Py_ssize_t)sizeof found.sketch);
+}
+
+static PyObject *signs(PyObject *module, PyObject *nothing)
+{
+    (void)module;
+    (void)nothing;
+    return Py_BuildValue("y#y#", (const char *)statistics_column_signs(), (Py_ssize_t)(4096 * sizeof(float)),
+                         (const char *)statistics_row_signs(), (Py_ssize_t)(65536 * sizeof(float)));
+}
+
+static PyMethodDef methods[] = {
+    {"measure", (PyCFunction)(void (*)(void))measure, METH_FASTCALL, "See core.pyi."},
+    {"signs", signs, METH_NOARGS, "See core.pyi."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "core", NULL, -1, methods, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit_core(void)
+{
+    widen_prepare();
+    statistics_prepare();
+    return PyModule_Create(&definition);
+}

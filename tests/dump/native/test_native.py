@@ -1,0 +1,182 @@
+"""The native core beside what it stands for: the sketch's signs, torch's conversions, the sums in Python."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dump import native
+from dump.format import sketch
+from dump.record import statistics
+
+ROOT = Path(__file__).parents[3]
+FLOATS = [name for name in native.DTYPES if "float" in name and hasattr(torch, name)]
+needs_core = pytest.mark.skipif(native.core is None, reason=f"the native core is {native.state}")
+
+
+def _code(dtype: torch.dtype) -> int:
+    return native.DTYPES.index(str(dtype).removeprefix("torch."))
+
+
+def _both(tensor: torch.Tensor) -> tuple[statistics.Statistics, statistics.Statistics]:
+    return statistics.measure(tensor), statistics._measure_in_python(statistics.real_contiguous(tensor))
+
+
+@needs_core
+def test_the_signs_are_the_sketchs() -> None:
+    columns, rows = native.core.signs()
+    assert columns == sketch.column_signs().tobytes()
+    assert rows == sketch.row_signs().tobytes()
+
+
+@needs_core
+@pytest.mark.parametrize("name", [name for name in FLOATS if getattr(torch, name).itemsize <= 2])
+def test_every_narrow_float_is_what_torch_makes_of_it(name: str) -> None:
+    dtype = getattr(torch, name)
+    bits = torch.arange(1 << 8 * dtype.itemsize, dtype=torch.int32)
+    values = bits.to(torch.uint8 if dtype.itemsize == 1 else torch.int16).view(dtype)
+    found = []
+    for number in range(values.numel()):
+        high, low, *_ = native.core.measure(values.data_ptr() + number * dtype.itemsize, _code(dtype), 1)
+        assert high == low or high != high
+        found.append(high)
+    expected = values.to(torch.float64)
+    assert torch.equal(torch.tensor(found, dtype=torch.float64).nan_to_num(0.125), expected.nan_to_num(0.125))
+
+
+@needs_core
+@settings(max_examples=60, deadline=None)
+@given(
+    st.one_of(st.integers(1, 600), st.integers(3900, 9000), st.integers(60_000, 140_000)),
+    st.integers(0, 2**32),
+    st.sampled_from([*FLOATS, "int64", "int32", "uint8", "bool"]),
+    st.sampled_from([0.0, 1e-25, 1.0, 1e4, 1e25]),
+    st.sampled_from([None, np.nan, np.inf, -1e9]),
+)
+def test_the_numbers_are_those_of_the_path_in_python(
+    count: int, seed: int, name: str, scale: float, planted: float | None
+) -> None:
+    values = torch.randn(count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * scale
+    if "float" in name and planted is not None:
+        values[seed % count] = planted
+    elif "float" not in name:
+        values.clamp_(-100, 100)
+    ours, theirs = _both(values.to(getattr(torch, name)))
+    for mine, other in ((ours.max, theirs.max), (ours.min, theirs.min)):
+        assert mine == other or (mine != mine and other != other)
+    assert type(ours.max) is type(theirs.max)
+    assert (ours.nan, ours.inf) == (theirs.nan, theirs.inf)
+    assert ours.norm == pytest.approx(theirs.norm, rel=1e-6, nan_ok=True)
+    # A mean and a bucket are sums whose terms cancel: they are as near as their terms are large.
+    length = float(np.linalg.norm(theirs.sketch.astype(np.float64)))
+    size = theirs.norm if np.isfinite(theirs.norm) else length
+    assert ours.mean == pytest.approx(theirs.mean, abs=1e-6 * size / count**0.5, nan_ok=True)
+    assert np.abs(ours.sketch.astype(np.float64) - theirs.sketch).max() <= 1e-6 * max(size, length)
+
+
+@needs_core
+@pytest.mark.parametrize("name", ["float32", "float64", "bfloat16", "int8", "float8_e5m2"])
+def test_strided_memory_is_read_in_its_order(name: str) -> None:
+    dense = (torch.randn(7, 5, 3, 130) * 50).to(getattr(torch, name))
+    for view in (
+        dense.permute(3, 1, 0, 2),
+        dense[::2, :, 1:],
+        dense[:, :1].expand(7, 9, 3, 130),
+        dense.permute(1, 0, 3, 2),
+    ):
+        copied = view.contiguous()
+        found = native.core.measure(view.data_ptr(), _code(view.dtype), view.numel(), tuple(view.shape), view.stride())
+        assert found == native.core.measure(copied.data_ptr(), _code(view.dtype), copied.numel())
+
+
+@needs_core
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ((0, 1, 1), ValueError),
+        ((8, 99, 1), ValueError),
+        ((8, -1, 1), ValueError),
+        ((8, 1, 0), ValueError),
+        ((8, 1, 4, (2, 3), (3, 1)), ValueError),
+        ((8, 1, 4, (2, 2), (1,)), ValueError),
+        ((8, 1, 1, (1,) * 65, (1,) * 65), ValueError),
+        ((8, 1, -1), OverflowError),
+        ((8, 1), TypeError),
+        (("8", 1, 1), TypeError),
+        ((8, 1, 4, [4], [1]), SystemError),
+    ],
+)
+def test_what_is_no_memory_is_refused(given: tuple[object, ...], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        native.core.measure(*given)
+
+
+@needs_core
+def test_threads_measure_at_once_and_alike() -> None:
+    tensor = torch.randn(1 << 20)
+    expected = repr(statistics.measure(tensor))
+    with ThreadPoolExecutor(4) as pool:
+        assert {repr(found) for found in pool.map(statistics.measure, [tensor] * 16)} == {expected}
+
+
+def _state(**environment: str) -> str:
+    code = "from dump import native; print(native.state, native.core is None)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT), **environment}, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_a_variable_turns_it_off() -> None:
+    assert _state(ACC_NATIVE="0") == "off: ACC_NATIVE=0 True"
+
+
+@needs_core
+def test_it_is_on_unless_it_is_turned_off() -> None:
+    assert _state(ACC_NATIVE="1") == "on False"
+
+
+def _wheel(folder: Path, compiler: str | None) -> list[str]:
+    """The names in a wheel of the whole package, built where `compiler` is the C compiler."""
+    environment = {**os.environ, **({} if compiler is None else {"CC": compiler})}
+    folder.mkdir()
+    info = ["egg_info", "-e", str(folder)]
+    build = ["build", "-b", str(folder / "build"), "bdist_wheel", "-d", str(folder), "-b", str(folder / "wheel")]
+    subprocess.run(
+        [sys.executable, "setup.py", "-q", *info, *build],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=240,
+    )
+    (wheel,) = folder.glob("*.whl")
+    assert "-cp310-abi3-" in wheel.name
+    return zipfile.ZipFile(wheel).namelist()
+
+
+@pytest.mark.slow
+def test_a_wheel_without_a_compiler_has_no_core_and_all_else(tmp_path: Path) -> None:
+    names = _wheel(tmp_path / "none", "/nonexistent/cc")
+    assert not any(name.endswith((".so", ".pyd")) for name in names)
+    assert {"dump/native/__init__.py", "dump/record/statistics.py", "acc_compare/cli/__init__.py"} <= set(names)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix" or not sysconfig.get_config_var("CC"), reason="no compiler is known")
+def test_a_wheel_has_one_core_for_every_python(tmp_path: Path) -> None:
+    names = [name for name in _wheel(tmp_path / "some", None) if name.startswith("dump/native/core")]
+    assert sorted(names) == ["dump/native/core.abi3.so", "dump/native/core.pyi"]
