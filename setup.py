@@ -10,12 +10,18 @@ from setuptools import Extension, setup
 
 # No -march: a wheel runs on any machine of its kind (build.h picks at run time).  Products and sums are not fused, so
 # that they round alike on all of them.
-_FLAGS = [] if sys.platform == "win32" else ["-O3", "-g0", "-std=c11", "-ffp-contract=off", "-fvisibility=hidden"]
+_FLAGS = (
+    []
+    if sys.platform == "win32"
+    else ["-O3", "-g0", "-std=c11", "-ffp-contract=off", "-fvisibility=hidden", "-Wno-psabi"]
+)
 
 core = Extension(
     "dump.native.core",
-    sources=[f"dump/native/{name}.c" for name in ("core", "memory", "statistics", "widen")],
-    depends=[f"dump/native/{name}.h" for name in ("build", "memory", "rows", "statistics", "widen")],
+    sources=[f"dump/native/{name}.c" for name in ("core", "distance", "memory", "statistics", "widen")],
+    depends=[
+        f"dump/native/{name}.h" for name in ("build", "distance", "memory", "rows", "statistics", "vectors", "widen")
+    ],
     extra_compile_args=_FLAGS,
     py_limited_api=True,
     optional=True,

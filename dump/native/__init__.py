@@ -19,6 +19,9 @@ DTYPES = (
 )
 """In the order of `enum dtype` in widen.h."""
 
+MOST_DIMENSIONS = 64
+"""Of memory that does not lie in order, as in memory.h."""
+
 
 def _load() -> tuple[ModuleType | None, str]:
     if os.environ.get(VARIABLE, "1") == "0":

@@ -6,6 +6,7 @@
 #define Py_LIMITED_API 0x030A0000
 #include <Python.h>
 
+#include "distance.h"
 #include "statistics.h"
 
 /* Below so many elements others would wait less than it takes to let them run. */
@@ -82,6 +83,59 @@ static PyObject *measure(PyObject *module, PyObject *const *arguments, Py_ssize_
                          (Py_ssize_t)found.inf, (const char *)found.sketch, (Py_ssize_t)sizeof found.sketch);
 }
 
+static PyObject *told(const struct pair_sums *sums)
+{
+    return Py_BuildValue("nddddd", (Py_ssize_t)sums->count, sums->npu, sums->bench, sums->product, sums->apart,
+                         sums->least);
+}
+
+static PyObject *index_or_none(ptrdiff_t index)
+{
+    return index < 0 ? Py_BuildValue("") : PyLong_FromSsize_t(index);
+}
+
+static int read_edges(PyObject *given, struct edges *edges)
+{
+    edges->any = given != Py_None;
+    return !edges->any || PyArg_ParseTuple(given, "(dd)(dd)", &edges->npu[0], &edges->bench[0], &edges->npu[1],
+                                           &edges->bench[1]);
+}
+
+static PyObject *distance(PyObject *module, PyObject *arguments)
+{
+    PyObject *sides[2], *given;
+    struct memory memories[2];
+    struct edges edges;
+    struct distance found;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "O!O!O", &PyTuple_Type, &sides[0], &PyTuple_Type, &sides[1], &given))
+        return NULL;
+    for (int side = 0; side < 2; side++) {
+        PyObject *items[5];
+        Py_ssize_t size = PyTuple_Size(sides[side]);
+        for (Py_ssize_t i = 0; i < size && i < 5; i++)
+            items[i] = PyTuple_GetItem(sides[side], i);
+        if (!read_memory(items, size, &memories[side]))
+            return NULL;
+    }
+    if (!read_edges(given, &edges))
+        return NULL;
+    if (memories[0].count != memories[1].count) {
+        refuse();
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    distance_measure(&memories[0], &memories[1], &edges, &found);
+    Py_END_ALLOW_THREADS
+    return Py_BuildValue("(NNN)(nnnnnnnnN)(dNdN)(nn)", told(&found.live), told(&found.held[0]), told(&found.held[1]),
+                         (Py_ssize_t)found.positions, (Py_ssize_t)found.npu_nan, (Py_ssize_t)found.npu_inf,
+                         (Py_ssize_t)found.bench_nan, (Py_ssize_t)found.bench_inf, (Py_ssize_t)found.npu_only,
+                         (Py_ssize_t)found.bench_only, (Py_ssize_t)found.conflicting,
+                         index_or_none(found.first_one_sided), found.max_abs, index_or_none(found.max_abs_index),
+                         found.max_relative, index_or_none(found.max_relative_index), (Py_ssize_t)found.within[0],
+                         (Py_ssize_t)found.within[1]);
+}
+
 static PyObject *signs(PyObject *module, PyObject *nothing)
 {
     (void)module;
@@ -92,6 +146,7 @@ static PyObject *signs(PyObject *module, PyObject *nothing)
 
 static PyMethodDef methods[] = {
     {"measure", (PyCFunction)(void (*)(void))measure, METH_FASTCALL, "See core.pyi."},
+    {"distance", distance, METH_VARARGS, "See core.pyi."},
     {"signs", signs, METH_NOARGS, "See core.pyi."},
     {NULL, NULL, 0, NULL},
 };

@@ -1,4 +1,4 @@
-from typing import overload
+from typing import TypeAlias, overload
 
 @overload
 def measure(address: int, dtype: int, count: int, /) -> tuple[float, float, float, float, int, int, bytes]: ...
@@ -15,3 +15,21 @@ def measure(
 
 def signs() -> tuple[bytes, bytes]:
     """The sketch's column and row signs as float32."""
+
+_Memory: TypeAlias = tuple[int, int, int] | tuple[int, int, int, tuple[int, ...], tuple[int, ...]]
+_Sums: TypeAlias = tuple[int, float, float, float, float, float]
+
+def distance(
+    npu: _Memory, bench: _Memory, edges: tuple[tuple[float, float], ...] | None, /
+) -> tuple[
+    tuple[_Sums, _Sums, _Sums],
+    tuple[int, int, int, int, int, int, int, int, int | None],
+    tuple[float, int | None, float, int | None],
+    tuple[int, int],
+]:
+    """What `acc_compare.metrics.distance` gathers of two memories of as many elements, given as to `measure`: the sums
+    over live elements and over the two classes of candidates, the counts of `NonFinite`, the largest absolute and
+    relative error with their places, and how many elements are within each of `RATIO_LIMITS`.
+
+    `edges` are two pairs of values that mean the same (`sums.dtype_edges`), or None.
+    """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import ml_dtypes
@@ -14,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from acc_compare.metrics.distance import REAL_DATA, TensorDistance, measure
 from acc_compare.metrics.nonfinite import NonFinite
+from dump import native
 
 NAN, INF = math.nan, math.inf
 DTYPES = [
@@ -36,6 +38,16 @@ DTYPES = [
         np.complex128,
     )
 ]
+
+
+@pytest.fixture(autouse=True, scope="module", params=["native", "python"])
+def core(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The whole file holds for the native core, where there is one, and for the path without it."""
+    if request.param == "native" and native.core is None:
+        pytest.skip(f"the native core is {native.state}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "core", native.core if request.param == "native" else None)
+        yield
 
 
 def reference(npu: np.ndarray, bench: np.ndarray) -> dict[str, float]:
