@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo page page-tools browser test test-all test-torch-npu test-newest test-torches lint type samples fuzz bench-recording bench-compare bench-localisation bench-operators bench-monitor bench-reliability clean
+.PHONY: help demo docs page page-tools browser test test-all test-torch-npu test-newest test-torches lint type samples fuzz bench-recording bench-compare bench-localisation bench-operators bench-monitor bench-reliability clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -23,6 +23,10 @@ test: lint type  ## lint, types, and the tests that take less than five seconds 
 
 test-all: lint type  ## lint, types, and all tests
 	$(BIN)/python -m pytest
+
+docs: $(INSTALLED)  ## build the documentation and the API reference into build/docs; a warning is an error
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 test-torch-npu:  ## record on the real torch_npu over stub CANN libraries (installs it into .venv-torch-npu; needs gcc)
 	$(PYTHON) tests/torch_npu/job.py

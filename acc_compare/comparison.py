@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What comparing two dump folders came to; one finding for each step and rank, and one over all."""
+    """What comparing two dump folders came to: one finding for each step and rank, and one over all; see `compare`."""
 
     findings: tuple[Finding, ...]
     overall: Finding
@@ -110,6 +110,12 @@ def compare(
     the findings of several pairs have no rows, so that a thousand dumps take the memory of one; then there are no
     tables of each to write.
     Raises DumpError, IncomparableError, and ConfigError for the mapping and for `jobs`.
+
+    >>> comparison = compare("sample_dumps/gelu_in_bfloat16", "sample_dumps/bench_statistics")
+    >>> comparison.verdict, comparison.suspects[0].name
+    ('different', 'Functional.gelu.1.forward')
+    >>> len(comparison.to_frame()) > 100
+    True
     """
     if jobs < 1:
         raise ConfigError(f"the number of jobs must be at least 1, not {jobs}")

@@ -32,6 +32,12 @@ def assert_same(
     that can be compared only in part are not the same.
 
     Raises AssertionError, what `compare` raises, and ValueError for a kind that there is none of.
+
+    >>> assert_same("sample_dumps/healthy", "sample_dumps/bench_statistics").verdict
+    'same'
+    >>> assert_same("sample_dumps/gelu_in_bfloat16", "sample_dumps/bench_statistics")
+    Traceback (most recent call last):
+    AssertionError: ...
     """
     __tracebackhide__ = True
     unknown = set(allow) - set(get_args(Kind))

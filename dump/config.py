@@ -58,6 +58,10 @@ _TOP_LEVEL = ""  # the key of the settings outside any section, in `DumpConfig.s
 class DumpConfig:
     """What to record, and where to.
 
+    >>> config = merge(DumpConfig(), task="tensor", step=["0", "4-6"])
+    >>> config.task, config.level, sorted(config.step)
+    ('tensor', 'L1', [0, 4, 5, 6])
+
     `rank` and `step` are empty for all; `scope` is empty or (first, last) name; `api_list` and `tensor_list`
     hold parts of call names, or `name-regex(...)`; `dump_enable` is None where nothing can switch recording on
     and off; `buffer_mb` are 2**20 bytes of tensor contents that may wait to be digested or written; `max_bytes`

@@ -51,6 +51,19 @@ class PrecisionDebugger:
             debugger.stop()
             debugger.step()
 
+    Without a config.json:
+
+    >>> debugger = PrecisionDebugger(task="statistics", dump_path="recorded")
+    >>> debugger.start()
+    >>> total = torch.ones(2, 3).exp().sum()
+    >>> debugger.stop()
+    >>> debugger.step()
+    >>> debugger.close()
+    >>> from dump.format.reader import read_dump
+    >>> folder, = Path("recorded/step0").iterdir()  # of this process; with ranks there are several
+    >>> [call.name for call in read_dump(folder).calls]
+    ['Torch.ones.0.forward', 'Tensor.exp.0.forward', 'Tensor.sum.0.forward']
+
     One session a process: constructing again hands the open one out, and the methods may be called on the
     class.  Arguments given here win over config.json.  What follows `level` by position is `step` or `model, step`,
     as in msprobe's versions: modules are told from steps by their type.  `config` and `service` are what msprobe's
@@ -258,7 +271,21 @@ class PrecisionDebugger:
 @told_in_one_line
 def module_dump(module: torch.nn.Module, dump_name: str) -> None:
     """Record `module` alone, as `dump_name`, until `module_dump_end`: its calls and what happens inside them; at level
-    L1 its calls in place of that."""
+    L1 its calls in place of that.
+
+    >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+    >>> debugger = PrecisionDebugger(task="statistics", dump_path="one_module")
+    >>> debugger.start(model)
+    >>> module_dump(model[2], "head")
+    >>> result = model(torch.ones(1, 3))
+    >>> module_dump_end()
+    >>> debugger.step()
+    >>> debugger.close()
+    >>> from dump.format.reader import read_dump
+    >>> folder, = Path("one_module/step0").iterdir()
+    >>> [call.name for call in read_dump(folder).calls]
+    ['Module.head.Linear.forward.0']
+    """
     session = PrecisionDebugger._open()
     session.modules.rename(module, dump_name)
     session.only([module])
@@ -266,7 +293,7 @@ def module_dump(module: torch.nn.Module, dump_name: str) -> None:
 
 @told_in_one_line
 def module_dump_end() -> None:
-    """Record everything again."""
+    """Record everything again; see `module_dump`."""
     PrecisionDebugger._open().only([])
 
 

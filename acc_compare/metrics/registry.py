@@ -29,7 +29,16 @@ class RecordPair(NamedTuple):
 
 
 class MetricTable(Generic[Subject]):
-    """Columns that are measured from the same thing, in the order of their registration."""
+    """Columns that are measured from the same thing, in the order of their registration.
+
+    >>> table = MetricTable[float]()
+    >>> @table.register("Twice")
+    ... def twice(x: float) -> float:
+    ...     "Two times the number."
+    ...     return 2 * x
+    >>> table.cells(1.5), table.explanation("Twice")
+    ({'Twice': 3.0}, 'Two times the number.')
+    """
 
     def __init__(self) -> None:
         self._measures: dict[str, Callable[[Subject], Cell]] = {}

@@ -39,6 +39,12 @@ def seed_all(seed: int = 1234, mode: bool = False, rm_dropout: bool = False, is_
     operators by others, is refused: it would change the run.
 
     Raises ValueError for a seed outside [0, 2**32), and for `is_enhanced`.
+
+    >>> seed_all(7)
+    >>> first = random.random(), np.random.rand(), torch.rand(())
+    >>> seed_all(7)
+    >>> first == (random.random(), np.random.rand(), torch.rand(()))
+    True
     """
     if is_enhanced:
         raise ValueError("seed_all: is_enhanced would change the run and is not offered; leave it out on both sides")

@@ -69,6 +69,11 @@ def read_dump(folder: Path) -> Dump:
     last partial line is dropped and `Dump.incomplete` says so.  A dump of msprobe's does not say that it
     holds checksums: where its records do, `summary_mode` is "md5" and `hash` follows from their length.
     Raises DumpNotFound where there is no file, DumpCorrupt where its bytes are no dump.
+
+    >>> dump = read_dump(Path("sample_dumps/bench_statistics/step0/rank0"))
+    >>> call = dump.calls[0]
+    >>> call.name, call.outputs[0].name, call.outputs[0].leaf.shape
+    ('Functional.embedding.0.forward', 'output.0', (2, 16, 32))
     """
     source, parts = parts_of(Path(folder))
     header = header_of(parts.header, source)

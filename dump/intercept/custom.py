@@ -58,6 +58,11 @@ def register_custom_api(module: Any, api: str, api_prefix: str | None = None, *,
         register_custom_api(my_kernels, "fused_bias_gelu")
         register_custom_api(my_kernels, "add_kernel", "Triton")     # @triton.jit, called as add_kernel[grid](...)
 
+    >>> import types
+    >>> kernels = types.SimpleNamespace(twice=lambda x: x + x)
+    >>> register_custom_api(kernels, "twice", "Mine")
+    >>> restore_custom_api(kernels, "twice")
+
     Raises ConfigError where there is no such callable, or where it needs no registering: modules and
     `torch.autograd.Function`s are recorded anyway.
     """
@@ -79,7 +84,8 @@ def register_custom_api(module: Any, api: str, api_prefix: str | None = None, *,
 
 @told_in_one_line
 def restore_custom_api(module: Any, api: str) -> None:
-    """Record calls of `module.api` no more, and put back what stood there; nothing where it is not registered."""
+    """Record calls of `module.api` no more, and put back what stood there, where it is registered; see
+    `register_custom_api`."""
     operator = _operator_name(getattr(module, api, None))
     if operator is not None:
         NAMES.forget_operator(operator)
@@ -98,6 +104,13 @@ def register_custom_ops(namespace: Any, names: Collection[str] | None = None, ap
 
         register_custom_ops("_C_ascend")
         register_custom_ops(torch.ops.mine, ["swiglu"], "Fused")
+
+    >>> register_custom_ops("mine", api_prefix="Fused")
+    >>> NAMES.key("mine::swiglu")
+    'Fused.swiglu'
+    >>> restore_custom_ops("mine")
+    >>> NAMES.key("mine::swiglu")
+    'Torch.mine.swiglu'
 
     Raises ConfigError for a namespace or a prefix that is no name, and for operators that are not there.
     """
@@ -119,7 +132,7 @@ def register_custom_ops(namespace: Any, names: Collection[str] | None = None, ap
 
 @told_in_one_line
 def restore_custom_ops(namespace: Any, names: Collection[str] | None = None) -> None:
-    """Undo `register_custom_ops` with the same arguments."""
+    """Undo the same call of another function; see `register_custom_ops`."""
     space = _namespace(namespace)
     if names is None:
         NAMES.forget_namespace(space)

@@ -32,6 +32,19 @@ class TrainerMon:
         monitor = TrainerMon("monitor_config.json", params_have_main_grad=False)
         monitor.set_monitor(model, grad_acc_steps=4, optimizer=optimizer)
 
+    >>> from pathlib import Path
+    >>> config = {"wg_distribution": True, "ops": ["norm"], "targets": {"": {}}}
+    >>> written = Path("monitor_config.json").write_bytes(msgspec.json.encode(config))
+    >>> model = torch.nn.Linear(2, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters())
+    >>> monitor = TrainerMon("monitor_config.json", params_have_main_grad=False)
+    >>> monitor.set_monitor(model, grad_acc_steps=1, optimizer=optimizer)
+    >>> model(torch.ones(1, 2)).sum().backward()
+    >>> optimizer.step()
+    >>> monitor.close()
+    >>> sorted(path.name for path in Path("monitor_output").rglob("*.csv"))
+    ['grad_reduced_0-0.csv', 'grad_unreduced_0-0.csv']
+
     `process_group` is that of the pipeline; with `params_have_main_grad` a gradient is taken from `main_grad` where a
     parameter has one (Megatron), else from `grad`.  Raises ConfigError.
     """

@@ -70,6 +70,10 @@ def npu(*, faults: Iterable[Fault | str] = ()) -> Iterator[None]:
 
     The device itself stays: torch has no way to unregister one.  Raises ConfigError as `enable` and `inject`
     do.
+
+    >>> with nearest(faults=["aten::neg=scale:2"]) as device:  # on any torch
+    ...     torch.ones(1, device=device).neg().item()
+    -2.0
     """
     enable()
     before = snapshot()

@@ -66,7 +66,13 @@ _KINDS: dict[str, FaultKind] = {}
 
 
 def fault_kind(name: str, takes: Takes = "nothing") -> Callable[[Callable[[Launch, float], Any]], Any]:
-    """Register a kind under a name that specs can use.  Raises ValueError where the name is taken."""
+    """Register a kind under a name that specs can use.  Raises ValueError where the name is taken.
+
+    `apply` gets the launch and the value of the spec (0 where it takes none), and gives what the operator returns:
+
+        @fault_kind("late_nan", "count")
+        def _late_nan(launched, value): ...
+    """
 
     def enter(apply: Callable[[Launch, float], Any]) -> Callable[[Launch, float], Any]:
         if name in _KINDS:
