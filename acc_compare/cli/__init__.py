@@ -16,6 +16,7 @@ import typer
 from acc_compare.cli.check import add_to as add_check_command
 from acc_compare.cli.diff import DIFF_HELP, diff
 from acc_compare.cli.exit_code import EXITS
+from acc_compare.cli.graph import GRAPH_HELP, graph
 from acc_compare.cli.inspect import INSPECT_HELP, inspect
 from acc_compare.cli.monitor import add_to as add_monitor_commands
 from acc_compare.cli.progress import Bars
@@ -197,6 +198,7 @@ def make_app() -> typer.Typer:
     add_replay_commands(app)
     add_check_command(app)
     app.command("report", help=REPORT_HELP)(report)
+    app.command("graph", help=GRAPH_HELP)(graph)
     app.command("inspect", help=INSPECT_HELP)(inspect)
     app.command("diff", help=DIFF_HELP)(diff)
     dump_cli.add_environment_to(app)

@@ -6,6 +6,7 @@ page of a thousand calls stays small and a comparison is not much longer for it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -14,7 +15,7 @@ from acc_compare.measured.calls import is_output
 from acc_compare.metrics.panels import Side, panel_of
 from acc_compare.model import Finding, Row, TensorPanel
 from dump.format.layout import TENSOR_FOLDER
-from dump.format.schema import TensorRecord
+from dump.format.schema import Dump, TensorRecord
 from dump.format.tensors import read_tensor
 
 MOST = 48
@@ -51,6 +52,33 @@ def panels_of(finding: Finding, npu: Path, bench: Path) -> tuple[TensorPanel, ..
             panel = panel_of(row.npu_name, *sides)
             found += [panel] if panel is not None else []
     return tuple(found)
+
+
+def panels_of_dump(dump: Dump) -> tuple[TensorPanel, ...]:
+    """Panels of one dump alone: what calls wrote, NaN and Inf first, then the largest.  Raises TensorFileError."""
+    written = [
+        (f"{call.name}.{argument.name}", argument.leaf)
+        for call in dump.calls
+        for argument in (*call.outputs, *call.written)
+        if isinstance(argument.leaf, TensorRecord) and argument.leaf.data_name is not None
+    ]
+    written.sort(key=lambda pair: -_reach(pair[1]))
+    folder = (dump.path if dump.path.is_dir() else dump.path.parent) / TENSOR_FOLDER
+    found: list[TensorPanel] = []
+    left = ELEMENTS
+    for name, record in written:
+        if record.numel > left or len(found) == OTHERS:
+            continue
+        left -= record.numel
+        panel = panel_of(name, Side(read_tensor(folder, record.data_name or ""), record.dtype))
+        found += [panel] if panel is not None else []
+    return tuple(found)
+
+
+def _reach(record: TensorRecord) -> float:
+    """How large the largest element is; infinite where one is not finite."""
+    ends = [abs(float(end)) for end in (record.max, record.min) if isinstance(end, (int, float))]
+    return math.inf if record.nan or record.inf or any(map(math.isnan, ends)) else max(ends, default=0.0)
 
 
 def _chosen(finding: Finding) -> Iterator[_Pair]:

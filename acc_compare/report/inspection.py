@@ -105,7 +105,7 @@ class TensorContents:
 def contents(path: Path) -> Iterator[DumpContents]:
     """Every step and rank below `path`, one at a time.  Raises DumpError."""
     for location in find_dumps(path):
-        yield _contents(location, read_dump(location.path))
+        yield contents_of(location, read_dump(location.path))
 
 
 def call_contents(path: Path, name: str) -> list[CallContents]:
@@ -147,7 +147,8 @@ def tensor_contents(path: Path, name: str, *, most: int = 64) -> list[TensorCont
     return found
 
 
-def _contents(location: DumpLocation, dump: Dump) -> DumpContents:
+def contents_of(location: DumpLocation, dump: Dump) -> DumpContents:
+    """What the dump at `location` holds."""
     coverage = dump.header.coverage or {}
     missed: Counter[str] = Counter()
     for key in _MISSED:

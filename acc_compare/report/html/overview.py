@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from acc_compare.messages import say
 from acc_compare.model import Finding
@@ -13,6 +14,9 @@ from acc_compare.report.i18n import factor, text
 from acc_compare.report.messages import Lang
 from acc_compare.report.overview_text import Grid, without_number
 
+Place: TypeAlias = "tuple[int | None, int | None]"
+"""(rank, step)."""
+
 _MOST = 200
 """Ranks and steps that are drawn; the workbook has all."""
 
@@ -21,22 +25,33 @@ def grid_section(findings: Sequence[Finding], pages: Mapping[str, str], lang: La
     """The grid; a cell leads to the page of its pair where there is one (`pages`, by `step0_rank1`), and says what the
     first suspect is."""
     grid = Grid.of(findings)
-    steps, ranks = grid.steps[:_MOST], grid.ranks[:_MOST]
+    return map_section(
+        {place: _cell(finding, pages, lang) for place, finding in grid.at.items()}, text(say("page.map"), lang), lang
+    )
+
+
+def map_section(cells: Mapping[Place, Markup], legend: str, lang: Lang) -> Markup:
+    """Cells by (rank, step) as a table, under its heading; of more than it shows, how many there are."""
+    ranks, steps = (sorted({place[at] for place in cells}, key=_first_unknown)[:_MOST] for at in (0, 1))
     heads = [
         element("th", {"scope": "col"}, _named("step", step, lang) if number == 0 or len(steps) < 12 else _bare(step))
         for number, step in enumerate(steps)
     ]
     lines = [element("tr", {}, element("td", {}), heads)]
     for rank in ranks:
-        cells = [_cell(grid.at.get((rank, step)), pages, lang) for step in steps]
-        lines.append(element("tr", {}, element("th", {"scope": "row"}, _named("rank", rank, lang)), cells))
-    left = len(findings) - sum((rank, step) in grid.at for rank in ranks for step in steps)
+        line = [cells.get((rank, step), element("td", {"class": "none"}, "–")) for step in steps]
+        lines.append(element("tr", {}, element("th", {"scope": "row"}, _named("rank", rank, lang)), line))
+    left = len(cells) - sum((rank, step) in cells for rank in ranks for step in steps)
     title = element("h2", {"id": "map-title"}, text(say("page.section.map"), lang))
-    legend = element("p", {"class": "hint"}, text(say("page.map"), lang))
     rest = element("p", {"class": "hint"}, text(say("page.map_rest", number=left), lang)) if left else Markup("")
     table = element("table", {"class": "map"}, lines)
     frame = element("div", {"class": "scroll", "tabindex": 0, "role": "region", "aria-labelledby": "map-title"}, table)
-    return element("section", {"id": "map", "aria-labelledby": "map-title"}, title, legend, frame, rest)
+    attributes = {"id": "map", "aria-labelledby": "map-title"}
+    return element("section", attributes, title, element("p", {"class": "hint"}, legend), frame, rest)
+
+
+def _first_unknown(number: int | None) -> int:
+    return -1 if number is None else number
 
 
 def heat(excess: float | None) -> int:
@@ -48,9 +63,7 @@ def heat(excess: float | None) -> int:
     return max(1, min(6, math.ceil(2 * math.log10(excess))))
 
 
-def _cell(finding: Finding | None, pages: Mapping[str, str], lang: Lang) -> Markup:
-    if finding is None:
-        return element("td", {"class": "none"}, "–")
+def _cell(finding: Finding, pages: Mapping[str, str], lang: Lang) -> Markup:
     worst = finding.worst_excess
     shown = factor(worst, lang) if worst is not None and math.isfinite(worst) else without_number(finding)
     first = finding.suspects[0] if finding.suspects else None

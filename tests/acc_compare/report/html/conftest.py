@@ -63,16 +63,26 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Callable[..., Page]:
+def taken_apart() -> Callable[[Path], Page]:
+    """A page on disk, taken apart."""
+
+    def take(path: Path) -> Page:
+        page = Page()
+        page.feed(path.read_text(encoding="utf-8"))
+        page.close()
+        return page
+
+    return take
+
+
+@pytest.fixture
+def opened(tmp_path: Path, taken_apart: Callable[[Path], Page]) -> Callable[..., Page]:
     """Write a finding as a page and take it apart."""
 
     def open_page(finding: Any, **options: Any) -> Page:
         path = tmp_path / "page.html"
         path.unlink(missing_ok=True)
         write_page(finding, path, **options)
-        page = Page()
-        page.feed(path.read_text(encoding="utf-8"))
-        page.close()
-        return page
+        return taken_apart(path)
 
     return open_page

@@ -14,6 +14,7 @@ import pytest
 
 from acc_compare import compare
 from acc_compare.report.html import page as page_module
+from acc_compare.report.html.dump_page import write_dump_pages
 from acc_compare.report.html.page import write_page
 from acc_compare.report.write import write_many_reports
 
@@ -254,6 +255,11 @@ def test_every_look_fits_and_is_accessible(
         pytest.skip("axe-core is not installed (npm ci in acc_compare/report/html/source)")
     tab.locator("#rows .line").first.click()
     tab.wait_for_selector("#detail:not([hidden])")
+    accessible(tab)
+
+
+def accessible(tab: Any) -> None:
+    """What axe finds of weight fails the test."""
     tab.evaluate(AXE.read_text(encoding="utf-8"))
     found = tab.evaluate("axe.run()")["violations"]
     assert [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")] == []
@@ -402,3 +408,41 @@ def test_the_elements_of_a_suspect_are_shown(visit: Callable[..., Any], elements
     assert tab.locator("#detail .panel").count() == 2
     tab.keyboard.press("Escape")
     assert tab.locator("#detail").is_hidden()
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of one dump, in which a layer_norm made NaN."""
+    (path,) = write_dump_pages(ROOT / "sample_dumps" / "nan_in_layer_norm", tmp_path_factory.mktemp("alone"), stamp="1")
+    return path
+
+
+def test_one_dump_alone(visit: Callable[..., Any], alone: Path) -> None:
+    tab = visit(alone)
+    tab.locator(".plot").focus()
+    tab.keyboard.press("s")
+    assert "Functional.layer_norm.2.forward" in tab.locator(".tip").text_content()
+    tab.locator("a.goto").click()
+    tab.wait_for_selector("#detail:not([hidden])")
+    assert tab.locator("#detail td.heat6").text_content() == "1"
+    assert "NaN/Inf" in tab.locator("#detail .flow .node.centre").text_content()
+    tab.keyboard.press("Escape")
+    hot = tab.locator(".tree .swatch.heat6")
+    assert hot.count() > 3
+    tab.get_by_text("where NaN or Inf was made").click()
+    names = tab.locator("#rows .line .cell:nth-child(2)").all_text_contents()
+    assert {name.rpartition("forward")[0] for name in names} == {"Functional.layer_norm.2."}
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 420), ("dark", 1400)])
+@pytest.mark.parametrize("kind", ["alone", "elements"])
+def test_other_pages_fit_and_are_accessible(
+    visit: Callable[..., Any], request: pytest.FixtureRequest, kind: str, scheme: str, width: int
+) -> None:
+    tab = visit(request.getfixturevalue(kind), width=width, color_scheme=scheme, bypass_csp=True)
+    assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    tab.locator("a.goto").first.click()
+    tab.wait_for_selector("#detail:not([hidden])")
+    assert tab.evaluate("(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth)(document.all.detail)") <= 0
+    if AXE.is_file():
+        accessible(tab)

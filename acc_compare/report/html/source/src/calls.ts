@@ -1,12 +1,14 @@
 // Rows put together to calls, in the order of the run.
 
 import type { Data } from "./data";
+import { factorText, heat, shareText, shareHeat } from "./format";
 import { asNumber } from "./sorting";
+import { say } from "./words";
 
 export type Direction = "forward" | "backward" | "optimizer";
 export const DIRECTIONS: Direction[] = ["forward", "backward", "optimizer"];
 
-export const BASE = ["NPU Name", "Bench Name", "Module", "Result", "Origin", "RelL2", "Est. RelL2", "Expected", "Excess"];
+export const BASE = ["NPU Name", "Bench Name", "Module", "Result", "Origin", "RelL2", "Est. RelL2", "Expected", "Excess", "Name", "max", "min", "NaN", "Inf", "Range Used"];
 // What must be unpacked before calls can be told.
 
 const DIFFERS = Infinity;
@@ -31,9 +33,9 @@ export class Calls {
   readonly first: Uint32Array; // the first row of each call, and the number of rows at the end
   readonly names: string[] = [];
   readonly direction: Uint8Array;
-  readonly error: Float64Array; // of the worst of what a call wrote; NaN where none was measured
+  readonly error: Float64Array; // of the worst of what a call wrote, of one dump its largest value; NaN where none was measured
   readonly expected: Float64Array;
-  readonly excess: Float64Array;
+  readonly excess: Float64Array; // of one dump the share of its type's range
   readonly worst: Uint32Array; // the row that these are of
   readonly side: Uint8Array; // 0 both, 1 the NPU side alone, 2 the bench alone
   readonly modules: string[] = [];
@@ -42,8 +44,9 @@ export class Calls {
 
   constructor(private readonly data: Data) {
     const { rows } = data;
-    const npu = data.get("NPU Name");
-    const bench = data.get("Bench Name");
+    const [ours, theirs] = data.head.names;
+    const npu = data.get(ours);
+    const bench = theirs === null ? npu : data.get(theirs);
     this.ofRow = new Uint32Array(rows);
     const first: number[] = [];
     for (let row = 0; row < rows; row++) {
@@ -83,11 +86,26 @@ export class Calls {
   }
 
   nameOf(row: number): string {
-    return String(this.data.get("NPU Name").at(row) ?? this.data.get("Bench Name").at(row) ?? "");
+    return String(this.data.name(row, 0) ?? "");
   }
 
   argumentOf(row: number): string {
-    return String(this.data.get("NPU Name", 1).at(row) ?? this.data.get("Bench Name", 1).at(row) ?? "");
+    return String(this.data.name(row, 1) ?? "");
+  }
+
+  // How warm a call's excess is, and how it is told.
+  heat(excess: number): number {
+    return this.data.isDump ? shareHeat(excess) : heat(excess);
+  }
+
+  // What is to be said of a call's excess beside its error; null for nothing.
+  excessTold(excess: number): string | null {
+    if (Number.isNaN(excess) || (this.data.isDump && !Number.isFinite(excess))) return null;
+    return say("plot.tip.excess", { excess: this.excessText(excess) });
+  }
+
+  excessText(excess: number): string {
+    return this.data.isDump ? shareText(excess) : factorText(excess);
   }
 
   private mark(name: string, kind: number): void {
@@ -97,11 +115,12 @@ export class Calls {
 
   private measure(): void {
     const { data } = this;
-    const errors = rowErrors(data);
+    const errors = data.isDump ? largest(data) : rowErrors(data);
     const expected = numbers(data, "Expected");
-    const excess = numbers(data, "Excess");
-    const npu = data.get("NPU Name");
-    const bench = data.get("Bench Name");
+    const excess = numbers(data, data.isDump ? "Range Used" : "Excess");
+    const [first, second] = data.head.names;
+    const npu = data.get(first);
+    const bench = second === null ? npu : data.get(second);
     const hasModule = data.has("Module");
     for (let call = 0; call < this.size; call++) {
       const start = this.first[call];
@@ -142,6 +161,17 @@ export function numbers(data: Data, name: string): Float64Array {
   const block = data.get(name);
   const cells = Float64Array.from(block.cells, asNumber);
   return Float64Array.from(block.codes, (code) => cells[code]);
+}
+
+// The largest modulus of each row of one dump; infinite where NaN or Inf is among the elements.
+export function largest(data: Data): Float64Array {
+  const columns = ["max", "min"].map((name) => numbers(data, name));
+  const broken = ["NaN", "Inf"].map((name) => numbers(data, name));
+  return Float64Array.from({ length: data.rows }, (_, row) => {
+    if (broken.some((each) => each[row] > 0)) return Infinity;
+    const ends = columns.map((each) => Math.abs(each[row])).filter((end) => !Number.isNaN(end));
+    return ends.length ? Math.max(...ends) : NaN;
+  });
 }
 
 // The relative error of each row: as measured, else from excess and what is expected; of digests equal or not.

@@ -41,6 +41,8 @@ export interface Panel {
 }
 
 export interface PageData {
+  kind: "comparison" | "dump";
+  names: [string, string | null]; // the columns that name each row on either side; of one dump there is one
   rows: number;
   mode: string;
   lang: string;
@@ -99,6 +101,16 @@ export class Data {
 
   constructor() {
     this.head = JSON.parse(document.getElementById("data")!.textContent!) as PageData;
+  }
+
+  get isDump(): boolean {
+    return this.head.kind === "dump";
+  }
+
+  // A row's name on the first side, else on the other, in two parts: the call and the argument.
+  name(row: number, part: number): Cell {
+    const [ours, theirs] = this.head.names;
+    return this.get(ours, part).at(row) ?? (theirs === null ? null : this.get(theirs, part).at(row));
   }
 
   get rows(): number {

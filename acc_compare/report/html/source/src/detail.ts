@@ -2,14 +2,14 @@
 
 import type { Calls } from "./calls";
 import { rowErrors } from "./calls";
-import type { Data, Panel } from "./data";
+import type { Cell, Data, Panel } from "./data";
 import { el } from "./dom";
 import { Flow } from "./flow";
 import { PanelView } from "./panels";
-import { factorText, heat, quantity, shown } from "./format";
+import { heat, quantity, shown } from "./format";
 import { say } from "./words";
 
-const ALWAYS = ["NPU Dtype", "Bench Dtype", "NPU Tensor Shape", "Bench Tensor Shape", "Err_Message", "NPU_Stack_Info"];
+const ALWAYS = ["Dtype", "Tensor Shape", "Stack", "mean", "l2norm", "Value", "NPU Dtype", "Bench Dtype", "NPU Tensor Shape", "Bench Tensor Shape", "Err_Message", "NPU_Stack_Info"];
 const DEEPEST = 5;
 
 export interface DetailEvents {
@@ -56,11 +56,12 @@ export class Detail {
     const close = el("button", { type: "button", class: "close", "aria-label": say("detail.close") }, "✕");
     close.addEventListener("click", () => this.close());
     const title = el("h2", { id: "detail-title" }, el("code", {}, this.calls.names[call]));
-    const other = String(this.data.get("Bench Name").at(this.calls.first[call]) ?? "");
+    const theirs = this.data.head.names[1];
+    const other = theirs === null ? "" : String(this.data.get(theirs).at(this.calls.first[call]) ?? "");
     this.panel.replaceChildren(
       el("div", { class: "title" }, title, close),
       el("p", { class: "facts" }, ...this.facts(call, other)),
-      this.table(call, row),
+      this.data.isDump ? this.values(call, row) : this.table(call, row),
       ...this.panels(call, row),
       ...this.stack(call),
       el("h3", {}, say("flow.title")),
@@ -80,7 +81,7 @@ export class Detail {
       other && other !== names[call] && side[call] === 0 ? say("detail.against", { call: other }) : null,
       Number.isNaN(error[call]) ? null : say("plot.tip.error", { error: quantity(error[call]) }),
       Number.isNaN(expected[call]) ? null : say("plot.tip.expected", { expected: quantity(expected[call]) }),
-      Number.isNaN(excess[call]) ? null : say("plot.tip.excess", { excess: factorText(excess[call]) }),
+      this.calls.excessTold(excess[call]),
     ];
     return parts.filter((part) => part !== null).map((part) => el("span", {}, part));
   }
@@ -112,6 +113,36 @@ export class Detail {
     return el("div", { class: "arguments" }, el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": say("detail.arguments") }, table), said.length ? el("ul", { class: "messages" }, ...said) : null);
   }
 
+  // The arguments of a call of one dump, with what was measured of each.
+  private values(call: number, chosen: number): HTMLElement {
+    const { data } = this;
+    const heads = ["max", "min", "mean", "l2norm", "NaN", "Inf"];
+    const lines = [];
+    for (let row = this.calls.first[call]; row < this.calls.first[call + 1]; row++) {
+      const cell = (name: string): Cell => (data.has(name) ? data.get(name).at(row) : null);
+      const type = [cell("Dtype"), cell("Tensor Shape")].filter((each) => each !== null).join(" ").replace("torch.", "");
+      const numbers = heads.map((name) => {
+        const value = cell(name);
+        const broken = (name === "NaN" || name === "Inf") && Number(value) > 0;
+        return el("td", broken ? { class: "heat6" } : {}, typeof value === "number" ? quantity(value) : value === null ? "–" : String(value));
+      });
+      lines.push(
+        el(
+          "tr",
+          row === chosen ? { class: "chosen", "aria-current": "true" } : {},
+          el("th", { scope: "row" }, el("a", { href: `#row=${row + 1}` }, this.calls.argumentOf(row) || "–")),
+          el("td", {}, type || "–"),
+          ...numbers,
+          el("td", {}, plain(shown(cell("Value"), "text"))),
+        ),
+      );
+    }
+    const names = ["argument", "type", ...heads, "value"];
+    const head = el("tr", {}, ...names.map((key) => el("th", { scope: "col" }, say(`detail.${key}`))));
+    const table = el("table", {}, el("thead", {}, head), el("tbody", {}, ...lines));
+    return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": say("detail.arguments") }, table);
+  }
+
   // dtype and shape, of both sides where they are not alike.
   private both(row: number): string {
     const of = (side: string): string => {
@@ -128,7 +159,7 @@ export class Detail {
     this.views = [];
     const found: [number, Panel][] = [];
     for (let row = this.calls.first[call]; row < this.calls.first[call + 1]; row++) {
-      const name = this.data.text("NPU Name", row);
+      const name = this.data.text(this.data.head.names[0], row);
       const panel = this.data.head.panels.find((each) => each.name === name);
       if (panel) found.push([row, panel]);
     }
@@ -153,8 +184,9 @@ export class Detail {
   }
 
   private stack(call: number): Node[] {
-    if (!this.data.has("NPU_Stack_Info")) return [];
-    const stack = this.data.get("NPU_Stack_Info").at(this.calls.first[call]);
+    const name = this.data.isDump ? "Stack" : "NPU_Stack_Info";
+    if (!this.data.has(name)) return [];
+    const stack = this.data.get(name).at(this.calls.first[call]);
     return stack ? [el("details", {}, el("summary", {}, say("stack")), el("pre", { tabindex: 0 }, String(stack)))] : [];
   }
 

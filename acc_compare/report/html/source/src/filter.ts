@@ -110,11 +110,11 @@ export class Filter {
   // Whether a row has `word` in one of its names, its module or its message.
   private contains(word: string): (row: number) => boolean {
     const { data } = this;
-    const single = ["NPU Name", "Bench Name"].flatMap((name) => [data.get(name), data.get(name, 1)]);
+    const single = data.head.names.flatMap((name) => (name === null ? [] : [data.get(name), data.get(name, 1)]));
     for (const name of ["Module", "Err_Message"]) if (data.has(name) && data.isLoaded(name)) single.push(data.get(name));
     const hits = single.map((block) => ({ codes: block.codes, hit: hitsOf(block, word) }));
     const tests = hits.filter(({ hit }) => hit.includes(1));
-    const name = word.includes(".") ? [data.get("NPU Name"), data.get("NPU Name", 1)] : null;
+    const name = word.includes(".") ? [data.get(data.head.names[0]), data.get(data.head.names[0], 1)] : null;
     const calls = name?.[0].lower();
     const inner = name?.[1].lower();
     const tails = name ? inner!.map((argument) => tailOf(word, argument)) : null;

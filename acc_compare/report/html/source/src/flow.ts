@@ -4,10 +4,10 @@ import { Graph, layout } from "@dagrejs/dagre";
 import { isOutput, operatorOf, type Calls } from "./calls";
 import type { Data } from "./data";
 import { svg } from "./dom";
-import { factorText, heat } from "./format";
 import { say } from "./words";
 
-const STATISTICS = ["NPU Dtype", "NPU Tensor Shape", "NPU max", "NPU min", "NPU mean", "NPU l2norm"];
+const STATISTICS = ["Dtype", "Tensor Shape", "max", "min", "mean", "l2norm"];
+const statistics = (data: Data): string[] => STATISTICS.map((name) => (data.isDump ? name : `NPU ${name}`));
 const WIDE = 168;
 const HIGH = 44;
 const MOST = 36; // calls in a picture
@@ -31,7 +31,7 @@ export class Flow {
   ) {}
 
   static wants(data: Data): string[] {
-    return data.has("@value") ? ["@value"] : STATISTICS;
+    return data.has("@value") ? ["@value"] : statistics(data);
   }
 
   // The calls that wrote what the rows of `call` read.
@@ -92,9 +92,10 @@ export class Flow {
 
   // A dump that does not say which tensors are one value: those whose statistics agree to the last digit.
   private likely(): Uint32Array {
-    const blocks = STATISTICS.filter((name) => this.data.has(name)).map((name) => this.data.get(name));
+    const blocks = statistics(this.data).filter((name) => this.data.has(name)).map((name) => this.data.get(name));
     const known = new Map<string, number>();
-    const norm = this.data.has("NPU l2norm") ? this.data.get("NPU l2norm") : null;
+    const norms = this.data.isDump ? "l2norm" : "NPU l2norm";
+    const norm = this.data.has(norms) ? this.data.get(norms) : null;
     return Uint32Array.from({ length: this.data.rows }, (_, row) => {
       if (!norm || typeof norm.at(row) !== "number") return this.none;
       const key = blocks.map((block) => block.codes[row]).join();
@@ -150,7 +151,7 @@ export class Flow {
     for (const edge of graph.edges()) {
       const { points } = graph.edge(edge) as { points: { x: number; y: number }[] };
       const row = edges.find(({ from, to }) => String(from) === edge.v && String(to) === edge.w)!.row;
-      const warm = heat(this.calls.excess[this.calls.ofRow[this.makerOf(row)]] ?? NaN);
+      const warm = this.calls.heat(this.calls.excess[this.calls.ofRow[this.makerOf(row)]] ?? NaN);
       picture.append(svg("path", { d: `M${points.map(({ x, y }) => `${x} ${y}`).join("L")}`, class: `edge heat${warm}` }));
       const [end, before] = [points[points.length - 1], points[points.length - 2]];
       const angle = (Math.atan2(end.y - before.y, end.x - before.x) * 180) / Math.PI;
@@ -164,13 +165,13 @@ export class Flow {
     const name = this.calls.names[call];
     const excess = this.calls.excess[call];
     const origin = this.data.has("Origin") ? this.data.get("Origin").at(this.calls.worst[call]) : null;
-    const told = [Number.isNaN(excess) ? null : factorText(excess), origin].filter(Boolean).join(", ");
+    const told = [Number.isNaN(excess) ? null : this.calls.excessText(excess), origin].filter(Boolean).join(", ");
     const number = /\.(\d+)\.(forward|backward)$/.exec(name);
     const label = `${operatorOf(name)}${number ? `.${number[1]}` : ""}${/backward/.test(name) ? " ←" : ""}`;
     const short = label.length > 24 ? `${label.slice(0, 22)}…` : label;
     const group = svg(
       "g",
-      { class: `node heat${heat(excess)}${isCentre ? " centre" : ""}${this.calls.suspect[call] ? " suspect" : ""}`, transform: `translate(${at.x - WIDE / 2} ${at.y - HIGH / 2})`, tabindex: 0, role: "button" },
+      { class: `node heat${this.calls.heat(excess)}${isCentre ? " centre" : ""}${this.calls.suspect[call] ? " suspect" : ""}`, transform: `translate(${at.x - WIDE / 2} ${at.y - HIGH / 2})`, tabindex: 0, role: "button" },
       svg("title", {}, told ? `${name}, ${told}` : name),
       svg("rect", { width: WIDE, height: HIGH, rx: 6 }),
       svg("text", { x: WIDE / 2, y: told ? 19 : 27, class: "label", "aria-hidden": "true" }, short),

@@ -29,6 +29,17 @@ export function factorText(value: number): string {
   return size >= 100 ? `${Math.round(value).toLocaleString("en-US")}×` : `${value.toFixed(2)}×`;
 }
 
+// A share of a type's range.
+export function shareText(share: number): string {
+  if (!Number.isFinite(share)) return "NaN/Inf";
+  return share >= 1e-4 || share === 0 ? `${quantity(100 * share)} %` : "< 0.01 %";
+}
+
+export function shareHeat(share: number): number {
+  if (!(share > 1e-3)) return 0;
+  return share === Infinity ? 6 : share > 0.5 ? 5 : share > 0.1 ? 4 : share > 0.03 ? 3 : share > 0.01 ? 2 : 1;
+}
+
 // A measured number, short: 1.6e-3, 0.25.
 export function quantity(value: number): string {
   if (!Number.isFinite(value)) return value > 0 ? "inf" : String(value);

@@ -8,7 +8,7 @@ import { say } from "./words";
 
 const WIDTH = 292;
 const HEIGHT = 150;
-const MAP_WIDTH = 592;
+const FULL_WIDTH = 592;
 const BROKEN = 255;
 
 // Sign, exponent and fraction of the floating dtypes.
@@ -122,7 +122,7 @@ export class PanelView {
     const { map, shape } = this.panel;
     if (!map || !map.high) return null;
     const levels = Uint8Array.from(atob(map.levels), (char) => char.charCodeAt(0));
-    const cell = Math.max(3, Math.min(18, Math.floor(MAP_WIDTH / map.columns)));
+    const cell = Math.max(3, Math.min(18, Math.floor(room() / map.columns)));
     const high = Math.max(cell, 4);
     const canvas = el("canvas", { width: map.columns * cell, height: map.rows * high, role: "img", "aria-label": this.mapLabel(levels) });
     const tip = el("p", { class: "hint told", role: "status" }, this.axes());
@@ -146,7 +146,7 @@ export class PanelView {
     const scale = [1, 2, 3, 4, 5, 6].map((warmth) => el("i", { class: `heat${warmth}` }));
     const legend = el("span", { class: "scale" }, quantity(map.low), ...scale, quantity(map.high));
     const title = pair ? say("panel.map") : say("panel.map_one");
-    return el("figure", { class: "map-figure" }, el("figcaption", {}, `${title} ${shape.length > 2 ? say("panel.map_rest") : ""}`, legend), el("div", { class: "scroll" }, canvas), tip);
+    return el("figure", { class: "map-figure" }, el("figcaption", {}, `${title} ${shape.length > 2 ? say("panel.map_rest") : ""}`, legend), canvas, tip);
   }
 
   private axes(): string {
@@ -226,13 +226,18 @@ export class PanelView {
       series: order.map((side) => series[side]),
       named: (place: number) => names.get(place) ?? "",
       marks,
-      width: MAP_WIDTH,
+      width: room(),
     });
     const never = unset(bits);
     const theirs = sides.length === 2 ? unset(bench_bits) : never;
     const told = never && pair && never !== theirs ? el("p", { class: "hint" }, say("panel.never", { bits: never })) : null;
     return el("div", { class: "bit-chart" }, chart, told);
   }
+}
+
+// Pixels that a panel has across.
+function room(): number {
+  return Math.min(FULL_WIDTH, innerWidth - 40);
 }
 
 // How many of the lowest bits no element has set.

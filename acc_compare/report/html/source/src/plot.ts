@@ -3,7 +3,7 @@
 import uPlot from "uplot";
 import { DIRECTIONS, type Calls } from "./calls";
 import { colour, el } from "./dom";
-import { quantity, factorText } from "./format";
+import { quantity } from "./format";
 import { say } from "./words";
 
 const HEIGHT = 340;
@@ -32,8 +32,9 @@ export class Plot {
   ) {
     const finite = calls.error.filter((error) => error > 0 && Number.isFinite(error));
     const normal = calls.expected.filter((each) => each > 0 && Number.isFinite(each));
-    const least = Math.min(smallest(finite, 1e-7), smallest(normal, 1e-7));
-    const most = Math.max(largest(finite, 1e-6), largest(normal, 1e-6));
+    const sizes = finite.length + normal.length ? Float64Array.from([...finite, ...normal]) : Float64Array.of(1e-7, 1e-6);
+    const least = sizes.reduce((a, b) => Math.min(a, b));
+    const most = sizes.reduce((a, b) => Math.max(a, b));
     this.low = Math.max(-40, Math.log10(least)) - LANE;
     this.high = Math.min(40, Math.log10(most)) + LANE;
     this.y = Float64Array.from(calls.error, (error) => this.place(error));
@@ -256,7 +257,8 @@ export class Plot {
     const { names, modules, error, expected, excess } = this.calls;
     const lines = [this.differs && error[call] > 0 ? say("plot.differs") : say("plot.tip.error", { error: describe(error[call]) })];
     if (!Number.isNaN(expected[call])) lines.push(say("plot.tip.expected", { expected: quantity(expected[call]) }));
-    if (!Number.isNaN(excess[call])) lines.push(say("plot.tip.excess", { excess: factorText(excess[call]) }));
+    const told = this.calls.excessTold(excess[call]);
+    if (told) lines.push(told);
     this.tip.replaceChildren(
       el("b", {}, names[call]),
       ...(modules[call] ? [el("span", { class: "muted" }, modules[call])] : []),
@@ -290,7 +292,7 @@ export class Plot {
       "div",
       { class: "legend" },
       ...kinds,
-      el("span", { class: "key band" }, el("i", {}), say("plot.band")),
+      this.calls.expected.some((each) => !Number.isNaN(each)) ? el("span", { class: "key band" }, el("i", {}), say("plot.band")) : null,
       this.calls.suspect.includes(1) ? el("span", { class: "key suspect" }, el("i", {}), say("plot.suspect")) : null,
     );
   }
@@ -298,12 +300,4 @@ export class Plot {
 
 function describe(error: number): string {
   return error === 0 ? say("plot.equal") : Number.isFinite(error) ? quantity(error) : "∞";
-}
-
-function smallest(values: Float64Array, otherwise: number): number {
-  return values.length ? values.reduce((a, b) => Math.min(a, b)) : otherwise;
-}
-
-function largest(values: Float64Array, otherwise: number): number {
-  return values.length ? values.reduce((a, b) => Math.max(a, b)) : otherwise;
 }

@@ -11,7 +11,7 @@ const SCROLLBAR = 18; // pixels of one that may lie beneath
 const SPARE = 8; // rows above and below what is in sight
 const TALLEST = 8_000_000; // pixels that every browser can scroll
 
-const WIDTHS: Record<string, number> = { "NPU Name": 340, "Bench Name": 340, Err_Message: 420, Module: 200, NPU_Stack_Info: 420, Origin: 104, Result: 92 };
+const WIDTHS: Record<string, number> = { "NPU Name": 340, "Bench Name": 340, Name: 340, Stack: 420, Err_Message: 420, Module: 200, NPU_Stack_Info: 420, Origin: 104, Result: 92 };
 const NUMBER_WIDTH = 124;
 const TEXT_WIDTH = 128;
 
@@ -169,7 +169,7 @@ export class Table {
     const row = this.view[place];
     const { data } = this;
     const mark = this.marks(row);
-    const result = data.text("Result", row);
+    const result = data.has("Result") ? data.text("Result", row) : "";
     const number = el("a", { href: `#row=${row + 1}`, tabindex: -1, title: say("table.link") }, (row + 1).toLocaleString("en-US"));
     const cells = this.columns.map((name, index) => {
       const { style } = data.column(name);

@@ -2,7 +2,6 @@
 
 import { BASE, type Calls } from "./calls";
 import { el } from "./dom";
-import { factorText, heat } from "./format";
 import { say } from "./words";
 
 export { BASE };
@@ -90,31 +89,29 @@ export class Tree {
       module.onlyNpu ? el("span", { class: "mark unmatched" }, say("tree.only_npu", { number: module.onlyNpu })) : null,
       module.onlyBench ? el("span", { class: "mark unmatched" }, say("tree.only_bench", { number: module.onlyBench })) : null,
     ];
-    const worst = Number.isNaN(module.worst) ? "–" : factorText(module.worst);
+    const worst = Number.isNaN(module.worst) ? "–" : this.calls.excessText(module.worst);
     const fold = el("span", { class: "fold", "aria-hidden": "true" });
-    const label = el(
+    const item = el(
       "div",
-      { class: "label" },
+      { class: "label", role: "treeitem", "aria-level": level, tabindex: -1, "aria-selected": "false" },
       fold,
-      el("span", { class: `swatch heat${heat(module.worst)}` }, worst),
+      el("span", { class: `swatch heat${this.calls.heat(module.worst)}` }, worst),
       el("span", { class: "name" }, module.name),
       el("span", { class: "muted" }, say("tree.calls", { number: module.calls })),
       ...marks,
     );
-    const item = el("li", { role: "treeitem", "aria-level": level, tabindex: -1, "aria-selected": "false" }, label);
-    item.setAttribute("aria-labelledby", (label.id = `module${this.made++}`)); // what is folded in it is no part of its name
     if (module.children.size) item.setAttribute("aria-expanded", "false");
     fold.addEventListener("click", (event) => {
       event.stopPropagation();
       this.toggle(module);
       this.focus(module);
     });
-    label.addEventListener("click", () => {
+    item.addEventListener("click", () => {
       this.focus(module);
       this.choose(module);
     });
     module.item = item;
-    return item;
+    return el("li", { role: "none" }, item);
   }
 
   private toggle(module: Module): void {
@@ -127,9 +124,10 @@ export class Tree {
     if (!module.item || !module.children.size) return;
     if (!module.group) {
       const level = Number(module.item.getAttribute("aria-level")) + 1;
-      module.group = el("ul", { role: "group" });
+      module.group = el("ul", { role: "group", id: `modules${this.made++}` });
       for (const child of module.children.values()) module.group.append(this.build(child, level));
-      module.item.append(module.group);
+      module.item.setAttribute("aria-owns", module.group.id);
+      module.item.after(module.group);
     }
     module.group.hidden = false;
     module.item.setAttribute("aria-expanded", "true");
