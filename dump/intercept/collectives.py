@@ -36,7 +36,17 @@ from ..torch_internals import (
     start_coalescing,
     storage_address,
 )
-from .group_methods import METHODS, GroupMethod, members, members_named, peers, plain, sends_objects, settings
+from .group_methods import (
+    METHODS,
+    GroupMethod,
+    group_argument,
+    members,
+    members_named,
+    peers,
+    plain,
+    sends_objects,
+    settings,
+)
 from .patching import Patches
 from .watch import Watch, recomputing
 
@@ -50,8 +60,8 @@ _WAITS = ("wait", "synchronize", "block_current_stream")
 
 @dataclass(eq=False, slots=True)
 class OpenCollective:
-    """A collective between its issue and its result.  `written` are the tensors that it writes into, by place;
-    `returned` those that it made itself."""
+    """A collective between its issue and its result.  `results` are the tensors that it writes into, in the order of
+    its arguments with None in place of the others, or those that it made itself."""
 
     watch: Watch
     recorder: StepRecorder
@@ -60,35 +70,31 @@ class OpenCollective:
     body: dict[str, Any]
     owner: str | None
     stack: stack.RawStack | None
-    written: dict[str, torch.Tensor]
-    returned: list[Any]
+    results: list[Any]
+    writes_arguments: bool
 
     def arrived(self) -> None:
         """The result is there: complete the record and hand it on."""
         if self.watch.pending.pop(self, _NOT_OPEN) is _NOT_OPEN or self.watch.open is not self.recorder:
             return
         recorder = self.recorder
-        for tensor in self.written.values():
-            recorder.touch(tensor)
-        found = [recorder.arrived(tensor) for tensor in tree.tensors_of(self.returned)]
-        mentioned = [expected for expected in found if expected is not None]
+        tensors = tree.tensors_of(self.results)
+        if self.writes_arguments:
+            for tensor in tensors:
+                recorder.touch(tensor)
+        mentioned = [expected for tensor in tensors if (expected := recorder.arrived(tensor)) is not None]
         if self.recorded and recorder.keeps("forward", "output"):
-            if self.returned:
-                self.body["output"] = recorder.wrote(self.returned, f"{self.name}.output")
-            if self.written:
-                self.body["written"] = {
-                    place: recorder.wrote(tensor, f"{self.name}.{place}") for place, tensor in self.written.items()
-                }
+            self.body["output"] = recorder.wrote(self.results, f"{self.name}.output")
         for expected in mentioned:
             recorder.tell(expected)
-        recorder.settle((self.returned, list(self.written.values())))
+        recorder.settle(tensors)
         self._emit(min((expected.since for expected in mentioned), default=None))
 
     def finish(self) -> None:
         """The step is over, and nobody has waited for the result."""
         reason = "asynchronous collective: its result"
         self.recorder.skipped[reason] = self.recorder.skipped.get(reason, 0) + 1
-        self.returned, self.written = [], {}
+        self.results = []
         self._emit()
 
     def _emit(self, before: int | None = None) -> None:
@@ -103,13 +109,15 @@ _NOT_OPEN: Any = object()
 @dataclass(frozen=True, slots=True)
 class Issued:
     """A collective as it is asked for: the `members` (group, ranks) that take part, what is `read` in the order of the
-    api's arguments, plain `settings`, and the tensors that are `written` into, by place."""
+    api's arguments, plain `settings`, and what is `written` into, in the same order."""
 
     key: str
     members: tuple[str, tuple[int, ...]]
     read: list[Any]
     settings: dict[str, Any]
-    written: dict[str, torch.Tensor] = field(default_factory=dict)
+    written: list[Any] = field(default_factory=list)
+    group: tuple[int, ...] | None = None
+    """The ranks of the process group, where others of it take no part."""
 
 
 class Collectives:
@@ -188,17 +196,15 @@ class Collectives:
         if method.api == "broadcast":
             is_root = getattr(options, "rootRank", 0) == group.rank()
             reads, writes = ({0}, set()) if is_root else (set(), {0})
-        read: list[Any] = []
-        written: dict[str, torch.Tensor] = {}
-        for place, position in enumerate(method.order):
-            given = plain(args[position]) if position < len(args) else None
-            read.append(given if position in reads else None)
-            if position in writes:
-                tree.capture(given, f"input.{place}", on_tensor=lambda tensor, at: written.setdefault(at, tensor))
+        given = {position: plain(args[position]) for position in method.order if position < len(args)}
+        read = [given.get(position) if position in reads else None for position in method.order]
+        last = max((place for place, position in enumerate(method.order) if position in writes), default=-1)
+        written = [given.get(position) if position in writes else None for position in method.order[: last + 1]]
         peer = None
         if method.api in ("send", "recv") and method.name != "recv_anysource" and len(args) > 2:
             peer = peers(group, int(args[1]), tag=int(args[2]), sends=method.api == "send")
-        issued = Issued(f"Distributed.{method.api}", peer or members(group), read, settings(options), written)
+        everyone, told = members(group), settings(method.api, options, peer)
+        issued = Issued(f"Distributed.{method.api}", peer or everyone, read, told, written, everyone[1])
         return self._begin(issued, within=within)
 
     def _await(self, opened: OpenCollective, work: Any) -> None:
@@ -284,7 +290,7 @@ class Collectives:
 
     def _expect(self, opened: OpenCollective, output: Any, *, completed: bool) -> None:
         results = [local_of(tensor).tensor for tensor in tree.tensors_of(output)]
-        opened.returned = list(results)
+        opened.results = list(results)
         if completed:
             opened.arrived()
             return
@@ -340,7 +346,7 @@ class Collectives:
         if opened is not None:
             for gradient in gradients.values():
                 opened.recorder.touch(gradient)
-            opened.returned = [gradients]
+            opened.results = [gradients]
             opened.arrived()
 
     # ---- records
@@ -363,10 +369,15 @@ class Collectives:
         body: dict[str, Any] = {}
         if recorded and recorder.keeps("forward", "input"):
             body["input_args"] = recorder.read(issued.read, f"{name}.input")
-            body["input_kwargs"] = recorder.read(issued.settings, f"{name}.input")
+            body["input_kwargs"] = {
+                **recorder.read(issued.settings, f"{name}.input"),
+                "group": group_argument(issued.group or ranks),
+            }
         body |= {"output": [], "is_recompute": recomputing(), "collectives": [told]}
         taken = recorder.take_stack() if recorded else None
-        opened = OpenCollective(watch, recorder, name, recorded, body, watch.owner, taken, issued.written, [])
+        opened = OpenCollective(
+            watch, recorder, name, recorded, body, watch.owner, taken, issued.written, bool(issued.written)
+        )
         watch.pending[opened] = None
         return opened
 

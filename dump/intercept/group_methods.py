@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
+from ..record import tree
 from ..torch_internals import group_gather_base, group_named, group_scatter_base
 
 _PICKLED = ("_object", "_object_list")  # functions that send Python objects, as bytes that mean nothing by themselves
@@ -73,9 +75,16 @@ def plain(given: Any) -> Any:
     return given
 
 
-def settings(options: Any) -> dict[str, Any]:
-    """What is plain among the options: the reduction, the root."""
+Members: TypeAlias = "tuple[str, tuple[int, ...]]"
+"""The name of a process group, and its ranks in the world."""
+
+
+def settings(api: str, options: Any, peer: Members | None) -> dict[str, Any]:
+    """What is plain among the arguments: the reduction, the root, and of a message the rank at its other end."""
     found: dict[str, Any] = {}
+    if peer is not None:
+        source, target = peer[1]
+        found |= {"dst": target} if api == "send" else {"src": source}
     reduction = getattr(options, "reduceOp", None)
     if reduction is not None:
         found["op"] = str(getattr(reduction, "op", reduction)).rpartition(".")[2].partition(":")[0]
@@ -84,18 +93,24 @@ def settings(options: Any) -> dict[str, Any]:
     return found
 
 
-def members(group: Any) -> tuple[str, tuple[int, ...]]:
+def members(group: Any) -> Members:
     """The name of a process group and its ranks in the world."""
     return str(getattr(group, "group_name", "")), tuple(torch.distributed.get_process_group_ranks(group))
 
 
-def members_named(name: str) -> tuple[str, tuple[int, ...]] | None:
+def members_named(name: str) -> Members | None:
     """The members of the group that a functional collective names."""
     found = group_named(name) if group_named is not None else None
     return None if found is None else members(found)
 
 
-def peers(group: Any, other: int, *, tag: int, sends: bool) -> tuple[str, tuple[int, ...]]:
+def group_argument(ranks: tuple[int, ...]) -> tree.Plain:
+    """The process group as an argument, in msprobe's words: its ranks, and a number that is theirs on every rank."""
+    number = zlib.crc32(str(list(ranks)).encode())
+    return tree.Plain("torch.ProcessGroup", {"group_ranks": list(ranks), "group_id": f"{number:08x}"})
+
+
+def peers(group: Any, other: int, *, tag: int, sends: bool) -> Members:
     """Sender and receiver of a message, as a group of their own."""
     name, ranks = members(group)
     ours, theirs = ranks[group.rank()], ranks[other]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType, WrapperDescriptorType
 from typing import Any
 
 from .references import forget_lookups
@@ -53,8 +54,28 @@ def _set(owner: Any, name: Any, value: Any) -> None:
         forget_lookups(owner)
     elif value is _MISSING:
         delattr(owner, name)
+    elif name == "__getitem__" and isinstance(owner, type) and _is_mapping_in_c(owner):
+        _set_indexing(owner, value)
     else:
         setattr(owner, name, value)
+
+
+def _is_mapping_in_c(kind: type) -> bool:
+    """Is `kind` indexed by a slot of C's that is not that of sequences?"""
+    return isinstance(getattr(kind, "__getitem__", None), WrapperDescriptorType) and not issubclass(kind, Sequence)
+
+
+def _set_indexing(owner: type, value: Any) -> None:
+    """Set `__getitem__` of a type that C functions index as a mapping, and not as a sequence.
+
+    Python fills both slots of a type that gets a `__getitem__`.  A tensor that seems a sequence is asked for its length
+    where it is one number of many (`torch.tensor([loss, other])`), and has none.  The slot of mappings alone is filled
+    for the method of a C type that is such a mapping; then the method that is meant takes its place in the dict, where
+    the slot looks it up.
+    """
+    type.__setattr__(owner, "__getitem__", MappingProxyType.__getitem__)
+    _set(gc.get_referents(vars(owner))[0], "__getitem__", value)
+    forget_lookups(owner)
 
 
 class Patches:

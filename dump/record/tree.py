@@ -31,7 +31,8 @@ OnTensor: TypeAlias = "Callable[[torch.Tensor, str], Any]"
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """An argument that is neither a tensor nor JSON's own: its type, and what can be said of it."""
+    """An argument that is neither a tensor nor JSON's own: its type, and what can be said of it, several things by
+    their names."""
 
     type: str
     value: object

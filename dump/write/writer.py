@@ -321,7 +321,8 @@ class StepWriter:
         if isinstance(captured, dict):
             return {key: self._plain(item, f"{place}.{key}") for key, item in captured.items()}
         if isinstance(captured, tree.Plain):
-            return {"type": captured.type, "value": encode.plain(captured.value)}
+            value = encode.plain(captured.value)
+            return {"type": captured.type, **(value if isinstance(value, dict) else {"value": value})}
         if captured is None:
             return None
         return {"type": type(captured).__name__, "value": encode.plain(captured)}

@@ -306,8 +306,8 @@ def test_two_ranks_over_gloo_change_nothing_and_record_a_folder_each(tmp_path: P
     dump = read_dump(root / "step1" / "rank1")
     assert dump.header.world_size == 2
     reduced = next(call for call in dump.calls if call.name == "Distributed.all_reduce.0.forward")
-    assert [argument.name for argument in reduced.written] == ["written.input.0"]
-    assert reduced.written[0].leaf != reduced.inputs[0].leaf
+    assert [argument.name for argument in reduced.outputs] == ["output.0"]
+    assert reduced.outputs[0].leaf != reduced.inputs[0].leaf
     step = next(call for call in dump.calls if call.name == "Optimizer.SGD.0.forward")
     gradient = next(argument for argument in step.inputs if argument.name.startswith("input.grad."))
     assert gradient.leaf is not None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 
-from dump.format.schema import CollectiveRecord
+from dump.format.schema import CollectiveRecord, ScalarRecord
 
 NEEDS_MESHES = pytest.mark.skipif(
     importlib.util.find_spec("torch.distributed.device_mesh") is None, reason="device meshes came with torch 2.2"
@@ -65,9 +66,23 @@ def test_an_all_reduce_reads_and_writes_one_tensor(record: Any) -> None:
     name = "Distributed.all_reduce.0.forward"
     assert dump.leaf(name, "input.0").norm == pytest.approx(3**0.5)
     assert dump.leaf(name, "input.op").value == "SUM"
-    assert dump.value(name, "written.input.0") == dump.value("Torch.add.0.forward", "input.0")
-    assert dump.value(name, "written.input.0") != dump.value(name, "input.0")
+    assert dump.value(name, "output.0") == dump.value("Torch.add.0.forward", "input.0")
+    assert dump.value(name, "output.0") != dump.value(name, "input.0")
     assert _collective(dump, name).ranks == (0,)
+
+
+def test_the_group_is_an_argument_as_msprobe_has_it(record: Any) -> None:
+    dump = record(lambda: dist.reduce(torch.ones(3), dst=0))
+    group = dump.leaf("Distributed.reduce.0.forward", "input.group")
+    assert group == ScalarRecord("torch.ProcessGroup", {"group_ranks": [0], "group_id": f"{zlib.crc32(b'[0]'):08x}"})
+
+
+def test_what_is_written_stands_where_its_argument_stands(record: Any) -> None:
+    part, whole = torch.ones(2), [torch.zeros(2)]
+    dump = record(lambda: dist.gather(part, whole, dst=0))
+    outputs = dump["Distributed.gather.0.forward"].outputs
+    assert [argument.name for argument in outputs] == ["output.0", "output.1"]
+    assert outputs[0].leaf is None
 
 
 def test_a_buffer_that_is_only_written_is_not_read(record: Any) -> None:
@@ -78,7 +93,7 @@ def test_a_buffer_that_is_only_written_is_not_read(record: Any) -> None:
         dist.all_gather([whole], part)
 
     dump = record(act)
-    for name, written in (("all_gather_into_tensor", "written.input.0"), ("all_gather", "written.input.0")):
+    for name, written in (("all_gather_into_tensor", "output.0"), ("all_gather", "output.0")):
         assert dump.leaf(f"Distributed.{name}.0.forward", "input.0") is None
         assert dump.leaf(f"Distributed.{name}.0.forward", "input.1").norm == 2
         assert dump.leaf(f"Distributed.{name}.0.forward", written).norm == 2
@@ -109,7 +124,7 @@ def test_an_asynchronous_result_is_recorded_when_it_was_waited_for(record: Any) 
 
     dump = record(act)
     assert dump.names == ["Torch.zeros.0.forward", "Distributed.all_reduce.0.forward"]
-    assert dump.leaf("Distributed.all_reduce.0.forward", "written.input.0").norm == pytest.approx(2**0.5)
+    assert dump.leaf("Distributed.all_reduce.0.forward", "output.0").norm == pytest.approx(2**0.5)
 
 
 def test_a_result_that_nobody_waited_for_has_what_was_read(record: Any) -> None:

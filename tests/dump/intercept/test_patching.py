@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from dump.intercept.patching import Patches
 
@@ -13,6 +14,10 @@ from dump.intercept.patching import Patches
 class Base:
     def inherited(self) -> str:
         return "base"
+
+
+class Marked(torch.Tensor):
+    pass
 
 
 class Child(Base):
@@ -35,6 +40,28 @@ def test_what_is_replaced_twice_comes_back_to_its_first_state() -> None:
     patches.replace(Child, "own", "second")
     patches.restore()
     assert Child.own == "own"
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor, Marked])
+def test_a_tensor_whose_indexing_is_replaced_does_not_become_a_sequence(kind: type[torch.Tensor]) -> None:
+    original, seen = torch.Tensor.__getitem__, []
+
+    def indexed(tensor: torch.Tensor, index: Any) -> Any:
+        seen.append(index)
+        return original(tensor, index)
+
+    number = torch.tensor(2.0).as_subclass(kind)
+    with Patches() as patches:
+        patches.replace(torch.Tensor, "__getitem__", indexed)
+        assert torch.tensor([number, 1]).tolist() == [2, 1]
+        with patches.suspended():
+            assert torch.tensor([number.detach()]).tolist() == [2]
+        assert torch.tensor([[number.detach()]]).tolist() == [[2]]
+        assert torch.ones(2)[0] == 1
+        assert seen == [0]
+    assert "__getitem__" not in vars(torch.Tensor)
+    assert torch.ones(2)[1] == 1
+    assert seen == [0]
 
 
 def test_everything_is_put_back_when_the_block_raises() -> None:
