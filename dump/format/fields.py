@@ -104,9 +104,7 @@ CALL_FIELDS: tuple[Field, ...] = (
     _of_msprobe("output", "object", "what the call returned; backward: gradients of the inputs"),
     _of_msprobe("parameters", "object", "a module's own parameters, by name"),
     _of_msprobe("is_recompute", "flag", "a forward call made again inside backward"),
-    _ours(
-        "written", "object", "what the call changed and did not return (a collective: `output`), by place: `input.3`"
-    ),
+    _ours("written", "object", "what the call changed and did not return (collectives: none), by place: `input.3`"),
     _ours("tuples", "places", "task tensor: the arguments among the lists that were tuples, by place: `input.1`"),
     _ours("autocast", "text", "task tensor: the dtype that autocast computed in, where it was on"),
     _ours(
