@@ -45,7 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("acc_compare.report", "acc_compare.many"),
     ("acc_compare.comparison",),
     ("acc_compare.testing",),
-    ("acc_compare.monitor",),
+    ("acc_compare.monitor", "acc_compare.serving"),
     ("acc_compare.as_msprobe",),
     ("acc_compare.cli",),
     ("acc_compare", "acc_compare.__main__", "acc_compare.error_patterns.__main__"),

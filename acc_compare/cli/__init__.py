@@ -22,6 +22,7 @@ from acc_compare.cli.monitor import add_to as add_monitor_commands
 from acc_compare.cli.progress import Bars
 from acc_compare.cli.replay import add_to as add_replay_commands
 from acc_compare.cli.report import REPORT_HELP, report
+from acc_compare.cli.serve import SERVE_HELP, serve
 from acc_compare.cli.spellings import in_our_words
 from dump import cli as dump_cli
 from dump.format.errors import ConfigError
@@ -199,6 +200,7 @@ def make_app() -> typer.Typer:
     add_check_command(app)
     app.command("report", help=REPORT_HELP)(report)
     app.command("graph", help=GRAPH_HELP)(graph)
+    app.command("serve", help=SERVE_HELP)(serve)
     app.command("inspect", help=INSPECT_HELP)(inspect)
     app.command("diff", help=DIFF_HELP)(diff)
     dump_cli.add_environment_to(app)

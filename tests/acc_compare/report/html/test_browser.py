@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from acc_compare.report.html import page as page_module
 from acc_compare.report.html.dump_page import write_dump_pages
 from acc_compare.report.html.page import write_page
 from acc_compare.report.write import write_many_reports
+from acc_compare.serving.pages import Pages
+from acc_compare.serving.server import Server
 
 ROOT = Path(__file__).resolve().parents[4]
 AXE = Path(page_module.__file__).parent / "source" / "node_modules" / "axe-core" / "axe.min.js"
@@ -446,3 +449,26 @@ def test_other_pages_fit_and_are_accessible(
     assert tab.evaluate("(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth)(document.all.detail)") <= 0
     if AXE.is_file():
         accessible(tab)
+
+
+def test_a_served_page_says_when_there_is_more(browser: Any, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "sample_dumps" / "healthy", tmp_path / "npu")
+    with Server(Pages(tmp_path)) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        context = browser.new_context()
+        tab = context.new_page()
+        complaints: list[str] = []
+        tab.on("console", lambda message: complaints.append(message.text))
+        tab.goto(server.address)
+        tab.get_by_role("link", name="npu").click()
+        tab.wait_for_selector("#rows .line")
+        assert tab.locator("#live").is_hidden()
+        shutil.copytree(tmp_path / "npu" / "step0", tmp_path / "npu" / "step1")
+        tab.locator("#live a").click()
+        tab.wait_for_selector("table.map")
+        assert tab.locator("table.map a").count() == 2
+        context.close()
+        server.shutdown()
+        thread.join()
+    assert complaints == []
