@@ -21,10 +21,11 @@ class Coverage:
 
     `calls` is the number of records; `not_recordable` counts tensors by the reason why they were not measured,
     `failed` what went wrong in our own hooks; `overwritten` is the number of values found changed past torch's
-    version counter (`record.identity`), `elsewhere` that of calls of models on other threads than the one recorded.
-    `scripted_code` tells of scripted and compiled code, whose insides nobody
-    sees (`intercept.scripted_code`); `audit` is what the dispatcher was seen to run (`intercept.audit`), None where
-    nobody looked; `left_out` is what this torch did not allow to record, with the reason (`intercept.points`).
+    version counter (`record.identity`), `elsewhere` that of calls of models on other threads than the one recorded,
+    `repeated` that of backward passes through the graph of a call whose first pass alone is recorded.
+    `scripted_code` tells of scripted and compiled code, whose insides nobody sees (`intercept.scripted_code`); `audit`
+    is what the dispatcher was seen to run (`intercept.audit`), None where nobody looked; `left_out` is what this torch
+    did not allow to record, with the reason (`intercept.points`).
     """
 
     calls: int
@@ -32,6 +33,7 @@ class Coverage:
     failed: Mapping[str, int] = field(default_factory=dict)
     overwritten: int = 0
     elsewhere: int = 0
+    repeated: int = 0
     scripted_code: Mapping[str, Any] = field(default_factory=dict)
     audit: Mapping[str, Any] | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -47,6 +49,8 @@ class Coverage:
         }
         if self.left_out:
             found["left_out"] = self.left_out
+        if self.repeated:
+            found["repeated"] = self.repeated
         return {**found, "overwritten": self.overwritten} if self.overwritten else found
 
 
@@ -58,6 +62,7 @@ def covered(recorder: StepRecorder, interceptors: Interceptors, left_out: Mappin
         failed=interceptors.watch.take_failures(),
         overwritten=recorder.overwritten,
         elsewhere=interceptors.watch.take_elsewhere(),
+        repeated=recorder.repeated,
         scripted_code=interceptors.scripted_code.take(),
         audit=interceptors.audit.take() if interceptors.audit is not None else None,
         left_out=dict(left_out),
@@ -121,6 +126,9 @@ def sentence(steps: Sequence[Coverage]) -> str:
     elsewhere = sum(step.elsewhere for step in steps)
     if elsewhere:
         parts.append(f"not recorded on other threads: {elsewhere:,} calls of modules")
+    repeated = sum(step.repeated for step in steps)
+    if repeated:
+        parts.append(f"not recorded at level L0: {repeated:,} further backward passes through the same graph")
     audits = [step.audit for step in steps if step.audit is not None]
     if audits:
         parts.append(_audited(audits))

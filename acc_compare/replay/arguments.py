@@ -21,7 +21,7 @@ from acc_compare.replay.names import CannotReplay
 from dump.format.errors import TensorFileError
 from dump.format.layout import TENSOR_FOLDER
 from dump.format.schema import NestedCall, Node, ScalarRecord, TensorRecord
-from dump.format.tensors import NUMPY_DTYPES, read_tensor
+from dump.format.tensors import NUMPY_DTYPES, AnyArray, read_tensor
 
 _MOST_SPAN = 16
 """A tensor's memory is laid out as it was where that takes at most so many times its elements."""
@@ -77,11 +77,19 @@ def load(folder: Path, record: TensorRecord) -> torch.Tensor:
         raise CannotReplay(say("replay.reason.file", why=str(error))) from error
     if array.shape != record.shape:
         raise CannotReplay(say("replay.reason.file", why=f"{record.data_name}: {array.shape}, not {record.shape}"))
+    repeated = [extent > 1 and step == 0 for extent, step in zip(array.shape, array.strides, strict=True)]
+    if any(repeated):  # of memory that may be a small part of its elements
+        array = array[tuple(slice(0, 1) if again else slice(None) for again in repeated)]
+    return _owned(array, record.dtype, dtype).reshape(array.shape).expand(record.shape)
+
+
+def _owned(array: AnyArray, name: str, dtype: torch.dtype) -> torch.Tensor:
+    """A copy of the elements, (n,)."""
     own = np.array(array, order="C", copy=True).reshape(-1)
-    if NUMPY_DTYPES.get(record.dtype) == own.dtype and own.size and record.dtype != "torch.complex32":
-        return torch.from_numpy(own.view(np.uint8)).view(dtype).reshape(record.shape)
+    if NUMPY_DTYPES.get(name) == own.dtype and own.size and name != "torch.complex32":
+        return torch.from_numpy(own.view(np.uint8)).view(dtype)
     plain = own.astype(own.dtype.newbyteorder("=")) if own.dtype.isbuiltin == 1 else own.astype(np.float32)
-    return torch.from_numpy(plain).to(dtype).reshape(record.shape)
+    return torch.from_numpy(plain).to(dtype)
 
 
 def named(text: object, kind: type) -> Any:

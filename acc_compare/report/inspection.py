@@ -242,13 +242,12 @@ def _tensor(dump: Dump, name: str, record: TensorRecord, most: int) -> TensorCon
     if array.dtype.kind == "c":
         raise TensorFileError(f"{record.data_name} holds complex numbers, which have no order to describe")
     measured = _Elements()
-    flat = array.reshape(-1)
-    for number, block in enumerate(_blocks(flat)):
+    for number, block in enumerate(_blocks(array)):
         measured.take(block, number * _BLOCK)
     edges = _edges(measured.low, measured.high)
     counts = np.zeros(max(0, len(edges) - 1), np.int64)
     if len(edges):
-        for block in _blocks(flat):
+        for block in _blocks(array):
             counts += np.histogram(block[np.isfinite(block)], bins=edges)[0]
     return TensorContents(
         path=str(dump.path),
@@ -265,7 +264,7 @@ def _tensor(dump: Dump, name: str, record: TensorRecord, most: int) -> TensorCon
         mean=measured.total / measured.count if measured.count else None,
         edges=tuple(float(edge) for edge in edges),
         counts=tuple(int(count) for count in counts),
-        values=tuple(element.item() for element in flat[: max(0, most)]),
+        values=tuple(element.item() for element in array.flat[: max(0, most)]),
     )
 
 
@@ -297,10 +296,11 @@ class _Elements:
             self.high, self.high_at = float(block[highest]), start + highest
 
 
-def _blocks(flat: np.ndarray[Any, Any]) -> Iterator[np.ndarray[Any, np.dtype[np.float64]]]:
-    for start in range(0, flat.size, _BLOCK):
+def _blocks(array: np.ndarray[Any, Any]) -> Iterator[np.ndarray[Any, np.dtype[np.float64]]]:
+    """In the order of its elements; one whose elements share memory is never copied as a whole."""
+    for start in range(0, array.size, _BLOCK):
         with np.errstate(all="ignore"):
-            yield flat[start : start + _BLOCK].astype(np.float64)
+            yield array.flat[start : start + _BLOCK].astype(np.float64)
 
 
 def _edges(low: float | None, high: float | None) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -26,6 +26,7 @@ import numpy as np
 from dump.format.errors import ConfigError, OutputError, TensorFileError
 from dump.format.torch_archive import (
     LARGEST_EXTENT,
+    LARGEST_VIEW,
     MOST_DIMENSIONS,
     NUMPY_DTYPES,
     AnyArray,
@@ -49,9 +50,21 @@ Reader: TypeAlias = "Callable[[mmap.mmap, Path], AnyArray]"
 
 
 class Writer(Protocol):
-    """Writes one tensor; returns the bytes that the file takes."""
+    """Writes one tensor; returns the bytes that the file takes.
 
-    def __call__(self, path: Path, /, *, data: memoryview | bytes, dtype: str, shape: tuple[int, ...]) -> int: ...
+    `data` holds its elements in C order, or with `strides` (in elements) the memory in which they lie.
+    """
+
+    def __call__(
+        self,
+        path: Path,
+        /,
+        *,
+        data: memoryview | bytes,
+        dtype: str,
+        shape: tuple[int, ...],
+        strides: tuple[int, ...] | None = None,
+    ) -> int: ...
 
 
 _Registered = TypeVar("_Registered")
@@ -90,6 +103,9 @@ _TORCH_NAMES = {name: dtype for dtype, name in _SAFETENSORS_NAMES.items()}
 _STORED_AS_PAIRS = {"torch.complex128": "torch.float64", "torch.complex32": "torch.float16"}
 """Dtypes safetensors lacks: stored as (real, imaginary) along one more dimension of extent 2, and named in
 the header's metadata under "view".  numpy has no complex32 either: it is read as complex64."""
+
+_SPREAD = "shape and strides"
+"""The metadata of a tensor whose elements share memory: the file holds that memory (n,)."""
 
 _LONGEST_NAME = 255
 """Characters of a file's name; no file system takes more."""
@@ -179,22 +195,40 @@ def _read_safetensors(content: mmap.mmap, path: Path) -> AnyArray:
             path,
             f"expected a safetensors header, found {length} bytes of it in {len(content)}; record again",
         )
-    name, shape, size, view = _safetensors_header(content[8 : 8 + length], path)
+    name, shape, size, metadata = _safetensors_header(content[8 : 8 + length], path)
     dtype = NUMPY_DTYPES[name]
     if len(content) - 8 - length != size:
         refuse(path, f"expected {size} bytes of tensor, found {len(content) - 8 - length}; record again")
     array = _view(content, path, dtype=dtype, shape=shape, offset=8 + length)
-    if view is None:
-        return array
-    if _STORED_AS_PAIRS.get(view) != name or shape[-1:] != (2,):
-        refuse(path, f"expected pairs of numbers, found {view!r} in {name} of shape {shape}; record again")
-    if view == "torch.complex32":
-        return array.astype(np.float32).view(np.complex64)[..., 0]
-    return array.view(NUMPY_DTYPES[view])[..., 0]
+    view = metadata.get("view")
+    if isinstance(view, str):
+        if _STORED_AS_PAIRS.get(view) != name or shape[-1:] != (2,):
+            refuse(path, f"expected pairs of numbers, found {view!r} in {name} of shape {shape}; record again")
+        if view == "torch.complex32":
+            array = array.astype(np.float32).view(np.complex64)[..., 0]
+        else:
+            array = array.view(NUMPY_DTYPES[view])[..., 0]
+    return _spread(array, metadata[_SPREAD], path) if _SPREAD in metadata else array
 
 
-def _safetensors_header(header: bytes, path: Path) -> tuple[str, tuple[int, ...], int, str | None]:
-    """(torch dtype, shape, bytes, what it stands for) of the one tensor that a header describes."""
+def _spread(memory: AnyArray, laid_out: object, path: Path) -> AnyArray:
+    """The tensor whose memory (n,) a file holds, by the shape and strides that its metadata give."""
+    try:
+        shape, strides = json.loads(laid_out if isinstance(laid_out, str) else "")
+        extents, steps = _shape(shape, path), _shape(strides, path)
+        last = sum((extent - 1) * step for extent, step in zip(extents, steps, strict=True))
+    except (ValueError, TypeError, RecursionError):
+        refuse(path, f"expected a shape and its strides, found {laid_out!r:.80}; record again")
+    if not 0 < _count(extents) * memory.itemsize <= LARGEST_VIEW or last >= memory.size or memory.ndim != 1:
+        refuse(path, f"expected memory of a tensor of {extents}, found {memory.size} elements; record again")
+    spread: AnyArray = np.lib.stride_tricks.as_strided(
+        memory, extents, [step * memory.itemsize for step in steps], writeable=False
+    )
+    return spread
+
+
+def _safetensors_header(header: bytes, path: Path) -> tuple[str, tuple[int, ...], int, dict[str, object]]:
+    """(torch dtype, shape, bytes, further keys) of the one tensor that a header describes."""
     try:
         fields = json.loads(header, object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError) as error:
@@ -211,8 +245,7 @@ def _safetensors_header(header: bytes, path: Path) -> tuple[str, tuple[int, ...]
     shape = _shape(extents, path)
     if size != _count(shape) * NUMPY_DTYPES[name].itemsize:
         refuse(path, f"expected the bytes of {kind} in shape {shape}, found {size}; record again")
-    view = metadata.get("view")
-    return name, shape, size, view if isinstance(view, str) else None
+    return name, shape, size, metadata
 
 
 def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -291,31 +324,56 @@ def _count(shape: tuple[int, ...]) -> int:
 
 
 @register_writer(".safetensors")
-def write_tensor(path: Path, /, *, data: memoryview | bytes, dtype: str, shape: tuple[int, ...]) -> int:
+def write_tensor(
+    path: Path,
+    /,
+    *,
+    data: memoryview | bytes,
+    dtype: str,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...] | None = None,
+) -> int:
     """Write one tensor, named "tensor", as safetensors; returns the bytes written.
 
-    `data` holds the contiguous (C order) little-endian elements, `dtype` is torch's own name.  The file
-    appears under its name complete or not at all.  Raises ConfigError for a dtype that cannot be stored,
-    OutputError where the disk refuses, ValueError where `data` is not as long as `shape` says.
+    `data` holds the contiguous (C order) little-endian elements, `dtype` is torch's own name.  With `strides` it holds
+    the memory in which the elements lie, which is written as it is.  The file appears under its name complete or not
+    at all.  Raises ConfigError for a dtype that cannot be stored, OutputError where the disk refuses, ValueError where
+    `data` is not as long as `shape` (or shape and strides) says.
     """
     stored = _STORED_AS_PAIRS.get(dtype, dtype)
     if stored not in _SAFETENSORS_NAMES:
         raise ConfigError(f"{path.name}: a tensor of {dtype} has no place in safetensors; leave it out of the scope")
-    extents = (*shape, 2) if stored != dtype else shape
+    held = shape if strides is None else (_span(shape, strides),)
+    extents = (*held, 2) if stored != dtype else held
     raw = _bytes_of(data, _count(extents) * NUMPY_DTYPES[stored].itemsize)
     header: dict[str, object] = {
         "tensor": {"dtype": _SAFETENSORS_NAMES[stored], "shape": extents, "data_offsets": (0, len(raw))}
     }
-    if stored != dtype:
-        header["__metadata__"] = {"view": dtype}
+    metadata = {"view": dtype} if stored != dtype else {}
+    if strides is not None:
+        metadata[_SPREAD] = json.dumps([shape, strides])
+    if metadata:
+        header["__metadata__"] = metadata
     text = json.dumps(header, separators=(",", ":")).encode()
     # Spaces up to a multiple of 8, as the format asks: the elements are then aligned in the mapping.
     text += b" " * (-len(text) % 8)
     return _write_whole(path, (len(text).to_bytes(8, "little"), text, raw))
 
 
+def _span(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
+    return 1 + sum((extent - 1) * step for extent, step in zip(shape, strides, strict=True))
+
+
 @register_writer(".npy")
-def write_npy(path: Path, /, *, data: memoryview | bytes, dtype: str, shape: tuple[int, ...]) -> int:
+def write_npy(
+    path: Path,
+    /,
+    *,
+    data: memoryview | bytes,
+    dtype: str,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...] | None = None,
+) -> int:
     """Write one tensor as .npy; arguments, result and errors are those of `write_tensor`.
 
     npy cannot name bfloat16, float8 and complex32: they are widened to float32 and complex64, which changes
@@ -324,6 +382,8 @@ def write_npy(path: Path, /, *, data: memoryview | bytes, dtype: str, shape: tup
     element = NUMPY_DTYPES.get("torch.float16" if dtype == "torch.complex32" else dtype)
     if element is None:
         raise ConfigError(f"{path.name}: a tensor of {dtype} has no place in .npy; leave it out of the scope")
+    if strides is not None:
+        raise ConfigError(f"{path.name}: .npy would hold each shared element of an expanded tensor; use safetensors")
     elements = _count(shape) * (2 if dtype == "torch.complex32" else 1)
     raw = _bytes_of(data, elements * element.itemsize)
     widened = element.isbuiltin != 1 or dtype == "torch.complex32"

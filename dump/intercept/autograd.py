@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import msgspec
@@ -123,17 +124,21 @@ class Pending:
     """One call's backward on its way: gathers gradients until the last border node has run.
 
     `take(place, gradient)` measures a gradient while its hook runs; `done(read, written)` gets the finished
-    lists, of `sizes` entries.  It is called at most once: a second backward through the same graph is not
-    recorded.  `again` is told, with those lists, where this backward can itself be differentiated.
+    lists, of `sizes` entries.  It is called once for each backward pass through the graph, which the script may retain.
+    `again` is told, with those lists, where this backward can itself be differentiated.
     """
 
     __slots__ = (
         "_again",
+        "_border",
         "_differentiable",
         "_done",
         "_expected",
+        "_is_over",
+        "_passes",
         "_queued",
         "_read",
+        "_sizes",
         "_sums",
         "_take",
         "_waiting",
@@ -148,24 +153,34 @@ class Pending:
         done: Callable[[list[Any], list[Any]], None],
         again: Callable[[Differentiable, list[Any], list[Any]], None] | None = None,
     ) -> None:
-        self._read: list[Any] = [None] * sizes[0]
-        self._written: list[Any] = [None] * sizes[1]
-        self._expected = [0] * sizes[1]
-        for places in border.inputs.values():
-            for _, index in places:
-                self._expected[index] += 1
-        self._sums: dict[int, torch.Tensor] = {}
-        self._queued = False
-        self._waiting = len(border.inputs.keys() | border.outputs.keys())
+        self._sizes = sizes
+        self._border = (
+            tuple(index for places in border.inputs.values() for _, index in places),
+            len(border.inputs.keys() | border.outputs.keys()),
+        )
         self._take = take
         self._again = again
+        self._done = done
+        self._passes = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        """Wait for a pass through the whole border."""
+        written_at, self._waiting = self._border
+        self._read: list[Any] = [None] * self._sizes[0]
+        self._written: list[Any] = [None] * self._sizes[1]
+        self._expected = [0] * self._sizes[1]
+        for index in written_at:
+            self._expected[index] += 1
+        self._sums: dict[int, torch.Tensor] = {}
         self._differentiable: Differentiable | None = None
-        self._done: Callable[[list[Any], list[Any]], None] | None = done
+        self._queued = self._is_over = False
+        self._passes += 1
 
     def saw(self, read: Gradients, read_at: Places, written: Gradients, written_at: Places) -> None:
         """One node has run: it read gradients of some outputs and wrote gradients of some inputs."""
-        if self._done is None:
-            return
+        if self._is_over:
+            self._begin()
         if self._again is not None and torch.is_grad_enabled():
             self._differentiable = self._differentiable or Differentiable()
             node = current_node()
@@ -207,17 +222,19 @@ class Pending:
         pass ends its record, before anything else reads what it wrote."""
         if self._waiting and not self._queued:
             self._queued = True
-            at_the_end_of_backward(lambda: run(self.finish))
+            at_the_end_of_backward(partial(run, partial(self.finish, self._passes)))
 
-    def finish(self) -> None:
-        """Hand the record over with what has come, if anything has."""
-        done, self._done = self._done, None
+    def finish(self, number: int | None = None) -> None:
+        """Hand the record over with what has come, if anything has; of pass `number` alone, if that is given."""
+        if self._is_over or number not in (None, self._passes):
+            return
+        self._is_over = True
         graph, self._differentiable = self._differentiable, None
         for index, gradient in self._sums.items():
             self._written[index] = self._take(f"output.{index}", gradient)
         self._sums.clear()
-        if done is not None and any(part is not None for part in (*self._read, *self._written)):
-            done(self._read, self._written)
+        if any(part is not None for part in (*self._read, *self._written)):
+            self._done(self._read, self._written)
             if self._again is not None and graph is not None and graph.written:
                 self._again(graph, self._read, self._written)
 

@@ -211,13 +211,19 @@ def follow_border(
     of them) as read, those of its inputs (`sizes[1]`) as written.
 
     `within` are the module calls around it, running backward; None where `scope` and `list` have no say.  With
-    `about`, the record of the forward call, a backward that the script differentiates in its turn is a call too.
+    `about`, the record of the forward call, a backward that the script differentiates in its turn is a call too, and
+    so is each further pass through a graph that the script retains.
     """
     keeps_read, keeps_written = recorder.keeps("backward", "input"), recorder.keeps("backward", "output")
     wanted: list[bool] = []
+    passes = 0
+    as_call = None
+    if about is not None and not name.startswith(("Module.", "Autograd.")):
+        as_call = _BackwardAsCall(recorder, name, owner, about)
 
     def take(place: str, gradient: torch.Tensor) -> Any:
         if not wanted:  # its first gradient: the call begins
+            watch.pending[pending] = None
             wanted.append(within is None or recorder.selection.wants(name, within))
         if not wanted[0]:
             recorder.selection.left(name)
@@ -226,9 +232,19 @@ def follow_border(
         return recorder.read(gradient, f"{name}.{place}") if keeps else None
 
     def done(read: list[Any], written: list[Any]) -> None:
+        nonlocal passes
         watch.pending.pop(pending, None)
         recorder.selection.left(name)
-        if not (wanted and wanted[0]):
+        is_wanted = bool(wanted) and wanted[0]
+        wanted.clear()
+        passes += 1
+        if not is_wanted:
+            return
+        if passes > 1:
+            if as_call is not None:
+                as_call.emit(read, written)
+            else:
+                recorder.repeat()
             return
         body = {}
         if keeps_read:
@@ -241,42 +257,51 @@ def follow_border(
         if watch.open is recorder:
             watch.guard(act)
 
-    again = None
-    if about is not None and not name.startswith(("Module.", "Autograd.")):
-        again = _differentiated(watch, border, recorder, name=name, owner=owner, sizes=sizes, about=about)
+    again = None if as_call is None else _differentiated(watch, border, as_call, sizes)
     pending = autograd.Pending(border, sizes, take, done, again)
     watch.pending[pending] = None
     autograd.attach(border, pending, run)
 
 
+class _BackwardAsCall:
+    """What makes the backward call `name` a call `Autograd.{api}_backward` of its own: it reads gradients and what the
+    forward call (`about`) read and wrote."""
+
+    def __init__(self, recorder: StepRecorder, name: str, owner: str | None, about: Mapping[str, Any]) -> None:
+        self.recorder = recorder
+        self.owner = owner
+        self._key = f"Autograd.{name.split('.', 1)[1].rsplit('.', 2)[0]}_backward"
+        self._about = about
+        self._emitted: tuple[list[Any], str] | None = None
+
+    def emit(self, read: list[Any], written: list[Any]) -> str:
+        """Record it, once for each pass; its name, without the direction."""
+        if self._emitted is not None and self._emitted[0] is read:
+            return self._emitted[1]
+        own = f"{self._key}.{self.recorder.number(self._key)}"
+        self._emitted = read, own
+        body = {
+            "input_args": [*read, self._about.get("input_args", []), self._about.get("output", [])],
+            "input_kwargs": self._about.get("input_kwargs", {}),
+            "output": written,
+            "is_recompute": False,
+        }
+        self.recorder.emit(Emission(f"{own}.forward", body, self.owner, None))
+        return own
+
+
 def _differentiated(
-    watch: Watch,
-    border: autograd.Border,
-    recorder: StepRecorder,
-    *,
-    name: str,
-    owner: str | None,
-    sizes: tuple[int, int],
-    about: Mapping[str, Any],
+    watch: Watch, border: autograd.Border, as_call: _BackwardAsCall, sizes: tuple[int, int]
 ) -> Callable[[autograd.Differentiable, list[Any], list[Any]], None]:
-    """What makes the backward call `name` a call `Autograd.{api}_backward` of its own, for a script that computes with
-    gradients (a penalty on them, forces): it reads them and what the forward call read and wrote."""
+    """What is told of a backward that a script differentiates, which computes with gradients (a penalty, forces)."""
     slots = {number: index for places in border.outputs.values() for number, index in places}
-    key = f"Autograd.{name.split('.', 1)[1].rsplit('.', 2)[0]}_backward"
 
     def again(graph: autograd.Differentiable, read: list[Any], written: list[Any]) -> None:
         second = autograd.second_border(graph, slots, sizes, _MOST_NODES_OF_GRADIENTS)
         if second is None:
             return
-        own = f"{key}.{recorder.number(key)}"
-        body = {
-            "input_args": [*read, about.get("input_args", []), about.get("output", [])],
-            "input_kwargs": about.get("input_kwargs", {}),
-            "output": written,
-            "is_recompute": False,
-        }
-        recorder.emit(Emission(f"{own}.forward", body, owner, None))
+        name = f"{as_call.emit(read, written)}.backward"
         behind = sizes[0] + sizes[1] + sizes[0]
-        follow_border(watch, second, recorder, name=f"{own}.backward", owner=owner, sizes=(len(written), behind))
+        follow_border(watch, second, as_call.recorder, name=name, owner=as_call.owner, sizes=(len(written), behind))
 
     return again

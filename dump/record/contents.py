@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,18 +15,25 @@ import torch
 
 from ..torch_internals import from_dlpack, to_dlpack
 
+_LEAST_REPEATED = 1 << 14
+"""Elements below which a tensor is copied, whatever its memory."""
+
+_BLOCK = 1 << 16
+
 
 @dataclass(frozen=True, slots=True)
 class Contents:
     """A tensor's contiguous bytes, with what is needed to read them again.
 
-    Unless `private`, they are the tensor's own memory: good until the run goes on.
+    Unless `private`, they are the tensor's own memory: good until the run goes on.  With `strides`, in elements, they
+    are the memory of a tensor whose elements share it (an expanded one, overlapping windows), and fewer than it has.
     """
 
     data: memoryview
     dtype: str
     shape: tuple[int, ...]
     private: bool = True
+    strides: tuple[int, ...] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -44,6 +53,9 @@ def borrow(tensor: torch.Tensor) -> Contents:
     On a device this waits for it.
     """
     source = tensor.detach()
+    strides = None
+    if is_repeated(source):
+        source, strides = memory_of(source)
     if source.is_conj() or source.is_neg():
         source = source.resolve_conj().resolve_neg()
     flat = source.cpu().contiguous().view(-1)
@@ -51,14 +63,66 @@ def borrow(tensor: torch.Tensor) -> Contents:
     if flat.numel():
         raw = as_array(flat.view(torch.uint8))
     is_own = bool(flat.numel()) and flat.data_ptr() == tensor.data_ptr()
-    return Contents(raw.data, str(tensor.dtype), tuple(tensor.shape), private=not is_own)
+    return Contents(raw.data, str(tensor.dtype), tuple(tensor.shape), not is_own, strides)
+
+
+def is_repeated(tensor: torch.Tensor) -> bool:
+    """Does a tensor of some size have twice as many elements as its memory, or more?"""
+    count = tensor.numel()
+    if count <= _LEAST_REPEATED or tensor.is_contiguous():
+        return False
+    extents = [extent for extent, step in zip(tensor.shape, tensor.stride(), strict=True) if step]
+    return 2 * min(math.prod(extents), _span(tensor)) <= count
+
+
+def memory_of(tensor: torch.Tensor) -> tuple[torch.Tensor, tuple[int, ...]]:
+    """The memory (n,) of a detached tensor whose elements share it, and the strides by which they lie there."""
+    steps = tensor.stride()
+    for dimension, step in enumerate(steps):
+        if not step:
+            tensor = tensor.narrow(dimension, 0, 1)
+    if _span(tensor) < tensor.numel():  # windows that overlap
+        return tensor.as_strided((_span(tensor),), (1,), tensor.storage_offset()), steps
+    tensor = tensor.contiguous()
+    flat = tensor.as_strided((tensor.numel(),), (1,), tensor.storage_offset())
+    return flat, tuple(mine if step else 0 for mine, step in zip(tensor.stride(), steps, strict=True))
+
+
+def _span(tensor: torch.Tensor) -> int:
+    return 1 + sum((extent - 1) * step for extent, step in zip(tensor.shape, tensor.stride(), strict=True))
 
 
 def digest(contents: Contents, algorithm: str) -> str:
     """`md5`: 32 hex digits of MD5; `crc32`: the 8 hex digits that msprobe writes under the name of MD5."""
     if algorithm == "crc32":
-        return f"{zlib.crc32(contents.data):08x}"
-    return hashlib.md5(contents.data, usedforsecurity=False).hexdigest()
+        checksum = 0
+        for block in _in_order(contents):
+            checksum = zlib.crc32(block, checksum)
+        return f"{checksum:08x}"
+    sums = hashlib.md5(usedforsecurity=False)
+    for block in _in_order(contents):
+        sums.update(block)
+    return sums.hexdigest()
+
+
+def _in_order(contents: Contents) -> Iterator[memoryview]:
+    """All bytes in the order of the tensor's elements; a block at a time where that is not the order of its memory."""
+    if contents.strides is None:
+        yield contents.data
+        return
+    size = getattr(torch, contents.dtype.removeprefix("torch.")).itemsize
+    steps = (*(step * size for step in contents.strides), 1)
+    elements: npt.NDArray[np.uint8] = np.ndarray((*contents.shape, size), np.uint8, contents.data, strides=steps)
+    walk = np.nditer(
+        [elements],
+        flags=["external_loop", "buffered"],
+        op_flags=[["readonly"]],
+        order="C",
+        buffersize=_BLOCK,
+    )
+    with walk:
+        for block in walk:
+            yield np.ascontiguousarray(block).data
 
 
 def shared(tensor: torch.Tensor) -> torch.Tensor:

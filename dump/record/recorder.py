@@ -59,6 +59,7 @@ class StepRecorder:
         # each content.
         self._by_value = self._real or bool(config.tensor_list)
         self.calls = 0
+        self.repeated = 0
         self.skipped: dict[str, int] = {}
         self.devices: set[str] = set()
 
@@ -182,6 +183,10 @@ class StepRecorder:
             entry.unrecorded = _reason(error)
             self._skip("measuring failed")
 
+    def repeat(self) -> None:
+        """A module's backward ran again, which is not recorded; its operators' backward is, where they are."""
+        self.repeated += self._config.level == "L0"
+
     def _skip(self, reason: str) -> None:
         self.skipped[reason] = self.skipped.get(reason, 0) + 1
 
@@ -205,7 +210,7 @@ class StepRecorder:
         self.devices.add("cpu" if tensor.is_cpu else tensor.device.type)
         if self._digesting:
             self._sink.store(measured, None, _borrow(tensor))
-        elif tensor.is_cpu:
+        elif tensor.is_cpu or contents.is_repeated(tensor):
             measured.statistics = statistics.measure(tensor)
         else:
             with _quiet():

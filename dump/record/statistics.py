@@ -24,7 +24,7 @@ import torch
 from .. import native
 from ..format import sketch
 from ..format.sketch import Floats
-from .contents import as_array
+from .contents import as_array, is_repeated, memory_of
 
 # Elements read at a time, multiples of every width of the sketch: 2 MB.  Smaller blocks would stay in a nearer cache
 # and yet take longer: with 1/8 of this a fifth longer in float32, with 1/32 twice as long in float64, for what each
@@ -140,12 +140,16 @@ def is_native() -> bool:
 def real_contiguous(tensor: torch.Tensor) -> torch.Tensor:
     """`tensor` contiguous, without graph and lazy bits; a complex one as its real pairs (*shape, 2).
 
-    A large one that is expanded, of elements that stand for many, stays so: a mask of 4 bytes may stand for gigabytes.
+    A large one of elements that share memory stays so, on the host: a mask of 4 bytes may stand for gigabytes.
     """
     found = tensor.detach()
-    if found.is_conj() or found.is_neg():
-        found = found.resolve_conj().resolve_neg()
-    if not is_expanded(found):
+    if is_repeated(found):
+        memory, strides = memory_of(found)
+        memory = memory.resolve_conj().resolve_neg().cpu()
+        found = memory.as_strided(found.shape, strides, memory.storage_offset())
+    else:
+        if found.is_conj() or found.is_neg():
+            found = found.resolve_conj().resolve_neg()
         found = found.contiguous()
     return torch.view_as_real(found) if found.dtype.is_complex else found
 
@@ -153,11 +157,6 @@ def real_contiguous(tensor: torch.Tensor) -> torch.Tensor:
 def _flat(source: torch.Tensor) -> torch.Tensor:
     """(n,) where that takes no copy."""
     return source.view(-1) if source.is_contiguous() else source
-
-
-def is_expanded(tensor: torch.Tensor) -> bool:
-    """Has a host tensor of more than a block the same memory for many of its elements?"""
-    return tensor.is_cpu and tensor.numel() > _BLOCK[torch.float64] and 0 in tensor.stride()
 
 
 def working_dtype(dtype: torch.dtype) -> torch.dtype:

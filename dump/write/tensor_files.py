@@ -41,7 +41,9 @@ class TensorFiles:
         """
         hidden = self._folder / f".{next(self._numbers)}{self._suffix}"
         write = _WRITERS[self._suffix]
-        return hidden, write(hidden, data=payload.data, dtype=payload.dtype, shape=payload.shape)
+        return hidden, write(
+            hidden, data=payload.data, dtype=payload.dtype, shape=payload.shape, strides=payload.strides
+        )
 
     def most_bytes(self, payload: Contents) -> int:
         """Bytes that a file of these contents takes at most: `.npy` widens what numpy has no dtype for."""
@@ -98,14 +100,23 @@ def file_stem(place: str) -> str:
     return f"{safe[:_LONGEST_STEM]}-{hashlib.sha256(place.encode(errors='replace')).hexdigest()[:12]}"
 
 
-def _write_pt(path: Path, /, *, data: memoryview | bytes, dtype: str, shape: tuple[int, ...]) -> int:
+def _write_pt(
+    path: Path,
+    /,
+    *,
+    data: memoryview | bytes,
+    dtype: str,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...] | None = None,
+) -> int:
     """As msprobe stores tensors: torch.save of one tensor.  Slower to write and to read than the others."""
     kind = getattr(torch, dtype.removeprefix("torch."))
     flat = torch.frombuffer(data, dtype=kind) if len(data) else torch.empty(0, dtype=kind, device="cpu")
+    tensor = flat.view(shape) if strides is None else flat.as_strided(shape, strides)
     unfinished = path.with_name(f".{path.name}.part")
     try:
         with unfinished.open("wb") as file:
-            torch.save(flat.view(shape), file)
+            torch.save(tensor, file)
         os.replace(unfinished, path)
     except RuntimeError as error:  # torch's word for a write that failed
         raise OutputError(f"{path}: torch.save could not write it ({_first_line(error)}); make room there") from error

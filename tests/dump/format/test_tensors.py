@@ -469,3 +469,27 @@ def test_an_object_array_is_never_unpickled(tmp_path: Path) -> None:
     with pytest.raises(TensorFileError, match=r"'\|O'"):
         read_tensor(tmp_path, "t.npy")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "laid_out",
+    [
+        "[[4], [2]]",
+        "[[1099511627776, 1099511627776], [0, 0]]",
+        "[[4], [-1]]",
+        "[[4, 4], [1]]",
+        "[[4]]",
+        "7",
+        "[" * 5000,
+        '{"a": 1}',
+    ],
+)
+def test_metadata_that_ask_for_more_than_the_memory_are_refused(tmp_path: Path, laid_out: str) -> None:
+    head = {
+        "tensor": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]},
+        "__metadata__": {"shape and strides": laid_out},
+    }
+    text = json.dumps(head).encode()
+    (tmp_path / "x.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(16))
+    with pytest.raises(TensorFileError, match="record again"):
+        read_tensor(tmp_path, "x.safetensors")

@@ -146,17 +146,55 @@ def test_outputs_that_lead_nowhere_are_null_and_the_rest_is_recorded(record: Any
     assert [argument.leaf is None for argument in split.inputs] == [False, True]
 
 
-def test_a_second_backward_through_the_same_graph_is_not_recorded(record: Any) -> None:
+@pytest.mark.parametrize("differentiable", [False, True])
+def test_a_second_backward_through_the_same_graph_is_a_call_of_its_own(record: Any, differentiable: bool) -> None:
+    """As where a discriminator's real loss comes with a penalty on its gradients."""
     (x,) = _leaves((2,))
 
     def step() -> None:
         loss = torch.exp(x).sum()
         loss.backward(retain_graph=True)
+        (2 * loss).backward(retain_graph=True)
+        torch.autograd.grad(3 * loss, x, create_graph=differentiable)
+
+    dump = record(step, task="tensor")
+    assert [name for name in dump.names if "exp" in name] == [
+        "Torch.exp.0.forward",
+        "Torch.exp.0.backward",
+        "Autograd.exp_backward.0.forward",
+        "Autograd.exp_backward.1.forward",
+    ]
+    assert torch.equal(x.grad, 3 * x.detach().exp())
+    for number, factor in ((0, 2), (1, 3)):
+        name = f"Autograd.exp_backward.{number}.forward"
+        assert dump.tensor(name, "input.0").tolist() == [factor, factor]
+        assert torch.equal(dump.tensor(name, "input.1.0"), x.detach())
+        assert torch.equal(dump.tensor(name, "output.0"), factor * x.detach().exp())
+
+
+def test_a_pass_through_a_part_of_the_graph_does_not_take_from_the_next(record: Any) -> None:
+    (x,) = _leaves((4,))
+
+    def step() -> None:
+        first, second = torch.split(x, 2)
+        first.sum().backward(retain_graph=True)
+        second.sum().backward()
+
+    names = record(step).names
+    assert names.count("Torch.split.0.backward") == 1
+    assert "Autograd.split_backward.0.forward" in names
+
+
+def test_where_modules_alone_are_recorded_further_passes_are_counted(record: Any) -> None:
+    model = torch.nn.Linear(2, 2)
+
+    def step() -> None:
+        loss = model(torch.ones(1, 2)).sum()
+        loss.backward(retain_graph=True)
         loss.backward()
 
-    dump = record(step)
-    assert [name for name in dump.names if "exp" in name] == ["Torch.exp.0.forward", "Torch.exp.0.backward"]
-    assert torch.equal(x.grad, 2 * x.detach().exp())
+    assert record(step, models=[model], level="L0").dump.header.coverage["repeated"] == 1
+    assert "repeated" not in record(step, models=[model], level="mix").dump.header.coverage
 
 
 def test_double_backward_is_left_as_it_is(record: Any) -> None:

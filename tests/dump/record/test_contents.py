@@ -3,13 +3,17 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from dump.format.errors import ConfigError
+from dump.format.tensors import read_tensor
 from dump.record.contents import Contents, as_array, borrow, digest
 from dump.record.statistics import measure
+from dump.write.tensor_files import TensorFiles
 
 pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
 
@@ -116,3 +120,40 @@ def test_whoever_owns_the_storage_may_still_resize_it(look: Callable[[torch.Tens
     look(tensor)
     tensor.untyped_storage().resize_(0)
     assert tensor.untyped_storage().nbytes() == 0
+
+
+REPEATED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "expanded": lambda x: x[:, :1].expand(40, 700),
+    "expanded, of every other": lambda x: x[:1, ::2].expand(300, 250),
+    "overlapping windows": lambda x: x.reshape(-1)[:500].unfold(0, 300, 1),
+    "conjugated": lambda x: x.to(torch.complex64).conj()[:1].expand(60, 500),
+}
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
+@pytest.mark.parametrize("change", REPEATED.values(), ids=REPEATED)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex128, torch.bool], ids=str)
+def test_a_tensor_whose_elements_share_memory_is_never_made_dense(
+    tmp_path: Path, dtype: torch.dtype, change: Callable[[torch.Tensor], torch.Tensor], suffix: str
+) -> None:
+    tensor = change(torch.randn(40, 500).to(dtype))
+    dense = tensor.contiguous().resolve_conj()
+    copied = borrow(tensor)
+    assert 2 * copied.nbytes <= dense.nbytes
+    assert digest(copied, "md5") == hashlib.md5(_bytes(tensor)).hexdigest()
+    assert digest(copied, "crc32") == f"{zlib.crc32(_bytes(tensor)):08x}"
+    files = TensorFiles(tmp_path, suffix)
+    files.make()
+    path, nbytes = files.write(copied.kept())
+    assert nbytes == path.stat().st_size <= files.most_bytes(copied)
+    found = read_tensor(path.parent, path.name)
+    assert found.shape == tensor.shape
+    kind = np.float64 if dense.dtype is torch.bfloat16 else found.dtype
+    assert np.array_equal(found.astype(kind), (dense.double() if dense.dtype is torch.bfloat16 else dense).numpy())
+
+
+def test_npy_has_no_place_for_shared_memory(tmp_path: Path) -> None:
+    files = TensorFiles(tmp_path, "npy")
+    files.make()
+    with pytest.raises(ConfigError, match="safetensors"):
+        files.write(borrow(torch.zeros(1).expand(1 << 20)))

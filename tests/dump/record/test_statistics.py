@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from dump import native
 from dump.format import sketch
 from dump.record import deferred, statistics
-from dump.record.statistics import EMPTY, Statistics, _pieces, is_expanded, measure
+from dump.record.contents import is_repeated
+from dump.record.statistics import EMPTY, Statistics, _pieces, measure
 
 pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
 
@@ -388,7 +389,7 @@ def test_an_expanded_tensor_has_the_statistics_of_the_dense_one(
     else:
         base = base[:1]
     expanded = base.view(view).expand(shape)
-    assert is_expanded(expanded)
+    assert is_repeated(expanded)
     found, dense = measure(expanded), measure(expanded.contiguous())
     assert repr(found) == repr(dense)
 
