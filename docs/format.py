@@ -65,8 +65,8 @@ let a reader put it back.
 `{stack_file}`: `{{"0": [[calls], [frames]], ...}}`, each stack once; while a step is recorded it is the journal
 `{journal}`, a line a stack and a line a call. `{construct_file}`: the module call that each call ran in, a line each.
 `{tensor_folder}`: one file for each distinct value, `.safetensors`, `.npy` or `.pt`, named for its first mention.
-A tensor of which many elements share memory (an expanded one) is stored as that memory: in `.safetensors` flat, with its
-`shape and strides` in the metadata, in `.pt` as torch does; `.npy` has no place for it.
+A tensor of which many elements share memory (an expanded one) is stored as that memory: flat in `.safetensors`, with
+its `shape and strides` in the metadata, in `.pt` as torch does; `.npy` has no place for it.
 
 ## A monitored run
 

@@ -15,19 +15,17 @@ import itertools
 import json
 import mmap
 import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
-from dump.format.errors import ConfigError, OutputError, TensorFileError
+from dump.format.errors import ConfigError, TensorFileError
+from dump.format.tensor_bytes import array_in, bytes_of, count, shape_of, span, write_whole
 from dump.format.torch_archive import (
-    LARGEST_EXTENT,
     LARGEST_VIEW,
-    MOST_DIMENSIONS,
     NUMPY_DTYPES,
     AnyArray,
     read_archive,
@@ -199,7 +197,7 @@ def _read_safetensors(content: mmap.mmap, path: Path) -> AnyArray:
     dtype = NUMPY_DTYPES[name]
     if len(content) - 8 - length != size:
         refuse(path, f"expected {size} bytes of tensor, found {len(content) - 8 - length}; record again")
-    array = _view(content, path, dtype=dtype, shape=shape, offset=8 + length)
+    array = array_in(content, path, dtype=dtype, shape=shape, offset=8 + length)
     view = metadata.get("view")
     if isinstance(view, str):
         if _STORED_AS_PAIRS.get(view) != name or shape[-1:] != (2,):
@@ -215,11 +213,11 @@ def _spread(memory: AnyArray, laid_out: object, path: Path) -> AnyArray:
     """The tensor whose memory (n,) a file holds, by the shape and strides that its metadata give."""
     try:
         shape, strides = json.loads(laid_out if isinstance(laid_out, str) else "")
-        extents, steps = _shape(shape, path), _shape(strides, path)
+        extents, steps = shape_of(shape, path), shape_of(strides, path)
         last = sum((extent - 1) * step for extent, step in zip(extents, steps, strict=True))
     except (ValueError, TypeError, RecursionError):
         refuse(path, f"expected a shape and its strides, found {laid_out!r:.80}; record again")
-    if not 0 < _count(extents) * memory.itemsize <= LARGEST_VIEW or last >= memory.size or memory.ndim != 1:
+    if not 0 < count(extents) * memory.itemsize <= LARGEST_VIEW or last >= memory.size or memory.ndim != 1:
         refuse(path, f"expected memory of a tensor of {extents}, found {memory.size} elements; record again")
     spread: AnyArray = np.lib.stride_tricks.as_strided(
         memory, extents, [step * memory.itemsize for step in steps], writeable=False
@@ -242,8 +240,8 @@ def _safetensors_header(header: bytes, path: Path) -> tuple[str, tuple[int, ...]
         case found:
             refuse(path, f"expected dtype, shape and data_offsets from 0, found {found!r:.200}; record again")
     name = _TORCH_NAMES[kind]
-    shape = _shape(extents, path)
-    if size != _count(shape) * NUMPY_DTYPES[name].itemsize:
+    shape = shape_of(extents, path)
+    if size != count(shape) * NUMPY_DTYPES[name].itemsize:
         refuse(path, f"expected the bytes of {kind} in shape {shape}, found {size}; record again")
     return name, shape, size, metadata
 
@@ -275,11 +273,11 @@ def _read_npy(content: mmap.mmap, path: Path) -> AnyArray:
             refuse(path, f"expected numbers, found the dtype {descr!r:.80}; save it as numbers, not as objects")
         case _:
             refuse(path, "expected descr, fortran_order and shape, found another header; record again")
-    dtype, shape = _NPY_DTYPES[descr], _shape(extents, path)
-    size = _count(shape) * dtype.itemsize
+    dtype, shape = _NPY_DTYPES[descr], shape_of(extents, path)
+    size = count(shape) * dtype.itemsize
     if len(content) - offset != size:
         refuse(path, f"expected {size} bytes for shape {shape}, found {len(content) - offset}; record again")
-    return _view(content, path, dtype=dtype, shape=shape, offset=offset, order="F" if fortran else "C")
+    return array_in(content, path, dtype=dtype, shape=shape, offset=offset, order="F" if fortran else "C")
 
 
 _NPY_DTYPES = {
@@ -289,38 +287,6 @@ _NPY_DTYPES = {
     for ordered in (dtype, dtype.newbyteorder(">"))
 }
 """What numpy writes for torch's dtypes, and the same from a big-endian machine."""
-
-
-def _view(
-    content: mmap.mmap,
-    path: Path,
-    *,
-    dtype: np.dtype[Any],
-    shape: tuple[int, ...],
-    offset: int,
-    order: str = "C",
-) -> AnyArray:
-    try:
-        if not _count(shape):
-            return np.zeros(shape, dtype)
-        array: AnyArray = np.ndarray(shape, dtype, buffer=content, offset=offset, order="F" if order == "F" else "C")
-        return array
-    except (ValueError, OverflowError, MemoryError) as error:
-        refuse(path, f"expected a shape that numpy can hold, found {shape} ({error}); record again")
-
-
-def _shape(extents: Sequence[object], path: Path) -> tuple[int, ...]:
-    shape = tuple(n for n in extents if type(n) is int and 0 <= n <= LARGEST_EXTENT)
-    if len(shape) != len(extents) or len(shape) > MOST_DIMENSIONS:
-        refuse(path, f"expected up to {MOST_DIMENSIONS} extents from 0 on, found another shape; record again")
-    return shape
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    elements = 1
-    for extent in shape:
-        elements *= extent
-    return elements
 
 
 @register_writer(".safetensors")
@@ -343,9 +309,9 @@ def write_tensor(
     stored = _STORED_AS_PAIRS.get(dtype, dtype)
     if stored not in _SAFETENSORS_NAMES:
         raise ConfigError(f"{path.name}: a tensor of {dtype} has no place in safetensors; leave it out of the scope")
-    held = shape if strides is None else (_span(shape, strides),)
+    held = shape if strides is None else (span(shape, strides),)
     extents = (*held, 2) if stored != dtype else held
-    raw = _bytes_of(data, _count(extents) * NUMPY_DTYPES[stored].itemsize)
+    raw = bytes_of(data, count(extents) * NUMPY_DTYPES[stored].itemsize)
     header: dict[str, object] = {
         "tensor": {"dtype": _SAFETENSORS_NAMES[stored], "shape": extents, "data_offsets": (0, len(raw))}
     }
@@ -357,11 +323,7 @@ def write_tensor(
     text = json.dumps(header, separators=(",", ":")).encode()
     # Spaces up to a multiple of 8, as the format asks: the elements are then aligned in the mapping.
     text += b" " * (-len(text) % 8)
-    return _write_whole(path, (len(text).to_bytes(8, "little"), text, raw))
-
-
-def _span(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
-    return 1 + sum((extent - 1) * step for extent, step in zip(shape, strides, strict=True))
+    return write_whole(path, (len(text).to_bytes(8, "little"), text, raw))
 
 
 @register_writer(".npy")
@@ -384,14 +346,14 @@ def write_npy(
         raise ConfigError(f"{path.name}: a tensor of {dtype} has no place in .npy; leave it out of the scope")
     if strides is not None:
         raise ConfigError(f"{path.name}: .npy would hold each shared element of an expanded tensor; use safetensors")
-    elements = _count(shape) * (2 if dtype == "torch.complex32" else 1)
-    raw = _bytes_of(data, elements * element.itemsize)
+    elements = count(shape) * (2 if dtype == "torch.complex32" else 1)
+    raw = bytes_of(data, elements * element.itemsize)
     widened = element.isbuiltin != 1 or dtype == "torch.complex32"
     described = np.dtype(np.complex64 if dtype == "torch.complex32" else np.float32 if widened else element)
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": described.str, "fortran_order": False, "shape": shape})
     body = _widened(raw, element) if widened else (raw,)
-    return _write_whole(path, itertools.chain((header.getvalue(),), body))
+    return write_whole(path, itertools.chain((header.getvalue(),), body))
 
 
 def _widened(raw: memoryview, element: np.dtype[Any]) -> Iterator[memoryview]:
@@ -399,37 +361,3 @@ def _widened(raw: memoryview, element: np.dtype[Any]) -> Iterator[memoryview]:
     for start in range(0, len(raw), 1 << 20):
         part = np.frombuffer(raw[start : start + (1 << 20)], element).astype(np.float32)
         yield part.data.cast("B")
-
-
-def _bytes_of(data: memoryview | bytes, expected: int) -> memoryview:
-    view = memoryview(data)
-    # A view with a zero in its shape cannot be cast.
-    raw = view.cast("B") if view.nbytes else memoryview(b"")
-    if len(raw) != expected:
-        raise ValueError(f"expected {expected} bytes of data, found {len(raw)}")
-    return raw
-
-
-def _write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> int:
-    """Write under a name that nobody looks for, then rename: a killed process leaves no short file behind.
-    (Not synced: after a power cut the file may be short, and reading says so.)"""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
-    written = 0
-    try:
-        try:
-            with unfinished.open("wb", buffering=0) as file:
-                for part in parts:
-                    left = memoryview(part)
-                    while left:
-                        done = file.write(left)
-                        written += done
-                        left = left[done:]
-            os.replace(unfinished, path)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise OutputError(
-            f"{path}: expected to write a tensor, found {error.strerror or error}; make room there"
-        ) from error
-    return written

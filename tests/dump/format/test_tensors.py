@@ -17,7 +17,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dump.format import tensors
+from dump.format import tensor_bytes, tensors
 from dump.format.errors import ConfigError, OutputError, TensorFileError
 from dump.format.tensors import NUMPY_DTYPES, read_tensor, write_npy, write_tensor
 
@@ -210,16 +210,16 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
 
     (tmp_path / "t").write_bytes(b"old")
     with pytest.raises(FailingError):
-        tensors._write_whole(tmp_path / "t", parts())
+        tensor_bytes.write_whole(tmp_path / "t", parts())
     assert [path.name for path in tmp_path.iterdir()] == ["t"]
     assert (tmp_path / "t").read_bytes() == b"old"
 
 
 def test_a_killed_process_leaves_no_short_file_under_the_name(tmp_path: Path) -> None:
     script = (
-        "import os, sys; from pathlib import Path; from dump.format import tensors\n"
+        "import os, sys; from pathlib import Path; from dump.format import tensor_bytes\n"
         "def parts():\n    yield b'half'\n    os._exit(9)\n"
-        "tensors._write_whole(Path(sys.argv[1]) / 't.safetensors', parts())"
+        "tensor_bytes.write_whole(Path(sys.argv[1]) / 't.safetensors', parts())"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], env=environment, check=False)
