@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_MOST_OF_ALL, _MOST_OF_A_PAIR, _LEAST_OF_A_PAIR = 40_000, 4_000, 20
+"""Calls that the page over several steps and ranks shows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """What comparing two dump folders came to: one finding for each step and rank, and one over all; see `compare`."""
@@ -123,13 +127,19 @@ def compare(
     rules = read_rules(mapping, is_fuzzy=fuzzy)
     worlds = pair_worlds(npu, bench)
     if worlds:
-        task = Task(rules=rules, keep_rows=keep_rows or len(worlds) == 1)
+        task = Task(rules=rules, keep_rows=keep_rows or len(worlds) == 1, profile=_profiled(len(worlds)))
         joined = compare_worlds(worlds, task, jobs=jobs, progress=progress)
         return Comparison(tuple(joined), joined[0] if len(joined) == 1 else _over_all(joined, (), npu, bench))
     pairs, notes = pair_locations(npu, bench)
     floors = _floor_locations(bench, from_home(floor)) if floor is not None else {}
     one_world = len(pairs) > 1 or pairs[0].npu.path != npu or pairs[0].bench.path != bench
-    task = Task(rules=rules, floors=floors, one_world=one_world, keep_rows=keep_rows or len(pairs) == 1)
+    task = Task(
+        rules=rules,
+        floors=floors,
+        one_world=one_world,
+        keep_rows=keep_rows or len(pairs) == 1,
+        profile=_profiled(len(pairs)),
+    )
     findings = list(compare_all(pairs, task, jobs=jobs, progress=progress))
     overall = findings[0] if len(findings) == 1 else _over_all(findings, notes, npu, bench)
     if notes:
@@ -140,6 +150,11 @@ def compare(
         overall = with_verdicts(overall, known)
         findings = [overall] if len(findings) == 1 else [with_verdicts(finding, known) for finding in findings]
     return Comparison(tuple(findings), overall)
+
+
+def _profiled(pairs: int) -> int:
+    """How many calls of each pair are kept for the page over all."""
+    return 0 if pairs == 1 else min(_MOST_OF_A_PAIR, max(_LEAST_OF_A_PAIR, _MOST_OF_ALL // pairs))
 
 
 def _with_missing(overall: Finding, notes: Sequence[Message], pairs: int) -> Finding:

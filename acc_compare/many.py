@@ -27,6 +27,7 @@ from acc_compare.judge.verdict import Setting, judge
 from acc_compare.load import PlacedPair, PlacedWorlds, is_other_world, mode_of, refuse_other_world
 from acc_compare.measured.pairs import measure_pairs
 from acc_compare.measured.panels import panels_of
+from acc_compare.measured.profile import profile_of
 from acc_compare.model import Finding
 from dump.format.errors import IncomparableError
 from dump.format.layout import DUMP_FILE
@@ -45,12 +46,14 @@ WORTH_A_PROCESS = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What all pairs of one comparison share.  `one_world` says that both sides must be of one number of ranks."""
+    """What all pairs of one comparison share.  `one_world` says that both sides must be of one number of ranks,
+    `profile` how many calls of each pair a short profile of it has, 0 for none."""
 
     rules: Rules = field(default_factory=Rules)
     floors: Mapping[Path, PlacedPair] = field(default_factory=dict)
     one_world: bool = False
     keep_rows: bool = True
+    profile: int = 0
 
 
 def compare_all(
@@ -270,6 +273,7 @@ def _compare_dumps(
         finding,
         worst_excess=max((row.excess for row in finding.rows if row.excess is not None), default=None),
         panels=panels_of(finding, ours.path, theirs.path) if mode == "tensor" and task.keep_rows else (),
+        profile=profile_of(finding.rows, task.profile) if task.profile else None,
     )
 
 

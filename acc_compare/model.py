@@ -92,7 +92,8 @@ class Row(msgspec.Struct, frozen=True):
     `metrics` maps a column of results.md to its cell; a column that does not apply is absent.
     `expected` and `excess` are those of the localisation, `expected_from` says what the first rests on; `origin` is the
     role of the row's call there, "" where it could not be judged.  `err_message` tells why the row has its colour.
-    `module` is the path of the module that the call ran in, "" at the top.
+    `module` is the path of the module that the call ran in, "" at the top; `bench_module` that on the bench side, ""
+    where it is the same.
     """
 
     npu_name: str
@@ -111,6 +112,7 @@ class Row(msgspec.Struct, frozen=True):
     expected_from: Basis = ""
     of_optimizer: bool = False
     module: str = ""
+    bench_module: str = ""
 
 
 RegionName: TypeAlias = Literal["last_tile", "rows_after", "channel", "column", "row", "head", "flat_tail", "scattered"]
@@ -314,10 +316,33 @@ class TensorPanel:
 
 
 @dataclass(frozen=True, slots=True)
+class MadeAgain:
+    """What a replay says of one call of the NPU side: `verdict` for programs (`confirmed`, `cleared` ...), `said` in
+    words."""
+
+    call: str
+    verdict: str
+    said: Message
+
+
+@dataclass(frozen=True, slots=True)
+class RunProfile:
+    """The error of calls in the order of one run, in a form that is small enough to keep of a thousand runs: of each
+    stretch of calls the one that is furthest off, with its module, its error, what is expected of it and its excess."""
+
+    calls: tuple[str, ...]
+    modules: tuple[str, ...]
+    errors: tuple[float | None, ...]
+    expected: tuple[float | None, ...]
+    excess: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """What a comparison came to.  `settings` are those that change results and differ between the sides, `notes` tell
     what was not compared; `worst_excess` is the largest excess of a row, None where
-    none could be judged.  `panels` show elements of suspects and of the worst calls where both dumps have them."""
+    none could be judged.  `panels` show elements of suspects and of the worst calls where both dumps have them,
+    `made_again` is what a replay says of calls, `profile` the run in short, where it is one of several."""
 
     verdict: VerdictName
     summary: Message
@@ -336,3 +361,5 @@ class Finding:
     settings: tuple[Message, ...] = ()
     sensitivity: Sensitivity | None = None
     panels: tuple[TensorPanel, ...] = field(default=(), repr=False)
+    made_again: tuple[MadeAgain, ...] = field(default=(), repr=False)
+    profile: RunProfile | None = field(default=None, repr=False)

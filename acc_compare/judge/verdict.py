@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from acc_compare.judge.accumulation import judge_accumulated
 from acc_compare.judge.classic import CallCells, Classic, judge_rows
 from acc_compare.judge.dataflow import Flow
@@ -155,6 +157,7 @@ def device_of(dump: Dump) -> str:
 def _rows(part: MeasuredPair, mode: Mode, sides: tuple[Dump, Dump], found: Walk) -> list[Row]:
     pair, npu = part.pair, sides[0]
     module = _module(pair, sides)
+    bench_module = _module(msgspec.structs.replace(pair, npu=None), sides) if pair.npu and pair.bench else module
     operator = part.call.operator if part.call is not None else ""
     classic = judge_rows(CallCells(operator, mode, pair.arguments, part.cells))
     stack = "\n".join(stack_of(part.call, npu)) if part.call is not None and npu.stacks else ""
@@ -186,6 +189,7 @@ def _rows(part: MeasuredPair, mode: Mode, sides: tuple[Dump, Dump], found: Walk)
                 origin=located.role if located is not None else "",
                 of_optimizer=part.call is not None and part.call.is_optimizer,
                 module=module,
+                bench_module=bench_module if bench_module != module else "",
             )
         )
     return rows

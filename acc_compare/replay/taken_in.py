@@ -6,14 +6,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from acc_compare.messages import Message, say
-from acc_compare.model import Finding, Suspect
+from acc_compare.model import Finding, MadeAgain, Suspect
 from acc_compare.replay.results import KnownVerdict
 from dump.format.names import BACKWARD, FORWARD, parse
 
 
 def with_verdicts(finding: Finding, known: Sequence[KnownVerdict]) -> Finding:
-    """`finding` with a word of the replay's first among the evidence of each suspect that was made again."""
-    return replace(finding, suspects=tuple(_told(suspect, known) for suspect in finding.suspects))
+    """`finding` with a word of the replay's first among the evidence of each suspect that was made again, and with what
+    it says of every call of that step and rank."""
+    return replace(
+        finding,
+        suspects=tuple(_told(suspect, known) for suspect in finding.suspects),
+        made_again=tuple(
+            MadeAgain(verdict.name, verdict.verdict, _said(verdict))
+            for verdict in known
+            if _is_there(finding.step, verdict.step) and _is_there(finding.rank, verdict.rank)
+        ),
+    )
 
 
 def _told(suspect: Suspect, known: Sequence[KnownVerdict]) -> Suspect:
@@ -24,8 +33,13 @@ def _told(suspect: Suspect, known: Sequence[KnownVerdict]) -> Suspect:
 
 
 def _is_same(suspect: Suspect, verdict: KnownVerdict) -> bool:
-    places = ((suspect.step, verdict.step), (suspect.rank, verdict.rank))
-    return verdict.name == suspect.name and all(None in place or place[0] == place[1] for place in places)
+    is_place = _is_there(suspect.step, verdict.step) and _is_there(suspect.rank, verdict.rank)
+    return verdict.name == suspect.name and is_place
+
+
+def _is_there(place: int | None, other: int | None) -> bool:
+    """Are two steps, or two ranks, the same as far as is known?"""
+    return place is None or other is None or place == other
 
 
 def _said(verdict: KnownVerdict) -> Message:

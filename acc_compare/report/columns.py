@@ -79,7 +79,8 @@ def as_cell(value: object) -> Cell:
 
 
 def columns_of(finding: Finding) -> tuple[Column, ...]:
-    """The columns of `finding`, in order: those of its mode; `NPU_Stack_Info` and `Module` only where a row has one.
+    """The columns of `finding`, in order: those of its mode; `NPU_Stack_Info`, `Module` and `Bench Module` only
+    where a row has one.
 
     Raises:
         ConfigError: the finding's mode has no columns.
@@ -90,11 +91,7 @@ def columns_of(finding: Finding) -> tuple[Column, ...]:
         known = ", ".join(COLUMNS)
         raise ConfigError(f"no columns for mode {finding.mode!r}; known modes: {known}") from None
     columns = (*columns, *_registered(finding.mode, columns))
-    empty = {
-        name
-        for name, read in ((STACK_COLUMN, attrgetter("stack")), (MODULE_COLUMN, attrgetter("module")))
-        if not any(map(read, finding.rows))
-    }
+    empty = {name for name, field in _OFTEN_EMPTY.items() if not any(map(attrgetter(field), finding.rows))}
     return tuple(column for column in columns if column.name not in empty)
 
 
@@ -184,7 +181,10 @@ def _measured(name: str, style: NumberStyle, explanation: str, *, ours: bool = F
     return Column(name, methodcaller("get", name), style, 13, explanation, ours, of="metrics")
 
 
-STACK_COLUMN, MODULE_COLUMN = "NPU_Stack_Info", "Module"
+STACK_COLUMN, MODULE_COLUMN, BENCH_MODULE_COLUMN = "NPU_Stack_Info", "Module", "Bench Module"
+
+_OFTEN_EMPTY = {STACK_COLUMN: "stack", MODULE_COLUMN: "module", BENCH_MODULE_COLUMN: "bench_module"}
+"""Columns that a table has only where a row has something to put in them."""
 
 _COMMON = (
     Column(
@@ -363,6 +363,14 @@ _LOCALISED = (
         True,
     ),
     Column(MODULE_COLUMN, lambda row: row.module or None, "text", 24, "The module that the call ran in.", True),
+    Column(
+        BENCH_MODULE_COLUMN,
+        lambda row: row.bench_module or None,
+        "text",
+        24,
+        "The module that the call ran in on the bench side, where it is another.",
+        True,
+    ),
 )
 
 COLUMNS: dict[str, tuple[Column, ...]] = {

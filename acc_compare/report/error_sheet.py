@@ -12,10 +12,10 @@ from openpyxl.worksheet.hyperlink import Hyperlink
 from openpyxl.worksheet.worksheet import Worksheet
 
 from acc_compare.model import Row
-from acc_compare.report.html.table import split_names
 from acc_compare.report.safe_text import cell_text
 from acc_compare.report.styles import number_face
 from acc_compare.report.summary_sheet import head_cell, put
+from acc_compare.row_names import split_names
 
 MOST = 5_000
 """Calls on the sheet; of more, the worst of each so many that follow each other."""

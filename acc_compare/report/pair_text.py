@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from acc_compare.model import Finding, Row
 from acc_compare.report.columns import ABSENT, MODULE_COLUMN, STACK_COLUMN, Cell, as_cell, columns_of
-from acc_compare.report.html.table import split_names
 from acc_compare.report.inspection_text import table_text
 from acc_compare.report.safe_text import one_line
+from acc_compare.row_names import split_names
 from dump.format.errors import ConfigError
 
 _NAMES = ("NPU Name", "Bench Name")

@@ -58,7 +58,8 @@ def write_dump_page(location: DumpLocation, path: Path, *, lang: Lang = "en", li
         "mode": dump.mode,
         "lang": lang,
         "words": words(lang, "dump"),
-        "suspects": [{"call": origin.call, "tensor": origin.tensor, "others": []} for origin in origins],
+        "suspects": [{"call": origin.call, "tensor": origin.tensor, "place": "", "others": []} for origin in origins],
+        "replayed": [],
         "panels": packed_panels(panels_of_dump(dump) if dump.mode == "tensor" else ()),
     }
     body = [_card(contents, made, table, lang)]

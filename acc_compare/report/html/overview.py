@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from acc_compare.messages import say
+from acc_compare.messages import listed, say
 from acc_compare.model import Finding
 from acc_compare.report.formatting import stem_of, where
 from acc_compare.report.html.markup import Markup, element, joined
@@ -17,6 +17,9 @@ from acc_compare.report.overview_text import Grid, without_number
 Place: TypeAlias = "tuple[int | None, int | None]"
 """(rank, step)."""
 
+_SUSPECTS = 10
+"""Suspects that are named of each pair."""
+
 _MOST = 200
 """Ranks and steps that are drawn; the workbook has all."""
 
@@ -25,12 +28,11 @@ def grid_section(findings: Sequence[Finding], pages: Mapping[str, str], lang: La
     """The grid; a cell leads to the page of its pair where there is one (`pages`, by `step0_rank1`), and says what the
     first suspect is."""
     grid = Grid.of(findings)
-    return map_section(
-        {place: _cell(finding, pages, lang) for place, finding in grid.at.items()}, text(say("page.map"), lang), lang
-    )
+    cells = {place: _cell(finding, pages, lang) for place, finding in grid.at.items()}
+    return map_section(cells, text(say("page.map"), lang), lang, below=_pairs(findings, pages, lang))
 
 
-def map_section(cells: Mapping[Place, Markup], legend: str, lang: Lang) -> Markup:
+def map_section(cells: Mapping[Place, Markup], legend: str, lang: Lang, below: str = "") -> Markup:
     """Cells by (rank, step) as a table, under its heading; of more than it shows, how many there are."""
     ranks, steps = (sorted({place[at] for place in cells}, key=_first_unknown)[:_MOST] for at in (0, 1))
     heads = [
@@ -47,7 +49,33 @@ def map_section(cells: Mapping[Place, Markup], legend: str, lang: Lang) -> Marku
     table = element("table", {"class": "map"}, lines)
     frame = element("div", {"class": "scroll", "tabindex": 0, "role": "region", "aria-labelledby": "map-title"}, table)
     attributes = {"id": "map", "aria-labelledby": "map-title"}
-    return element("section", attributes, title, element("p", {"class": "hint"}, legend), frame, rest)
+    return element("section", attributes, title, element("p", {"class": "hint"}, legend), frame, rest, below)
+
+
+def _pairs(findings: Sequence[Finding], pages: Mapping[str, str], lang: Lang) -> Markup:
+    """What there is to say of each pair that is not the same, folded; a cell of the map opens it."""
+    told = [finding for finding in findings if finding.verdict != "same"][:_MOST]
+    return joined([_pair(finding, pages.get(stem_of(finding)), lang) for finding in told])
+
+
+def _pair(finding: Finding, page: str | None, lang: Lang) -> Markup:
+    place = listed(
+        say(f"place.{kind}", number=number)
+        for kind, number in (("step", finding.step), ("rank", finding.rank))
+        if number is not None
+    )
+    verdict = element("span", {"class": "badge"}, text(say(f"verdict.{finding.verdict}"), lang))
+    summary = element(
+        "summary", {}, verdict, " ", element("b", {}, text(place, lang)), " ", text(finding.summary, lang)
+    )
+    lines = [
+        element("li", {}, element("code", {}, suspect.name), " ", f"{suspect.kind} · {text(where(suspect), lang)}")
+        for suspect in finding.suspects[:_SUSPECTS]
+    ]
+    listing = element("ol", {}, lines) if lines else Markup("")
+    link = element("p", {}, element("a", {"href": page}, text(say("page.map_page"), lang))) if page else Markup("")
+    attributes = {"class": f"pair {finding.verdict}", "id": f"pair-{stem_of(finding)}"}
+    return element("details", attributes, summary, listing, link)
 
 
 def _first_unknown(number: int | None) -> int:
@@ -70,6 +98,8 @@ def _cell(finding: Finding, pages: Mapping[str, str], lang: Lang) -> Markup:
     verdict = text(say(f"verdict.{finding.verdict}"), lang)
     told = verdict if first is None else f"{verdict}: {first.name} ({text(where(first), lang)})"
     page = pages.get(stem_of(finding))
+    if page is None and finding.verdict != "same":
+        page = f"#pair-{stem_of(finding)}"
     label: Markup = joined(shown) if page is None else element("a", {"href": page}, shown)
     return element("td", {"class": f"heat{heat(worst)} {finding.verdict}", "title": told}, label)
 

@@ -13,6 +13,7 @@ from acc_compare.report.html.frame import FILLED, blocks, document, filled_secti
 from acc_compare.report.html.markup import Markup
 from acc_compare.report.html.overview import grid_section
 from acc_compare.report.html.panels import packed_panels
+from acc_compare.report.html.profiles import pack_profiles, place_of
 from acc_compare.report.html.table import NAMES, PackedTable, pack_rows
 from acc_compare.report.i18n import text
 from acc_compare.report.messages import Lang
@@ -39,9 +40,12 @@ def write_page(
 
     Raises OutputError, ConfigError.
     """
-    packed = pack_rows(finding, lang, wanted_places(finding)) if table is None else table
+    if table is None and parts:
+        table = pack_profiles(parts, finding.suspects[:LISTED], lang)
+    elif table is None:
+        table = pack_rows(finding, lang, wanted_places(finding))
     with new_file(path) as draft, draft.open("w", encoding="utf-8", errors="replace", newline="\n") as stream:
-        for piece in page(finding, packed, lang=lang, parts=parts, pages=pages or {}, live=live):
+        for piece in page(finding, table, lang=lang, parts=parts, pages=pages or {}, live=live):
             stream.write(piece)
 
 
@@ -65,7 +69,7 @@ def page(
         title=f"{text(say(f'verdict.{finding.verdict}'), lang)}: {text(finding.summary, lang)}",
         sections=["verdict", *(name for name, is_there in shown.items() if is_there)],
         lang=lang,
-        data=_data(finding, table, lang) if table.rows else (),
+        data=_data(finding, table, lang, has_parts=bool(parts)) if table.rows else (),
         live=live,
     )
 
@@ -91,23 +95,27 @@ def _body(
         yield filled_sections(lang, "comparison")
 
 
-def _data(finding: Finding, table: PackedTable, lang: Lang) -> Iterable[str]:
+def _data(finding: Finding, table: PackedTable, lang: Lang, *, has_parts: bool) -> Iterable[str]:
     suspects = [
         {
             "call": suspect.name,
             "tensor": suspect.tensor,
+            "place": place_of(suspect, lang) if has_parts else "",
             "others": [other for other in suspect.others if isinstance(other, str)],
         }
         for suspect in finding.suspects[:_MARKED]
     ]
     head = {
         "kind": "comparison",
-        "names": NAMES,
+        "names": [column.name for column in table.columns if column.name in NAMES] + [None],
         "rows": table.rows,
         "mode": finding.mode,
         "lang": lang,
         "words": words(lang, "comparison"),
         "suspects": suspects,
         "panels": packed_panels(finding.panels),
+        "replayed": [
+            {"call": each.call, "verdict": each.verdict, "says": text(each.said, lang)} for each in finding.made_again
+        ],
     }
     return blocks(head, table.columns)

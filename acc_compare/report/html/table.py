@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,17 +11,12 @@ from acc_compare.report.columns import ABSENT, STACK_COLUMN, Column, columns_of,
 from acc_compare.report.html.packing import pack
 from acc_compare.report.i18n import text
 from acc_compare.report.messages import Lang
+from acc_compare.row_names import split_names
 from dump.format.schema import TensorRecord
 
 NAMES = ("NPU Name", "Bench Name")
 VALUE = "@value"
 """A column that is not shown: equal numbers are one value of the NPU side."""
-
-_CALL = re.compile(
-    r"(?P<call>(?:Module|Cell)\..*?\.(?:forward|backward|parameters_grad)\.\d+|.+?\.(?:forward|backward))\.(?P<argument>.+)",
-    re.DOTALL,
-)
-_ARGUMENT = re.compile(r"(?P<call>.+?)\.(?P<argument>(?:input|output|parameters|written)(?:\..*)?)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +39,6 @@ class PackedTable:
     columns: tuple[PackedColumn, ...]
     places: dict[str, int]
     results: dict[str, int]
-
-
-def split_names(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Names of rows as (call, argument): `Functional.gelu.2.forward`, `output.0`."""
-    call = start = "\0"
-    for name in names:
-        if name.startswith(start):  # rows of one call follow each other
-            yield call, name[len(start) :]
-            continue
-        found = _CALL.fullmatch(name) or _ARGUMENT.fullmatch(name)
-        if found is None:
-            yield name, ""
-            continue
-        call, start = found["call"], f"{found['call']}."
-        yield call, found["argument"]
 
 
 def pack_rows(finding: Finding, lang: Lang, wanted: Iterable[str] = ()) -> PackedTable:

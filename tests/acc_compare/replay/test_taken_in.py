@@ -46,3 +46,19 @@ def test_what_a_suspect_is_told(verdict: KnownVerdict, key: str) -> None:
 )
 def test_another_call_step_or_rank_says_nothing(verdict: KnownVerdict) -> None:
     assert told(verdict) == ()
+
+
+def test_every_call_of_the_step_and_rank_is_taken_along() -> None:
+    verdicts = [
+        KnownVerdict("Functional.gelu.0.forward", "cleared", step=0, rank=0),
+        KnownVerdict("Functional.gelu.1.forward", "confirmed", step=0, cause="operator", ulp=3e4),
+        KnownVerdict("Functional.gelu.0.forward", "confirmed", step=1, rank=0, cause="operator"),
+        KnownVerdict("Functional.gelu.0.forward", "confirmed", step=0, rank=1, cause="operator"),
+    ]
+    finding = Finding("same", say("list.comma"), (), ComparedShare(1, 1, 0, 0), step=0, rank=0)
+    found = with_verdicts(finding, verdicts).made_again
+    assert [(each.call, each.verdict) for each in found] == [
+        ("Functional.gelu.0.forward", "cleared"),
+        ("Functional.gelu.1.forward", "confirmed"),
+    ]
+    assert found[1].said.key == "replay.says.confirmed"

@@ -14,6 +14,8 @@ import msgspec
 import pytest
 
 from acc_compare import compare
+from acc_compare.messages import say
+from acc_compare.model import MadeAgain
 from acc_compare.report.html import page as page_module
 from acc_compare.report.html.dump_page import write_dump_pages
 from acc_compare.report.html.page import write_page
@@ -438,7 +440,7 @@ def test_one_dump_alone(visit: Callable[..., Any], alone: Path) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 420), ("dark", 1400)])
-@pytest.mark.parametrize("kind", ["alone", "elements"])
+@pytest.mark.parametrize("kind", ["alone", "elements", "two_trees", "steps"])
 def test_other_pages_fit_and_are_accessible(
     visit: Callable[..., Any], request: pytest.FixtureRequest, kind: str, scheme: str, width: int
 ) -> None:
@@ -472,3 +474,81 @@ def test_a_served_page_says_when_there_is_more(browser: Any, tmp_path: Path) -> 
         server.shutdown()
         thread.join()
     assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def two_trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bench calls its modules otherwise and lacks one; two calls were made again."""
+    samples = ROOT / "sample_dumps"
+    finding = compare(samples / "gelu_in_bfloat16", samples / "bench_statistics").overall
+    rows = []
+    for row in finding.rows:
+        theirs = row.module.replace("blocks.", "transformer.h.")
+        gone = {"bench_name": "", "bench": None, "result": "unmatched"} if row.module == "blocks.1.norm1" else {}
+        rows.append(msgspec.structs.replace(row, bench_module=theirs if theirs != row.module else "", **gone))
+    again = (
+        MadeAgain(GELU, "confirmed", say("replay.says.unmeasured", side=say("replay.side.npu"))),
+        MadeAgain("Functional.gelu.0.forward", "cleared", say("replay.says.cleared")),
+    )
+    path = tmp_path_factory.mktemp("two_trees") / "page.html"
+    write_page(replace(finding, rows=tuple(rows), made_again=again), path)
+    return path
+
+
+def test_modules_of_both_sides_stand_beside_one_another(visit: Callable[..., Any], two_trees: Path) -> None:
+    tab = visit(two_trees)
+    npu, bench = tab.locator("#modules .side").nth(0), tab.locator("#modules .side").nth(1)
+    assert npu.locator(".name", has_text="blocks").count() == 1
+    assert bench.locator(".name", has_text="transformer").count() == 1
+    assert bench.locator(".name", has_text="norm1").count() < npu.locator(".name", has_text="norm1").count()
+    npu.locator(".label", has=tab.locator(".name", has_text="act")).last.click()
+    assert bench.locator(".partner .name").all_text_contents() == ["act"]
+    bench.locator(".label", has=tab.locator(".name", has_text="act")).last.click()
+    modules = set(tab.locator("#rows .line .cell:nth-child(3)").all_text_contents())
+    assert modules == {"blocks.1.act"}
+
+
+def test_alike_modules_are_one_tree(visit: Callable[..., Any], gelu: Path) -> None:
+    tab = visit(gelu)
+    assert (tab.locator("#modules .side").count(), tab.locator("#modules .tree").count()) == (0, 1)
+
+
+def test_what_was_made_again_stands_beside_its_call(visit: Callable[..., Any], two_trees: Path) -> None:
+    tab = visit(two_trees)
+    assert tab.locator(".key.made").count() == 1
+    tab.locator("a.goto").first.click()
+    tab.wait_for_selector("#detail .replayed.confirmed")
+    tab.keyboard.press("Escape")
+    tab.locator(".plot").focus()
+    tab.keyboard.press("s")
+    assert "confirmed" in str(tab.locator(".tip").text_content())
+
+
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two steps, of which the second is at fault."""
+    root = tmp_path_factory.mktemp("steps")
+    for step, sample in enumerate(("healthy", "gelu_in_bfloat16")):
+        shutil.copytree(ROOT / "sample_dumps" / sample / "step0", root / "npu" / f"step{step}")
+        shutil.copytree(ROOT / "sample_dumps" / "bench_statistics" / "step0", root / "gpu" / f"step{step}")
+    found = compare(root / "npu", root / "gpu", keep_rows=False)
+    write_page(found.overall, root / "page.html", parts=found.findings)
+    return root / "page.html"
+
+
+def test_steps_stand_side_by_side(visit: Callable[..., Any], steps: Path) -> None:
+    tab = visit(steps)
+    pair = tab.locator("details.pair")
+    assert pair.get_attribute("open") is None
+    tab.locator("table.map a").click()
+    until(tab, lambda: pair.get_attribute("open") is not None)
+    tab.locator(".plot").focus()
+    tab.keyboard.press("s")
+    assert "step 1" in str(tab.locator(".tip").text_content())
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#detail:not([hidden])")
+    lines = tab.locator("#detail .of-runs tbody tr")
+    assert [str(each).split(",")[0] for each in lines.locator("th").all_text_contents()] == ["step 0", "step 1"]
+    assert lines.nth(1).get_attribute("class") == "chosen"
+    lines.nth(0).locator("a").click()
+    until(tab, lambda: lines.nth(0).get_attribute("class") == "chosen")

@@ -6,7 +6,8 @@ import pytest
 
 from acc_compare.report.columns import ABSENT, cells, columns_of
 from acc_compare.report.html.packing import unpack
-from acc_compare.report.html.table import pack_cells, pack_rows, split_names
+from acc_compare.report.html.table import pack_cells, pack_rows
+from acc_compare.row_names import split_names
 
 
 @pytest.mark.parametrize(

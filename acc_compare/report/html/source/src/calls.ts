@@ -8,7 +8,7 @@ import { say } from "./words";
 export type Direction = "forward" | "backward" | "optimizer";
 export const DIRECTIONS: Direction[] = ["forward", "backward", "optimizer"];
 
-export const BASE = ["NPU Name", "Bench Name", "Module", "Result", "Origin", "RelL2", "Est. RelL2", "Expected", "Excess", "Name", "max", "min", "NaN", "Inf", "Range Used"];
+export const BASE = ["NPU Name", "Bench Name", "Module", "Result", "Origin", "RelL2", "Est. RelL2", "Expected", "Excess", "Name", "max", "min", "NaN", "Inf", "Range Used", "Step and Rank", "Bench Module"];
 // What must be unpacked before calls can be told.
 
 const DIFFERS = Infinity;
@@ -39,6 +39,9 @@ export class Calls {
   readonly worst: Uint32Array; // the row that these are of
   readonly side: Uint8Array; // 0 both, 1 the NPU side alone, 2 the bench alone
   readonly modules: string[] = [];
+  readonly benchModules: string[] = []; // where a call ran on the bench side
+  readonly places: string[] = []; // step and rank, where there are several
+  readonly replayed: Map<string, { verdict: string; says: string }>;
   readonly suspect: Uint8Array; // 1 a suspect, 2 one of its like
   private readonly index = new Map<string, number>();
 
@@ -47,16 +50,20 @@ export class Calls {
     const [ours, theirs] = data.head.names;
     const npu = data.get(ours);
     const bench = theirs === null ? npu : data.get(theirs);
+    this.replayed = new Map(data.head.replayed.map((each) => [each.call, each]));
+    const place = data.has("Step and Rank") ? data.get("Step and Rank") : null;
     this.ofRow = new Uint32Array(rows);
     const first: number[] = [];
     for (let row = 0; row < rows; row++) {
       const same = row > 0 && npu.codes[row] === npu.codes[row - 1] && bench.codes[row] === bench.codes[row - 1];
       const halves = row > 0 && this.nameOf(row) === this.nameOf(row - 1); // an argument that one side has alone
-      if (!same && !halves) {
+      const elsewhere = place !== null && row > 0 && place.codes[row] !== place.codes[row - 1];
+      if ((!same && !halves) || elsewhere) {
+        this.places.push(place ? String(place.at(row) ?? "") : "");
         first.push(row);
         const name = this.nameOf(row);
         this.names.push(name);
-        if (!this.index.has(name)) this.index.set(name, first.length - 1);
+        for (const key of [name, `${name}\0${this.places[this.places.length - 1]}`]) if (!this.index.has(key)) this.index.set(key, first.length - 1);
       }
       this.ofRow[row] = first.length - 1;
     }
@@ -73,7 +80,11 @@ export class Calls {
     for (const suspect of data.head.suspects) {
       for (const other of suspect.others) this.mark(other, 2);
     }
-    for (const suspect of data.head.suspects) this.mark(suspect.call, 1);
+    for (const suspect of data.head.suspects) this.mark(suspect.place ? `${suspect.call}\0${suspect.place}` : suspect.call, 1);
+  }
+
+  get isDump(): boolean {
+    return this.data.isDump;
   }
 
   get size(): number {
@@ -122,6 +133,7 @@ export class Calls {
     const npu = data.get(first);
     const bench = second === null ? npu : data.get(second);
     const hasModule = data.has("Module");
+    const hasBench = data.has("Bench Module");
     for (let call = 0; call < this.size; call++) {
       const start = this.first[call];
       const end = this.first[call + 1];
@@ -136,7 +148,9 @@ export class Calls {
         if (best < 0 || this.isWorse(row, best, excess, errors)) best = row;
       }
       this.side[call] = both ? 0 : ours ? 1 : 2;
-      this.modules.push(hasModule ? String(data.get("Module").at(start) ?? "") : "");
+      const module = hasModule ? String(data.get("Module").at(start) ?? "") : "";
+      this.modules.push(module);
+      this.benchModules.push(hasBench ? String(data.get("Bench Module").at(start) ?? module) : module);
       if (best < 0) continue;
       this.worst[call] = best;
       this.error[call] = errors[best];

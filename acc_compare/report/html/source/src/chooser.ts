@@ -4,7 +4,7 @@ import type { Data } from "./data";
 import { el } from "./dom";
 import { say } from "./words";
 
-const FIRST = ["NPU Name", "Name", "Module", "Result", "Origin", "RelL2", "Est. RelL2", "Expected", "Excess", "NPU Dtype", "NPU Tensor Shape", "NPU l2norm", "Bench l2norm", "NPU MD5", "BENCH MD5", "Err_Message", "Dtype", "Tensor Shape", "max", "min", "mean", "l2norm", "NaN", "Inf", "Range Used", "Value"];
+const FIRST = ["NPU Name", "Name", "Step and Rank", "Module", "Result", "Origin", "RelL2", "Est. RelL2", "Expected", "Excess", "NPU Dtype", "NPU Tensor Shape", "NPU l2norm", "Bench l2norm", "NPU MD5", "BENCH MD5", "Err_Message", "Dtype", "Tensor Shape", "max", "min", "mean", "l2norm", "NaN", "Inf", "Range Used", "Value"];
 
 export class Chooser {
   private readonly chosen: Set<string>;

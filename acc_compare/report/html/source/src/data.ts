@@ -13,6 +13,7 @@ export interface ColumnHead {
 export interface Suspect {
   call: string;
   tensor: string;
+  place: string; // step and rank, where the page has several
   others: string[];
 }
 
@@ -50,6 +51,7 @@ export interface PageData {
   columns: ColumnHead[];
   suspects: Suspect[];
   panels: Panel[];
+  replayed: { call: string; verdict: string; says: string }[]; // what came of making calls again
 }
 
 // One block: distinct cells, and for each row which of them it has.

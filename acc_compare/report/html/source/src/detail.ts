@@ -6,11 +6,12 @@ import type { Cell, Data, Panel } from "./data";
 import { el } from "./dom";
 import { Flow } from "./flow";
 import { PanelView } from "./panels";
-import { heat, quantity, shown } from "./format";
+import { factorText, heat, quantity, shown } from "./format";
 import { say } from "./words";
 
 const ALWAYS = ["Dtype", "Tensor Shape", "Stack", "mean", "l2norm", "Value", "NPU Dtype", "Bench Dtype", "NPU Tensor Shape", "Bench Tensor Shape", "Err_Message", "NPU_Stack_Info"];
 const DEEPEST = 5;
+const RUNS = 1000; // steps and ranks that are listed
 
 export interface DetailEvents {
   chosen: (call: number) => void;
@@ -61,11 +62,7 @@ export class Detail {
     this.panel.replaceChildren(
       el("div", { class: "title" }, title, close),
       el("p", { class: "facts" }, ...this.facts(call, other)),
-      this.data.isDump ? this.values(call, row) : this.table(call, row),
-      ...this.panels(call, row),
-      ...this.stack(call),
-      el("h3", {}, say("flow.title")),
-      this.picture(call),
+      ...(this.calls.places[call] ? [this.runs(call)] : this.arguments(call, row)),
     );
     this.panel.hidden = false;
     document.body.classList.add("with-detail");
@@ -75,7 +72,9 @@ export class Detail {
 
   private facts(call: number, other: string): Node[] {
     const { modules, names, side, error, expected, excess } = this.calls;
+    const made = this.calls.replayed.get(names[call]);
     const parts: (string | null)[] = [
+      this.calls.places[call] || null,
       modules[call] ? say("detail.module", { module: modules[call] }) : null,
       side[call] === 1 ? say("tree.only_npu", { number: 1 }) : side[call] === 2 ? say("tree.only_bench", { number: 1 }) : null,
       other && other !== names[call] && side[call] === 0 ? say("detail.against", { call: other }) : null,
@@ -83,7 +82,9 @@ export class Detail {
       Number.isNaN(expected[call]) ? null : say("plot.tip.expected", { expected: quantity(expected[call]) }),
       this.calls.excessTold(excess[call]),
     ];
-    return parts.filter((part) => part !== null).map((part) => el("span", {}, part));
+    const told: Node[] = parts.filter((part) => part !== null).map((part) => el("span", {}, part));
+    if (made) told.push(el("span", { class: `replayed ${made.verdict}` }, say("replayed"), " ", el("b", {}, made.verdict), ": ", made.says));
+    return told;
   }
 
   private table(call: number, chosen: number): HTMLElement {
@@ -111,6 +112,36 @@ export class Detail {
     const table = el("table", {}, el("thead", {}, head), el("tbody", {}, ...lines));
     const said = [...messages].slice(0, 8).map((message) => el("li", {}, message));
     return el("div", { class: "arguments" }, el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": say("detail.arguments") }, table), said.length ? el("ul", { class: "messages" }, ...said) : null);
+  }
+
+  private arguments(call: number, row: number): Node[] {
+    return [
+      this.data.isDump ? this.values(call, row) : this.table(call, row),
+      ...this.panels(call, row),
+      ...this.stack(call),
+      el("h3", {}, say("flow.title")),
+      this.picture(call),
+    ];
+  }
+
+  // The same call in every step and rank.
+  private runs(call: number): HTMLElement {
+    const { names, places, error, expected, excess, first } = this.calls;
+    const lines = names.flatMap((name, other) => {
+      if (name !== names[call]) return [];
+      const number = (value: number): string => (Number.isNaN(value) ? "–" : quantity(value));
+      const warmth = Number.isNaN(excess[other]) ? {} : { class: `heat${heat(excess[other])}` };
+      const cells = [
+        el("th", { scope: "row" }, el("a", { href: `#row=${first[other] + 1}` }, places[other])),
+        el("td", {}, number(error[other])),
+        el("td", {}, number(expected[other])),
+        el("td", warmth, Number.isNaN(excess[other]) ? "–" : factorText(excess[other])),
+      ];
+      return [el("tr", other === call ? { class: "chosen", "aria-current": "true" } : {}, ...cells)];
+    });
+    const heads = ["run", "error", "expected", "excess"].map((key) => el("th", { scope: "col" }, say(`detail.${key}`)));
+    const table = el("table", { class: "of-runs" }, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...lines.slice(0, RUNS)));
+    return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": say("detail.runs") }, el("h3", {}, say("detail.runs")), table);
   }
 
   // The arguments of a call of one dump, with what was measured of each.

@@ -3,6 +3,7 @@
 import { DIRECTIONS, operatorOf, type Calls } from "./calls";
 import type { Block, Data } from "./data";
 import { el } from "./dom";
+import type { Side } from "./tree";
 import { say } from "./words";
 
 const PAUSE = 60; // milliseconds after the last key
@@ -17,6 +18,7 @@ export class Filter {
   private readonly suspects = el("input", { type: "checkbox" });
   private readonly module = el("button", { type: "button", class: "chip", hidden: true });
   private path: string | null = null;
+  private side: Side = "npu"; // whose module `path` is
   private timer = 0;
 
   constructor(
@@ -45,8 +47,9 @@ export class Filter {
     this.text.focus();
   }
 
-  setModule(path: string | null): void {
+  setModule(path: string | null, side: Side = "npu"): void {
     this.path = path;
+    this.side = side;
     this.module.hidden = path === null;
     this.module.replaceChildren(say("filter.module", { module: path || say("tree.none") }), " ✕");
     this.module.setAttribute("aria-label", say("filter.remove", { module: path || say("tree.none") }));
@@ -97,7 +100,8 @@ export class Filter {
     const direction = DIRECTIONS.indexOf(this.direction.value as (typeof DIRECTIONS)[number]);
     const { path } = this;
     if (!operator && direction < 0 && path === null && !this.suspects.checked) return null;
-    const { names, modules, suspect } = this.calls;
+    const { names, suspect } = this.calls;
+    const modules = this.side === "bench" ? this.calls.benchModules : this.calls.modules;
     const inside = `${path}.`;
     return Uint8Array.from(names, (name, call) => {
       if (operator && operatorOf(name) !== operator) return 0;

@@ -9,13 +9,15 @@ import { Filter } from "./filter";
 import { Plot } from "./plot";
 import { Table } from "./table";
 import { setUpTheme } from "./theme";
-import { Tree } from "./tree";
+import { showModules } from "./tree";
 import { say, setWords } from "./words";
 
 async function start(): Promise<void> {
   let redraw = (): void => {};
   setUpTheme(() => redraw());
   setUpCopying();
+  addEventListener("hashchange", unfold);
+  unfold();
   if (!byId("data")) {
     document.documentElement.dataset.ready = "true";
     return;
@@ -41,9 +43,9 @@ async function start(): Promise<void> {
   tell();
 
   const plot = new Plot(body("run"), calls, data.head.mode === "md5", { chosen: (call) => go(calls.worst[call]) });
-  new Tree(body("modules"), calls, {
-    chosen: (path) => {
-      filter.setModule(path);
+  showModules(body("modules"), calls, {
+    chosen: (path, side) => {
+      filter.setModule(path, side);
       byId("rows")!.scrollIntoView();
     },
   });
@@ -93,6 +95,12 @@ async function start(): Promise<void> {
   });
   follow();
   document.documentElement.dataset.ready = "true";
+}
+
+// What a cell of the map leads to is folded.
+function unfold(): void {
+  const target = /^#pair-[\w-]+$/.test(location.hash) ? byId(location.hash.slice(1)) : null;
+  if (target instanceof HTMLDetailsElement) target.open = true;
 }
 
 // The very tensors in which a suspect's error was seen.

@@ -168,7 +168,10 @@ export class Plot {
         ctx.fillRect(x - size / 2, y - size / 2, size, size);
       }
     }
+    this.drawPlaces(plot, from, to);
     for (let call = from; call < to; call++) {
+      const made = this.calls.replayed.get(this.calls.names[call])?.verdict;
+      if (made === "confirmed" || made === "cleared") this.diamond(plot, call, colour(made === "confirmed" ? "suspect" : "green"));
       if (suspect[call]) this.ring(plot, call, colour("suspect"), suspect[call] === 1 ? 7 : 5);
     }
     if (this.near >= 0) this.ring(plot, this.near, colour("ink"), 6);
@@ -184,6 +187,46 @@ export class Plot {
     ctx.beginPath();
     ctx.arc(plot.valToPos(call, "x", true), plot.valToPos(y, "y", true), radius * devicePixelRatio, 0, 2 * Math.PI);
     ctx.stroke();
+  }
+
+  // A call that was made again.
+  private diamond(plot: uPlot, call: number, stroke: string): void {
+    if (Number.isNaN(this.y[call])) return;
+    const { ctx } = plot;
+    const [x, y, size] = [plot.valToPos(call, "x", true), plot.valToPos(this.y[call], "y", true), 6 * devicePixelRatio];
+    ctx.strokeStyle = stroke;
+    ctx.lineWidth = 1.5 * devicePixelRatio;
+    ctx.beginPath();
+    ctx.moveTo(x, y - size);
+    for (const [across, up] of [[size, 0], [0, size], [-size, 0], [0, -size]]) ctx.lineTo(x + across, y + up);
+    ctx.stroke();
+  }
+
+  // Where one step or rank ends and the next begins.
+  private drawPlaces(plot: uPlot, from: number, to: number): void {
+    const { places } = this.calls;
+    const { ctx, bbox } = plot;
+    ctx.fillStyle = colour("muted");
+    ctx.strokeStyle = colour("line");
+    ctx.lineWidth = devicePixelRatio;
+    ctx.textAlign = "left";
+    ctx.textBaseline = "alphabetic";
+    ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
+    let free = -Infinity; // labels that would lie on another are left out
+    for (let call = from; call < to; call++) {
+      if (!places[call] || (call > from && places[call] === places[call - 1])) continue;
+      const x = plot.valToPos(call - 0.5, "x", true);
+      if (call > 0 && places[call] !== places[call - 1]) {
+        ctx.beginPath();
+        ctx.moveTo(x, bbox.top);
+        ctx.lineTo(x, bbox.top + bbox.height);
+        ctx.stroke();
+      }
+      const left = Math.max(x, bbox.left) + 4 * devicePixelRatio;
+      if (left < free) continue;
+      ctx.fillText(places[call], left, bbox.top + 11 * devicePixelRatio);
+      free = left + ctx.measureText(places[call]).width + 8 * devicePixelRatio;
+    }
   }
 
   private range(): [number, number] {
@@ -259,8 +302,11 @@ export class Plot {
     if (!Number.isNaN(expected[call])) lines.push(say("plot.tip.expected", { expected: quantity(expected[call]) }));
     const told = this.calls.excessTold(excess[call]);
     if (told) lines.push(told);
+    const made = this.calls.replayed.get(names[call]);
+    if (made) lines.push(`${say("replayed")} ${made.verdict}`);
     this.tip.replaceChildren(
       el("b", {}, names[call]),
+      ...(this.calls.places[call] ? [el("span", { class: "muted" }, this.calls.places[call])] : []),
       ...(modules[call] ? [el("span", { class: "muted" }, modules[call])] : []),
       el("span", {}, lines.join(" · ")),
     );
@@ -293,6 +339,7 @@ export class Plot {
       { class: "legend" },
       ...kinds,
       this.calls.expected.some((each) => !Number.isNaN(each)) ? el("span", { class: "key band" }, el("i", {}), say("plot.band")) : null,
+      this.calls.replayed.size ? el("span", { class: "key made" }, el("i", {}), say("plot.replayed")) : null,
       this.calls.suspect.includes(1) ? el("span", { class: "key suspect" }, el("i", {}), say("plot.suspect")) : null,
     );
   }

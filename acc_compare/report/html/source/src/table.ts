@@ -11,7 +11,7 @@ const SCROLLBAR = 18; // pixels of one that may lie beneath
 const SPARE = 8; // rows above and below what is in sight
 const TALLEST = 8_000_000; // pixels that every browser can scroll
 
-const WIDTHS: Record<string, number> = { "NPU Name": 340, "Bench Name": 340, Name: 340, Stack: 420, Err_Message: 420, Module: 200, NPU_Stack_Info: 420, Origin: 104, Result: 92 };
+const WIDTHS: Record<string, number> = { "NPU Name": 340, "Bench Name": 340, Name: 340, Stack: 420, "Step and Rank": 150, Err_Message: 420, Module: 200, NPU_Stack_Info: 420, Origin: 104, Result: 92 };
 const NUMBER_WIDTH = 124;
 const TEXT_WIDTH = 128;
 

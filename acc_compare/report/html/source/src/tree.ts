@@ -23,13 +23,46 @@ class Module {
   ) {}
 }
 
+export type Side = "npu" | "bench";
+
 export interface TreeEvents {
-  chosen: (path: string) => void;
+  chosen: (path: string, side: Side) => void;
 }
 
-export class Tree {
+// The modules of the run; those of both sides beside one another where they are not alike.
+export function showModules(holder: HTMLElement, calls: Calls, events: TreeEvents): void {
+  const differ = calls.modules.some((path, call) => (calls.side[call] === 0 ? path !== calls.benchModules[call] : path !== ""));
+  if (!differ || calls.isDump) {
+    new Tree(holder, calls, events, "npu", false);
+    return;
+  }
+  const trees: Tree[] = [];
+  const sides = (["npu", "bench"] as const).map((side) => {
+    const frame = el("div", { class: "side" }, el("h3", { id: `modules-${side}` }, say(`tree.${side}`)));
+    trees.push(
+      new Tree(
+        frame,
+        calls,
+        {
+          chosen: (path, from) => {
+            for (const tree of trees) if (tree.side !== from) tree.point(path, from);
+            events.chosen(path, from);
+          },
+        },
+        side,
+        true,
+      ),
+    );
+    return frame;
+  });
+  holder.append(el("div", { class: "sides" }, ...sides));
+}
+
+class Tree {
   private readonly top = new Module("", "", null);
   private readonly root = el("ul", { role: "tree", class: "tree", "aria-labelledby": "modules-title" });
+  private readonly modules: string[];
+  private marked: HTMLElement[] = [];
   private focused: Module | undefined;
   private made = 0;
 
@@ -37,8 +70,13 @@ export class Tree {
     holder: HTMLElement,
     private readonly calls: Calls,
     private readonly events: TreeEvents,
+    readonly side: Side,
+    isPair: boolean,
   ) {
-    for (let call = 0; call < calls.size; call++) this.count(call);
+    this.modules = side === "npu" ? calls.modules : calls.benchModules;
+    const other = side === "npu" ? 2 : 1;
+    if (isPair) this.root.setAttribute("aria-labelledby", `modules-${side}`);
+    for (let call = 0; call < calls.size; call++) if (!isPair || calls.side[call] !== other) this.count(call);
     const open = el("button", { type: "button" }, say("tree.open"));
     const close = el("button", { type: "button" }, say("tree.close"));
     open.addEventListener("click", () => this.each(this.top, (module) => module.children.size && this.unfold(module)));
@@ -53,8 +91,27 @@ export class Tree {
     this.root.addEventListener("keydown", (event) => this.key(event));
   }
 
+  // Mark the modules whose calls answer to those in the module `path` of the other side.
+  point(path: string, from: Side): void {
+    const theirs = from === "npu" ? this.calls.modules : this.calls.benchModules;
+    const inside = `${path}.`;
+    const found = new Set<string>();
+    for (let call = 0; call < this.calls.size; call++) {
+      if (this.calls.side[call] === 0 && (theirs[call] === path || theirs[call].startsWith(inside))) found.add(this.modules[call]);
+    }
+    for (const item of this.marked) item.classList.remove("partner");
+    this.marked = [];
+    this.each(this.top, (module) => {
+      if (!module.path || !found.has(module.path)) return;
+      for (let at = module.parent; at && at !== this.top; at = at.parent) this.ensure(at);
+      if (module.item) this.marked.push(module.item);
+    });
+    for (const item of this.marked) item.classList.add("partner");
+    this.marked[0]?.scrollIntoView({ block: "nearest" });
+  }
+
   private count(call: number): void {
-    const path = this.calls.modules[call];
+    const path = this.modules[call];
     let module = this.top;
     this.add(module, call);
     if (!path) {
@@ -124,7 +181,7 @@ export class Tree {
     if (!module.item || !module.children.size) return;
     if (!module.group) {
       const level = Number(module.item.getAttribute("aria-level")) + 1;
-      module.group = el("ul", { role: "group", id: `modules${this.made++}` });
+      module.group = el("ul", { role: "group", id: `modules-${this.side}${this.made++}` });
       for (const child of module.children.values()) module.group.append(this.build(child, level));
       module.item.setAttribute("aria-owns", module.group.id);
       module.item.after(module.group);
@@ -171,7 +228,7 @@ export class Tree {
   private choose(module: Module): void {
     this.root.querySelectorAll('[aria-selected="true"]').forEach((item) => item.setAttribute("aria-selected", "false"));
     module.item?.setAttribute("aria-selected", "true");
-    this.events.chosen(module.path);
+    this.events.chosen(module.path, this.side);
   }
 
   private key(event: KeyboardEvent): void {

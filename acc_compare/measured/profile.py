@@ -1,0 +1,59 @@
+"""A run's rows as a short profile: of each stretch of calls the one that is furthest off."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from acc_compare.measured.calls import is_output
+from acc_compare.model import Row, RunProfile
+from acc_compare.row_names import split_names
+from dump.format.schema import TensorRecord
+
+_ERRORS = ("RelL2", "Est. RelL2")
+
+
+class _Call(NamedTuple):
+    name: str
+    module: str
+    error: float | None
+    expected: float | None
+    excess: float | None
+    is_written: bool
+
+
+def profile_of(rows: Sequence[Row], most: int) -> RunProfile:
+    """At most `most` calls of `rows`, in their order."""
+    calls: list[_Call] = []
+    for row, (name, argument) in zip(rows, split_names([row.npu_name or row.bench_name for row in rows]), strict=True):
+        found = _Call(name, row.module, _error(row), row.expected, row.excess, is_output(argument))
+        if calls and calls[-1].name == name:
+            calls[-1] = max(calls[-1], found, key=_weight)
+        else:
+            calls.append(found)
+    width = max(1, math.ceil(len(calls) / most))
+    kept = [max(calls[start : start + width], key=_weight) for start in range(0, len(calls), width)]
+    return RunProfile(
+        calls=tuple(call.name for call in kept),
+        modules=tuple(call.module for call in kept),
+        errors=tuple(call.error for call in kept),
+        expected=tuple(call.expected for call in kept),
+        excess=tuple(call.excess for call in kept),
+    )
+
+
+def _weight(call: _Call) -> tuple[bool, float, float]:
+    """What a call wrote tells more of it than what it read; then the excess, then the error."""
+    excess, error = (-1.0 if number is None else number for number in (call.excess, call.error))
+    return call.is_written and call.error is not None, excess, error
+
+
+def _error(row: Row) -> float | None:
+    for column in _ERRORS:
+        value = row.metrics.get(column)
+        if isinstance(value, (int, float)):
+            return float(value)
+    if isinstance(row.npu, TensorRecord) and isinstance(row.bench, TensorRecord) and row.npu.md5 and row.bench.md5:
+        return 0.0 if row.npu.md5 == row.bench.md5 else math.inf
+    return row.expected * row.excess if row.expected is not None and row.excess is not None else None
