@@ -363,14 +363,7 @@ _LOCALISED = (
         True,
     ),
     Column(MODULE_COLUMN, lambda row: row.module or None, "text", 24, "The module that the call ran in.", True),
-    Column(
-        BENCH_MODULE_COLUMN,
-        lambda row: row.bench_module or None,
-        "text",
-        24,
-        "The module that the call ran in on the bench side, where it is another.",
-        True,
-    ),
+    Column(BENCH_MODULE_COLUMN, lambda row: row.bench_module or None, "text", 24, "The bench's, where another.", True),
 )
 
 COLUMNS: dict[str, tuple[Column, ...]] = {

@@ -160,7 +160,10 @@ def test_a_grid_of_ranks_and_steps(build: Any, opened: Callable[..., Any]) -> No
     cells = [attributes["class"] for attributes, _ in page.all("td") if "title" in attributes]
     assert cells == [f"heat{heat(10.0**step)} different" for _ in range(2) for step in range(3)]
     links = [(attributes["href"], text) for attributes, text in page.all("a") if "html" in str(attributes["href"])]
-    assert links == [("compare_result_step2_rank1_0.html", "100")]
+    assert links == [
+        ("compare_result_step2_rank1_0.html", "100"),
+        ("compare_result_step2_rank1_0.html", "The page of this pair"),
+    ]
     assert "data" not in page.ids()
 
 
