@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmarks.compare.running import Measured
+from benchmarks.pages import processor
 
 OURS = "acc compare"
 BEGIN, END = "<!-- timings: begin -->\n", "<!-- timings: end -->\n"
@@ -53,7 +54,7 @@ def setting() -> str:
     """Machine, versions and date."""
     when = datetime.now(timezone.utc).strftime("%Y-%m-%d")
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "msgspec", "openpyxl"))
-    machine = f"{_processor()}, {os.cpu_count()} cores, {platform.system()}"
+    machine = f"{processor()}, {os.cpu_count()} cores, {platform.system()}"
     return f"{when}, {machine}; Python {platform.python_version()}, {versions}."
 
 
@@ -83,13 +84,5 @@ def put_table(docs: Path, timings: Sequence[Timing]) -> None:
     before, _, rest = docs.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     when = datetime.now(timezone.utc).strftime("%Y-%m-%d")
-    machine = f"Measured {when} on {_processor()}, {os.cpu_count()} cores."
+    machine = f"Measured {when} on {processor()}, {os.cpu_count()} cores."
     docs.write_text(f"{before}{BEGIN}{machine}\n\n{table(timings)}\n{END}{after}", encoding="utf-8")
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.machine()

@@ -33,6 +33,7 @@ from benchmarks.localisation.recording import COUNTS, DUMP  # noqa: E402
 from benchmarks.localisation.rows import LEVELS, Level, Task  # noqa: E402
 from benchmarks.localisation.running import Work  # noqa: E402
 from benchmarks.localisation.scoring import Outcome  # noqa: E402
+from benchmarks.localisation.tables import share  # noqa: E402
 
 BINS = (0.0, 1.0, 3.0, 10.0, 30.0, math.inf)
 """Edges of fault size over noise."""
@@ -102,11 +103,7 @@ def _is_first(found: Sized) -> bool:
 def _row(label: str, found: Sequence[Sized]) -> str:
     first, three = sum(map(_is_first, found)), sum(f.outcome.is_in_three for f in found)
     silent = sum(not f.outcome.suspects for f in found)
-    return f"| {label} | {len(found)} | {_share(first, found)} | {_share(three, found)} | {silent} |"
-
-
-def _share(number: int, found: Sequence[Sized]) -> str:
-    return f"{number} ({100 * number / len(found):.0f} %)" if found else "-"
+    return f"| {label} | {len(found)} | {share(first, len(found))} | {share(three, len(found))} | {silent} |"
 
 
 def _accuses(regime: str, outcome: Outcome) -> bool:

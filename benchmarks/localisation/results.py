@@ -14,6 +14,7 @@ from benchmarks.localisation.healthy import HEALTHY
 from benchmarks.localisation.scoring import Outcome
 from benchmarks.localisation.sweep import Point
 from benchmarks.localisation.tables import failures, share
+from benchmarks.pages import processor, table
 
 OURS = "acc compare"
 CASES = (*FAULTS, *HEALTHY)
@@ -64,20 +65,12 @@ def _scores(results: Results) -> list[str]:
 def _setting(results: Results) -> str:
     when = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     lines = [
-        f"- {when}, {_processor()}, {os.cpu_count()} cores, {platform.system()}, CPU only",
+        f"- {when}, {processor()}, {os.cpu_count()} cores, {platform.system()}, CPU only",
         f"- torch {version('torch')}, numpy {version('numpy')}, Python {platform.python_version()}",
     ]
     for tool, outcomes in results.peers.items():
         lines.append(f"- {tool}: on {len({each.case for each in outcomes})} of {len(CASES)} rows, evenly spread")
     return "\n".join(lines)
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.machine()
 
 
 def _score_table(results: Results) -> str:
@@ -90,7 +83,7 @@ def _score_table(results: Results) -> str:
         if tool != OURS and len(same) < len(results.ours):
             rows += _score_rows(f"{OURS}, the same rows", same)
     heads = ["tool", "task", "level", "faults", "top-1", "top-3", "healthy pairs accused", "failed"]
-    return _table(heads, rows)
+    return table(heads, rows)
 
 
 def _score_rows(tool: str, outcomes: Sequence[Outcome]) -> list[list[str]]:
@@ -116,7 +109,7 @@ def _group_table(results: Results) -> str:
             here = [each for each in _statistics(outcomes) if group_of.get(each.case) == group]
             cells.append(f"{sum(each.is_first for each in here)} of {len(here)}" if here else "")
         rows.append([group, *cells])
-    return _table(["class", *results.tools()], rows)
+    return table(["class", *results.tools()], rows)
 
 
 def _cases_table(results: Results) -> str:
@@ -129,7 +122,7 @@ def _cases_table(results: Results) -> str:
         cells = [_place(found.get(case.name)) for found in by_tool.values()]
         effect = "" if mine.effect is None else f"{mine.effect:.1e}"
         rows.append([case.name, case.model, case.group, effect, *cells])
-    return _table(["fault", "model", "class", "effect", *by_tool], rows)
+    return table(["fault", "model", "class", "effect", *by_tool], rows)
 
 
 def _place(each: Outcome | None) -> str:
@@ -149,18 +142,11 @@ def _sweep_table(points: Sequence[Point]) -> str:
         ]
         for point in points
     ]
-    return _table(["change", "size", "faults", "top-1 with the sketch", "top-1 without"], rows)
+    return table(["change", "size", "faults", "top-1 with the sketch", "top-1 without"], rows)
 
 
 def _statistics(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return [each for each in outcomes if (each.task, each.level) == ("statistics", "L1")]
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(
-        "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in line) + " |" for line in lines
-    )
 
 
 _METHOD = """

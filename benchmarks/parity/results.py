@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from benchmarks.pages import processor, table
 from benchmarks.parity import known
 from benchmarks.parity.agreement import LIMIT, STATISTICS, Agreement, Difference
 from benchmarks.parity.interoperation import Check
@@ -72,19 +73,11 @@ def page(results: Results) -> str:
 
 def _setting(versions: Mapping[str, Mapping[str, str]]) -> str:
     when = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    machine = f"{_processor()}, {os.cpu_count()} cores, {platform.system()}"
+    machine = f"{processor()}, {os.cpu_count()} cores, {platform.system()}"
     lines = [f"- {when}, {machine}, CPU only"]
     for name, found in versions.items():
         lines.append(f"- {name} {found['package']}, torch {found['torch']}, Python {found['python']}")
     return "\n".join(lines)
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.machine()
 
 
 def _agreement_table(compared: Sequence[Compared]) -> str:
@@ -95,7 +88,7 @@ def _agreement_table(compared: Sequence[Compared]) -> str:
         counts = [len(found.shared), len(found.only_theirs), len(found.only_ours), found.tensors, found.values]
         rows.append([part.name, *map(str, counts), *worst, str(len(part.unknown))])
     heads = ["recording", "calls of both", "only msprobe", "only ours", "tensors", "statistics"]
-    return _table([*heads, *(f"worst {field}" for field in STATISTICS), "unknown differences"], rows)
+    return table([*heads, *(f"worst {field}" for field in STATISTICS), "unknown differences"], rows)
 
 
 def _known_table(compared: Sequence[Compared]) -> str:
@@ -103,7 +96,7 @@ def _known_table(compared: Sequence[Compared]) -> str:
     rows = [
         [each.title, *(str(counts[part.name][each.title]) for part in compared), each.why] for each in known.DIFFERENCES
     ]
-    return _table(["difference (in how many calls)", *(part.name for part in compared), "why"], rows)
+    return table(["difference (in how many calls)", *(part.name for part in compared), "why"], rows)
 
 
 def _gaps_table(compared: Sequence[Compared]) -> str:
@@ -119,7 +112,7 @@ def _gaps_table(compared: Sequence[Compared]) -> str:
             if any(found):
                 most = max(found, key=len)
                 rows.append([side, why, *(str(len(calls)) for calls in found), _apis(most)])
-    return _table(["only", "why", *(part.name for part in compared), "which"], rows)
+    return table(["only", "why", *(part.name for part in compared), "which"], rows)
 
 
 def _apis(calls: Sequence[str]) -> str:
@@ -131,19 +124,10 @@ def _apis(calls: Sequence[str]) -> str:
 
 def _checks_table(checks: Sequence[Check]) -> str:
     rows = [[check.name, check.outcome, "; ".join(check.complaints) or "as it must be"] for check in checks]
-    return _table(["check", "outcome", "verdict"], rows)
+    return table(["check", "outcome", "verdict"], rows)
 
 
 def _verdict(failures: Sequence[str]) -> str:
     if not failures:
         return "At parity."
     return f"Not at parity, {len(failures)} faults:\n\n" + "\n".join(f"- {failure}" for failure in failures)
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(_cell(text) for text in line) + " |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())

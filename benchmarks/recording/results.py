@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
+from benchmarks.pages import processor, table
 from benchmarks.recording.measuring import Case, Timing
 
 Timings = Mapping[str, Timing]
@@ -147,18 +148,5 @@ def _setting(results: Results) -> str:
     devices = {(each.device, each.threads) for _, timings in results.steps for each in timings.values()}
     ran = ", ".join(sorted(f"on {device} with {threads} threads" for device, threads in devices))
     load = f"load average {os.getloadavg()[1]:.1f} at the end (the benchmark's own is up to {os.cpu_count()})"
-    lines = [f"- {stamp}, {_processor()}, {os.cpu_count()} cores, {platform.system()}, {load}"]
+    lines = [f"- {stamp}, {processor()}, {os.cpu_count()} cores, {platform.system()}, {load}"]
     return "\n".join([*lines, f"- {versions}", f"- {results.repeat} rounds{', ' + ran if ran else ''}"])
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.machine()
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(line) + " |" for line in [heads, ["---"] * len(heads), *rows])

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 
 import torch
 
+from benchmarks.pages import cell, table
 from benchmarks.reliability.cases import Row
 
 _INTRODUCTION = """# What a recording survives
@@ -25,19 +26,12 @@ byte with an undisturbed recording. Paths are given below the folder of the case
 
 def page(rows: Sequence[Row], *, seconds: float) -> str:
     """The table with its setting, as Markdown; what was not as promised stands below it."""
-    lines = [
-        _INTRODUCTION,
-        _setting(seconds),
-        "",
-        "| what happened | tried | what was kept | what the user reads | does the training go on |",
-        "|---|---|---|---|---|",
-    ]
-    for row in rows:
-        cells = (row.what, f"{row.times:,}", row.kept, row.reads, row.goes_on)
-        lines.append("| " + " | ".join(_cell(text) for text in cells) + " |")
+    heads = ("what happened", "tried", "what was kept", "what the user reads", "does the training go on")
+    cells = [(row.what, f"{row.times:,}", row.kept, row.reads, row.goes_on) for row in rows]
+    lines = [_INTRODUCTION, _setting(seconds), "", table(heads, cells)]
     failed = [row for row in rows if row.failure]
     lines += ["", f"{len(rows) - len(failed)} of {len(rows)} lines are as promised."]
-    lines += [f"- **Not as promised**, {row.what}: {_cell(row.failure)}" for row in failed]
+    lines += [f"- **Not as promised**, {row.what}: {cell(row.failure)}" for row in failed]
     return "\n".join(lines) + "\n"
 
 
@@ -47,7 +41,3 @@ def _setting(seconds: float) -> str:
         f"{datetime.now(timezone.utc):%Y-%m-%d}, {platform.system()} {platform.machine()}, {cores} cores,"
         f" Python {platform.python_version()}, torch {torch.__version__}; {seconds:.0f} s in all."
     )
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())

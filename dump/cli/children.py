@@ -51,6 +51,19 @@ class ChildSettings:
     folder: str
 
 
+def new_session(config: DumpConfig, reloadable: ReloadableConfig | None, *, exit_after: bool) -> Session:
+    """One for an unmodified script, whose steps it finds by itself and tells of."""
+    session = Session(
+        config,
+        finds_steps=True,
+        exit_after=exit_after,
+        on_step=step_teller(lambda: session.config),
+        reloadable=reloadable,
+        say=say,
+    )
+    return session
+
+
 @dataclass(slots=True)
 class Account:
     """What became of a script's children: `written` of those that were recorded, how many were not, and why."""
@@ -230,14 +243,7 @@ def begin_in_new_python(pickled: bytes) -> None:
     settings: ChildSettings = pickle.loads(pickled)
     started = contextlib.ExitStack()  # never left: this Python ends with its process
     started.enter_context(begun(settings.start, say))
-    session = Session(
-        settings.config,
-        finds_steps=True,
-        exit_after=settings.exit_after,
-        on_step=step_teller(lambda: session.config),
-        reloadable=settings.reloadable,
-        say=say,
-    )
+    session = new_session(settings.config, settings.reloadable, exit_after=settings.exit_after)
     children = Children(session, settings)
     started.enter_context(children.followed())
     children.record()

@@ -24,7 +24,7 @@ from ..config_reload import ReloadableConfig
 from ..environment.torch_loading import load_torch
 from ..format.errors import AccError, ConfigError, OutputError
 from ..write.limits import size_text
-from .said import say, step_teller
+from .said import say
 from .starting import AsMsprobe, Deterministic, Device, Module, Seed, SimulatedNpu, Start, answers_as_msprobe, begun
 
 if TYPE_CHECKING:
@@ -246,20 +246,12 @@ def _check(config: DumpConfig, start: Start, arguments: list[str], module: str |
 
 def _record(recording: Recording, start: Start, arguments: list[str], module: str | None) -> int:
     """Record, and tell what came of it: the script's exit status.  Raises where the dump cannot be written."""
-    from ..session import Session
     from . import launch
-    from .children import Children, new_settings
+    from .children import Children, new_session, new_settings
 
     with begun(start, say):
         began = time.perf_counter()
-        session = Session(
-            recording.config,
-            finds_steps=True,
-            exit_after=recording.exit_after,
-            on_step=step_teller(lambda: session.config),
-            reloadable=recording.reloadable,
-            say=say,
-        )
+        session = new_session(recording.config, recording.reloadable, exit_after=recording.exit_after)
         execute = _executable(start, arguments, module)
         children = Children(
             session,

@@ -129,7 +129,7 @@ class Probe:
         patches.replace(torch.autograd, "grad", seen_grad)
 
     def _before(self, optimizer: torch.optim.Optimizer) -> None:
-        named = self._parameters(optimizer)
+        named = self._tree.parameters_of(optimizer)
         self._tensors("gradient", {name: parameter.grad for name, parameter in named.items()})
 
     def _after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
@@ -137,7 +137,7 @@ class Probe:
         self._finder.stepped(optimizer)
 
     def _stepped(self, optimizer: torch.optim.Optimizer) -> None:
-        named = self._parameters(optimizer)
+        named = self._tree.parameters_of(optimizer)
         self._tensors("parameter", dict(named))
         for name, parameter in named.items():
             state = optimizer.state.get(parameter, {})
@@ -152,15 +152,6 @@ class Probe:
         self._generators()
 
     # ---- what to look at
-
-    def _parameters(self, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-        """The optimizer's parameters, under their names in the model or their places in the optimizer."""
-        names = self._tree.parameter_names()
-        return {
-            names.get(id(parameter), f"group{number}.{index}"): parameter
-            for number, group in enumerate(optimizer.param_groups)
-            for index, parameter in enumerate(group["params"])
-        }
 
     def _buffers(self) -> None:
         for root in list(self._roots):

@@ -79,6 +79,15 @@ class ModuleTree:
                 names.setdefault(id(parameter), _joined(prefix, name))
         return names
 
+    def parameters_of(self, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+        """An optimizer's parameters, under their names in the model or their places in the optimizer."""
+        names = self.parameter_names()
+        return {
+            names.get(id(parameter), f"group{number}.{index}"): parameter
+            for number, group in enumerate(optimizer.param_groups)
+            for index, parameter in enumerate(group["params"])
+        }
+
     def _name_below(self, root: torch.nn.Module, prefix: str) -> None:
         for path, module in root.named_modules():
             self._paths.setdefault(module, _joined(prefix, path))

@@ -159,14 +159,9 @@ class OptimizerSteps:
         self._mute()
 
     def _parameters(self, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-        """Every parameter that has a gradient, under its name in the model or its place in the optimizer."""
-        names = self._tree.parameter_names()
-        return {
-            names.get(id(parameter), f"group{number}.{index}"): parameter
-            for number, group in enumerate(optimizer.param_groups)
-            for index, parameter in enumerate(group["params"])
-            if parameter.grad is not None
-        }
+        """Those that have a gradient."""
+        every = self._tree.parameters_of(optimizer)
+        return {name: parameter for name, parameter in every.items() if parameter.grad is not None}
 
     def _begin(self, optimizer: torch.optim.Optimizer) -> tuple[StepRecorder, str, stack.RawStack | None] | None:
         recorder = self._watch.recorder
