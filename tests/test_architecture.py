@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import source_imports
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(path for package in ("dump", "acc_compare") for path in (ROOT / package).rglob("*.py"))
@@ -22,24 +22,15 @@ FORMAT_THIRD_PARTIES = {"numpy", "ml_dtypes", "msgspec", "safetensors"}
 
 
 def _name(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    return source_imports.module_name(path, ROOT)
 
 
 def _imports(path: Path) -> Iterator[str]:
-    """Dotted names of all that a file imports, wherever in it; relative ones are resolved."""
-    package = _name(path) if path.name == "__init__.py" else _name(path).rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parent = package.split(".")
-                parent = parent[: len(parent) - node.level + 1]
-                base = ".".join([*parent, *([node.module] if node.module else [])])
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+    """Dotted names of all that a file imports."""
+    for module, name in source_imports.imports(path, ROOT):
+        yield module
+        if name:
+            yield f"{module}.{name}"
 
 
 def _tops(path: Path) -> set[str]:

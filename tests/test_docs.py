@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -10,6 +9,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import file_modules
 import ml_dtypes
 import numpy as np
 import pytest
@@ -27,12 +27,7 @@ DECISIONS = [path.relative_to(ROOT) for path in (DOCS / "decisions").glob("*.md"
 
 @pytest.fixture(scope="module")
 def refresh() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("refresh", DOCS / "refresh.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return file_modules.load(DOCS / "refresh.py", "refresh")
 
 
 def fenced(page: str, language: str) -> list[str]:
@@ -154,11 +149,7 @@ def test_links_on_the_npu_page_lead_to_files() -> None:
 @pytest.mark.slow
 def test_the_cases_of_the_replay_page_are_what_the_commands_print() -> None:
     """But for their numbers, whose last digits are those of a CPU's vector arithmetic."""
-    spec = importlib.util.spec_from_file_location("replay_page", DOCS / "replay.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = file_modules.load(DOCS / "replay.py", "replay_page")
 
     def words(text: str) -> list[str]:
         return re.sub(r"-?\d[\d.,]*(?:e-?\d+)?", "0", text).split()

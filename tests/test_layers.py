@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import source_imports
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,33 +54,18 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 each other.  On top stand the doors: the names that `dump` hands out, and what `python -m` starts."""
 
 
-def _name(path: Path, root: Path) -> str:
-    parts = path.relative_to(root).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def _imports(path: Path, name: str, known: set[str]) -> Iterator[str]:
-    """The files of ours that a file imports, wherever in it."""
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name in known)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parent = package.split(".")
-                parent = parent[: len(parent) - node.level + 1]
-                base = ".".join([*parent, *([node.module] if node.module else [])])
-            for alias in node.names:
-                inner = f"{base}.{alias.name}"
-                yield from [inner] if inner in known else [base] if base in known else []
+def _imports(path: Path, root: Path, known: set[str]) -> Iterator[str]:
+    """The files of ours that a file imports."""
+    for module, name in source_imports.imports(path, root):
+        inner = f"{module}.{name}"
+        yield from [inner] if inner in known else [module] if module in known else []
 
 
 def graph(root: Path) -> dict[str, set[str]]:
     """Which of our files imports which others of its package."""
     sources = (path for package in PACKAGES if (root / package).is_dir() for path in (root / package).rglob("*.py"))
-    paths = {_name(path, root): path for path in sources}
-    found = {name: set(_imports(path, name, set(paths))) - {name} for name, path in paths.items()}
+    paths = {source_imports.module_name(path, root): path for path in sources}
+    found = {name: set(_imports(path, root, set(paths))) - {name} for name, path in paths.items()}
     # What the comparison may know of the recorder is in test_architecture.
     return {
         name: {other for other in others if other.partition(".")[0] == name.partition(".")[0]}

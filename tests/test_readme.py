@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import file_modules
 import pytest
 
 from dump.config import load_config
@@ -19,12 +19,7 @@ DOCUMENTS = (*READMES, "docs/advisor.md", "docs/mapping.md")
 
 
 def _refresh() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("refresh", ROOT / "docs" / "refresh.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return file_modules.load(ROOT / "docs" / "refresh.py", "refresh")
 
 
 def test_the_advisor_in_the_documents_is_what_compare_prints() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import file_modules
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,13 +17,7 @@ MAX_BYTES = 2_000_000
 
 
 def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_samples", FOLDER / "make_samples.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return file_modules.load(FOLDER / "make_samples.py", "make_samples")
 
 
 MAKER = _load()

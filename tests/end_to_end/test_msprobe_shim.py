@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -11,6 +10,7 @@ import zipfile
 from pathlib import Path
 from types import ModuleType
 
+import file_modules
 import pytest
 
 from dump.format.layout import find_dumps
@@ -49,12 +49,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def backend() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("shim_backend", SHIM / "shim_backend.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return file_modules.load(SHIM / "shim_backend.py", "shim_backend")
 
 
 @pytest.fixture

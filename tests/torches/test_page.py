@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
+import file_modules
 import pytest
 
 from dump.environment.versions import TESTED
@@ -25,15 +25,8 @@ PROBE = {
 
 @pytest.fixture(scope="module")
 def page() -> ModuleType:
-    import sys
 
-    spec = importlib.util.spec_from_file_location("torches_page", HERE / "page.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["torches_page"] = module
-    spec.loader.exec_module(module)
-    return module
+    return file_modules.load(HERE / "page.py", "torches_page")
 
 
 def test_the_page_is_what_the_results_say(page: ModuleType) -> None:

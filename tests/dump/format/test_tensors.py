@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from hostile_files import refused
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -308,17 +309,6 @@ def test_a_folder_reached_by_a_link_is_read(folder: Path, tmp_path: Path) -> Non
 
 
 # Damaged and hostile files
-
-
-def refused(folder: Path, name: str, content: bytes) -> str:
-    (folder / name).write_bytes(content)
-    with pytest.raises(TensorFileError) as caught:
-        read_tensor(folder, name)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert "expected" in message
-    assert "found" in message
-    return message
 
 
 def good(name: str, folder: Path) -> bytes:

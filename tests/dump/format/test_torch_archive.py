@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hostile_files import refused
 
 from dump.format import torch_archive
 from dump.format.errors import TensorFileError
@@ -40,17 +41,6 @@ def test_views_saved_by_torch(tensor: torch.Tensor, tmp_path: Path) -> None:
     truth = tensor.detach().to(wide).resolve_conj().resolve_neg().numpy()
     assert array.shape == truth.shape
     assert np.array_equal(array.astype(truth.dtype), truth)
-
-
-def refused(folder: Path, name: str, content: bytes) -> str:
-    (folder / name).write_bytes(content)
-    with pytest.raises(TensorFileError) as caught:
-        read_tensor(folder, name)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert "expected" in message
-    assert "found" in message
-    return message
 
 
 class Payload:

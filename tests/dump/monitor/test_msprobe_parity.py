@@ -7,11 +7,11 @@ msprobe fills with nan, since the module's input has no gradient, are left out h
 from __future__ import annotations
 
 import csv
-import importlib.util
 import math
 from pathlib import Path
 from types import ModuleType
 
+import file_modules
 import pytest
 
 from dump.monitor.output import find_runs
@@ -23,12 +23,7 @@ Key = tuple[str, str, str, str]
 
 
 def _train() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("monitored_train", DATA / "train.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return file_modules.load(DATA / "train.py", "monitored_train")
 
 
 @pytest.fixture(scope="module")
