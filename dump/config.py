@@ -44,7 +44,8 @@ __all__ = ["DumpConfig", "load_config", "merge", "parse_ranges", "read_json"]
 
 Task: TypeAlias = Literal["statistics", "tensor"]
 Level: TypeAlias = Literal["L0", "L1", "mix", "debug"]
-SummaryMode: TypeAlias = Literal["statistics", "md5"]
+SummaryMode: TypeAlias = Literal["statistics", "md5", "hash"]
+Digest: TypeAlias = Literal["md5", "crc32", "xxh3"]
 
 Unknown: TypeAlias = Literal["strict", "guess", "pass"]
 """What becomes of a key that is not known here.  "strict" refuses it.  "guess" refuses what looks like a key that was
@@ -89,7 +90,7 @@ class DumpConfig:
     data_mode: tuple[str, ...] = ("all",)
     summary_mode: SummaryMode = "statistics"
     file_format: Literal["safetensors", "npy", "pt"] = "safetensors"
-    hash: Literal["md5", "crc32"] = "md5"
+    hash: Digest | None = None
     buffer_mb: int = 512
     max_bytes: int | None = None
     max_steps: int | None = None
@@ -97,6 +98,14 @@ class DumpConfig:
     checks_finite: bool = False
     ignored: tuple[str, ...] = ()
     sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def digest(self) -> Digest | None:
+        """The digest that is taken of every tensor: what `hash` says, else that of the `summary_mode`; None where
+        statistics or whole tensors are recorded."""
+        if self.task == "tensor" or self.summary_mode == "statistics":
+            return None
+        return self.hash or ("xxh3" if self.summary_mode == "hash" else "md5")
 
     def is_wanted(self, scheduled_tokens: Mapping[str, int] | None) -> bool:
         """Is a batch with these requests to be recorded?"""

@@ -6,6 +6,7 @@ raises ConfigError, one line that names the place, what was expected and what wa
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -24,11 +25,12 @@ CHECKS = ("nan_check", "overflow_check")
 
 LEVELS = ("L0", "L1", "mix", "debug")
 DATA_MODES = ("all", "forward", "backward", "input", "output")
-SUMMARY_MODES = ("statistics", "md5")
+SUMMARY_MODES = ("statistics", "md5", "hash")
+DIGESTING = ("md5", "hash")
 STATISTICS = ("max", "min", "mean", "l2norm", "norm")
 PRECISIONS = ("high", "low")
 FILE_FORMATS = ("safetensors", "npy", "pt")
-HASHES = ("md5", "crc32")
+HASHES = ("md5", "crc32", "xxh3")
 HIGHEST_STEP_OR_RANK = 1_000_000
 
 _REGEX_FILTER = re.compile(r"name-regex\((.*)\)", re.DOTALL)
@@ -191,15 +193,33 @@ def _data_mode(value: Any, where: str, ignored: list[str]) -> tuple[str, ...]:
 def _summary_mode(value: Any, where: str, ignored: list[str]) -> str:
     if isinstance(value, str):
         refused = {"xor": "is a checksum of msprobe's that is not computed here"}
-        return str(_choice(SUMMARY_MODES, refused)(value, where, ignored))
+        mode = str(_choice(SUMMARY_MODES, refused)(value, where, ignored))
+        return _with_xxhash(where, mode) if mode == "hash" else mode
     if not isinstance(value, list):
         raise wrong(where, f"{any_of(SUMMARY_MODES)} or a list of statistics", value)
     names = [_choice((*SUMMARY_MODES, *STATISTICS))(name, where, ignored) for name in value]
-    if "md5" in names and len(set(names)) > 1:
-        raise ConfigError(f"{where}: 'md5' stands alone; remove it or the others.")
-    if names and not {"statistics", "md5"} & set(names):
+    digesting = next((name for name in DIGESTING if name in names), None)
+    if digesting and len(set(names)) > 1:
+        raise ConfigError(f"{where}: '{digesting}' stands alone; remove it or the others.")
+    if names and not {"statistics", *DIGESTING} & set(names):
         ignored.append(f"{where}: max, min, mean and l2norm are all recorded; choosing among them has no effect.")
-    return "md5" if "md5" in names else "statistics"
+    return _summary_mode(digesting, where, ignored) if digesting else "statistics"
+
+
+def _hash(value: Any, where: str, ignored: list[str]) -> str:
+    name = str(_choice(HASHES)(value, where, ignored))
+    return _with_xxhash(where, name) if name == "xxh3" else name
+
+
+def _with_xxhash(where: str, value: str) -> str:
+    """The value, where the package is there that computes it."""
+    try:
+        found = importlib.util.find_spec("xxhash")
+    except ValueError:  # somebody has taken it out of `sys.modules`
+        found = None
+    if found is None:
+        raise ConfigError(f"{where}: '{value}' needs a package. Run pip install xxhash, or ask for 'md5'.")
+    return value
 
 
 def _no_effect(why: str, *, silent: tuple[Any, ...] = ()) -> Read:
@@ -222,7 +242,7 @@ def _refused(why: str, *, silent: tuple[Any, ...] = ()) -> Read:
     return read
 
 
-_HASH = Setting("hash", _choice(HASHES))
+_HASH = Setting("hash", _hash)
 _FILE_FORMAT = Setting("file_format", _choice(FILE_FORMATS, {"bin": "is MindSpore's format"}))
 _OTHER_TASK = "is a task of msprobe's that is not done here"
 _INSTEAD = {

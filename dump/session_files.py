@@ -37,7 +37,7 @@ class SessionFiles:
                 folder,
                 opening_keys(config, folder),
                 file_format=config.file_format,
-                hash_name=config.hash,
+                hash_name=config.digest,
                 budget=_budget(config),
                 room=self.limits.room,
             )

@@ -1,6 +1,7 @@
 """Tensor files to distances: each distinct pair of files once, several at a time.
 
-Small tensors go to helper processes where there is enough to measure, a large one is cut into parts that the threads
+Small tensors go to helper processes where there is enough to measure and numpy would hold the interpreter's lock (the
+native core lets it go), a large one is cut into parts that the threads
 of this process work on.  At most `_WAITING` tensors or parts for each are under way, so memory does not grow with the
 size or the number of tensors.
 """
@@ -20,6 +21,7 @@ from acc_compare.measured.workers import Team, file_distance
 from acc_compare.metrics.blocks import Spread
 from acc_compare.metrics.distance import TensorDistance
 from acc_compare.model import Alignment
+from dump import native
 from dump.format.layout import TENSOR_FOLDER
 from dump.format.schema import TensorRecord
 from dump.format.tensors import NUMPY_DTYPES
@@ -95,7 +97,7 @@ def _item_size(dtype: str) -> int:
 @contextmanager
 def _measuring(sides: tuple[Path, Path], total: int, jobs: int) -> Iterator[_Measure]:
     """What measures one pair of files, on any thread."""
-    if jobs == 1 or total < _MUCH:
+    if jobs == 1 or total < _MUCH or native.core is not None:
         yield partial(file_distance, sides)
         return
     with Team(sides, jobs) as team:

@@ -46,6 +46,7 @@ class Task(str, Enum):
 class SummaryMode(str, Enum):
     statistics = "statistics"
     md5 = "md5"
+    hash = "hash"
 
 
 class Level(str, Enum):
@@ -137,7 +138,9 @@ def dump(
     ] = None,
     config: Annotated[Path | None, typer.Option("-c", "--config", help="A config.json, as msprobe's.")] = None,
     task: Annotated[Task | None, typer.Option(help="Record statistics, or whole tensors.")] = None,
-    summary_mode: Annotated[SummaryMode | None, typer.Option(help="Statistics with sketch, or MD5 alone.")] = None,
+    summary_mode: Annotated[
+        SummaryMode | None, typer.Option(help="Statistics with sketch, or a digest alone: MD5, or a faster one (hash).")
+    ] = None,
     level: Annotated[Level | None, typer.Option(help="L0 modules, L1 API calls, mix both. [default: L1]")] = None,
     stack: Annotated[bool, typer.Option("-s", "--stack", help="Record where each call was made.")] = False,
     dump_path: Annotated[Path | None, typer.Option("-o", "--dump-path", help="Where to. [default: ./acc_dump]")] = None,

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..config import Digest
 from ..torch_internals import from_dlpack, to_dlpack
 
 _LEAST_REPEATED = 1 << 14
@@ -92,8 +93,13 @@ def _span(tensor: torch.Tensor) -> int:
     return 1 + sum((extent - 1) * step for extent, step in zip(tensor.shape, tensor.stride(), strict=True))
 
 
-def digest(contents: Contents, algorithm: str) -> str:
-    """`md5`: 32 hex digits of MD5; `crc32`: the 8 hex digits that msprobe writes under the name of MD5."""
+def digest(contents: Contents, algorithm: Digest) -> str:
+    """`md5`: 32 hex digits of MD5; `xxh3`: as many of XXH3 with 128 bits, 20 times as fast and as good at telling equal
+    from not; `crc32`: the 8 hex digits that msprobe writes under the name of MD5."""
+    if algorithm == "xxh3":
+        import xxhash  # asked for here alone
+
+        return str(xxhash.xxh3_128_hexdigest(contents.data))
     if algorithm == "crc32":
         checksum = 0
         for block in _in_order(contents):

@@ -54,7 +54,7 @@ class StepRecorder:
         self._in_tensor_list = filters.picks(config.tensor_list) if config.tensor_list else None
         self._kept = _kept(config.data_mode)
         self._real = config.task == "tensor"
-        self._digesting = config.summary_mode == "md5" and not self._real
+        self._digesting = config.digest is not None
         # A file holds one shape, so where files are written what is known is kept for each value, else for
         # each content.
         self._by_value = self._real or bool(config.tensor_list)

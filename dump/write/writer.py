@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
+from ..config import Digest
 from ..format import encode
 from ..format.errors import AccError, ConfigError, OutputError
 from ..format.layout import CONSTRUCT_FILE, DUMP_FILE, STACK_JOURNAL
@@ -67,7 +68,7 @@ class StepWriter:
         header: Mapping[str, object],
         *,
         file_format: str,
-        hash_name: str,
+        hash_name: Digest | None,
         budget: int = 512 << 20,
         helpers: int | None = None,
         room: Room | None = None,
@@ -301,6 +302,7 @@ class StepWriter:
         if self.failure is not None or self._ends_here:
             return
         if job.place is None:
+            assert self._hash is not None
             job.measured.md5 = contents.digest(payload, self._hash)
             return
         try:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 from dump.config import DumpConfig, Unknown, load_config, merge, parse_ranges
 from dump.format.errors import ConfigError
+
+needs_xxhash = pytest.mark.skipif(importlib.util.find_spec("xxhash") is None, reason="xxhash is not installed")
 
 MSPROBE_TEMPLATE = {
     "task": "statistics",
@@ -111,6 +114,31 @@ def test_null_and_nothing_leave_the_default(tmp_path: Path, key: str, empty: obj
 
 
 @pytest.mark.parametrize(
+    ("settings", "digest"),
+    [
+        ({}, None),
+        ({"hash": "crc32"}, None),
+        ({"summary_mode": "md5"}, "md5"),
+        ({"summary_mode": "md5", "hash": "xxh3"}, "xxh3"),
+        ({"summary_mode": "hash"}, "xxh3"),
+        ({"summary_mode": "hash", "hash": "crc32"}, "crc32"),
+        ({"summary_mode": "hash", "task": "tensor"}, None),
+    ],
+)
+def test_the_digest_is_that_of_the_mode_or_the_one_asked_for(settings: dict[str, Any], digest: str | None) -> None:
+    assert DumpConfig(**settings).digest == digest
+
+
+@pytest.mark.parametrize("settings", [{"summary_mode": "hash"}, {"summary_mode": ["hash"]}, {"hash": "xxh3"}])
+def test_a_digest_whose_package_is_not_there_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    monkeypatch.setitem(sys.modules, "xxhash", None)
+    with pytest.raises(ConfigError, match="pip install xxhash"):
+        _load(tmp_path, {"statistics": settings})
+
+
+@pytest.mark.parametrize(
     ("value", "mode", "said"),
     [
         ("statistics", "statistics", 0),
@@ -118,6 +146,8 @@ def test_null_and_nothing_leave_the_default(tmp_path: Path, key: str, empty: obj
         (["md5"], "md5", 0),
         (["statistics"], "statistics", 0),
         (["max", "l2norm"], "statistics", 1),
+        pytest.param("hash", "hash", 0, marks=needs_xxhash),
+        pytest.param(["hash"], "hash", 0, marks=needs_xxhash),
         ([], "statistics", 0),
     ],
 )
@@ -219,7 +249,7 @@ REFUSED: list[tuple[Any, str]] = [
     ({"async_dump": "true"}, 'expected true or false, found a string ("true")'),
     ({"extra_info": 1}, "expected true or false, found a number (1)"),
     ({"precision": "mid"}, "expected one of 'high' or 'low'"),
-    ({"hash": "sha1"}, "expected one of 'md5' or 'crc32'"),
+    ({"hash": "sha1"}, "expected one of 'md5', 'crc32' or 'xxh3'"),
     ({"file_format": "bin"}, "MindSpore's format. Use 'safetensors', 'npy' or 'pt'"),
     ({"step": [1.5]}, "'step': expected a list of numbers and ranges"),
     ({"step": [True]}, "found true or false (true)"),

@@ -18,7 +18,7 @@ def test_the_reference_has_every_key_and_no_other() -> None:
     assert named == TOP.keys() | SECTION.keys()
 
 
-@pytest.mark.parametrize("key", ["task", "level", "dump_path", "precision", "file_format", "hash", "summary_mode"])
+@pytest.mark.parametrize("key", ["task", "level", "dump_path", "precision", "file_format", "summary_mode"])
 def test_the_reference_has_the_defaults(key: str) -> None:
     (row,) = [line for line in REFERENCE.splitlines() if line.startswith(f"| `{key}` |")]
     default = getattr(DumpConfig(), key)

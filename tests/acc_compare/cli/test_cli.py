@@ -154,6 +154,7 @@ def test_a_path_that_is_no_dump(make: Any, tmp_path: Path, capsys: Any, path: st
 INCOMPARABLE: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "two modes": ({"mode": "tensor"}, {}, "was recorded as task tensor"),
     "statistics against digests": ({}, {"mode": "md5"}, "was recorded as statistics"),
+    "MD5 and XXH3": ({"mode": "md5"}, {"mode": "md5", "hash": "xxh3"}, "holds md5 digests"),
     "two digests": ({"mode": "md5"}, {"mode": "md5", "hash": "crc32"}, "holds md5 digests"),
 }
 

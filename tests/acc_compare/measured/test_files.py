@@ -14,6 +14,7 @@ from acc_compare.align.calls import align
 from acc_compare.measured import files
 from acc_compare.measured.files import file_distances
 from acc_compare.metrics.distance import measure
+from dump import native
 from dump.format.errors import TensorFileError
 from dump.format.tensors import write_tensor
 
@@ -31,13 +32,17 @@ def alignment(make: Any, folder: Path, *, tensors: int = 6, size: int = 500) -> 
     return align(*sides)
 
 
+@pytest.mark.parametrize("by_core", [True, False])
 @pytest.mark.parametrize(("large", "much"), [(1 << 40, 1 << 40), (1, 1 << 40), (1 << 40, 1), (5000, 1)])
 def test_any_number_of_jobs_finds_the_same(
-    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: int, much: int
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: int, much: int, by_core: bool
 ) -> None:
     monkeypatch.setattr(files, "_LARGE", large)
     monkeypatch.setattr(files, "_MUCH", much)
     pair = alignment(make, tmp_path)
+    if not by_core:
+        monkeypatch.setattr(native, "core", None)
+        monkeypatch.setenv(native.VARIABLE, "0")
     alone = file_distances(pair, jobs=1)
     assert len(alone) == 12
     assert sum(found is not None and bool(found.max_abs_err) for found in alone.values()) == 5

@@ -17,6 +17,7 @@ from dump.write.header import closing_keys, opening_keys
         ({}, {"summary_mode": "statistics", "hash": None, "dump_data_dir": None}),
         ({"summary_mode": "md5"}, {"summary_mode": "md5", "hash": "md5", "dump_data_dir": None}),
         ({"summary_mode": "md5", "hash": "crc32"}, {"hash": "crc32"}),
+        ({"summary_mode": "hash"}, {"summary_mode": "md5", "hash": "xxh3", "dump_data_dir": None}),
         ({"task": "tensor", "summary_mode": "md5"}, {"summary_mode": None, "hash": None}),
     ],
     ids=str,

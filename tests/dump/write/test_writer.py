@@ -308,7 +308,13 @@ def test_a_tensor_that_the_format_cannot_hold_is_named_and_the_rest_is_kept(tmp_
     assert (first.data_name, second.data_name) == (None, "a.input.1.safetensors")
 
 
-@pytest.mark.parametrize("hash_name", ["md5", "crc32"])
+def _digest(raw: bytes, name: str) -> str:
+    if name == "xxh3":
+        return pytest.importorskip("xxhash").xxh3_128(raw).hexdigest()
+    return hashlib.md5(raw).hexdigest() if name == "md5" else f"{zlib.crc32(raw):08x}"
+
+
+@pytest.mark.parametrize("hash_name", ["md5", "crc32", "xxh3"])
 def test_digests(tmp_path: Path, hash_name: str) -> None:
     writer = _writer(tmp_path, hash_name=hash_name)
     recorder = StepRecorder(DumpConfig(summary_mode="md5"), writer)
@@ -316,7 +322,7 @@ def test_digests(tmp_path: Path, hash_name: str) -> None:
     _close(writer, recorder)
     for tensor, argument in zip(VALUES, read_dump(tmp_path).calls[0].inputs, strict=True):
         raw = bytes(tensor.contiguous().clone().untyped_storage().tolist())
-        expected = hashlib.md5(raw).hexdigest() if hash_name == "md5" else f"{zlib.crc32(raw):08x}"
+        expected = _digest(raw, hash_name)
         leaf = argument.leaf
         assert isinstance(leaf, TensorRecord)
         assert (leaf.md5, leaf.max, leaf.sketch) == (expected, None, None)
