@@ -96,19 +96,21 @@ def _span(tensor: torch.Tensor) -> int:
 def digest(contents: Contents, algorithm: Digest) -> str:
     """`md5`: 32 hex digits of MD5; `xxh3`: as many of XXH3 with 128 bits, 20 times as fast and as good at telling equal
     from not; `crc32`: the 8 hex digits that msprobe writes under the name of MD5."""
-    if algorithm == "xxh3":
-        import xxhash  # asked for here alone
-
-        return str(xxhash.xxh3_128_hexdigest(contents.data))
     if algorithm == "crc32":
         checksum = 0
         for block in _in_order(contents):
             checksum = zlib.crc32(block, checksum)
         return f"{checksum:08x}"
-    sums = hashlib.md5(usedforsecurity=False)
+    sums = _xxh3() if algorithm == "xxh3" else hashlib.md5(usedforsecurity=False)
     for block in _in_order(contents):
         sums.update(block)
-    return sums.hexdigest()
+    return str(sums.hexdigest())
+
+
+def _xxh3() -> Any:
+    import xxhash  # nobody else needs it
+
+    return xxhash.xxh3_128()
 
 
 def _in_order(contents: Contents) -> Iterator[memoryview]:
