@@ -365,6 +365,12 @@ def compiled_so_far() -> tuple[int, int]:
     return stats.get("unique_graphs", 0), stats.get("calls_captured", 0)
 
 
+pipeline_module = "torch.distributed.pipelining.stage"
+pipeline_inferences = ("_forward_metadata_inference", "_backward_metadata_inference", "_shape_inference")
+"""Methods in which a pipeline's stage runs to learn shapes (the last until torch 2.11); without them such runs are
+recorded, with whatever their memory held.  The module is imported by the script, if at all."""
+
+
 def function_behind(owner: type, name: str) -> Callable[..., Any]:
     """The function of (cls, *args) behind a class method of `owner` itself, whether Python's or C's.
 

@@ -134,6 +134,7 @@ def ends_setup(watch: Watch, args: tuple[Any, ...]) -> bool:
     here; on the thread where it does, the script trains."""
     if watch.busy or (watch.is_our_thread() and not watch.setting_up):
         return False
+    watch.look_again()
     with torch_internals.without_overrides():
         builds_graph = torch.is_grad_enabled() and any(
             isinstance(arg, torch.Tensor) and arg.requires_grad for arg in args

@@ -16,6 +16,7 @@ from .optimizer import OptimizerSteps
 from .patching import Patches
 from .points import Point
 from .scripted_code import ScriptedCode, keep_own_code_uncompiled
+from .shape_inference import ShapeInference
 from .steps import StepFinder
 from .watch import Watch
 
@@ -67,6 +68,7 @@ class Interceptors:
         if self._records_apis:
             yield Point("API calls", self._apis.install, remove=self._apis.remove)
             yield from dispatcher_ops.points(watch)
+            yield Point("the inference of shapes", ShapeInference(watch).install)
             yield Point("collectives", Collectives(watch).install)
             yield Point("memory that holds nothing yet", lambda patches: uninitialised.install(watch, patches))
             yield Point("registered callables", lambda _: self._custom.install(), remove=self._custom.remove)

@@ -61,7 +61,8 @@ class Watch:
     `setting_up` while an unmodified script builds its model.  `open` is the recorder of the step, paused or not: it
     takes the gradients of the calls that were recorded.  With `finds_thread` the training thread is the one that has
     come furthest, else the one that says `begin`; `elsewhere` counts calls of models on others.  `collectives` are
-    those that the call at hand ran.  `tell` hears of the first failure of each kind.
+    those that the call at hand ran.  `look_again` is called as a step begins and while the model is built: the script
+    may have imported more of torch since.  `tell` hears of the first failure of each kind.
     """
 
     def __init__(self, tell: Callable[[str], None] = lambda _: None, *, finds_thread: bool = False) -> None:
@@ -78,6 +79,7 @@ class Watch:
         self.pending: dict[Unfinished, None] = {}
         self.elsewhere = 0
         self.on_new_thread: Callable[[], None] = lambda: None
+        self.look_again: Callable[[], None] = lambda: None
         self.is_set_up = False
         self._finds_thread = finds_thread
         self.collectives: list[dict[str, object]] = []
@@ -124,6 +126,7 @@ class Watch:
         _is_reading_code()
         if not self._finds_thread:
             self._thread = threading.get_ident()
+        self.look_again()
         self.recorder = self.open = recorder
 
     def pause(self) -> None:
