@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acc_compare.align.mapping_file import read_rules
-from acc_compare.judge.suspects import merge_alike
+from acc_compare.judge.suspects import accused, merge_alike
 from acc_compare.load import PlacedPair, pair_locations, pair_worlds
 from acc_compare.many import Progress, Task, compare_all, compare_worlds
 from acc_compare.messages import Message, count, say
@@ -199,6 +199,8 @@ def _over_all(findings: Sequence[Finding], notes: Sequence[Message], npu: Path, 
     summary = first.summary
     if verdict == "same":
         summary = say("summary.compared", calls=count(coverage.calls, "call"))
+    elif suspects:
+        summary = accused(suspects)
     settings = dict.fromkeys(sentence for finding in findings for sentence in finding.settings)
     said = dict.fromkeys((*notes, *(note for finding in findings for note in finding.notes)))
     return Finding(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from acc_compare.judge.origins import Judged, Origin
-from acc_compare.judge.ranks import JobStep
+from acc_compare.judge.ranks import JobStep, of_several, ranges
 from acc_compare.measured.calls import MeasuredCall
 from acc_compare.messages import Message, Value, listed, say
 from dump.format.schema import Dump, Mode, ScalarRecord
@@ -163,7 +163,7 @@ def evidence_of(first: Origin, members: Sequence[Origin]) -> tuple[Message, ...]
         found.append(say("evidence.sketch"))
     if error is not None and error.source == "bound":
         found.append(say("evidence.bound"))
-    found += _other_settings(first.call) if first.kind in ("operator", "random") else []
+    found += _other_settings(first.call) if first.kind in ("operator", "random", "input") else []
     if first.overwritten_by:
         found.append(say("evidence.writers", calls=listed(first.overwritten_by)))
     if len(members) > 1 and first.kind == "input":
@@ -184,16 +184,22 @@ def _input_name(origin: Origin) -> Value:
 
 
 def _other_settings(call: MeasuredCall) -> list[Message]:
-    """`called with input.4 1e-05 against 1e-06`: numbers and flags that the two sides do not share."""
+    """`called with input.4 1e-05 against 1e-06`: numbers and flags that the two sides do not share; of a collective its
+    reduction and who takes part too."""
+    told = (bool, int, float, str) if call.communicates else (bool, int, float, list)
     differing = [
         say("evidence.setting", name=pair.name, npu=str(pair.npu.value), bench=str(pair.bench.value))
         for pair in call.pair.arguments
         if isinstance(pair.npu, ScalarRecord)
         and isinstance(pair.bench, ScalarRecord)
-        and isinstance(pair.npu.value, (bool, int, float))
-        and isinstance(pair.bench.value, (bool, int, float))
+        and isinstance(pair.npu.value, told)
+        and isinstance(pair.bench.value, told)
         and pair.npu.value != pair.bench.value
     ]
+    ours, theirs = ([found.ranks for found in of_several(side)] for side in (call.pair.npu, call.pair.bench))
+    if ours != theirs:
+        named = [listed([ranges(ranks) for ranks in side], by="semicolon") for side in (ours, theirs)]
+        differing.append(say("evidence.setting", name="ranks", npu=named[0], bench=named[1]))
     if not differing:
         return []
     return [say("evidence.settings", settings=listed(differing[:_SETTINGS], by="semicolon"))]

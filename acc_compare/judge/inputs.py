@@ -73,9 +73,10 @@ def _judge_unseen(call: MeasuredCall, argument: MeasuredArgument, seen: Seen) ->
 
 def _judge_given(call: MeasuredCall, argument: MeasuredArgument, context: Context, seen: Seen) -> Verdict:
     """Data, a parameter or a buffer; or a result whose memory was overwritten."""
-    is_unsaid = not context.npu.exact or context.npu.is_gradient(argument.npu)
+    is_unsaid = not context.npu.exact or context.npu.is_gradient(argument.npu) or call.communicates
     if is_unsaid and argument.relative <= UNSEEN * max(seen.worst, INPUT_NOISE):
-        # A foreign dump does not say that a call made it: msprobe leaves out flatten, say.  Of gradients nobody does.
+        # A foreign dump does not say that a call made it: msprobe leaves out flatten, say.  Of gradients nobody does,
+        # and ranks give each other gradients of what they were given.
         return Judged(argument, "propagated", Expected.at_most(seen.worst, "before")), None
     order = call.pair.npu.index if call.pair.npu is not None else 0
     judged = Judged(argument, "input", Expected.at_most(INPUT_NOISE, "before"))

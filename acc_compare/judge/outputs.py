@@ -22,7 +22,7 @@ from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.measured.errors import RESOLUTION
 from acc_compare.model import Basis
 from dump.format.names import parse
-from dump.format.schema import TensorRecord
+from dump.format.schema import ScalarRecord, TensorRecord
 
 _OTHER_DRAW = 0.02
 _ABSORBED = 0.1
@@ -66,8 +66,14 @@ def judge_output(
         judged = Judged(argument, "random", expected)
         given = operators.is_random_source(call.operator) and call.owner is None
         return judged, Origin("input" if given else "random", call, judged, inherited)
-    if _passed_on(call, argument, context) or _is_view(call, argument):
+    if _passed_on(call, argument, context):
         return Judged(argument, "propagated", expected), None
+    if _is_view(call, argument):
+        if not _chosen_otherwise(call):
+            return Judged(argument, "propagated", expected), None
+        given = call.owner is None and not any(read.npu.requires_grad for read in call.read)  # a part of the data
+        judged = Judged(argument, "introduced", expected)
+        return judged, Origin("input" if given else "operator", call, judged, inherited)
     judged = Judged(argument, "introduced", expected)
     return judged, Origin("operator", call, judged, inherited)
 
@@ -168,6 +174,16 @@ def _is_view(call: MeasuredCall, argument: MeasuredArgument) -> bool:
         return False
     memories = (argument.npu.storage, argument.bench.storage)
     return any((read.npu.storage, read.bench.storage) == memories for read in call.read)
+
+
+def _chosen_otherwise(call: MeasuredCall) -> bool:
+    """Was another part chosen on the one side than on the other: other bounds, another index?"""
+    return any(
+        isinstance(pair.npu, ScalarRecord)
+        and isinstance(pair.bench, ScalarRecord)
+        and pair.npu.value != pair.bench.value
+        for pair in call.pair.arguments
+    )
 
 
 def _inputs_unrecorded(call: MeasuredCall) -> bool:

@@ -14,7 +14,7 @@ from acc_compare.judge.patterns import pattern_in_files, pattern_of, rounding_of
 from acc_compare.judge.propagation import Propagation
 from acc_compare.judge.ranks import ranges
 from acc_compare.measured.calls import MeasuredCall
-from acc_compare.messages import Value, count, listed, say
+from acc_compare.messages import Message, Value, count, listed, say
 from acc_compare.model import ErrorPattern, Relation, Suspect
 from dump.format.names import forward_name, parse
 from dump.format.schema import Dump
@@ -86,6 +86,14 @@ def merge_alike(suspects: Sequence[Suspect]) -> tuple[Suspect, ...]:
             first, calls=first.calls + suspect.calls, others=(*first.others, label, *suspect.others)[:_LISTED]
         )
     return tuple(merged.values())
+
+
+def accused(suspects: Sequence[Suspect]) -> Message:
+    """The first suspect, and how many more there are, in one sentence; there is at least one."""
+    first = suspects[0]
+    if len(suspects) == 1:
+        return say("summary.suspect", name=first.name)
+    return say("summary.suspects", name=first.name, more=count(len(suspects) - 1, "more suspect"))
 
 
 def _group(origin: Origin) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from acc_compare.judge.gradients import judge_gradients
 from acc_compare.judge.optimizer import judge_optimizer
 from acc_compare.judge.origins import Context, Judged, Origin, Previous, Walk
 from acc_compare.judge.ranks import JobStep
-from acc_compare.judge.suspects import stack_of, suspects_of
+from acc_compare.judge.suspects import accused, stack_of, suspects_of
 from acc_compare.judge.walk import judged_calls, walk
 from acc_compare.judge.worlds import is_of_the_world, judge_worlds, unmeasured_calls
 from acc_compare.measured.calls import MeasuredCall
@@ -271,10 +271,7 @@ def _verdict(
 ) -> tuple[VerdictName, Message]:
     coverage, unmeasured = compared
     if suspects:
-        first = suspects[0]
-        if len(suspects) == 1:
-            return "different", say("summary.suspect", name=first.name)
-        return "different", say("summary.suspects", name=first.name, more=count(len(suspects) - 1, "more suspect"))
+        return "different", accused(suspects)
     if coverage.calls == 0:
         return "incomplete", say("summary.no_calls")
     if coverage.tensors == unmeasured:

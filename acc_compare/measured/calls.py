@@ -94,6 +94,11 @@ class MeasuredCall(msgspec.Struct, frozen=True):
         return self.name.prefix == "Optimizer"
 
     @property
+    def communicates(self) -> bool:
+        """Does it, or what runs inside it, give other ranks anything?"""
+        return self.pair.npu is not None and bool(self.pair.npu.collectives)
+
+    @property
     def shown_name(self) -> str:
         """The name for people: that of the fused call where one was laid against several."""
         return self.pair.fused.fused if self.pair.fused is not None else self.full_name

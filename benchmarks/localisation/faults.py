@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.localisation import jobs
 from benchmarks.localisation.rows import BETWEEN, Case, Kernel, Side, variant
 
 GROUPS = (
@@ -28,6 +29,7 @@ GROUPS = (
     "structure",
     "fused operator",
     "seed, data, weights",
+    "one rank of several",
 )
 """The classes of faults, each with at least one row."""
 
@@ -317,4 +319,13 @@ STRUCTURE = (
     _kind("wrong_label", "convnet", "seed, data, weights", ("input",), *variant("wrong_label")),
 )
 
-FAULTS = (*FORMULAS, *PRECISION, *BACKWARD, *SUMS_AND_PLACES, *NON_FINITE_AND_BUFFERS, *TRAINING, *STRUCTURE)
+FAULTS = (
+    *FORMULAS,
+    *PRECISION,
+    *BACKWARD,
+    *SUMS_AND_PLACES,
+    *NON_FINITE_AND_BUFFERS,
+    *TRAINING,
+    *STRUCTURE,
+    *jobs.FAULTS,
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.localisation import jobs
 from benchmarks.localisation.rows import Case, Kernel, Side, variant
 
 
@@ -65,4 +66,5 @@ HEALTHY = (
         Side(variables=variant("dropout")),
         exact=True,
     ),
+    *jobs.HEALTHY,
 )

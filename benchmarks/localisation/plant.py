@@ -153,8 +153,8 @@ def _collective(kernel: Kernel, genuine: Any, tracer: Tracer) -> Callable[..., A
                 launch.genuine()
                 array *= array.dtype.type(kernel.value)
                 tracer.fired(kernel.operator, launch.effect(tensor))
+                tracer.await_collective(kernel.operator, launch.effect(tensor))
                 if not tracer.is_inside():
-                    tracer.await_collective(kernel.operator, launch.effect(tensor))
                     tracer.await_reader(kernel.operator, tensor, None)
         return result
 

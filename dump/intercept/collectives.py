@@ -162,9 +162,12 @@ class Collectives:
             opened = self._watch.guard(lambda: self._open(group, method, args, kwargs, within=within))
             if opened is None:
                 return original(group, *args, **kwargs)
+            if method.api == "send":  # whole as it is asked for: nothing comes back
+                self._watch.guard(opened.arrived)
             with self._busy():
                 work = original(group, *args, **kwargs)
-            self._await(opened, work)
+            if method.api != "send":
+                self._await(opened, work)
             return work
 
         return issued

@@ -20,7 +20,8 @@ rank, world = blocks.start()
 
 def _reduced(x: torch.Tensor) -> torch.Tensor:
     if world > 1:
-        dist.all_reduce(x, op=dist.ReduceOp.MAX if VARIANT == "maximum" else dist.ReduceOp.SUM)
+        reduction = dist.ReduceOp.MAX if VARIANT == "maximum" else dist.ReduceOp.SUM
+        dist.all_reduce(x, op=reduction)
     return x
 
 

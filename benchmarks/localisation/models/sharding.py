@@ -41,12 +41,10 @@ else:
 data = setting.Data()
 for step in range(setting.STEPS):
     batch, target = data.normal(8, 16), data.normal(8, 8)
-    own = slice(rank * 8 // world, (rank + 1) * 8 // world)
-    features = batch[own]
-    if VARIANT == "other_data" and rank == 1 and step == 1:
-        features = batch[own].flip(0)  # planted: other_data
+    turn = rank - (VARIANT == "other_data" and rank == 1 and step == 1)  # the batch of another rank
+    own = slice(turn * 8 // world, (turn + 1) * 8 // world)
     optimizer.zero_grad()
-    loss = (replica(features) - target[own]).square().mean()
+    loss = (replica(batch[own]) - target[own]).square().mean()
     loss.backward()
     optimizer.step()
     print(step, rank, loss.item())

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from acc_compare.messages import listed, say
+from dump.format.schema import CollectiveRecord
 
 GELU = "Functional.gelu.0.forward"
 
@@ -104,3 +107,36 @@ def test_peers_are_named_where_they_say_what_is_normal(make: Any) -> None:
 def test_a_foreign_dump_does_not_count_what_is_not_finite(network: Any) -> None:
     (suspect, *_) = network.compare({GELU: scaled(np.nan)}, foreign=True).suspects
     assert suspect.message.key == "happened.nonfinite"
+
+
+@pytest.mark.parametrize(
+    ("operation", "ranks", "told"),
+    [
+        ("MAX", (0, 1), say("evidence.setting", name="input.op", npu="MAX", bench="SUM")),
+        (
+            "SUM",
+            (0, 1, 2, 3),
+            say(
+                "evidence.setting",
+                name="ranks",
+                npu=listed(["0-3"], by="semicolon"),
+                bench=listed(["0-1"], by="semicolon"),
+            ),
+        ),
+    ],
+)
+def test_a_collective_of_other_ranks_or_another_reduction_is_said_to_be_one(
+    make: Any, operation: str, ranks: tuple[int, ...], told: Any
+) -> None:
+    def run(size: float, op: str, members: tuple[int, ...]) -> Any:
+        one = make.Run()
+        x = make.normal(8, 8)
+        one.call("Distributed.all_reduce.0.forward", [x], [make.off(x, size)], kwargs={"op": op})
+        dump = one.dump()
+        collective = CollectiveRecord("all_reduce", "0", members, 0)
+        calls = tuple(msgspec.structs.replace(call, collectives=(collective,)) for call in dump.calls)
+        return replace(dump, calls=calls)
+
+    (suspect,) = make.judged(run(1e-2, operation, ranks), run(0, "SUM", (0, 1))).suspects
+    settings = [dict(said.values)["settings"] for said in suspect.evidence if said.key == "evidence.settings"]
+    assert settings == [listed([told], by="semicolon")]

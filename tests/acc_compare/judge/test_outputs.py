@@ -410,3 +410,30 @@ def test_dropout_draws_only_where_it_trains(make: Any, training: bool, kind: str
         run.call("Functional.dropout.0.forward", [x], [x * np.float32(kept)], kwargs={"p": 0.5, "training": training})
         runs.append(run)
     assert first(make.judged(*runs)) == (kind, "Functional.dropout.0.forward")
+
+
+@pytest.mark.parametrize(("owner", "kind"), [(None, "input"), ("Module.embed.Embedding.forward.0", "operator")])
+def test_another_part_of_the_data_is_an_input(make: Any, owner: str | None, kind: str) -> None:
+    """Of what no gradient is asked for, outside of the model."""
+
+    def run(row: int) -> Any:
+        one = make.Run()
+        batch = make.normal(8, 16)
+        part = one.same_memory(batch[row].copy(), batch)
+        one.call("Tensor.__getitem__.0.forward", [batch, row], [part], owner=owner)
+        one.call("Functional.gelu.0.forward", [part], [part * 2])
+        return one
+
+    (suspect,) = make.judged(run(1), run(2)).suspects
+    assert (suspect.kind, suspect.name) == (kind, "Tensor.__getitem__.0.forward")
+
+
+def test_a_view_of_the_same_part_is_innocent_whatever_was_measured(make: Any) -> None:
+    def run(size: float) -> Any:
+        one = make.Run()
+        batch = make.normal(8, 16)
+        part = one.same_memory(make.off(batch[1], size), batch)
+        one.call("Tensor.__getitem__.0.forward", [batch, 1], [part])
+        return one
+
+    assert make.judged(run(1e-2), run(0)).suspects == ()

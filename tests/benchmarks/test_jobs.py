@@ -1,0 +1,34 @@
+"""Jobs of several ranks under real process groups: healthy ones are the same, a fault in one rank is named there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.localisation import jobs, running
+from benchmarks.localisation.rows import Case
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without torch.distributed"),
+]
+
+
+def _cases(job: jobs.Job) -> list[Case]:
+    return [
+        case
+        for case in (*jobs.HEALTHY, *jobs.FAULTS)
+        if case.npu.variables[0] == ("JOB", job.job) and case.model == job.model
+    ]
+
+
+@pytest.mark.parametrize("job", jobs.JOBS, ids=lambda job: job.name)
+def test_a_job_is_judged_as_it_is(tmp_path: Path, job: jobs.Job) -> None:
+    todo = running.works(tmp_path, _cases(job), ("statistics",), ("L1",))
+    assert len(todo) >= 3
+    problems = running.record_all(todo, workers=1, keep=False)
+    running.compare_all(todo, problems, workers=1, again=False)
+    outcomes = [running.outcome(work, problems) for work in todo]
+    assert [each.case for each in outcomes if not each.is_first] == []
