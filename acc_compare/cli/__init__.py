@@ -60,6 +60,7 @@ Examples:
   acc compare npu_dump gpu_dump --format xlsx,csv
   acc compare npu_dump gpu_dump --lang zh                  the advisor in Chinese
   acc compare npu_dump gpu_dump --each -j 8                a workbook for each step and rank, eight cores
+  acc compare npu_dump gpu_dump --tensorboard board        then: tensorboard --logdir board
   acc compare npu_dump gpu_dump --mapping map.yaml         modules or operators go by other names
 """
 
@@ -85,6 +86,15 @@ def compare(
     ] = None,
     formats: Annotated[str, typer.Option("--format", help="Tables to write: xlsx, csv, parquet.")] = "xlsx",
     html: Annotated[bool, typer.Option("--html/--no-html", help="Write the page too.")] = True,
+    board: Annotated[
+        Path | None,
+        typer.Option(
+            "--tensorboard",
+            metavar="DIR",
+            help="Write error by step and module, and the graph, as TensorBoard's events.",
+            show_default=False,
+        ),
+    ] = None,
     lang: Annotated[str, typer.Option(help="Language of the advisor's text and the page: en, zh.")] = "en",
     each: Annotated[
         bool, typer.Option("--each", help="Of several steps or ranks, write the table of each too.")
@@ -99,9 +109,12 @@ def compare(
     from acc_compare.report.advisor import advisor_text
     from acc_compare.report.i18n import known_language
     from acc_compare.report.overview_text import overview_text
+    from acc_compare.report.tensorboard import require_tensorboard, write_tensorboard
 
     language = known_language(lang)
     chosen = _chosen(formats, html=html)
+    if board is not None:
+        require_tensorboard()
     with Bars(sys.stderr) as progress:
         comparison = compare_dumps(
             npu,
@@ -112,11 +125,12 @@ def compare(
             replayed=replayed,
             progress=progress,
             jobs=jobs or _cores(),
-            keep_rows=each,
+            keep_rows=each or board is not None,
         )
         _refuse_empty(comparison)
         progress("reports", 0, 0)
         paths = comparison.write(out, formats=chosen, lang=language, each=each)
+        runs = write_tensorboard(comparison.findings, board.expanduser()) if board is not None else ()
     if quiet:
         print(comparison.summary(language))
     else:
@@ -124,6 +138,8 @@ def compare(
         if len(comparison.findings) > 1:
             print(overview_text(comparison.findings))
         _tell_files(paths, language)
+        for run in runs:
+            print(f"  {run}")
     raise typer.Exit(EXITS[comparison.verdict])
 
 

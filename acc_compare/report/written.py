@@ -19,6 +19,7 @@ from acc_compare.report.formatting import stem_of
 from acc_compare.report.html.page import wanted_places, write_page
 from acc_compare.report.html.table import NAMES, PackedTable, pack_cells
 from acc_compare.report.i18n import known_language
+from acc_compare.report.messages import Lang
 from acc_compare.report.plain_tables import has_pyarrow
 from acc_compare.report.record import from_record
 from acc_compare.report.safe_text import looks_like_formula
@@ -57,7 +58,7 @@ def write_pages(result: Path, out: Path | None = None, *, lang: str = "en") -> t
     named = {stem: f"{_joined('compare_result', stem, written.stamp)}.html" for stem in written.tables}
     if not written.parts:
         path = folder / f"compare_result_{written.stamp}.html"
-        table = _table(written.tables[""], written.overall) if "" in written.tables else None
+        table = _table(written.tables[""], written.overall, language) if "" in written.tables else None
         write_page(written.overall, path, lang=language, table=table)
         return (path,)
     paths = [folder / f"overview_{written.stamp}.html"]
@@ -66,7 +67,7 @@ def write_pages(result: Path, out: Path | None = None, *, lang: str = "en") -> t
         stem = stem_of(part)
         if stem in written.tables:
             paths.append(folder / named[stem])
-            write_page(part, paths[-1], lang=language, table=_table(written.tables[stem], part))
+            write_page(part, paths[-1], lang=language, table=_table(written.tables[stem], part, language))
     return tuple(paths)
 
 
@@ -127,8 +128,8 @@ def _joined(*parts: str) -> str:
     return "_".join(part for part in parts if part)
 
 
-def _table(path: Path, finding: Finding) -> PackedTable:
-    """A table packed for a page.  Raises ResultError."""
+def _table(path: Path, finding: Finding, lang: Lang) -> PackedTable:
+    """A table packed for a page in `lang`.  Raises ResultError."""
     read = {".parquet": _read_parquet, ".csv": _read_csv, ".xlsx": _read_workbook}[path.suffix]
     try:
         heads, cells = read(path)
@@ -144,6 +145,8 @@ def _table(path: Path, finding: Finding) -> PackedTable:
         columns,
         [list(map(_reader(column), each)) for column, each in zip(columns, cells, strict=True)],
         wanted_places(finding),
+        mode=finding.mode,
+        lang=lang,
     )
 
 

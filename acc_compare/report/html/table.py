@@ -11,6 +11,7 @@ from acc_compare.report.columns import ABSENT, STACK_COLUMN, Column, columns_of,
 from acc_compare.report.html.packing import pack
 from acc_compare.report.i18n import text
 from acc_compare.report.messages import Lang
+from acc_compare.report.messages import columns as columns_in_words
 from acc_compare.row_names import split_names
 from dump.format.schema import TensorRecord
 
@@ -52,7 +53,7 @@ def pack_rows(finding: Finding, lang: Lang, wanted: Iterable[str] = ()) -> Packe
             cells = list(_messages(rows, lang))
         elif column.name == STACK_COLUMN:
             cells = [row.stack or None for row in rows]
-        packed.append(_packed(column, cells))
+        packed.append(_packed(column, cells, explained(column, finding.mode, lang)))
     values_read = [row.npu.value if isinstance(row.npu, TensorRecord) else None for row in rows]
     if any(value is not None for value in values_read):
         packed.append(PackedColumn(VALUE, "hidden", "", False, (pack(values_read),)))
@@ -60,12 +61,29 @@ def pack_rows(finding: Finding, lang: Lang, wanted: Iterable[str] = ()) -> Packe
     return PackedTable(len(rows), tuple(packed), places, dict(Counter(row.result for row in rows)))
 
 
-def pack_cells(columns: Sequence[Column], cells: Sequence[Sequence[object]], wanted: Iterable[str]) -> PackedTable:
+def explained(column: Column, mode: str, lang: Lang) -> str:
+    """What a column means; of a metric that somebody registered, in English."""
+    if lang == "en":
+        return column.explanation
+    known = {**columns_in_words.CHINESE, **(columns_in_words.OF_STATISTICS if mode == "statistics" else {})}
+    return known.get(column.name, column.explanation)
+
+
+def pack_cells(
+    columns: Sequence[Column],
+    cells: Sequence[Sequence[object]],
+    wanted: Iterable[str],
+    *,
+    mode: str = "statistics",
+    lang: Lang = "en",
+) -> PackedTable:
     """A table that was read from a file: `cells[i]` are those of `columns[i]`, None or 'N/A' where there is nothing."""
     absent = [[None if cell == ABSENT else cell for cell in column] for column in cells]
     by_name = {column.name: values for column, values in zip(columns, absent, strict=True)}
     names = [str(ours or theirs or "") for ours, theirs in zip(*(by_name[name] for name in NAMES), strict=True)]
-    packed = tuple(_packed(column, values) for column, values in zip(columns, absent, strict=True))
+    packed = tuple(
+        _packed(column, values, explained(column, mode, lang)) for column, values in zip(columns, absent, strict=True)
+    )
     results = Counter(map(str, by_name["Result"]))
     return PackedTable(len(names), packed, places_of(names, wanted), dict(results))
 
@@ -82,12 +100,12 @@ def places_of(names: Sequence[str], wanted: Iterable[str]) -> dict[str, int]:
     return found
 
 
-def _packed(column: Column, values: Sequence[object]) -> PackedColumn:
+def _packed(column: Column, values: Sequence[object], explanation: str) -> PackedColumn:
     blocks: tuple[str, ...] = (pack(values),)
     if column.name in NAMES:
         parts = list(split_names([value if isinstance(value, str) else "" for value in values]))
         blocks = tuple(pack([part[half] or None for part in parts]) for half in (0, 1))
-    return PackedColumn(column.name, column.style, column.explanation, column.ours, blocks)
+    return PackedColumn(column.name, column.style, explanation, column.ours, blocks)
 
 
 def _messages(rows: Sequence[Row], lang: Lang) -> Iterator[str]:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
-from acc_compare.report.columns import ABSENT, cells, columns_of
+from acc_compare.report.columns import ABSENT, COLUMNS, cells, columns_of
 from acc_compare.report.html.packing import unpack
-from acc_compare.report.html.table import pack_cells, pack_rows
+from acc_compare.report.html.table import explained, pack_cells, pack_rows
 from acc_compare.row_names import split_names
 
 
@@ -84,3 +85,18 @@ def test_values_of_a_recording_are_there_for_the_dataflow(make: Any) -> None:
     assert column.name == "@value"
     read, made, again, _ = unpack(column.blocks[0])
     assert made == again != read
+
+
+@pytest.mark.parametrize("mode", ["tensor", "statistics", "md5"])
+def test_columns_are_explained_in_the_language_of_the_page(build: Any, mode: str) -> None:
+    finding = build.gelu(mode, size=60, stacks=True)
+    for column in pack_rows(finding, "zh").columns:
+        assert re.search("[\u4e00-\u9fff]", column.explanation) or column.name.startswith("@"), column.name
+    assert not any(re.search("[\u4e00-\u9fff]", column.explanation) for column in pack_rows(finding, "en").columns)
+
+
+@pytest.mark.parametrize("mode", ["tensor", "statistics", "md5"])
+def test_every_column_has_an_explanation_in_chinese(mode: str) -> None:
+    told = {column.name: explained(column, mode, "zh") for column in COLUMNS[mode]}
+    assert all(re.search("[\u4e00-\u9fff]", said) for said in told.values())
+    assert ("百分比" in told.get("MaxRelativeErr", "")) == (mode == "statistics")
