@@ -17,6 +17,7 @@ from acc_compare.cli.check import add_to as add_check_command
 from acc_compare.cli.diff import DIFF_HELP, diff
 from acc_compare.cli.exit_code import EXITS
 from acc_compare.cli.graph import GRAPH_HELP, graph
+from acc_compare.cli.help_language import asked_language, chinese_frame, in_chinese, shows_help
 from acc_compare.cli.inspect import INSPECT_HELP, inspect
 from acc_compare.cli.monitor import add_to as add_monitor_commands
 from acc_compare.cli.progress import Bars
@@ -233,4 +234,8 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"acc: error: {error}", file=sys.stderr)
         return 2
-    return dump_cli.guarded(make_app(), ours)
+    lang, ours = asked_language(ours, os.environ)
+    if lang == "en" or not (shows_help(ours) or not ours):
+        return dump_cli.guarded(make_app(), ours)
+    with chinese_frame():
+        return dump_cli.guarded(make_app(), ours, prepare=in_chinese)

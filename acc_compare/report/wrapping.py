@@ -27,12 +27,12 @@ def padded(text: str, width: int) -> str:
     return text + " " * (width - columns(text))
 
 
-def wrap(text: str, *, lead: str = "", indent: int = 0) -> list[str]:
-    """`text` at most WIDTH columns wide, the first line after `lead`, the others indented; long words stay whole."""
+def wrap(text: str, *, lead: str = "", indent: int = 0, width: int = WIDTH) -> list[str]:
+    """`text` at most `width` columns wide, the first line after `lead`, the others indented; long words stay whole."""
     line, lines = lead or " " * indent, []
     is_empty = True
     for space, piece in _pieces(one_line(text)):
-        if not is_empty and columns(line) + len(space) + columns(piece) > WIDTH:
+        if not is_empty and columns(line) + len(space) + columns(piece) > width:
             lines.append(line)
             line, is_empty, space = " " * indent, True, ""
         line += ("" if is_empty else space) + piece

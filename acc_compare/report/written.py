@@ -128,7 +128,7 @@ def _joined(*parts: str) -> str:
     return "_".join(part for part in parts if part)
 
 
-def _table(path: Path, finding: Finding, lang: Lang) -> PackedTable:
+def _table(path: Path, finding: Finding, lang: Lang = "en") -> PackedTable:
     """A table packed for a page in `lang`.  Raises ResultError."""
     read = {".parquet": _read_parquet, ".csv": _read_csv, ".xlsx": _read_workbook}[path.suffix]
     try:

@@ -352,9 +352,14 @@ def _tell_all(session: Session, seconds: float) -> None:
         say(limit)
 
 
-def guarded(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
-    """Run a command; what the input is to blame for becomes one line on stderr and exit code 2."""
+def guarded(
+    app: typer.Typer, arguments: Sequence[str] | None = None, *, prepare: Callable[[Any], None] | None = None
+) -> int:
+    """Run a command, which `prepare` may change before; what the input is to blame for becomes one line on stderr and
+    exit code 2."""
     command = typer.main.get_command(app)
+    if prepare is not None:
+        prepare(command)
     try:
         status = command(None if arguments is None else list(arguments), standalone_mode=False)
     except AccError as error:
