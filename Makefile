@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo docs page page-tools browser test test-all test-torch-npu test-newest test-torches lint type samples fuzz bench-recording bench-compare bench-localisation bench-operators bench-monitor bench-reliability clean
+.PHONY: help demo docs page page-tools browser test test-all test-torch-npu test-newest test-torches dist test-lowest lint type samples fuzz bench-recording bench-compare bench-localisation bench-operators bench-monitor bench-reliability clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -48,6 +48,12 @@ test-newest:  ## a chosen set of tests under the newest torch (installs it into 
 
 test-torches:  ## the tests under older and newer torches, one at a time; writes docs/compatibility.md (TORCHES="2.7.1 2.1.2")
 	$(PYTHON) tests/torches/job.py $(TORCHES)
+
+dist: $(INSTALLED)  ## build sdist and wheel into dist/, and run the tests of the command line from the wheel
+	$(BIN)/python tests/installed/job.py
+
+test-lowest: $(INSTALLED)  ## the same with the lowest release of each dependency that pyproject.toml allows
+	$(BIN)/python tests/installed/job.py --lowest
 
 lint: $(INSTALLED)  ## ruff alone
 	$(BIN)/ruff check .

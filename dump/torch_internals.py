@@ -65,6 +65,12 @@ def _nowhere() -> int:
     return -1
 
 
+def _fake_mode(_: Any) -> Any:
+    """The mode in force that makes tensors without memory, before torch 2.2 could be asked for it."""
+    modes = torch.utils._python_dispatch._get_current_dispatch_mode_stack()
+    return next((mode for mode in modes if type(mode).__name__ == "FakeTensorMode"), None)
+
+
 def _row(
     path: str, since: str, purpose: str, without: str, *, older: str = "", kind: Kind = "object", otherwise: Any = None
 ) -> Internal:
@@ -117,7 +123,7 @@ _MODES = {
     "tracing_state": _row("_C._get_tracing_state", "2.1", "not None while torch.jit.trace runs the code",
         "what torch.jit.trace runs is recorded as calls", otherwise=_nothing),
     "dispatch_mode": _row("_C._get_dispatch_mode", "2.2", "the dispatch mode of a kind, where one is in force",
-        "what torch.export runs is recorded as calls", otherwise=_nothing),
+        "what torch.export runs is recorded as calls", otherwise=_fake_mode),
     "fake_mode_key": _row("_C._TorchDispatchModeKey.FAKE", "2.2",
         "the kind of the mode that makes tensors without memory", "what torch.export runs is recorded as calls"),
     "is_in_transform": _row("_C._functorch.is_functorch_wrapped_tensor", "2.1",
@@ -254,6 +260,9 @@ _SHARDED = {
         "issues several collectives as one", "collectives that are issued together", kind="name"),
     "end_coalescing": _row("distributed.ProcessGroup._end_coalescing", "2.1",
         "ends that, and gives what to wait for", "collectives that are issued together", kind="name"),
+    "name_of_group": _row("distributed.distributed_c10d._get_process_group_name", "2.1",
+        "the name of a process group, which has it as an attribute only since 2.2", "which group a collective is of",
+        older="distributed.distributed_c10d._pg_names.get", otherwise=lambda _: ""),
     "group_named": _row("_C._distributed_c10d._resolve_process_group", "2.2",
         "the process group that a functional collective names", "functional collectives"),
     "fsdp1_runtime": _row("distributed.fsdp._runtime_utils", "2.1",

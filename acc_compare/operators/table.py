@@ -97,7 +97,7 @@ _ROWS: Mapping[OperatorClass, str] = {
         empty_permuted+memory+uninitialised new_empty+memory+uninitialised new_empty_strided+memory+uninitialised
         empty_with_format+memory+uninitialised resize+memory+uninitialised resize_as+memory+uninitialised
         pin_memory+memory share_memory+memory all_gather all_gather_into_tensor send recv isend irecv
-        batch_isend_irecv all_to_all all_to_all_single
+        batch_isend_irecv all_to_all all_to_all_single gather_into_tensor
     """,
     # One rounding or a few for each element (Higham, Accuracy and Stability of Numerical Algorithms, 2002, 2.2).
     "elementwise": """

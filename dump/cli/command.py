@@ -26,6 +26,7 @@ from ..format.errors import AccError, ConfigError, OutputError
 from ..write.limits import size_text
 from .said import say
 from .starting import AsMsprobe, Deterministic, Device, Module, Seed, SimulatedNpu, Start, answers_as_msprobe, begun
+from .unrecorded import run_alone
 
 if TYPE_CHECKING:
     from ..session import Session
@@ -249,8 +250,11 @@ def _check(config: DumpConfig, start: Start, arguments: list[str], module: str |
 
 def _record(recording: Recording, start: Start, arguments: list[str], module: str | None) -> int:
     """Record, and tell what came of it: the script's exit status.  Raises where the dump cannot be written."""
-    from . import launch
-    from .children import Children, new_session, new_settings
+    try:
+        from . import launch
+        from .children import Children, new_session, new_settings
+    except Exception as error:  # a torch in which something is not where it was
+        return run_alone(error, arguments, module)
 
     with begun(start, say):
         began = time.perf_counter()

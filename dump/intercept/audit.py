@@ -56,7 +56,12 @@ _BETWEEN = (
 )
 _HANDS_ON = ("__torch_dispatch__", "__call__")
 """A dispatch mode, and the operator that it calls with what it was given."""
-_engine: CodeType | None = getattr(torch_internals.run_backward, "__code__", None)
+_engine: frozenset[CodeType] = frozenset(
+    function.__code__
+    for function in (torch_internals.run_backward, torch.autograd.backward, torch.autograd.grad)
+    if function is not None
+)
+"""What enters the engine: before torch 2.3 the public functions do so themselves."""
 
 
 @dataclass(slots=True)
@@ -258,7 +263,7 @@ def _called_by_engine() -> bool:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and (frame.f_code.co_filename.startswith(_BETWEEN) or frame.f_code.co_name in _HANDS_ON):
         frame = frame.f_back
-    return frame is None or frame.f_code is _engine
+    return frame is None or frame.f_code in _engine
 
 
 def _since_its_node(call: calls.OpenCall) -> calls.OpenCall:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 
 from ..record import tree
-from ..torch_internals import group_gather_base, group_named, group_scatter_base
+from ..torch_internals import group_gather_base, group_named, group_scatter_base, name_of_group
 
 _PICKLED = ("_object", "_object_list")  # functions that send Python objects, as bytes that mean nothing by themselves
 _FRAMES = 8
@@ -41,6 +41,8 @@ METHODS: tuple[GroupMethod, ...] = (
     GroupMethod("allgather_into_tensor_coalesced", "all_gather_into_tensor_coalesced", **_OUT_IN),
     GroupMethod("all_gather_single_coalesced", "all_gather_into_tensor_coalesced", **_OUT_IN),
     GroupMethod("gather", "gather", order=(1, 0), reads=(1,), writes=(0,)),
+    GroupMethod("gather_into_tensor", "gather_into_tensor", order=(1, 0), reads=(1,), writes=(0,)),
+    GroupMethod("gather_single", "gather_into_tensor", order=(1, 0), reads=(1,), writes=(0,)),
     GroupMethod("scatter", "scatter", **_OUT_IN),
     GroupMethod("reduce_scatter", "reduce_scatter", **_OUT_IN),
     GroupMethod(group_scatter_base, "reduce_scatter_tensor", **_OUT_IN),
@@ -95,7 +97,8 @@ def settings(api: str, options: Any, peer: Members | None) -> dict[str, Any]:
 
 def members(group: Any) -> Members:
     """The name of a process group and its ranks in the world."""
-    return str(getattr(group, "group_name", "")), tuple(torch.distributed.get_process_group_ranks(group))
+    name = group.group_name if hasattr(group, "group_name") else name_of_group(group)
+    return str(name), tuple(torch.distributed.get_process_group_ranks(group))
 
 
 def members_named(name: str) -> Members | None:

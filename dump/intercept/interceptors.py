@@ -63,7 +63,7 @@ class Interceptors:
         """Where torch is met, in the order of installing."""
         watch, came_first = self.watch, self.finder is not None
         yield Point("module calls", self.calls.install, needs=("own_parameters",))
-        yield Point("optimizer steps", lambda _: self.steps.install(), remove=self.steps.remove)
+        yield Point("optimizer steps", self.steps.install, remove=self.steps.remove)
         yield from self.scripted_code.points(came_first=came_first)
         if self._records_apis:
             yield Point("API calls", self._apis.install, remove=self._apis.remove)

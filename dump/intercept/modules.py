@@ -128,9 +128,12 @@ def _joined(*parts: str) -> str:
     return ".".join(part for part in parts if part)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class _Entered:
-    """A module's call that has begun: how many are around it, its record and name where it has them."""
+    """A module's call that has begun: how many are around it, its record and name where it has them.
+
+    Without slots: dynamo of torch 2.1 refers weakly to what it meets.
+    """
 
     module: torch.nn.Module
     depth: int

@@ -9,6 +9,7 @@ gradients and parameters that it finds when the closure returns for the first ti
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -23,7 +24,11 @@ from ..record import stack
 from ..record.entries import Emission
 from ..record.recorder import StepRecorder
 from .modules import ModuleTree
+from .patching import Patches
+from .points import release
 from .watch import Progress, Watch
+
+_DYNAMO_KEEPS_HOOKS = (2, 4)
 
 
 @dataclass(slots=True)
@@ -73,7 +78,10 @@ class OptimizerSteps:
         self._handles: list[Any] = []
         self._open: list[_OpenStep] = []
 
-    def install(self) -> None:
+    def install(self, patches: Patches) -> None:
+        """Hook every step."""
+        if release(torch.__version__) < _DYNAMO_KEEPS_HOOKS:
+            _keep_hooks(patches)
         self._handles.append(torch_optimizer.register_optimizer_step_pre_hook(self._before))
         self._handles.append(torch_optimizer.register_optimizer_step_post_hook(self._after))
 
@@ -202,6 +210,31 @@ class OptimizerSteps:
             if self._watch.collectives:
                 body["collectives"] = self._watch.collectives
             recorder.emit(Emission(name, body, self._watch.owner, step.stack))
+
+
+def _keep_hooks(patches: Patches) -> None:
+    """Where dynamo takes the hooks from torch's own optimizers, once, as the first torch.compile runs: it takes one
+    layer off each `step` that is marked `hooked` and marks them all.  The layer that it finds is ours."""
+    code = torch.optim.Optimizer.profile_hook_step(torch.optim.Optimizer.step).__code__
+    for kind in {value for value in vars(torch.optim).values() if isinstance(value, type)}:
+        step: Any = vars(kind).get("step")
+        if step is None or kind is torch.optim.Optimizer or not issubclass(kind, torch.optim.Optimizer):
+            continue
+        if getattr(step, "__code__", None) is not code:
+            is_taken = hasattr(step, "hooked")
+            step = torch.optim.Optimizer.profile_hook_step(step)
+            step.hooked = True
+            if not is_taken:
+                kind.step = step  # type: ignore[method-assign]  # as torch does when the first of a kind is made
+        patches.replace(kind, "step", _with_a_layer(step))
+
+
+def _with_a_layer(step: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(step)
+    def layer(*args: Any, **kwargs: Any) -> Any:
+        return step(*args, **kwargs)
+
+    return layer
 
 
 def _settings(group: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,9 +72,9 @@ def install_each(points: Iterable[Point], patches: Patches) -> dict[str, str]:
 
 def moved_names() -> dict[str, str]:
     """What is not recorded for want of a private name that this release should still have, with the reason."""
-    release = _release(torch.__version__)
+    present = release(torch.__version__)
     rows = torch_internals.INTERNALS
-    gone = (each for each in torch_internals.missing() if _release(rows[each.name].since) <= release)
+    gone = (each for each in torch_internals.missing() if release(rows[each.name].since) <= present)
     return {each.without: each.reason for each in gone}
 
 
@@ -95,5 +95,6 @@ def _lacking(needs: Iterable[str]) -> str:
     return "; ".join(missing.reason for missing in torch_internals.missing() if missing.name in lacking)
 
 
-def _release(version: str) -> tuple[int, ...]:
+def release(version: str) -> tuple[int, ...]:
+    """(2, 14) of "2.14.1+cpu"."""
     return tuple(int(part) for part in version.split("+")[0].split(".")[:2] if part.isdigit())

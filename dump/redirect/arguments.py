@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -13,21 +12,20 @@ import torch
 TargetKind: TypeAlias = Literal["cpu", "npu"]
 Function: TypeAlias = Callable[..., Any]
 
-_CUDA = re.compile(r"cuda(:\d+)?")
 _CUDA_TYPE = "torch.cuda."
 _original_device = torch.device
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Target:
-    """The device that CUDA is to mean."""
+    """The device that CUDA is to mean.  Without slots: dynamo of torch 2.1 refers weakly to what it meets."""
 
     kind: TargetKind
 
     def place(self, value: Any) -> Any:
         """`value`, with a CUDA device replaced: "cuda", "cuda:1", torch.device("cuda"), "torch.cuda.FloatTensor"."""
         if isinstance(value, str):
-            if _CUDA.fullmatch(value):
+            if _names_cuda(value):
                 return self.kind
             return f"torch.{value.removeprefix(_CUDA_TYPE)}" if value.startswith(_CUDA_TYPE) else value
         if isinstance(value, _original_device) and value.type == "cuda":
@@ -48,6 +46,12 @@ class Target:
         if self.kind == "cpu":
             placed.pop("pin_memory", None)
         return placed
+
+
+def _names_cuda(text: str) -> bool:
+    """Is it "cuda", or with a number: "cuda:1"?  (dynamo of torch 2.1 cannot trace a regular expression.)"""
+    kind, colon, index = text.partition(":")
+    return kind == "cuda" and (not colon or index.isdecimal())
 
 
 def placed(original: Function, target: Target) -> Function:

@@ -10,7 +10,9 @@ from typing import Any, TypeAlias
 import pytest
 import torch
 
+from dump import session as dump_session
 from dump.config import DumpConfig
+from dump.debugger import PrecisionDebugger
 from dump.format.reader import read_dump
 from dump.format.schema import CallRecord, Dump, TensorRecord
 from dump.format.tensors import read_tensor
@@ -58,6 +60,15 @@ class Recorded:
         assert isinstance(leaf, TensorRecord)
         assert leaf.value is not None
         return leaf.value
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_open() -> Iterator[None]:
+    """A test that fails half-way leaves no recording behind for those that come after it."""
+    yield
+    for session in list(dump_session._installed):
+        session.remove()
+    PrecisionDebugger._session = PrecisionDebugger._instance = None
 
 
 @pytest.fixture

@@ -46,7 +46,9 @@ class Fault:
 fault = Fault()
 
 
-@torch.library.custom_op("npu::npu_rms_norm", mutates_args=())
+@torch.library.custom_op(
+    "npu::npu_rms_norm", mutates_args=(), schema="(Tensor x, Tensor gamma, float epsilon) -> (Tensor, Tensor)"
+)
 def fused_rms(x: torch.Tensor, gamma: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, torch.Tensor]:
     inverse = torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + epsilon)
     return fault("rms", x * inverse * gamma), inverse.clone()
@@ -65,7 +67,7 @@ fused_rms.register_autograd(
 )
 
 
-@torch.library.custom_op("npu::npu_swiglu", mutates_args=())
+@torch.library.custom_op("npu::npu_swiglu", mutates_args=(), schema="(Tensor x) -> Tensor")
 def fused_swiglu(x: torch.Tensor) -> torch.Tensor:
     return fault("swiglu", plain_swiglu(x))
 
@@ -82,7 +84,7 @@ fused_swiglu.register_autograd(
 )
 
 
-@torch.library.custom_op("npu::npu_rotary_mul", mutates_args=())
+@torch.library.custom_op("npu::npu_rotary_mul", mutates_args=(), schema="(Tensor x, Tensor cos, Tensor sin) -> Tensor")
 def fused_rotary(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     return fault("rotary", plain_rotary(x, cos, sin))
 

@@ -1,6 +1,7 @@
 """`make test-torches` and `make test-newest`: the tests under other releases of torch than the one of constraints.txt.
 
-    python tests/torches/job.py 2.7.1 2.1.2          an environment for each, one at a time, removed after
+    python tests/torches/job.py 2.7.1 2.1.2@3.10     an environment for each, one at a time, removed after
+    python tests/torches/job.py --again 2.7.1        only what failed the last time
     python tests/torches/job.py --newest             a chosen set of quick tests under NEWEST, kept installed
     python tests/torches/job.py --page               docs/compatibility.md anew from what was seen so far
 
@@ -23,10 +24,12 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE))
 
-from page import RESULTS, Seen, outcome_of, write_page  # noqa: E402
+from page import RESULTS, Seen, node_of, outcome_of, read, repeated, write_page  # noqa: E402
 
 NEWEST = "2.14.1"
-VERSIONS = ("2.14.1", "2.11.0", "2.9.1", "2.7.1", "2.6.0", "2.4.1", "2.1.2")
+VERSIONS = ("2.14.1@3.13", "2.13.0", "2.11.0@3.13", "2.9.1", "2.7.1", "2.6.0", "2.4.1@3.12", "2.1.2@3.10")
+"""Releases of torch, each with the Python that it is run with: this one where none is named."""
+
 ENVIRONMENTS = ROOT / ".torches"
 WHOLE = ("tests/dump", "tests/end_to_end", "tests/test_sample_dumps.py")
 CHOSEN = (
@@ -44,7 +47,8 @@ _NO_WHEEL = "No matching distribution found for torch=="
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("versions", nargs="*", help=f"releases of torch ({' '.join(VERSIONS)})")
+    parser.add_argument("versions", nargs="*", help=f"releases of torch, @ Python ({' '.join(VERSIONS)})")
+    parser.add_argument("--again", action="store_true", help="run only what failed when this torch was run last")
     parser.add_argument("--newest", action="store_true", help=f"torch {NEWEST} alone, a chosen set, nothing written")
     parser.add_argument("--page", action="store_true", help="only write docs/compatibility.md anew")
     parser.add_argument("--quick", action="store_true", help="without the tests that are marked slow")
@@ -58,16 +62,17 @@ def main() -> int:
     if options.newest:
         return _newest()
     status = 0
-    for version in options.versions or VERSIONS:
+    for wanted in options.versions or VERSIONS:
+        version, _, minor = wanted.partition("@")
         python = options.python
         environment = ENVIRONMENTS / version
         if python is None:
-            python, output = install(version, environment)
+            python, output = install(version, environment, interpreter(minor))
             if output:
                 print(output, file=sys.stderr)
                 status = 1
                 continue
-        seen = run(python, options.paths, quick=options.quick)
+        seen = again(python, kept(version)) if options.again else run(python, options.paths, quick=options.quick)
         if options.python is None and not options.keep:
             shutil.rmtree(environment)
         RESULTS.mkdir(exist_ok=True)
@@ -98,15 +103,26 @@ def _newest() -> int:
     return subprocess.run(command, cwd=ROOT, env=_variables(), check=False).returncode
 
 
-def install(version: str, environment: Path) -> tuple[Path, str]:
+def interpreter(minor: str) -> str:
+    """The Python of a minor release ("3.12") on this machine; this one for ""."""
+    if not minor:
+        return sys.executable
+    found = shutil.which(f"python{minor}")
+    if found is None:
+        raise SystemExit(f"test-torches: there is no python{minor} on PATH")
+    return found
+
+
+def install(version: str, environment: Path, interpreter: str = sys.executable) -> tuple[Path, str]:
     """An environment with that torch and what the tests need; its Python, and what pip said where it failed."""
-    subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
+    subprocess.run([interpreter, "-m", "venv", "--clear", str(environment)], check=True)
     python = environment / "bin" / "python"
     with tempfile.TemporaryDirectory() as folder:
         pins = Path(folder) / "constraints.txt"
         pins.write_text("\n".join(constraints(version)) + "\n", encoding="utf-8")
         for wanted in ([f"torch=={version}"], ["numpy", *_needed()]):
             command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-cache-dir"]
+            command.append("--no-compile")  # of the thousands of files of torch a run needs a tenth
             done = subprocess.run(
                 [*command, "-c", str(pins), *wanted],
                 text=True,
@@ -156,6 +172,22 @@ def run(python: Path, paths: Sequence[str], *, quick: bool) -> Seen:
             check=True,
         )
         return outcome_of(report, json.loads(probe.stdout), paths=paths, quick=quick)
+
+
+def again(python: Path, before: Seen) -> Seen:
+    """`before`, with what failed in it run again."""
+    if not before.failed:
+        return before
+    now = run(python, [node_of(name) for name in before.failed], quick=False)
+    return repeated(before, now)
+
+
+def kept(version: str) -> Seen:
+    """What the last run under that torch saw."""
+    for seen in read():
+        if seen.torch.partition("+")[0] == version:
+            return seen
+    raise SystemExit(f"test-torches: torch {version} was not run yet")
 
 
 def _variables() -> dict[str, str]:

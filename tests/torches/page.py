@@ -6,7 +6,7 @@ import json
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ the tests of the recording half and the end-to-end tests in it, and a recording 
 imports no torch. Every interceptor is installed by itself: what a torch does not offer is left out, named on stderr, in
 the header of the dump (`coverage.left_out`) and by the advisor.
 
-torch 2.1 to 2.14 and Python 3.10 to 3.13 are meant to work; the table says what of it was run. torch 2.13.0 is
-what the project itself is tested with, all of it, and is not in the table.
+torch 2.1 to 2.14 and Python 3.10 to 3.13 are meant to work; the table says what of it was run. torch 2.13.0 with
+Python 3.11 is what the project itself is tested with, all of it. What failed in a run is run again once it is mended
+(`--again`), and the table says so.
 """
 
 
@@ -31,7 +32,8 @@ what the project itself is tested with, all of it, and is not in the table.
 class Seen:
     """One run.  `skipped` counts tests by the reason given; `failed` are their names; `left_out` is what the recording
     said it left out, `without` what rests on private names that this torch does not have; `simulated` is the device
-    that `--simulated-npu` gives.  `explained` is written by hand: what is known of a failure."""
+    that `--simulated-npu` gives.  `explained` is written by hand: what is known of a failure.  `repeated` is the day on
+    which what had failed was run again, and nothing else."""
 
     torch: str
     python: str
@@ -47,6 +49,7 @@ class Seen:
     without: tuple[str, ...]
     simulated: str
     explained: Mapping[str, str] = field(default_factory=dict)
+    repeated: str = ""
 
     @property
     def release(self) -> tuple[int, ...]:
@@ -65,7 +68,7 @@ def outcome_of(report: Path, probe: Mapping[str, Any], *, paths: Sequence[str], 
         if case.find("failure") is not None or case.find("error") is not None:
             failed.append(name)
         elif (skip := case.find("skipped")) is not None:
-            skipped[skip.get("message") or "no reason"] += 1
+            skipped[_reason(skip)] += 1
         else:
             passed += 1
     return Seen(
@@ -77,6 +80,37 @@ def outcome_of(report: Path, probe: Mapping[str, Any], *, paths: Sequence[str], 
         skipped=dict(skipped),
         **{**probe, "without": tuple(probe["without"])},
     )
+
+
+def repeated(before: Seen, now: Seen) -> Seen:
+    """`before` with what failed in it as it stands `now`."""
+    skipped = Counter(before.skipped) + Counter(now.skipped)
+    failed = tuple(name for name in before.failed if name in now.failed)
+    return replace(
+        before,
+        passed=before.passed + now.passed,
+        failed=failed,
+        skipped=dict(skipped),
+        explained={name: text for name, text in before.explained.items() if name in failed},
+        repeated=now.date,
+        left_out=now.left_out,
+        without=now.without,
+        simulated=now.simulated,
+    )
+
+
+def node_of(name: str) -> str:
+    """`tests/a.py::test_it[x]` of the name that a report gives: `tests.a::test_it[x]`."""
+    module, _, test = name.partition("::")
+    return f"{module.replace('.', '/')}.py::{test}"
+
+
+def _reason(skip: ET.Element) -> str:
+    """Why a test was skipped: where a whole file is, the report has it in the text, as a tuple."""
+    message = skip.get("message") or "no reason"
+    if message != "collection skipped" or not skip.text:
+        return message
+    return skip.text.rpartition("Skipped: ")[2].rstrip("')\"\n ")
 
 
 def read(folder: Path = RESULTS) -> list[Seen]:
@@ -100,7 +134,8 @@ def page_of(runs: Sequence[Seen]) -> str:
             seen.torch,
             seen.python,
             seen.numpy,
-            f"{seen.date}, {'quick tests' if seen.quick else 'all tests'}",
+            f"{seen.date}, {'quick tests' if seen.quick else 'all tests'}"
+            + (f"; {seen.repeated} what had failed" if seen.repeated else ""),
             f"{seen.passed:,}",
             f"{len(seen.failed):,}",
             f"{sum(seen.skipped.values()):,}",

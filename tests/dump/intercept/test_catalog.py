@@ -106,4 +106,5 @@ def test_operators_of_torch_npu_stay_what_they_are(monkeypatch: pytest.MonkeyPat
     found = [op for op in catalog.operators() if op.prefix == "NPU"]
     assert [(op.owner, op.attribute, op.api) for op in found] == [(torch_npu, "npu_in_python", "npu_in_python")]
     assert {"_npu_made_up", "npu_in_python"} <= set(catalog.npu_names())
-    library._destroy()
+    if hasattr(library, "_destroy"):  # before torch 2.2 it goes with its last reference
+        library._destroy()

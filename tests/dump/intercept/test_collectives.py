@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 
 from dump.format.schema import CollectiveRecord, ScalarRecord
+from dump.intercept.group_methods import METHODS
+from dump.intercept.points import release
 
 NEEDS_MESHES = pytest.mark.skipif(
     importlib.util.find_spec("torch.distributed.device_mesh") is None, reason="device meshes came with torch 2.2"
@@ -87,16 +90,36 @@ def test_what_is_written_stands_where_its_argument_stands(record: Any) -> None:
 
 def test_a_buffer_that_is_only_written_is_not_read(record: Any) -> None:
     whole, part = torch.full((4,), torch.nan), torch.ones(4)
-
-    def act() -> None:
-        dist.all_gather_into_tensor(whole, part)
-        dist.all_gather([whole], part)
-
-    dump = record(act)
-    for name, written in (("all_gather_into_tensor", "output.0"), ("all_gather", "output.0")):
+    gather: dict[str, Callable[[], Any]] = {"all_gather": lambda: dist.all_gather([whole], part)}
+    if release(torch.__version__) >= (2, 2):  # gloo has it since
+        gather["all_gather_into_tensor"] = lambda: dist.all_gather_into_tensor(whole, part)
+    for name, act in gather.items():
+        whole.fill_(torch.nan)
+        dump = record(act)
         assert dump.leaf(f"Distributed.{name}.0.forward", "input.0") is None
         assert dump.leaf(f"Distributed.{name}.0.forward", "input.1").norm == 2
-        assert dump.leaf(f"Distributed.{name}.0.forward", written).norm == 2
+        assert dump.leaf(f"Distributed.{name}.0.forward", "output.0").norm == 2
+
+
+@pytest.mark.skipif(not hasattr(dist, "gather_single"), reason="gather_single came with torch 2.14")
+def test_gathering_into_one_tensor_is_recorded(record: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gathered(group: Any, output: torch.Tensor, own: torch.Tensor, _: Any) -> Any:
+        return group.all_gather_single(output, own)  # gloo has none of its own; for one rank it is the same
+
+    monkeypatch.setattr(dist.ProcessGroup, "gather_single", gathered)
+    whole, part = torch.full((4,), torch.nan), torch.ones(4)
+    dump = record(lambda: dist.gather_single(part, whole))
+    name = "Distributed.gather_into_tensor.0.forward"
+    assert dump.names == [name]
+    assert dump.leaf(name, "input.0").norm == 2
+    assert dump.leaf(name, "input.1") is None
+    assert dump.leaf(name, "output.1").norm == 2
+
+
+def test_every_method_of_a_group_that_moves_tensors_is_known() -> None:
+    moves = re.compile("gather|scatter|reduce|broadcast|all_?to_?all|send|recv")
+    known = {method.name for method in METHODS}
+    assert {name for name in dir(dist.ProcessGroup) if moves.search(name) and not name.startswith("__")} <= known
 
 
 def test_collectives_of_a_group_are_counted_and_those_of_another_apart(record: Any) -> None:
@@ -144,6 +167,9 @@ def test_python_objects_are_not_recorded(record: Any) -> None:
     assert not [name for name in record(act).names if name.startswith("Distributed.")]
 
 
+@pytest.mark.skipif(
+    release(torch.__version__) < (2, 2), reason="functional collectives are not recorded before torch 2.2"
+)
 def test_a_functional_collective_is_recorded_when_its_result_is_used(record: Any) -> None:
     import torch.distributed._functional_collectives as functional
 
@@ -218,7 +244,7 @@ def test_memory_that_a_storage_gains_is_unwritten_until_it_is_written(record: An
 def test_a_call_that_writes_into_a_list_and_returns_nothing_has_written(record: Any) -> None:
     import torch.distributed.fsdp  # registers the operator
 
-    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 7):
+    if release(torch.__version__) < (2, 7):
         pytest.skip("torch keeps the version counters of several tensors since 2.7")
     out = [torch.empty(2, 1), torch.empty(2, 2)]
 

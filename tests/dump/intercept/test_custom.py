@@ -19,7 +19,7 @@ if not hasattr(torch.library, "custom_op"):
     pytest.skip("torch.library.custom_op came with torch 2.4", allow_module_level=True)
 
 
-@torch.library.custom_op("au_custom::twice", mutates_args=())
+@torch.library.custom_op("au_custom::twice", mutates_args=(), schema="(Tensor x) -> Tensor")
 def twice(x: torch.Tensor) -> torch.Tensor:
     return x * 2
 

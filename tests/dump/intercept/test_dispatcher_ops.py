@@ -69,6 +69,51 @@ def test_a_function_with_setup_context(record: Any) -> None:
     assert dump.names == ["Torch.nan_to_num.0.forward", "Autograd.Nan.0.forward"]
 
 
+class Wide(torch.autograd.Function):
+    """Wants its gradient in another dtype than that of its output."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.set_output_grad_dtype(torch.float32)
+        return torch.mul(x, 2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        assert gradient.dtype is torch.float32
+        return (gradient * 2).bfloat16()
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.autograd.Function, "set_output_grad_dtype"), reason="set_output_grad_dtype came with torch 2.14"
+)
+def test_a_function_that_wants_its_gradient_in_another_dtype(record: Any) -> None:
+    x = torch.ones(2, dtype=torch.bfloat16, requires_grad=True)
+    dump = record(lambda: Wide.apply(x).float().sum().backward())
+    assert dump.leaf("Autograd.Wide.0.backward", "input.0").norm == pytest.approx(2**0.5)
+    assert dump.leaf("Autograd.Wide.0.backward", "output.0").dtype == "torch.bfloat16"
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.autograd.graph, "node_creation_hook"), reason="node_creation_hook came with torch 2.14"
+)
+def test_a_hook_on_new_nodes_sees_those_of_the_script_alone(record: Any) -> None:
+    seen: list[list[str]] = []
+
+    def act() -> None:
+        names: list[str] = []
+        x = torch.ones(2, 2, requires_grad=True)
+        with torch.autograd.graph.node_creation_hook(lambda node: names.append(node.name())):
+            loss = torch.nn.functional.gelu(Cube.apply(x @ x, 2.0)).mul_(2).view(4).sum()
+        loss.backward()
+        seen.append(names)
+
+    act()
+    record(act)
+    record(act, task="tensor", audit=True)
+    assert len(seen[0]) > 5
+    assert seen[0] == seen[1] == seen[2]
+
+
 def test_functions_of_torchs_own_are_no_operators(record: Any) -> None:
     x = torch.ones(2, requires_grad=True)
     dump = record(lambda: checkpoint(torch.exp, x, use_reentrant=True).sum().backward())
@@ -76,7 +121,7 @@ def test_functions_of_torchs_own_are_no_operators(record: Any) -> None:
     assert "Torch.exp.0.forward" in dump
 
 
-@torch.library.custom_op("au_python::twice", mutates_args=())
+@torch.library.custom_op("au_python::twice", mutates_args=(), schema="(Tensor x) -> Tensor")
 def twice_in_python(x: torch.Tensor) -> torch.Tensor:
     return x * 2
 

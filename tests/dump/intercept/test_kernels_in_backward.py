@@ -15,7 +15,7 @@ if not hasattr(torch.library, "custom_op"):
     pytest.skip("torch.library.custom_op came with torch 2.4", allow_module_level=True)
 
 
-@torch.library.custom_op("au_kernels::silu", mutates_args=())
+@torch.library.custom_op("au_kernels::silu", mutates_args=(), schema="(Tensor x) -> Tensor")
 def silu(x: torch.Tensor) -> torch.Tensor:
     return x * torch.sigmoid(x)
 

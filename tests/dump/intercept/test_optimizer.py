@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
 import pytest
@@ -32,6 +33,39 @@ def test_a_step_is_one_call(record: Any, fused: bool) -> None:
     assert not torch.equal(old, model[0].weight)
     assert dump.leaf(call, "input.group.0.lr") == ScalarRecord("float", 0.25)
     assert dump.leaf(call, "input.group.0.betas.1") == ScalarRecord("float", 0.999)
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="Muon came with torch 2.9")
+def test_what_muon_computes_with_matrices_inside_its_step_is_part_of_it(record: Any) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False))
+    optimizer = torch.optim.Muon(model.parameters(), lr=0.25)
+    old = model[0].weight.detach().clone()
+    dump = record(lambda: _step(optimizer, model), task="tensor")
+    call = "Optimizer.Muon.0.forward"
+    assert dump.names[-1] == call
+    assert not [name for name in dump.names if "mm" in name]
+    assert torch.equal(dump.tensor(call, "input.param.0.weight"), old)
+    assert torch.equal(dump.tensor(call, "output.0.0.weight"), model[0].weight.detach())
+    assert dump.leaf(call, "input.group.0.ns_steps") == ScalarRecord("int", 5)
+
+
+@pytest.mark.skipif(
+    "maximize" not in inspect.signature(torch.optim.LBFGS).parameters, reason="LBFGS maximizes since torch 2.14"
+)
+def test_a_closure_whose_loss_is_to_grow(record: Any) -> None:
+    weight = torch.ones(2, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight], max_iter=1, maximize=True)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = -(weight * weight).sum()
+        loss.backward()
+        return loss
+
+    dump = record(lambda: optimizer.step(closure))
+    assert dump.leaf("Optimizer.LBFGS.0.forward", "input.group.0.maximize") == ScalarRecord("bool", True)
+    assert dump.names[-1] == "Optimizer.LBFGS.0.forward"
+    assert weight.abs().max() < 1
 
 
 def test_parameters_without_gradient_or_name(record: Any) -> None:

@@ -9,6 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from dump.intercept.points import release
+
 # torch.jit says that it is deprecated; what scripts still do with it must work all the same.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 
@@ -67,6 +69,9 @@ def test_a_trace_holds_none_of_our_operators(record: Any) -> None:
     assert kinds[0] == kinds[1]
 
 
+@pytest.mark.skipif(
+    release(torch.__version__) < (2, 2), reason="dynamo of torch 2.1 breaks its graph at a module call that is recorded"
+)
 def test_a_compiled_model_runs_and_its_graph_is_the_same(record: Any) -> None:
     model, x = Small(), torch.ones(1, 3)
     graphs: list[list[str]] = []
@@ -117,6 +122,7 @@ def test_what_runs_inside_scripted_code_is_told(record: Any) -> None:
     assert "scripted" not in record(lambda: torch.exp(x)).dump.header.coverage
 
 
+@pytest.mark.skipif(release(torch.__version__) < (2, 2), reason="dynamo of torch 2.1 counts one graph more")
 def test_what_was_compiled_is_told(record: Any) -> None:
     compiled, x = torch.compile(lambda x: torch.exp(x) + 1, backend="eager"), torch.ones(3)
     torch._dynamo.utils.counters.clear()

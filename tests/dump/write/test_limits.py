@@ -13,6 +13,7 @@ import torch
 from dump.config import DumpConfig
 from dump.format.reader import read_dump
 from dump.format.tensors import read_tensor
+from dump.intercept.points import release
 from dump.record.contents import Contents
 from dump.session import Session
 from dump.write.limits import RESERVE, Limits, Room, size_text
@@ -129,6 +130,8 @@ def test_a_larger_limit_lets_recording_go_on() -> None:
 @pytest.mark.parametrize("file_format", ["safetensors", "npy", "pt"])
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16", "float8_e5m2", "complex32", "complex128", "bool"])
 def test_no_tensor_file_takes_more_than_is_reserved_for_it(tmp_path: Path, file_format: str, dtype: str) -> None:
+    if file_format == "pt" and dtype in ("float8_e5m2", "complex32") and release(torch.__version__) < (2, 2):
+        pytest.skip("torch.save of torch 2.1 stores no such dtype")
     files = TensorFiles(tmp_path, file_format)
     files.make()
     shape = (64, *(1 for _ in range(60)))

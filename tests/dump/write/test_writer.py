@@ -28,6 +28,7 @@ from dump.format.errors import OutputError
 from dump.format.reader import read_dump
 from dump.format.schema import CallRecord, Dump, ScalarRecord, TensorRecord
 from dump.format.tensors import read_tensor
+from dump.intercept.points import release
 from dump.record.contents import Contents
 from dump.record.entries import Emission, Entry, Measured
 from dump.record.recorder import StepRecorder
@@ -236,6 +237,8 @@ def _record_tensors(folder: Path, tensors: list[torch.Tensor], **settings: Any) 
 
 @pytest.mark.parametrize("file_format", ["safetensors", "npy", "pt"])
 def test_tensor_files_hold_every_bit(tmp_path: Path, file_format: str) -> None:
+    if file_format == "pt" and release(torch.__version__) < (2, 2):
+        pytest.skip("torch.save of torch 2.1 stores no float8")
     _, call = _record_tensors(tmp_path, VALUES, file_format=file_format)
     for tensor, argument in zip(VALUES, call.inputs, strict=True):
         leaf = argument.leaf
