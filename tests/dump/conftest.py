@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import pytest
 import torch
 
-from dump import session as dump_session
+from dump import installed
 from dump.config import DumpConfig
 from dump.debugger import PrecisionDebugger
 from dump.format.reader import read_dump
@@ -66,7 +66,7 @@ class Recorded:
 def _nothing_stays_open() -> Iterator[None]:
     """A test that fails half-way leaves no recording behind for those that come after it."""
     yield
-    for session in list(dump_session._installed):
+    for session in list(installed._installed):
         session.remove()
     PrecisionDebugger._session = PrecisionDebugger._instance = None
 

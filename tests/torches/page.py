@@ -27,6 +27,37 @@ Python 3.11 is what the project itself is tested with, all of it. What failed in
 (`--again`), and the table says so.
 """
 
+_LEAST = """The lowest release of each dependency that pyproject.toml allows is tested by `make test-lowest`, with torch
+2.13.0; the sdist, and the wheel that is made from it, by `make dist`. Both run the tests of the command line from the
+installed wheel, and fail where its installation changes what was installed before.
+"""
+_NEWEST = """
+## What torch 2.14 changed for a recorder
+
+Read from the difference of the two installed packages (2.13.0 and 2.14.1); each line names the test that holds it.
+
+- `torch.autograd.Function.apply` is a descriptor in C and no `classmethod` any more
+  (`intercept/test_dispatcher_ops.py`, `test_torch_internals.py`).
+- `Function.set_output_grad_dtype`: a backward may get its gradient in another dtype than that of its output; it is
+  recorded as it arrives (`intercept/test_dispatcher_ops.py`).
+- `torch.autograd.graph.node_creation_hook`: the script's hook sees the nodes of the script, none of ours
+  (`intercept/test_dispatcher_ops.py`).
+- `torch.distributed.gather_single`, and the deprecated `gather_into_tensor` above it, are new collectives with a method of
+  the process group: recorded as `Distributed.gather_into_tensor`. A test holds that no method of a group that moves
+  tensors is unknown (`intercept/test_collectives.py`).
+- `torch.linalg.polar` and `torch.linalg.matrix_sqrth` are new, `torch.qr` and `torch.cholesky` are functions in Python that
+  raise (`intercept/test_catalog.py` goes through all that torch lists).
+- `torch.nn.functional.linear_cross_entropy` takes probabilities; its place and name stay.
+- `LBFGS(maximize=True)`, `Muon(adjust_lr_fn="spectral_unclamped")`; what Muon multiplies inside its step is part of the step
+  (`intercept/test_optimizer.py`).
+- `torch.accelerator.random` joins `torch.accelerator`; a public ImageNet script for it records unmodified
+  (`end_to_end/test_accelerator_script.py`).
+- `torch.jit` warns of its deprecation; scripts that use it are recorded, and the warning is told of their line
+  (`intercept/test_scripted_code.py`).
+- DTensor's `linspace` and `logspace`, the backends `nccl2` and `nccl-lazy` of NCCL, hooks and windows of process groups
+  change no place at which calls are met. They were not run: they need a GPU.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -143,6 +174,7 @@ def page_of(runs: Sequence[Seen]) -> str:
             "a device `npu`" if seen.simulated == "npu" else "on the device `cpu`",
         )
         lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", _LEAST, _NEWEST.strip()]
     for seen in runs:
         lines += [
             "",
