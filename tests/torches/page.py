@@ -42,13 +42,13 @@ Read from the difference of the two installed packages (2.13.0 and 2.14.1); each
   recorded as it arrives (`intercept/test_dispatcher_ops.py`).
 - `torch.autograd.graph.node_creation_hook`: the script's hook sees the nodes of the script, none of ours
   (`intercept/test_dispatcher_ops.py`).
-- `torch.distributed.gather_single`, and the deprecated `gather_into_tensor` above it, are new collectives with a method of
-  the process group: recorded as `Distributed.gather_into_tensor`. A test holds that no method of a group that moves
+- `torch.distributed.gather_single`, and the deprecated `gather_into_tensor` above it, are new collectives with a method
+  of the process group: recorded as `Distributed.gather_into_tensor`. A test holds that no method of a group that moves
   tensors is unknown (`intercept/test_collectives.py`).
-- `torch.linalg.polar` and `torch.linalg.matrix_sqrth` are new, `torch.qr` and `torch.cholesky` are functions in Python that
-  raise (`intercept/test_catalog.py` goes through all that torch lists).
+- `torch.linalg.polar` and `torch.linalg.matrix_sqrth` are new, `torch.qr` and `torch.cholesky` are functions in Python
+  that raise (`intercept/test_catalog.py` goes through all that torch lists).
 - `torch.nn.functional.linear_cross_entropy` takes probabilities; its place and name stay.
-- `LBFGS(maximize=True)`, `Muon(adjust_lr_fn="spectral_unclamped")`; what Muon multiplies inside its step is part of the step
+- `LBFGS(maximize=True)`, `Muon(adjust_lr_fn="spectral_unclamped")`; what Muon multiplies inside its step is part of it
   (`intercept/test_optimizer.py`).
 - `torch.accelerator.random` joins `torch.accelerator`; a public ImageNet script for it records unmodified
   (`end_to_end/test_accelerator_script.py`).
