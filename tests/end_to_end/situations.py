@@ -980,17 +980,17 @@ def _debugger() -> Any:
     return PrecisionDebugger(dump_path=os.environ["RECORD"], task="statistics", level="mix", step=[])
 
 
-def main() -> None:
+def main(situations: dict[str, Callable[[], Any]] = SITUATIONS) -> None:
     torch.set_num_threads(1)
     debugger = _debugger()
-    for name in sys.argv[1:] or SITUATIONS:
+    for name in sys.argv[1:] or situations:
         torch.manual_seed(0)
         if debugger is not None:
             debugger.start()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("default")
             try:
-                found = SITUATIONS[name]()
+                found = situations[name]()
                 line = digest(found)
             except Exception as error:
                 found, line = error, f"{type(error).__name__}: {error}"
