@@ -43,8 +43,9 @@ class Session:
     of every step that is on disk, which with `async_dump` is a step later.  `reloadable` may bring other settings
     between steps, of which `say` tells, as of a limit that ends the recording.  What goes wrong with writing is
     kept in `failure`: recording stops, the run goes on; so it does where an error of ours keeps a session from
-    going on, which `broken` names.  What this torch does not allow to record stands in `left_out`, by name with the
-    reason, once it is installed.  In a forked child (a data loader's worker) it is as if it had never been started.
+    going on, which `broken` names. `on_opened` hears of every step of which something is written. What this torch
+    does not allow to record stands in `left_out`, by name with the reason, once it is installed. In a forked child
+    (a data loader's worker) it is as if it had never been started.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Session:
         self.current_step = 0
         self.coverage: list[Coverage] = []
         self.broken = ""
+        self.on_opened: Callable[[], None] = lambda: None
         self.left_out: dict[str, str] = {}
         self.modules = ModuleTree()
         self._exit_after = exit_after
@@ -384,4 +386,6 @@ class Session:
         writer = self._files.open(self.config, self._folder()) if self.wants_this_rank() else None
         if writer is None:
             self.give_up()
+        else:
+            self.on_opened()
         return writer

@@ -1,4 +1,5 @@
-"""Processes that a recorded script starts: those of `multiprocessing` are recorded too, all others are counted.
+"""Processes that a recorded script starts: those of `multiprocessing` and of `os.fork` are recorded too, all others are
+counted.
 
 A forked child has our session as it was, and begins with it anew.  A spawned one, or one of a fork server, is a new
 Python: what it unpickles first makes a session there, before it imports the script (`dump.cli.child_start`).  Loaders
@@ -100,8 +101,10 @@ class Children:
         self._handed = pickle.dumps(settings)  # now: our package may be hidden from pickle later on
         self._process = os.getpid()
         self._starting: Any = None
+        self._executing = False
         self._started = self._others = 0
         self._is_recorded = False  # this process, as a child
+        self.is_forked = False  # it came from `os.fork`, and comes to the script's end as its parent does
 
     @contextlib.contextmanager
     def followed(self) -> Iterator[None]:
@@ -144,13 +147,17 @@ class Children:
             return _Prepared(prepared, self._handed) if is_asked else prepared
 
         def followed_popen(process: Any, args: Any, *rest: Any, **kwargs: Any) -> None:
-            popen(process, args, *rest, **kwargs)
+            before, self._executing = self._executing, True
+            try:
+                popen(process, args, *rest, **kwargs)
+            finally:
+                self._executing = before
             self._others += _is_python(args)
 
         exit_at_once = os._exit
 
         def followed_exit(status: int) -> NoReturn:
-            self._close(is_well=status == 0)
+            self.close(is_well=status == 0)
             exit_at_once(status)
 
         patches.replace(os, "_exit", followed_exit)
@@ -159,6 +166,20 @@ class Children:
         patches.replace(subprocess.Popen, "__init__", followed_popen)
 
     # ---- in a child
+
+    def forked(self) -> None:
+        """`os.fork` has made this process: record it, unless `multiprocessing` is about to say so, or another program
+        is about to take its place.  The journal knows of it from its first record on, since many execute a program."""
+        if self._starting is not None or self._executing:
+            return
+        self._process = os.getpid()
+        self._started = self._others = 0
+        self.is_forked = self._is_recorded = True
+        self._session.on_opened = self._note
+        try:
+            self._session.begin_in_child()
+        except AccError as error:
+            self._session.failure = error
 
     def _after_fork(self) -> None:
         """`multiprocessing` calls this in each child that was forked, before what it is to run."""
@@ -186,9 +207,9 @@ class Children:
 
     def _ended(self) -> None:
         stop = sys.exc_info()[1]
-        self._close(is_well=stop is None or (isinstance(stop, SystemExit) and stop.code in (None, 0)))
+        self.close(is_well=stop is None or (isinstance(stop, SystemExit) and stop.code in (None, 0)))
 
-    def _close(self, *, is_well: bool) -> None:
+    def close(self, *, is_well: bool) -> None:
         if not self._is_recorded:
             return
         self._is_recorded = False
@@ -204,6 +225,14 @@ class Children:
 
 
 _followers: list[Children] = []
+
+
+def _in_forked_child() -> None:
+    for children in list(_followers):
+        children.forked()
+
+
+os.register_at_fork(after_in_child=_in_forked_child)  # after that of `installed`, which forgets the parent's session
 
 
 def new_settings(

@@ -266,6 +266,9 @@ def _record(recording: Recording, start: Start, arguments: list[str], module: st
         )
         with children.followed():
             status = launch.outcome(lambda: launch.recorded(execute, session))
+    if children.is_forked:
+        children.close(is_well=status == 0)
+        return status
     account = children.account()
     if session.failure is not None:
         raise session.failure

@@ -280,10 +280,10 @@ def _makes_node(arguments: Any) -> bool:
 
 def _twins(base: torch.Tensor, output: Any) -> Any:
     """Views of `base` as their caller will have them.  What the kernel makes has a version counter of its own,
-    and is given that of its base after the mode has returned.  None for one of another dtype."""
+    and is given that of its base after the mode has returned.  None for one of another dtype, or nested."""
     if isinstance(output, (list, tuple)):
         return [_twins(base, view) for view in output]
-    if output.dtype is not base.dtype:
+    if output.dtype is not base.dtype or output.is_nested or base.is_nested:
         return None
     if not torch_internals.available("ExcludeKeys"):  # before torch 2.2
         return None

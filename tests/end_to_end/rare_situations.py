@@ -1,4 +1,4 @@
-"""Rarer things that scripts do with torch, one function a situation, in the manner of `situations.py`: a script alone."""
+"""Rarer things that scripts do with torch, one function a situation; a script, as `situations.py` is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import unittest.mock
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import situations
@@ -185,7 +185,7 @@ def public(x: torch.Tensor) -> torch.Tensor:
 
 
 class Counts(torch.Tensor):
-    seen: list[Any] = []
+    seen: ClassVar[list[Any]] = []
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -621,7 +621,7 @@ def errors_of_autograd() -> Any:
 
     def in_place_on_view_of_split() -> Any:
         x = torch.ones(4, requires_grad=True) * 1
-        a, b = x.split(2)
+        a, _ = x.split(2)
         a.mul_(2)
         return x
 
@@ -869,7 +869,7 @@ def where_errors_happen() -> Any:
     except RuntimeError as error:
         frames = traceback.extract_tb(error.__traceback__)
         own = sorted({(frame.name, str(frame.line)) for frame in frames if frame.filename == __file__})
-        return str(error), own, error.__cause__, error.__context__, error.__suppress_context__, frames[-1].name
+        return str(error), own, error.__cause__, error.__context__, error.__suppress_context__
 
 
 # ---- optimizers
@@ -1108,7 +1108,7 @@ def what_is_there() -> Any:
         (repr(f).split(" at 0x")[0], (f.__doc__ or "")[:40], [n for n in dir(f) if n[:2] != "__"], hash(f) == hash(f))
         for f in functions
     ]
-    signatures = [attempt(lambda f=f: str(inspect.signature(f))) for f in functions]
+    signatures = [attempt(lambda f=f: str(inspect.signature(f))).split(" at 0x")[0] for f in functions]
     sources = [attempt(lambda f=f: len(inspect.getsource(f))) for f in (nn.Linear.forward, nn.init.ones_)]
     tables = [len(torch.overrides.get_testing_overrides()), len(torch.overrides.get_ignored_functions())]
     method = [

@@ -163,3 +163,49 @@ def test_a_child_that_is_killed_is_counted(tmp_path: Path) -> None:
     done = _python(tmp_path, *RECORD, "fork", "killed")
     assert "2 child processes ended before the dump was complete" in done.stderr
     assert "codes [-9, -9]" in done.stdout
+
+
+FORKS = """
+import os, sys, torch
+
+def train():
+    torch.manual_seed(0)
+    model = torch.nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(torch.ones(2, 4)).square().mean().backward()
+        optimizer.step()
+
+process = os.fork()
+if not process:
+    if sys.argv[1] == "executes":
+        os.execv(sys.executable, [sys.executable, "-c", ""])
+    train()
+    if sys.argv[1] == "leaves":
+        os._exit(0)
+    if sys.argv[1] == "is killed":
+        os.kill(os.getpid(), 9)
+    raise KeyError("theirs") if sys.argv[1] == "raises" else SystemExit(3)
+print("code", os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+train()
+"""
+
+
+@pytest.mark.parametrize(
+    ("way", "dumps", "said"),
+    [
+        ("leaves", 2, "more in 1 child process"),
+        ("exits", 2, "more in 1 child process"),
+        ("raises", 2, "more in 1 child process"),
+        ("is killed", 2, "1 child process ended before the dump was complete"),
+        ("executes", 1, None),
+    ],
+)
+def test_a_process_that_the_script_forks_by_itself(tmp_path: Path, way: str, dumps: int, said: str | None) -> None:
+    (tmp_path / "train.py").write_text(FORKS)
+    alone = _python(tmp_path, "train.py", way)
+    recorded = _python(tmp_path, *RECORD, way)
+    assert (recorded.returncode, recorded.stdout) == (alone.returncode, alone.stdout)
+    assert len(find_dumps(tmp_path / "out")) == dumps
+    assert said in recorded.stderr if said is not None else "child" not in recorded.stderr

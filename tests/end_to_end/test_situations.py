@@ -14,13 +14,14 @@ import pytest
 from .situations import SITUATIONS
 
 SCRIPT = Path(__file__).with_name("situations.py")
+RARE = SCRIPT.with_name("rare_situations.py")
 QUICK = ("fx_pass", "subclass_by_identity", "container_with_a_table", "function_mode", "warned", "pickled_functions")
 TENSORS = ("--task", "tensor", "--audit", "--remeasure")
 
 
-def _run(command: Sequence[str], names: Sequence[str], **variables: str) -> dict[str, str]:
+def _run(command: Sequence[str], names: Sequence[str], script: Path = SCRIPT, **variables: str) -> dict[str, str]:
     done = subprocess.run(
-        [sys.executable, *command, str(SCRIPT), *names],
+        [sys.executable, *command, str(script), *names],
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
@@ -66,3 +67,21 @@ def test_every_situation_is_the_same_with_tensors_audited_and_measured_anew(tmp_
 def test_every_situation_is_the_same_with_a_debugger(tmp_path: Path) -> None:
     names = tuple(SITUATIONS)
     assert _differences(_run((), names, RECORD=str(tmp_path / "dump")), names) == {}
+
+
+@cache
+def _rare_alone() -> dict[str, str]:
+    return _run((), (), RARE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [(), TENSORS, None], ids=["statistics", "tensors", "a debugger"])
+def test_rare_situations_are_the_same(tmp_path: Path, options: Sequence[str] | None) -> None:
+    folder = str(tmp_path / "dump")
+    if options is None:
+        found = _run((), (), RARE, RECORD=folder)
+    else:
+        found = _run(("-m", "dump", "--step", "all", "-o", folder, "-s", *options), (), RARE)
+    alone = _rare_alone()
+    assert found.keys() == alone.keys()
+    assert {name: (alone[name], line) for name, line in found.items() if line != alone[name]} == {}
