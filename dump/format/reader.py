@@ -39,7 +39,7 @@ from dump.format.json_text import (
 from dump.format.layout import CONSTRUCT_FILE, DEBUG_FILE, DUMP_FILE, STACK_FILE, STACK_JOURNAL
 from dump.format.schema import CallRecord, CutShort, Dump, Header
 from dump.format.typed import call_of
-from dump.format.untrusted import brief, nests_too_deep, shown, wrong_value
+from dump.format.untrusted import brief, bytes_of_text, nests_too_deep, shown, wrong_value
 
 _BOM = b"\xef\xbb\xbf"
 _OUR_OPENING_END = b'"data": {\n'
@@ -197,7 +197,9 @@ def _read_bytes(source: Path, *, empty: bool = False) -> bytes:
     try:
         if not source.is_file():
             raise DumpNotFound(f"{source}: no such file. Give a folder that holds a {DUMP_FILE}.")
-        data = source.read_bytes()
+        data = bytes_of_text(source)
+    except MemoryError:
+        raise DumpCorrupt(f"{source}: too large for this machine's memory.") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
         raise DumpNotFound(f"{source}: cannot be read ({error}). Check its permissions.") from error
     data = data.removeprefix(_BOM)

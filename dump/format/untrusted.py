@@ -2,12 +2,60 @@
 
 from __future__ import annotations
 
+import io
+import os
+from pathlib import Path
+
 from dump.format.encode import DEEPEST
 from dump.format.errors import DumpCorrupt
 
 _SHOWN = 40
+_BLOCK = 1 << 24
+"""Bytes that are looked at at once; a file of no more is read as it is."""
 MOST_FLOAT_BITS = 1023
 """An integer of no more bits has a float64 near it."""
+
+
+def bytes_of_text(source: Path) -> bytes:
+    """A file of text, up to the first NUL, which no text holds, where nothing else follows: a disk that lost power leaves
+    such an end, and a file may be made to have one of any length.  That NUL stays, so that the text is known as cut.
+
+    Raises OSError, and DumpCorrupt where something follows.
+    """
+    with source.open("rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size <= _BLOCK:
+            return file.readall()
+        end = 0
+        while block := file.read(_BLOCK):
+            at = block.find(b"\0")
+            if at < 0:
+                end += len(block)
+                continue
+            end += at
+            if block[at:].strip(b"\0") or _has_data(file):
+                raise DumpCorrupt(f"{source}: NUL at byte {end:,}, so it is no text. Record this run again.")
+            break
+        file.seek(0)
+        text = bytearray()
+        while len(text) <= end and (block := file.read(end + 1 - len(text))):
+            text += block
+        return bytes(text)
+
+
+def _has_data(file: io.FileIO) -> bool:
+    """Does anything but NULs follow?  Holes of the file are passed over where the system knows them."""
+    seek_data = getattr(os, "SEEK_DATA", None)
+    while True:
+        if seek_data is not None:
+            try:
+                file.seek(file.tell(), seek_data)
+            except OSError:  # nothing but a hole is left
+                return False
+        block = file.read(_BLOCK)
+        if not block:
+            return False
+        if block.strip(b"\0"):
+            return True
 
 
 def nests_too_deep(value: object) -> bool:

@@ -4,7 +4,9 @@ import base64
 import gc
 import json
 import math
+import os
 import struct
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +178,25 @@ def test_a_tail_of_zero_bytes_is_a_cut(tmp_path: Path) -> None:
     dump = _read(tmp_path, whole[: whole.rindex(b"}") - 10] + b"\0" * 300)
     assert len(dump.calls) == 3
     assert dump.incomplete is not None
+
+
+def test_a_sparse_file_of_gigabytes_takes_the_memory_of_its_text(tmp_path: Path) -> None:
+    path = tmp_path / "dump.json"
+    path.write_bytes(_ours(RECORDS))
+    whole = path.stat().st_size
+    os.truncate(path, 5 << 30)
+    tracemalloc.start()
+    dump = read_dump(tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100 << 20
+    assert len(dump.calls) == len(RECORDS)
+    assert dump.incomplete is not None
+    with path.open("r+b") as file:
+        file.seek(-2, os.SEEK_END)
+        file.write(b"}}")
+    with pytest.raises(DumpCorrupt, match=f"NUL at byte {whole:,}"):
+        read_dump(tmp_path)
 
 
 def test_a_dump_closed_early_is_incomplete_and_msprobes_is_not(tmp_path: Path) -> None:
