@@ -18,11 +18,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)  ## record a planted fault on a simulated NPU, compare with the CPU, read the advisor
 	$(BIN)/python examples/demo.py
 
-test: lint type  ## lint, types, and the tests that take less than five seconds each
-	$(BIN)/python -m pytest -m "not slow"
+test: lint type  ## lint, types, and the tests that are not marked slow
+	$(BIN)/python tests/parts.py -m "not slow"
 
 test-all: lint type  ## lint, types, and all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python tests/parts.py
 
 docs: $(INSTALLED)  ## build the documentation and the API reference into build/docs; a warning is an error
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
