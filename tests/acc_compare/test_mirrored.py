@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from both_ways import same_both_ways
 
 from acc_compare.align.calls import align
 from acc_compare.judge.verdict import Setting, judge
@@ -39,26 +40,10 @@ def finding(npu: Dump, bench: Dump) -> Finding | None:
     return judge(alignment, measure_pairs(alignment, mode), mode, Setting())
 
 
-def told(found: Finding | None) -> Any:
-    if found is None:
-        return None
-    suspects = [
-        (suspect.kind, suspect.name, suspect.tensor, suspect.calls, suspect.others) for suspect in found.suspects
-    ]
-    return found.verdict, suspects, found.coverage.calls
-
-
-def sizes(found: Finding | None) -> list[float]:
-    """What was expected of the suspects; of an optimizer that is measured against the update of one side."""
-    suspects = () if found is None else found.suspects
-    return [s.expected for s in suspects if s.expected is not None and s.kind != "optimizer"]
-
-
 @pytest.mark.parametrize(("one", "other"), list(itertools.combinations(NAMES, 2)))
 def test_samples_both_ways_round(one: str, other: str) -> None:
     forth, back = finding(sample(one), sample(other)), finding(sample(other), sample(one))
-    assert told(forth) == told(back)
-    assert sizes(forth) == pytest.approx(sizes(back), rel=1e-6)
+    same_both_ways(forth, back)
 
 
 def changed(dump: Dump, *, foreign: bool = False, backward: float = 0.0, forward: float = 0.0) -> Dump:
@@ -104,4 +89,4 @@ def changed(dump: Dump, *, foreign: bool = False, backward: float = 0.0, forward
 def test_a_dump_without_sketches_both_ways_round(name: str, backward: float, forward: float) -> None:
     ours = sample("bench_statistics")
     theirs = changed(sample(name), foreign=True, backward=backward, forward=forward)
-    assert told(finding(theirs, ours)) == told(finding(ours, theirs))
+    same_both_ways(finding(theirs, ours), finding(ours, theirs))

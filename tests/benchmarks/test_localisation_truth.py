@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 # Recorded in a process of its own, since the tracer stays in place.
@@ -22,6 +24,7 @@ for event in read_events(out / EVENTS):
 """
 
 
+@pytest.mark.slow
 def test_a_fault_is_traced_to_the_call_and_to_a_module_that_is_that_call(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     operators = ("addmm", "elu", "mm", "native_batch_norm_backward")

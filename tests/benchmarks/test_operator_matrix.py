@@ -36,6 +36,7 @@ def check(figures: list[dict[str, Any]], said: str) -> None:
     assert [line for found in figures for line in found["missed"]] == [], said
 
 
+@pytest.mark.slow
 def test_a_sample_of_operators(tmp_path: Path) -> None:
     figures, said = run(tmp_path, "--sampled")
     check(figures, said)

@@ -130,6 +130,7 @@ def test_where_the_first_nan_was_made_is_said(path: Path, task: str, capsys: pyt
     assert len(told) == 2
 
 
+@pytest.mark.slow
 def test_a_script_under_the_command_is_looked_through_too(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"task": "nan_check", "dump_path": "dump", "level": "L1"}))
     (tmp_path / "script.py").write_text("import torch\ntorch.ones(1) / torch.zeros(1)\n")

@@ -126,6 +126,7 @@ def test_a_second_debugger_with_other_settings_is_refused_with_what_differs(path
     assert PrecisionDebugger._open().config.task == "statistics"
 
 
+@pytest.mark.slow
 def test_an_error_of_ours_in_a_script_is_one_line(path: Path, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(

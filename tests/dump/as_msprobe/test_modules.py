@@ -71,6 +71,7 @@ def _python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_process_that_is_started_answers_too(tmp_path: Path) -> None:
     variables = as_msprobe.answer_in_children({"dump_path": str(tmp_path / "from_parent"), "level": None})
     code = (

@@ -70,6 +70,7 @@ def test_the_simulated_npu() -> None:
     assert said[-1] == "what the script does on CUDA runs on the simulated NPU"
 
 
+@pytest.mark.slow
 def test_torch_npu_transfers_first_and_is_recorded_over(tmp_path: Path) -> None:
     package = tmp_path / "torch_npu" / "contrib"
     package.mkdir(parents=True)

@@ -84,6 +84,7 @@ def _python(source: str, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(device.detect_npu().state in ("ok", "no-device"), reason="torch_npu is installed here")
 def test_detect_npu(tmp_path: Path) -> None:
     for name, source in (("broken", BROKEN), ("working", WORKING)):

@@ -51,6 +51,7 @@ torch.ones(2).relu()
 """
 
 
+@pytest.mark.slow
 def test_a_script_is_recorded_and_the_environment_is_as_it_was(site: Path) -> None:
     plain = _python(site, "-c", "import torch")
     assert plain.returncode != 0
@@ -63,6 +64,7 @@ def test_a_script_is_recorded_and_the_environment_is_as_it_was(site: Path) -> No
     assert header["environment"]["npu"] == "broken"
 
 
+@pytest.mark.slow
 def test_acc_env_says_what_is_broken(site: Path) -> None:
     run = _python(site, "-c", ACC, "env", "--json", NVIDIA_TF32_OVERRIDE="0", TORCH_DEVICE_BACKEND_AUTOLOAD="0")
     assert run.returncode == 0, run.stderr

@@ -65,6 +65,7 @@ def test_the_modes_of_the_thread_are_as_before() -> None:
         assert dispatch_modes() == [users]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [(), ("--device", "npu")])
 def test_acc_dump_says_that_the_device_is_the_cpu(tmp_path: Path, target: tuple[str, ...]) -> None:
     script = "import sys, dump.sim; dump.sim._SUPPORTED = False; from acc_compare.cli import main; sys.exit(main())"
