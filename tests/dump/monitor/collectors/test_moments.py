@@ -1,0 +1,52 @@
+"""What an optimizer keeps for a parameter, found through wrappers, as the step before left it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from dump.monitor.collectors.moments import state_of
+
+
+def _stepped(model: torch.nn.Linear) -> torch.optim.Optimizer:
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    model(torch.ones(4, 3)).sum().backward()
+    optimizer.step()
+    return optimizer
+
+
+def test_through_wrappers(model: torch.nn.Linear) -> None:
+    optimizer = _stepped(model)
+    weight: Any = SimpleNamespace(parameter=model.weight)
+    state = optimizer.state[model.weight]
+    others = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))])
+    assert state_of(optimizer, weight) is state
+    assert state_of(SimpleNamespace(optimizer=optimizer), weight) is state
+    assert state_of(SimpleNamespace(chained_optimizers=[others, SimpleNamespace(optimizer=optimizer)]), weight) is state
+
+
+def test_nothing_before_the_first_step_and_of_strangers(model: torch.nn.Linear) -> None:
+    weight: Any = SimpleNamespace(parameter=model.weight)
+    assert state_of(torch.optim.Adam(model.parameters()), weight) == {}
+    assert state_of(SimpleNamespace(), weight) == {}
+
+
+def test_moments_are_those_of_the_step_before(watched: Any, model: torch.nn.Linear) -> None:
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    seen: list[float] = []
+
+    def look() -> None:
+        if state := optimizer.state.get(model.weight):
+            seen.append(float(state["exp_avg"].double().norm()))
+
+    shown = watched(optimizer, steps=3, before=look, mv_distribution=True).column("exp_avg", "weight")
+    assert shown == pytest.approx(seen, rel=1e-6)
+    assert len(shown) == 2  # the first step has none yet
+
+
+def test_an_optimizer_without_moments_shows_none(watched: Any, model: torch.nn.Linear) -> None:
+    found = watched(torch.optim.SGD(model.parameters(), 1e-2), steps=2, mv_distribution=True)
+    assert found.rows("exp_avg") == []
