@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -111,6 +112,8 @@ def compare(
     from acc_compare.report.i18n import known_language
     from acc_compare.report.overview_text import overview_text
     from acc_compare.report.tensorboard import require_tensorboard, write_tensorboard
+    from acc_compare.report.terminal import is_coloured, suspects_table
+    from acc_compare.report.wrapping import WIDTH
 
     language = known_language(lang)
     chosen = _chosen(formats, html=html)
@@ -135,13 +138,22 @@ def compare(
     if quiet:
         print(comparison.summary(language))
     else:
-        print(advisor_text(comparison.overall, lang=language))
+        width = _terminal_width()
+        if width is not None:
+            colour = is_coloured(sys.stdout, os.environ.get("NO_COLOR"))
+            print(suspects_table(comparison.overall, width=width, lang=language, colour=colour))
+        print(advisor_text(comparison.overall, lang=language, width=min(WIDTH, width or WIDTH)))
         if len(comparison.findings) > 1:
             print(overview_text(comparison.findings))
         _tell_files(paths, language)
         for run in runs:
             print(f"  {run}")
     raise typer.Exit(EXITS[comparison.verdict])
+
+
+def _terminal_width() -> int | None:
+    """Columns of the terminal that is written to; None for a file or a pipe."""
+    return max(40, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
 
 
 def _cores() -> int:

@@ -29,7 +29,7 @@ from acc_compare.report.i18n import known_language, text
 from acc_compare.report.messages import CATALOGUE, Lang
 from acc_compare.report.record import to_record
 from acc_compare.report.safe_text import one_line
-from acc_compare.report.wrapping import columns, padded, wrap
+from acc_compare.report.wrapping import WIDTH, columns, padded, wrap
 
 FULL, SHORT = 1, 3
 """Suspects up to the first number are told in full, up to the second in short; the rest get a line each."""
@@ -45,8 +45,8 @@ _COMMAND = re.compile(
 _LED_IN = re.compile(rf"^(?P<lead>.*?:)\s+`?(?P<command>{_COMMAND.pattern}[^`]*|[a-z_]\w*(?:\.\w+)*\([^`]*\))`?\.?$")
 
 
-def advisor_text(finding: Finding, *, lang: str = "en") -> str:
-    """One page of plain text, at most 100 columns wide except for commands and paths, which are never broken.
+def advisor_text(finding: Finding, *, lang: str = "en", width: int = WIDTH) -> str:
+    """One page of plain text, at most `width` columns wide except for commands and paths, which are never broken.
 
     The verdict first, with settings that differ, then the suspects, most likely first, then what was compared and
     what was not.
@@ -54,7 +54,7 @@ def advisor_text(finding: Finding, *, lang: str = "en") -> str:
     Raises:
         ConfigError: there is no text in `lang`.
     """
-    page = _Page(known_language(lang))
+    page = _Page(known_language(lang), width)
     blocks = [page.verdict(finding)]
     for number, suspect in enumerate(finding.suspects[:SHORT], 1):
         blocks.append(page.suspect(suspect, number, briefly=number > FULL))
@@ -96,14 +96,15 @@ def advisor_json(finding: Finding, parts: Sequence[Finding] = ()) -> bytes:
 class _Page:
     """The parts of the page in one language, each a list of lines."""
 
-    def __init__(self, lang: Lang) -> None:
+    def __init__(self, lang: Lang, width: int) -> None:
         self._lang = lang
+        self._width = width
         labels = [key for key in CATALOGUE[lang] if key.startswith("label.")]
         self._gutter = 2 + max(columns(CATALOGUE[lang][key]) for key in labels)
 
     def verdict(self, finding: Finding) -> list[str]:
         lead = self._in(say("verdict", verdict=say(f"verdict.{finding.verdict}")))
-        lines = wrap(self._in(finding.summary), lead=lead, indent=columns(lead))
+        lines = self._wrap(self._in(finding.summary), lead=lead, indent=columns(lead))
         sides = (
             ("bench", finding.bench_path, finding.bench_device),
             ("npu", finding.npu_path, finding.npu_device),
@@ -120,7 +121,9 @@ class _Page:
         return [*lines, *found]
 
     def suspect(self, suspect: Suspect, number: int, *, briefly: bool) -> list[str]:
-        lines = wrap(self._in(say("headed", number=number, name=suspect.name, kind=meaning_of(suspect))), indent=3)
+        lines = self._wrap(
+            self._in(say("headed", number=number, name=suspect.name, kind=meaning_of(suspect))), indent=3
+        )
         lines[0] = lines[0].lstrip()
         for label, texts in facts(suspect):
             if label == KIND or (briefly and label not in _SHORT) or (label == MEASURED and _told(suspect)):
@@ -140,10 +143,10 @@ class _Page:
             if suspect.rel_l2 is not None:
                 details.append(say("brief.differs", size=suspect.rel_l2))
             brief = say("brief", number=number, name=suspect.name, details=listed(details))
-            lines += wrap(self._in(brief), indent=3)
+            lines += self._wrap(self._in(brief), indent=3)
             lines[-1] = lines[-1] if lines[-1].startswith("     ") else lines[-1].lstrip()
         if len(suspects) > _LISTED:
-            lines += wrap(self._in(say("brief.rest", count=count(len(suspects) - _LISTED, "more suspect"))))
+            lines += self._wrap(self._in(say("brief.rest", count=count(len(suspects) - _LISTED, "more suspect"))))
         return lines
 
     def foot(self, finding: Finding) -> list[str]:
@@ -184,6 +187,9 @@ class _Page:
         first, *more = texts
         return self._labelled(say("label.not_compared"), first) + self._points("", more)
 
+    def _wrap(self, said: str, *, lead: str = "", indent: int = 0) -> list[str]:
+        return wrap(said, lead=lead, indent=indent, width=self._width)
+
     def _in(self, message: Text) -> str:
         return text(message, self._lang)
 
@@ -191,7 +197,7 @@ class _Page:
         return _INDENT + padded(self._in(label), self._gutter)
 
     def _labelled(self, label: Text, message: Text) -> list[str]:
-        return wrap(self._in(message), lead=self._lead(label), indent=len(_INDENT) + self._gutter)
+        return self._wrap(self._in(message), lead=self._lead(label), indent=len(_INDENT) + self._gutter)
 
     def _points(self, label: Text, texts: Sequence[Text]) -> list[str]:
         """A labelled list; a command in it stands on a line of its own, ready to be copied."""
@@ -203,7 +209,7 @@ class _Page:
                 if is_command:
                     lines.append(lead + _INDENT + piece)
                 else:
-                    lines += wrap(piece, lead=lead + bullet, indent=indent + 2)
+                    lines += self._wrap(piece, lead=lead + bullet, indent=indent + 2)
                 lead, bullet = " " * indent, _INDENT
         return lines
 

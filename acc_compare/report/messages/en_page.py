@@ -129,4 +129,10 @@ MESSAGES: Mapping[str, str] = {
     "page.flow.hint": "Above: who made what it reads. Below: who reads what it makes. Click a call to go there.",
     "page.flow.left": "Not drawn, for want of room: {number}",
     "page.flow.alone": "No recorded call made what it reads, and none reads what it makes.",
+    "terminal.call": "call",
+    "terminal.kind": "kind",
+    "terminal.where": "where",
+    "terminal.error": "error",
+    "terminal.times": "times expected",
+    "terminal.more": "and {number} more, below",
 }

@@ -123,4 +123,10 @@ MESSAGES: Mapping[str, str] = {
     "page.flow.hint": "上方：其输入由谁产生；下方：其输出被谁读取。点击调用可跳转。",
     "page.flow.left": "因篇幅未画出：{number}",
     "page.flow.alone": "没有已记录的调用产生其输入，也没有调用读取其输出。",
+    "terminal.call": "调用",
+    "terminal.kind": "类型",
+    "terminal.where": "位置",
+    "terminal.error": "误差",
+    "terminal.times": "预期的倍数",
+    "terminal.more": "另有 {number} 个，见下文",
 }
