@@ -2,57 +2,61 @@
 
 Where two sides were run by another number of ranks, or cut the model in another way, no rank of the one answers to a
 rank of the other, but the whole tensors do.  What a part belongs to is known from its layout, from that of another
-record of the same value, or, of activations of a batch that was dealt out, from what fits the other side's shape.  In
-statistics, extrema, means, norms and counts of parts combine; a sketch of the whole does not follow from theirs.  What
-cannot be put together is left without numbers, and says why: `unrecorded` is the key of the message.
+record of the same value, or else from what fits the other side (`acc_compare.wholes`).  What cannot be put together is
+left without numbers, and says why: `unrecorded` is the key of the message.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
 import msgspec
 
+from acc_compare.wholes import Whole, are_alike, candidates, chosen, concatenated, summed
 from dump.format.names import FORWARD, parse
 from dump.format.schema import Argument, CallRecord, Dump, LayoutRecord, TensorRecord
 
 Pieces: TypeAlias = "dict[int, TensorRecord]"
-Shape: TypeAlias = "tuple[int, ...]"
-
-_ALIKE = 1e-5
-"""Relative difference that replicas of one tensor may show in norm, max and min."""
+Wholes: TypeAlias = "Mapping[tuple[str, str], Sequence[Whole]]"
 
 _DIFFER = "parts.differ"
 _NUMBERS = ("max", "min", "mean", "norm", "nan", "inf", "sketch", "md5", "data_name")
 
 
-def join(dumps: Mapping[int, Dump], world_size: int, other: Mapping[tuple[str, str], Shape]) -> Dump:
-    """One dump of what the ranks saw together.  `dumps` are theirs by rank, `other` the shapes of the other side by
-    call and argument."""
+def join(dumps: Mapping[int, Dump], world_size: int, other: Wholes) -> Dump:
+    """One dump of what the ranks saw together.  `dumps` are theirs by rank, `other` what the parts of the other side
+    may make, by call and argument."""
     first = dumps[min(dumps)]
-    layouts = {rank: _layouts(dump) for rank, dump in dumps.items()}
-    by_name = {rank: {call.name: call for call in dump.calls} for rank, dump in dumps.items()}
     calls = []
-    for call in first.calls:
-        found = {rank: named[call.name] for rank, named in by_name.items() if call.name in named}
-        joined = _Call(found, layouts, world_size, other).joined(call) if len(found) == len(dumps) else None
+    for call, found in _calls(dumps, world_size):
+        joined = None if found is None else found.joined(call, other)
         calls.append(joined if joined is not None else _without_numbers(call, "parts.calls"))
     incomplete = next((dump.incomplete for dump in dumps.values() if dump.incomplete is not None), None)
     path = first.path if len(dumps) == 1 else first.path.parent
     return replace(first, path=path, calls=tuple(calls), incomplete=incomplete)
 
 
-def shapes(dumps: Mapping[int, Dump]) -> dict[tuple[str, str], Shape]:
-    """The shapes that one rank saw where it had the whole, by call and argument."""
-    first = dumps[min(dumps)]
+def wholes(dumps: Mapping[int, Dump], world_size: int) -> Wholes:
+    """What the parts that the ranks of a side hold may make, by call and argument."""
     return {
-        (call.name, name): tensor.layout.shape if tensor.layout is not None else tensor.shape
-        for call in first.calls
-        for name, tensor in call.tensors()
+        (call.name, name): may_be
+        for call, found in _calls(dumps, world_size)
+        if found is not None
+        for name, may_be in found.wholes(call)
     }
+
+
+def _calls(dumps: Mapping[int, Dump], world_size: int) -> Iterator[tuple[CallRecord, _Call | None]]:
+    """The calls of the first rank, each as all ranks made it; None where some did not."""
+    first = dumps[min(dumps)]
+    layouts = {rank: _layouts(dump) for rank, dump in dumps.items()}
+    by_name = {rank: {call.name: call for call in dump.calls} for rank, dump in dumps.items()}
+    for call in first.calls:
+        found = {rank: named[call.name] for rank, named in by_name.items() if call.name in named}
+        alone = first.owners.get(call.name) is None
+        yield call, _Call(found, layouts, world_size, alone=alone) if len(found) == len(dumps) else None
 
 
 def knows_parts(dump: Dump) -> bool:
@@ -73,51 +77,72 @@ def _layouts(dump: Dump) -> dict[int, LayoutRecord]:
 
 
 class _Call:
-    """One call as all ranks made it."""
+    """One call as all ranks made it; `alone` outside of any module."""
 
     def __init__(
         self,
         calls: Mapping[int, CallRecord],
         layouts: Mapping[int, Mapping[int, LayoutRecord]],
         world_size: int,
-        other: Mapping[tuple[str, str], Shape],
+        *,
+        alone: bool,
     ) -> None:
-        self._calls = calls
         self._layouts = layouts
         self._world_size = world_size
-        self._other = other
         self._arguments = {rank: {a.name: a for group in _groups(call) for a in group} for rank, call in calls.items()}
+        call = next(iter(calls.values()))
+        self._forward = parse(call.name).direction == FORWARD
+        # Losses, gradients and what is done to them: means over a rank's own part of the batch.
+        self._scales = alone or not self._forward or bool(call.collectives)
 
-    def joined(self, call: CallRecord) -> CallRecord:
+    def joined(self, call: CallRecord, other: Wholes) -> CallRecord:
         inputs, outputs, parameters, written = (
-            tuple(self._argument(call, argument) for argument in group) for group in _groups(call)
+            tuple(self._argument(call, argument, other) for argument in group) for group in _groups(call)
         )
         return msgspec.structs.replace(call, inputs=inputs, outputs=outputs, parameters=parameters, written=written)
 
-    def _argument(self, call: CallRecord, argument: Argument) -> Argument:
+    def wholes(self, call: CallRecord) -> Iterator[tuple[str, Sequence[Whole]]]:
+        """What the parts of each tensor may make."""
+        for name, leaf in call.tensors():
+            pieces = self._pieces(name)
+            if pieces is None:
+                continue
+            layout = leaf.layout or self._layout_of(pieces)
+            if layout is not None:
+                yield name, [Whole(_by_layout(leaf, layout, pieces), "same")]
+            elif len(pieces) == self._world_size:
+                yield name, candidates(list(pieces.values()), scaled=self._scales)
+
+    def _pieces(self, name: str) -> Pieces | None:
+        """The parts of an argument by rank; None where some rank has none."""
+        found = {rank: arguments.get(name) for rank, arguments in self._arguments.items()}
+        pieces = {
+            rank: argument.leaf
+            for rank, argument in found.items()
+            if argument is not None and isinstance(argument.leaf, TensorRecord)
+        }
+        return pieces if len(pieces) == len(found) else None
+
+    def _argument(self, call: CallRecord, argument: Argument, other: Wholes) -> Argument:
         leaf = argument.leaf
         if not isinstance(leaf, TensorRecord):
             return argument
-        pieces: Pieces = {}
-        for rank, arguments in self._arguments.items():
-            found = arguments.get(argument.name)
-            if found is None or not isinstance(found.leaf, TensorRecord):
-                return Argument(argument.name, _unknown(leaf, "parts.calls"))
-            pieces[rank] = found.leaf
-        return Argument(argument.name, self._whole(call, argument.name, leaf, pieces))
+        pieces = self._pieces(argument.name)
+        if pieces is None:
+            return Argument(argument.name, _unknown(leaf, "parts.calls"))
+        return Argument(argument.name, self._whole(leaf, pieces, other.get((call.name, argument.name), ())))
 
-    def _whole(self, call: CallRecord, name: str, leaf: TensorRecord, pieces: Pieces) -> TensorRecord:
+    def _whole(self, leaf: TensorRecord, pieces: Pieces, other: Sequence[Whole]) -> TensorRecord:
         layout = leaf.layout or self._layout_of(pieces)
         if layout is not None:
             return _by_layout(leaf, layout, pieces)
         if len(pieces) < self._world_size:
             return _unknown(leaf, "parts.elsewhere")
-        if _are_alike(list(pieces.values())):
-            return msgspec.structs.replace(leaf, sketch=None)
-        dimension = _dealt_along(list(pieces.values()), self._other.get((call.name, name)))
-        if dimension is not None and parse(call.name).direction == FORWARD:
-            return concatenated(list(pieces.values()), dimension)
-        return _unknown(leaf, _DIFFER)
+        parts = list(pieces.values())
+        whole = chosen(candidates(parts, scaled=self._scales), other, forward=self._forward)
+        if whole is not None:
+            return whole.record
+        return parts[0] if are_alike(parts) else _unknown(leaf, _DIFFER)
 
     def _layout_of(self, pieces: Pieces) -> LayoutRecord | None:
         """The layout that every rank's value has elsewhere, if it is one."""
@@ -136,9 +161,7 @@ def _by_layout(leaf: TensorRecord, layout: LayoutRecord, pieces: Pieces) -> Tens
     whole = msgspec.structs.replace(leaf, shape=layout.shape)
     if all(placement == "R" for placement in layout.placements):
         known = [pieces[rank] for rank in layout.mesh if rank in pieces]
-        return (
-            msgspec.structs.replace(leaf, sketch=None, layout=None) if _are_alike(known) else _unknown(whole, _DIFFER)
-        )
+        return msgspec.structs.replace(leaf, layout=None) if are_alike(known) else _unknown(whole, _DIFFER)
     if any(rank not in pieces for rank in layout.mesh):
         return _unknown(whole, "parts.elsewhere")
     parts = [pieces[rank] for rank in layout.mesh]
@@ -162,80 +185,10 @@ def _combined(parts: Sequence[TensorRecord], placement: str) -> TensorRecord | N
     if len(parts) == 1:
         return parts[0]
     if placement == "R":
-        return msgspec.structs.replace(parts[0], sketch=None) if _are_alike(parts) else None
+        return parts[0] if are_alike(parts) else None
     if placement.startswith("S(") and placement[2:-1].isdigit():
         return concatenated(parts, int(placement[2:-1]))
-    return None  # partial sums: the collective that adds them up has the sum
-
-
-def concatenated(parts: Sequence[TensorRecord], dimension: int) -> TensorRecord:
-    """The statistics of parts put together along `dimension`: the largest, the smallest, the mean weighted by numbers
-    of elements, the root of the summed squares of norms."""
-    first = parts[0]
-    extent = sum(part.shape[dimension] for part in parts)
-    shape = (*first.shape[:dimension], extent, *first.shape[dimension + 1 :])
-    held = [part for part in parts if part.numel]
-    number = sum(part.numel for part in held)
-    means = _all([part.mean for part in held])
-    norms = _all([part.norm for part in held])
-    return msgspec.structs.replace(
-        first,
-        shape=shape,
-        max=_over(max, [part.max for part in held]),
-        min=_over(min, [part.min for part in held]),
-        mean=sum(m * p.numel for m, p in zip(means, held, strict=True)) / number if means and number else None,
-        norm=math.hypot(*norms) if norms else None,
-        nan=sum(part.nan or 0 for part in parts) or None,
-        inf=sum(part.inf or 0 for part in parts) or None,
-        sketch=None,
-        md5=None,
-        data_name=None,
-        layout=None,
-    )
-
-
-def _all(numbers: Sequence[int | float | None]) -> list[float]:
-    """The numbers, if all are known."""
-    known = [float(number) for number in numbers if number is not None]
-    return known if len(known) == len(numbers) else []
-
-
-def _over(choose: Callable[[list[float]], float], numbers: Sequence[int | float | None]) -> float | None:
-    known = _all(numbers)
-    return math.nan if any(map(math.isnan, known)) else choose(known) if known else None
-
-
-def _are_alike(parts: Sequence[TensorRecord]) -> bool:
-    """Are these replicas of one tensor, as far as the numbers say?"""
-    first = parts[0]
-    return all(
-        part.shape == first.shape
-        and part.dtype == first.dtype
-        and part.md5 == first.md5
-        and all(_near(getattr(part, name), getattr(first, name)) for name in ("norm", "max", "min"))
-        for part in parts[1:]
-    )
-
-
-def _near(one: float | None, two: float | None) -> bool:
-    if one is None or two is None:
-        return one is two
-    both_nan = math.isnan(one) and math.isnan(two)
-    return both_nan or one == two or abs(one - two) <= _ALIKE * max(abs(one), abs(two))
-
-
-def _dealt_along(parts: Sequence[TensorRecord], whole: Shape | None) -> int | None:
-    """The one dimension along which these parts add up to the shape of the whole; None where there is none."""
-    if whole is None or any(len(part.shape) != len(whole) for part in parts):
-        return None
-    sums = [sum(part.shape[d] for part in parts) for d in range(len(whole))]
-    fitting = [
-        d
-        for d in range(len(whole))
-        if sums[d] == whole[d]
-        and all(part.shape[:d] == whole[:d] and part.shape[d + 1 :] == whole[d + 1 :] for part in parts)
-    ]
-    return fitting[0] if len(fitting) == 1 else None
+    return summed(parts) if placement == "P(sum)" else None
 
 
 def _unknown(leaf: TensorRecord, why: str) -> TensorRecord:

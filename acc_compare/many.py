@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 from acc_compare.align.calls import align
 from acc_compare.align.rules import Rules
-from acc_compare.joining import join, knows_parts, shapes
+from acc_compare.joining import join, knows_parts, wholes
 from acc_compare.judge.origins import Previous
 from acc_compare.judge.ranks import Given, JobStep, communicating, given_by
 from acc_compare.judge.verdict import Setting, judge
@@ -305,7 +305,7 @@ def compare_worlds(
 def _joined(npu: Mapping[int, Dump], bench: Mapping[int, Dump]) -> tuple[Dump, Dump]:
     """Both sides, the ranks of each put together."""
     worlds = [max(len(side), *(dump.header.world_size or 1 for dump in side.values())) for side in (npu, bench)]
-    return join(npu, worlds[0], shapes(bench)), join(bench, worlds[1], shapes(npu))
+    return join(npu, worlds[0], wholes(bench, worlds[1])), join(bench, worlds[1], wholes(npu, worlds[0]))
 
 
 def _tell_nobody(what: str, done: int, total: int) -> None:

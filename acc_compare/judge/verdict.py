@@ -20,7 +20,7 @@ from acc_compare.judge.origins import Context, Judged, Origin, Previous, Walk
 from acc_compare.judge.ranks import JobStep
 from acc_compare.judge.suspects import accused, stack_of, suspects_of
 from acc_compare.judge.walk import judged_calls, walk
-from acc_compare.judge.worlds import is_of_the_world, judge_worlds, unmeasured_calls
+from acc_compare.judge.worlds import first_of, is_bookkeeping, judge_worlds, unmeasured_calls
 from acc_compare.measured.calls import MeasuredCall
 from acc_compare.measured.pairs import MeasuredPair
 from acc_compare.messages import Message, count, say
@@ -83,7 +83,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     )
     found = walk(chosen, context)
     if setting.other_world:
-        found.origins = [origin for origin in found.origins if not is_of_the_world(origin)]
+        found.origins = first_of(found.origins)
     if by_module:
         found.origins = _innermost(found)
     optimizers = [call for call in calls if call.is_optimizer]
@@ -93,7 +93,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     place = Comparand(npu, setting.step, setting.rank, mode, bench, setting.job)
     suspects = suspects_of(found.origins, faults, chosen, place)
     rows = tuple(row for part in measured for row in _rows(part, mode, (npu, bench), found))
-    coverage = _coverage(alignment, measured)
+    coverage = _coverage(alignment, measured, other_world=setting.other_world)
     unmeasured = sum(argument.error is None for call in calls for argument in (*call.read, *call.wrote))
     sensitivity = sensitivity_of(found)
     verdict, summary = _verdict(suspects, (coverage, unmeasured), sensitivity, (npu, bench))
@@ -246,7 +246,7 @@ def _seen(sensitivity: Sensitivity) -> Message:
     )
 
 
-def _coverage(alignment: Alignment, measured: Sequence[MeasuredPair]) -> ComparedShare:
+def _coverage(alignment: Alignment, measured: Sequence[MeasuredPair], *, other_world: bool) -> ComparedShare:
     matched = [part for part in measured if part.call is not None]
     tensors = sum(len(part.call.read) + len(part.call.wrote) for part in matched if part.call is not None)
     lone_npu = [p for p in alignment.pairs if p.npu is not None and p.bench is None and not p.part_of]
@@ -256,7 +256,12 @@ def _coverage(alignment: Alignment, measured: Sequence[MeasuredPair]) -> Compare
     kinds = [{parse(call.name).is_module for call in dump.calls} for dump in (alignment.npu, alignment.bench)]
     common = kinds[0] & kinds[1]  # one side at level L1, the other at mix: its modules are not missed
     missing = [
-        sum(not call.is_recompute and parse(call.name).is_module in common for call in side)
+        sum(
+            not call.is_recompute
+            and parse(call.name).is_module in common
+            and not (other_world and is_bookkeeping(call))
+            for call in side
+        )
         for side in ([p.npu for p in lone_npu if p.npu], [p.bench for p in lone_bench if p.bench])
     ]
     most = 0 if alignment.differs_in_batches else max(missing)  # of differing batches the accumulated gradients tell

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from acc_compare import operators
 from acc_compare.judge.origins import Origin
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.messages import Message, count, say
 from acc_compare.model import VerdictName
-from dump.format.schema import Dump
+from dump.format.names import parse
+from dump.format.schema import CallRecord, Dump
 
 _ENOUGH = 0.9
 """Where fewer of the results could be compared, agreement of the rest is no SAME."""
@@ -31,11 +33,27 @@ def _has_no_values(argument: MeasuredArgument) -> bool:
     return why is not None and not why.startswith("parts.") and why == argument.bench.unrecorded
 
 
+def is_bookkeeping(call: CallRecord) -> bool:
+    """Does it only move what ranks hold and give each other?  Such calls come and go with the number of ranks."""
+    api = parse(call.name).api
+    return bool(call.collectives) or operators.operator_class(api) == "exact" or operators.moves_memory_only(api)
+
+
 def is_of_the_world(origin: Origin) -> bool:
     """Does it differ as the number of ranks does?"""
     if origin.kind == "structure" or origin.reshaped:
         return True
+    moved = operators.moves_layout_only(origin.call.operator) and not origin.judged.argument.name.startswith("output")
+    if moved and not origin.call.owner:  # buffers of several parts; what computes with them shows
+        return True
     return not origin.judged.argument.is_floating
+
+
+def first_of(origins: Sequence[Origin]) -> list[Origin]:
+    """The origins that differ otherwise than the number of ranks makes them, the first alone: what comes after one is
+    measured by bounds, which do not add as errors do."""
+    found = [origin for origin in origins if not is_of_the_world(origin)]
+    return sorted(found, key=lambda origin: origin.call.order)[:1]
 
 
 def judge_worlds(
@@ -45,7 +63,8 @@ def judge_worlds(
     verdict, summary = judged
     worlds = [dump.header.world_size or 1 for dump in sides]
     notes = [say("note.worlds", npu=worlds[0], bench=worlds[1])]
-    results = [a for call in calls for a in call.wrote if a.is_floating and not _has_no_values(a)]
+    computing = [call for call in calls if call.pair.npu is not None and not is_bookkeeping(call.pair.npu)]
+    results = [a for call in computing for a in call.wrote if a.is_floating and not _has_no_values(a)]
     missing = [a for a in results if a.error is None]
     why = Counter(a.npu.unrecorded or a.bench.unrecorded or "parts.shape" for a in missing)
     for reason, number in why.most_common():

@@ -96,6 +96,7 @@ _ROWS: Mapping[OperatorClass, str] = {
         fill_diagonal empty+memory+uninitialised empty_like+memory+uninitialised empty_strided+memory+uninitialised
         empty_permuted+memory+uninitialised new_empty+memory+uninitialised new_empty_strided+memory+uninitialised
         empty_with_format+memory+uninitialised resize+memory+uninitialised resize_as+memory+uninitialised
+        fsdp.all_gather_copy_in+memory fsdp.split_with_sizes_copy+memory fsdp.chunk_cat+memory
         pin_memory+memory share_memory+memory all_gather all_gather_into_tensor send recv isend irecv
         batch_isend_irecv all_to_all all_to_all_single gather_into_tensor
     """,

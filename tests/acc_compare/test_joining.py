@@ -9,7 +9,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from acc_compare.joining import concatenated, join, shapes
+from acc_compare.joining import Wholes, join, wholes
+from acc_compare.metrics.sketches import sketch_vector
+from acc_compare.wholes import Whole, candidates, chosen, concatenated, summed
 from dump.format.schema import Argument, CallRecord, Dump, Header, LayoutRecord, TensorRecord
 
 NAME = "Functional.linear.0.forward"
@@ -26,11 +28,20 @@ def _dump(leaf: TensorRecord, *, world: int, name: str = NAME, more: tuple[CallR
     return Dump(Path("root/step0/rank0"), Header("statistics", "L1", world_size=world), (call, *more))
 
 
-def _whole(parts: list[TensorRecord], other: dict[tuple[str, str], tuple[int, ...]] | None = None) -> TensorRecord:
-    dumps = {rank: _dump(part, world=len(parts)) for rank, part in enumerate(parts)}
+def _whole(parts: list[TensorRecord], other: Wholes | None = None, *, name: str = NAME) -> TensorRecord:
+    dumps = {rank: _dump(part, world=len(parts), name=name) for rank, part in enumerate(parts)}
     leaf = join(dumps, len(parts), other or {}).calls[0].outputs[0].leaf
     assert isinstance(leaf, TensorRecord)
     return leaf
+
+
+def _sketch(value: float) -> bytes:
+    return np.full(16, value, dtype="<f4").tobytes()
+
+
+def _alone(array: np.ndarray) -> list[Whole]:
+    """What one rank holds that has all."""
+    return candidates([_record(array)], scaled=True)
 
 
 def _layout(whole: np.ndarray, *placements: str, extents: tuple[int, ...]) -> LayoutRecord:
@@ -76,9 +87,18 @@ def test_replicas_are_one_tensor_and_replicas_that_differ_are_none(array: np.nda
     assert _whole([same, other]).unrecorded == "parts.differ"
 
 
-def test_partial_sums_do_not_combine(array: np.ndarray) -> None:
+def test_sketches_and_means_of_partial_sums_add_up(array: np.ndarray) -> None:
     layout = _layout(array, "P(sum)", extents=(2,))
-    found = _whole([_record(array, layout=layout)] * 2)
+    parts = [_record(array, layout=layout, sketch=_sketch(n)) for n in (1.0, 2.5)]
+    found = _whole(parts)
+    assert found.sketch is not None
+    assert sketch_vector(found.sketch).tolist() == [3.5] * 16
+    assert (found.mean, found.norm, found.max) == (pytest.approx(2 * array.mean()), None, None)
+
+
+def test_partial_sums_without_sketches_do_not_combine(array: np.ndarray) -> None:
+    layout = _layout(array, "P(sum)", extents=(2,))
+    found = _whole([_record(array, layout=layout, sketch=None)] * 2)
     assert (found.unrecorded, found.norm, found.shape) == ("parts.placement", None, array.shape)
 
 
@@ -95,18 +115,46 @@ def test_a_plain_tensor_has_the_layout_that_its_value_has_elsewhere(array: np.nd
 
 
 def test_a_batch_that_was_dealt_out_is_known_by_the_other_sides_shape(array: np.ndarray) -> None:
+    """However much differs, in a forward call."""
     parts = [_record(half) for half in np.split(array, 2, 0)]
-    assert _whole(parts, {(NAME, "output.0"): (4, 6)}).norm == pytest.approx(np.linalg.norm(array))
-    assert _whole(parts, {(NAME, "output.0"): (4, 12)}).unrecorded == "parts.differ"
+    key = (NAME, "output.0")
+    assert _whole(parts, {key: _alone(array * 3)}).norm == pytest.approx(np.linalg.norm(array))
+    assert _whole(parts, {key: _alone(np.ones((4, 12)))}).unrecorded == "parts.differ"
     assert _whole(parts).unrecorded == "parts.differ"
 
 
-def test_gradients_of_a_batch_that_was_dealt_out_are_of_another_loss(array: np.ndarray) -> None:
+@pytest.mark.parametrize(("times", "norm"), [(0.5, 0.5), (1.0, 1.0), (0.7, None)])
+def test_gradients_of_a_batch_that_was_dealt_out_may_be_larger_by_the_number_of_ranks(
+    array: np.ndarray, times: float, norm: float | None
+) -> None:
     name = "Functional.linear.0.backward"
-    dumps = {rank: _dump(_record(half), world=2, name=name) for rank, half in enumerate(np.split(array, 2, 0))}
-    leaf = join(dumps, 2, {(name, "output.0"): (4, 6)}).calls[0].outputs[0].leaf
-    assert isinstance(leaf, TensorRecord)
-    assert leaf.unrecorded == "parts.differ"
+    parts = [_record(half) for half in np.split(array, 2, 0)]
+    found = _whole(parts, {(name, "output.0"): _alone(array * times)}, name=name)
+    if norm is None:
+        assert found.unrecorded == "parts.differ"
+    else:
+        assert found.norm == pytest.approx(norm * np.linalg.norm(array))
+
+
+def test_a_sum_is_known_by_its_sketch(array: np.ndarray) -> None:
+    """The parts agree with the other side in shape, and with the sum in what it is."""
+    one, two = _record(array, sketch=_sketch(1.0)), _record(array * 2, sketch=_sketch(2.0))
+    norm = float(np.linalg.norm(np.full(16, 3.0)))
+    right = _record(array, mean=3 * float(array.mean()), norm=norm, sketch=_sketch(3.0), max=None, min=None)
+    found = chosen(candidates([one, two], scaled=True), [Whole(right, "same")], forward=True)
+    assert found is not None
+    assert (found.how, found.scaled, found.record.sketch) == ("summed", False, right.sketch)
+    assert summed([one, _record(np.ones(3))]) is None
+
+
+def test_sides_of_four_and_of_two_ranks_make_the_same_whole(array: np.ndarray) -> None:
+    sides = {
+        world: {rank: _dump(_record(part), world=world) for rank, part in enumerate(np.split(array, world, 0))}
+        for world in (4, 2)
+    }
+    joined = [join(sides[4], 4, wholes(sides[2], 2)), join(sides[2], 2, wholes(sides[4], 4))]
+    norms = [side.calls[0].outputs[0].leaf.norm for side in joined]  # type: ignore[union-attr]
+    assert norms == pytest.approx([float(np.linalg.norm(array))] * 2)
 
 
 def test_of_one_rank_alone_nothing_is_whole_but_what_is_replicated(array: np.ndarray) -> None:
@@ -125,6 +173,8 @@ def test_a_call_that_not_every_rank_made_has_no_numbers(array: np.ndarray) -> No
     assert found.unrecorded == "parts.calls"
 
 
-def test_shapes_are_those_of_wholes(array: np.ndarray) -> None:
-    part = _record(array, layout=LayoutRecord((8, 6), (0, 1), (2,), ("S(0)",)))
-    assert shapes({0: _dump(part, world=2)}) == {(NAME, "output.0"): (8, 6)}
+def test_wholes_of_parts_with_a_layout_are_what_the_layout_says(array: np.ndarray) -> None:
+    layout = LayoutRecord((4, 6), (0, 1), (2,), ("S(0)",))
+    dumps = {rank: _dump(_record(half, layout=layout), world=2) for rank, half in enumerate(np.split(array, 2, 0))}
+    (whole,) = wholes(dumps, 2)[(NAME, "output.0")]
+    assert (whole.record.shape, whole.how) == ((4, 6), "same")

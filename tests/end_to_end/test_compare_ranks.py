@@ -158,9 +158,11 @@ def test_tensor_parallel_ranks_are_put_together_and_compared_with_one(tmp_path: 
     assert faulty.first == ("Functional.gelu.0.forward", None, 1)
 
 
-def test_sharded_data_parallel_ranks_are_compared_with_one_as_far_as_parts_combine(tmp_path: Path) -> None:
-    one, two = record(tmp_path, "one", "fsdp2", ranks=1), record(tmp_path, "two", "fsdp2")
-    healthy = compare(two, one)
-    assert (healthy.code, healthy.verdict, healthy.advice["suspects"]) == (2, "incomplete", [])
-    faulty = compare(record(tmp_path, "faulty", "fsdp2", "1:1"), one)
+@pytest.mark.parametrize("case", ["ddp", "fsdp2"])
+def test_data_parallel_ranks_are_put_together_and_compared_with_one(tmp_path: Path, case: str) -> None:
+    one, two = record(tmp_path, "one", case, ranks=1), record(tmp_path, "two", case)
+    for npu, bench in ((two, one), (one, two)):
+        healthy = compare(npu, bench)
+        assert (healthy.code, healthy.verdict, healthy.advice["suspects"]) == (0, "same", [])
+    faulty = compare(record(tmp_path, "faulty", case, "1:1"), one)
     assert faulty.first == ("Functional.gelu.0.forward", None, 1)

@@ -285,7 +285,7 @@ MESSAGES: Mapping[str, str] = {
     "parts.calls": "not every rank made this call with these arguments",
     "parts.differ": "ranks hold other values, and nothing says how they make a whole",
     "parts.elsewhere": "a part is on a rank that is not compared; give the folder that holds all ranks of the step",
-    "parts.placement": "partial sums and interleaved parts do not combine from statistics",
+    "parts.placement": "partial sums without sketches and interleaved parts do not combine from statistics",
     "parts.shape": "shapes differ with the number of ranks",
     "note.unmeasured": "{tensors} could not be compared: of other shapes, or not measured.",
     "note.narrowed": (

@@ -248,7 +248,7 @@ MESSAGES: Mapping[str, str] = {
     "parts.calls": "并非每个 rank 都以这些参数执行了该调用",
     "parts.differ": "各 rank 的值不同，且没有信息说明如何拼成整体",
     "parts.elsewhere": "有一部分在未参与比较的 rank 上；请给出包含该步所有 rank 的目录",
-    "parts.placement": "部分和与交错切分无法由统计量合并",
+    "parts.placement": "没有草图的部分和与交错切分无法由统计量合并",
     "parts.shape": "形状随 rank 数而不同",
     "note.unmeasured": "{tensors}无法比较：形状不同，或没有测量值。",
     "note.narrowed": "{results}在 NPU 侧为 {npu}，在标杆侧为 {bench}；舍入到较窄的类型视为正常。",
