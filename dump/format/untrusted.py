@@ -17,8 +17,9 @@ MOST_FLOAT_BITS = 1023
 
 
 def bytes_of_text(source: Path) -> bytes:
-    """A file of text, up to the first NUL, which no text holds, where nothing else follows: a disk that lost power leaves
-    such an end, and a file may be made to have one of any length.  That NUL stays, so that the text is known as cut.
+    """A file of text, up to the first NUL, which no text holds, where nothing else follows: a disk that lost power
+    leaves such an end, and a file may be made to have one of any length.  That NUL stays, so that the text is known as
+    cut.
 
     Raises OSError, and DumpCorrupt where something follows.
     """

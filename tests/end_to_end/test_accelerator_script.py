@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "examples" / "imagenet_accelerator.py"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(torch, "accelerator"), reason="torch.accelerator came with torch 2.6")
 def test_it_records_with_and_without_a_device(tmp_path: Path) -> None:
     for name, flags in (("plain", ()), ("cpu", ("--device", "cpu"))):

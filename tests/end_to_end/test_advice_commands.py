@@ -61,6 +61,7 @@ def test_recording_whole_tensors_and_comparing_them(folder: Path) -> None:
     assert run(replay, folder, "--device", "cpu").returncode == 0
 
 
+@pytest.mark.slow
 def test_looking_at_the_elements(folder: Path) -> None:
     command, replay, repro = commands("real_data", "bench_tensor", folder)
     ran = run(command, folder)
