@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo docs page page-tools browser test test-all test-torch-npu test-newest test-torches dist test-lowest lint type samples fuzz bench-recording bench-compare bench-localisation bench-operators bench-monitor bench-reliability clean
+.PHONY: help demo docs page page-tools browser test test-all test-torch-npu test-newest test-torches dist test-lowest test-frameworks lint type samples fuzz bench-recording bench-compare bench-localisation bench-operators bench-monitor bench-reliability clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ dist: $(INSTALLED)  ## build sdist and wheel into dist/, and run the tests of th
 test-lowest: $(INSTALLED)  ## the same with the lowest release of each dependency that pyproject.toml allows
 	$(BIN)/python tests/installed/job.py --lowest
 
+test-frameworks: $(INSTALLED)  ## transformers, Lightning, torchtitan, Megatron, DeepSpeed and msprobe itself (installs them, 5 GB)
+	$(BIN)/python tests/frameworks/job.py
+
 lint: $(INSTALLED)  ## ruff alone
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -88,4 +91,4 @@ bench-reliability: $(INSTALLED)  ## what a recording survives: kills, signals, f
 	$(BIN)/python benchmarks/reliability/run.py
 
 clean:  ## remove the environment and everything that was generated
-	rm -rf $(VENV) .venv-torch-npu .venv-newest .torches demo_output build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-torch-npu .venv-newest .torches .venv-frameworks .peer-26.2.0 .peer-8.3.3 demo_output build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -200,13 +200,14 @@ class Collectives:
             is_root = getattr(options, "rootRank", 0) == group.rank()
             reads, writes = ({0}, set()) if is_root else (set(), {0})
         given = {position: plain(args[position]) for position in method.order if position < len(args)}
-        read = [given.get(position) if position in reads else None for position in method.order]
+        read = [given.get(position) if position in reads else None for position in method.order] if reads else []
         last = max((place for place, position in enumerate(method.order) if position in writes), default=-1)
         written = [given.get(position) if position in writes else None for position in method.order[: last + 1]]
         peer = None
         if method.api in ("send", "recv") and method.name != "recv_anysource" and len(args) > 2:
             peer = peers(group, int(args[1]), tag=int(args[2]), sends=method.api == "send")
-        everyone, told = members(group), settings(method.api, options, peer)
+        everyone = members(group)
+        told = settings(method.api, options, everyone[1], peer)
         issued = Issued(f"Distributed.{method.api}", peer or everyone, read, told, written, everyone[1])
         return self._begin(issued, within=within)
 

@@ -81,8 +81,12 @@ Members: TypeAlias = "tuple[str, tuple[int, ...]]"
 """The name of a process group, and its ranks in the world."""
 
 
-def settings(api: str, options: Any, peer: Members | None) -> dict[str, Any]:
-    """What is plain among the arguments: the reduction, the root, and of a message the rank at its other end."""
+_TO_ONE = ("reduce", "gather")
+
+
+def settings(api: str, options: Any, ranks: tuple[int, ...], peer: Members | None) -> dict[str, Any]:
+    """What is plain among the arguments: the reduction, and the rank of the world that gives or gets it all, which of a
+    message is that at its other end."""
     found: dict[str, Any] = {}
     if peer is not None:
         source, target = peer[1]
@@ -91,7 +95,7 @@ def settings(api: str, options: Any, peer: Members | None) -> dict[str, Any]:
     if reduction is not None:
         found["op"] = str(getattr(reduction, "op", reduction)).rpartition(".")[2].partition(":")[0]
     if hasattr(options, "rootRank"):
-        found["root"] = options.rootRank
+        found["dst" if api in _TO_ONE else "src"] = ranks[options.rootRank]
     return found
 
 

@@ -9,6 +9,7 @@ import torch
 
 from ...format.monitor_files import Kind
 from ..config import MonitorConfig
+from ..framework_optimizers import gradient_held_elsewhere
 from ..rows import Label, Value
 from ..scope import Scope, WatchedParameter
 from ..sums import Measured, Measurer
@@ -106,10 +107,12 @@ def show_parameters(
 
 
 def gradient_of(watched: WatchedParameter, *, prefers_main_grad: bool) -> torch.Tensor | None:
-    """The gradient as the optimizer will read it: Megatron keeps it in `main_grad`."""
+    """The gradient as the optimizer will read it: Megatron keeps it in `main_grad`, DeepSpeed out of sight."""
     found = getattr(watched.parameter, "main_grad", None) if prefers_main_grad else None
     gradient = watched.parameter.grad if found is None else found
-    return gradient if isinstance(gradient, torch.Tensor) else None
+    if isinstance(gradient, torch.Tensor):
+        return gradient
+    return gradient_held_elsewhere(watched.parameter)
 
 
 def parameters_of(optimizer: Any, site: Site) -> Sequence[WatchedParameter]:

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from ...format.monitor_files import OTHER
+from ..framework_optimizers import OptimizerStates
 from ..sums import local_values
 from .base import Collector, gradient_of, parameters_of, register, show_parameters
-from .moments import state_of
 
 
 @register("mg_direction")
@@ -25,11 +25,12 @@ class Direction(Collector):
     def before_step(self, optimizer: Any) -> None:
         site = self.site
         found = []
+        states = OptimizerStates(optimizer)
         for watched in parameters_of(optimizer, site):
             gradient = gradient_of(watched, prefers_main_grad=site.prefers_main_grad)
             if gradient is None:
                 continue
-            moment = state_of(optimizer, watched).get("exp_avg")
+            moment = states.of(watched.parameter).get("exp_avg")
             if isinstance(moment, torch.Tensor):
                 ratio = same_direction(local_values(gradient), local_values(moment))
             elif site.is_first_step:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from ...format.monitor_files import ADAM_RATIO, ADAM_UPDATE, Kind
+from ..framework_optimizers import OptimizerStates
 from ..rows import Label
 from ..scope import WatchedParameter
 from ..sums import local_values
 from .base import Collector, parameters_of, register
-from .moments import state_of
 
 BINS = 30
 
@@ -24,11 +25,11 @@ class Updates(Collector):
     kinds = (ADAM_UPDATE, ADAM_RATIO)
 
     def before_step(self, optimizer: Any) -> None:
+        states = OptimizerStates(optimizer)
         for watched in parameters_of(optimizer, self.site):
-            self._show(optimizer, watched)
+            self._show(optimizer, watched, states.of(watched.parameter))
 
-    def _show(self, optimizer: Any, watched: WatchedParameter) -> None:
-        state = state_of(optimizer, watched)
+    def _show(self, optimizer: Any, watched: WatchedParameter, state: Mapping[str, Any]) -> None:
         first, second, step = state.get("exp_avg"), state.get("exp_avg_sq"), state.get("step")
         if not isinstance(first, torch.Tensor) or not isinstance(second, torch.Tensor) or not step:
             return

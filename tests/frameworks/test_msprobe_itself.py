@@ -1,0 +1,153 @@
+"""msprobe's own tools read what we record, and its comparison and the shim's write the same rows.
+
+MSPROBE_26_2_0 and MSPROBE_8_3_3 name pythons that have these versions: `make test-frameworks` makes them.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import openpyxl
+import pytest
+
+from acc_compare.as_msprobe.tables import VERSIONS, Version
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = Path(__file__).with_name("scripts")
+STATISTICS: dict[str, object] = {}
+CHECKSUMS: dict[str, object] = {"summary_mode": "md5", "hash": "crc32"}
+NAMES = ("NPU Name", "Bench Name")
+WORDS = ("Err_message", "Result", "NPU_Stack_Info")
+"""Columns that are ours in words, or that 26.2.0 puts at another output of the call."""
+
+pytestmark = pytest.mark.slow
+
+
+def _msprobe(version: str) -> str:
+    python = os.environ.get(f"MSPROBE_{version.replace('.', '_')}", "")
+    if not Path(python).is_file():
+        pytest.skip(f"mindstudio-probe {version} is not installed: make test-frameworks")
+    return str(Path(python).with_name("msprobe"))
+
+
+def _command(version: Version, name: str) -> list[str]:
+    return [name] if version == "26.2.0" else ["-f", "pytorch", name]
+
+
+def _run(command: list[str], cwd: Path, **variables: str) -> str:
+    cwd.mkdir(parents=True, exist_ok=True)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ACC_", "PYTHONPATH"))}
+    done = subprocess.run(command, cwd=cwd, env={**kept, **variables}, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    return done.stdout + done.stderr
+
+
+def _record(script: str, folder: Path, section: dict[str, object], **variables: str) -> Path:
+    """The folder of step 0."""
+    folder.mkdir(parents=True)
+    settings = {
+        "task": "statistics",
+        "dump_path": "dump",
+        "level": "mix",
+        "step": [],
+        "rank": [],
+        "statistics": section,
+    }
+    (folder / "config.json").write_text(json.dumps(settings))
+    command = [sys.executable, "-m", "dump", "--as-msprobe", str(SCRIPTS / f"{script}.py"), "config.json"]
+    _run(command, folder, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1", **variables)
+    return folder / "dump" / "step0"
+
+
+def _pair(folder: Path, section: dict[str, object]) -> tuple[Path, Path]:
+    npu, bench = _record("pair", folder / "npu", section, FAULT="1"), _record("pair", folder / "bench", section)
+    (npu_file,), (bench_file,) = npu.glob("*/dump.json"), bench.glob("*/dump.json")
+    return npu_file, bench_file
+
+
+def _compare(
+    command: list[str], version: Version, pair: tuple[Path, Path], out: Path, **variables: str
+) -> list[list[str]]:
+    """The table that a command `msprobe` writes of the pair."""
+    out.mkdir(parents=True)
+    npu, bench = pair
+    if version == "26.2.0":
+        _run([*command, "compare", "-tp", str(npu), "-gp", str(bench), "-o", str(out)], out, **variables)
+        (path,) = out.glob("*.csv")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return list(csv.reader(file))
+    asked = {"npu_path": str(npu), "bench_path": str(bench), "stack_path": str(npu.with_name("stack.json"))}
+    (out / "compare.json").write_text(json.dumps({**asked, "is_print_compare_log": True}))
+    _run([*command, "-f", "pytorch", "compare", "-i", "compare.json", "-o", str(out), "-s"], out, **variables)
+    (path,) = out.glob("*.xlsx")
+    rows = openpyxl.load_workbook(path).worksheets[0].iter_rows(values_only=True)
+    return [["" if cell is None else str(cell) for cell in row] for row in rows]
+
+
+def _same(ours: str, theirs: str) -> bool:
+    if ours == theirs:
+        return True
+    try:
+        first, second = (float(text.rstrip("%")) for text in (ours, theirs))
+    except ValueError:
+        return False
+    return abs(first - second) <= 1e-6 * max(abs(first), abs(second))
+
+
+@pytest.mark.parametrize("section", [STATISTICS, CHECKSUMS], ids=["statistics", "md5"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_shims_comparison_writes_msprobes_rows(
+    version: Version, section: dict[str, object], tmp_path: Path
+) -> None:
+    real = _msprobe(version)
+    pair = _pair(tmp_path, section)
+    theirs = _compare([real], version, pair, tmp_path / "theirs")
+    shim = [sys.executable, "-m", "acc_compare.as_msprobe.command"]
+    ours = _compare(shim, version, pair, tmp_path / "ours", PYTHONPATH=str(ROOT))
+    assert ours[0] == theirs[0]
+    names = [ours[0].index(name) for name in NAMES]
+    assert [[row[at] for at in names] for row in ours] == [[row[at] for at in names] for row in theirs]
+    differ = [
+        (row[0], name, cell, other)
+        for row, others in zip(ours[1:], theirs[1:], strict=True)
+        for name, cell, other in zip(ours[0], row, others, strict=True)
+        if name not in WORDS and not _same(cell, other)
+    ]
+    assert differ == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_its_graph_is_made_of_our_construct_and_dump(version: Version, tmp_path: Path) -> None:
+    real = _msprobe(version)
+    step = _record("two_ranks", tmp_path / "run", STATISTICS)
+    if version == "26.2.0":
+        _run([real, "graph_visualize", "-tp", str(step), "-o", str(tmp_path / "graph")], tmp_path)
+    else:
+        (tmp_path / "graph.json").write_text(json.dumps({"npu_path": str(step)}))
+        _run([real, "-f", "pytorch", "graph", "-i", "graph.json", "-o", str(tmp_path / "graph")], tmp_path)
+    (path,) = (tmp_path / "graph").glob("*.vis.db")
+    with sqlite3.connect(path) as database:
+        found = dict(database.execute("select node_name, matched_distributed from tb_nodes where rank = 0"))
+    reduced = json.loads(found["Distributed.all_reduce.0.forward"])
+    assert list(reduced["nodes_info"]) == ["1"]
+    assert json.loads(found["Distributed.send.0.forward"])["communications_type"] == "send"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_its_analysis_of_nan_finds_where_ours_says_that_it_was_made(version: Version, tmp_path: Path) -> None:
+    real = _msprobe(version)
+    step = _record("two_ranks", tmp_path / "run", STATISTICS)
+    name = "overflow_check" if version == "26.2.0" else "nan_analyze"
+    _run([real, *_command(version, name), "-i", str(step), "-o", str(tmp_path / "nan")], tmp_path)
+    (path,) = (tmp_path / "nan").glob("*.json")
+    assert "Torch.log.0.forward" in path.read_text(encoding="utf-8")
+    shim = [sys.executable, "-m", "acc_compare.as_msprobe.command", "nan_analyze", "-i", str(step), "-o", "ours"]
+    _run(shim, tmp_path, PYTHONPATH=str(ROOT))
+    (own,) = (tmp_path / "ours").glob("*.json")
+    assert [(made["rank"], made["call"]) for made in json.loads(own.read_text())] == [(0, "Torch.log.0.forward")]
