@@ -22,6 +22,7 @@ from typing import Any, Literal, TypeAlias
 
 from dump.config_keys import (
     CHECKS,
+    EXCEPTION_DUMP,
     FOREIGN_SECTIONS,
     OWN,
     PASSED_OVER,
@@ -42,10 +43,12 @@ from dump.format.paths import from_home
 
 __all__ = ["DumpConfig", "load_config", "merge", "parse_ranges", "read_json"]
 
-Task: TypeAlias = Literal["statistics", "tensor"]
+Task: TypeAlias = Literal["statistics", "tensor", "structure"]
 Level: TypeAlias = Literal["L0", "L1", "mix", "debug"]
-SummaryMode: TypeAlias = Literal["statistics", "md5", "hash"]
-Digest: TypeAlias = Literal["md5", "crc32", "xxh3"]
+SummaryMode: TypeAlias = Literal["statistics", "md5", "hash", "xor"]
+Digest: TypeAlias = Literal["md5", "crc32", "xxh3", "xor"]
+
+_DIGESTS: Mapping[str, Digest] = {"md5": "md5", "hash": "xxh3", "xor": "xor"}
 
 Unknown: TypeAlias = Literal["strict", "guess", "pass"]
 """What becomes of a key that is not known here.  "strict" refuses it.  "guess" refuses what looks like a key that was
@@ -105,7 +108,7 @@ class DumpConfig:
         statistics or whole tensors are recorded."""
         if self.task == "tensor" or self.summary_mode == "statistics":
             return None
-        return self.hash or ("xxh3" if self.summary_mode == "hash" else "md5")
+        return self.hash or _DIGESTS[self.summary_mode]
 
     def is_wanted(self, scheduled_tokens: Mapping[str, int] | None) -> bool:
         """Is a batch with these requests to be recorded?"""
@@ -142,7 +145,7 @@ def load_config(path: Path | str, *, unknown: Unknown = "guess") -> DumpConfig:
         ignored.append(f"{source}: {quoted(str(asked))} has no effect: settings under 'statistics' count for it.")
     sections[_TOP_LEVEL] = top
     config = replace(DumpConfig(), **top, ignored=tuple(ignored), sections=sections)
-    return _with_section(config, config.task)
+    return _settled(_with_section(config, config.task))
 
 
 def read_json(source: Path) -> object:
@@ -170,14 +173,20 @@ def merge(config: DumpConfig, **flags: object) -> DumpConfig:
     _take_check(given)
     if given.get("task", config.task) != config.task:
         config = _with_section(_without_section(config), given["task"])
-    return replace(config, **given, ignored=(*config.ignored, *ignored))
+    return _settled(replace(config, **given, ignored=(*config.ignored, *ignored)))
 
 
 def _take_check(settings: dict[str, Any]) -> None:
     """A task that only checks is statistics with a look at them."""
     if "task" in settings:
         settings["checks_finite"] = settings["task"] in CHECKS
-        settings["task"] = "statistics" if settings["checks_finite"] else settings["task"]
+        if settings["task"] in (*CHECKS, EXCEPTION_DUMP):
+            settings["task"] = "statistics"
+
+
+def _settled(config: DumpConfig) -> DumpConfig:
+    """`config` where one setting follows from another: what contains what is not known of API calls alone."""
+    return replace(config, level="mix") if config.task == "structure" and config.level not in ("L0", "mix") else config
 
 
 def _has_own_keys(content: Mapping[str, Any]) -> bool:

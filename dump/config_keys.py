@@ -19,18 +19,21 @@ from dump.format.errors import ConfigError
 
 from .format.paths import from_home
 
-TASKS = ("statistics", "tensor")
+TASKS = ("statistics", "tensor", "structure")
 CHECKS = ("nan_check", "overflow_check")
 """Tasks of msprobe's that are `statistics` here, and a look at each step for the first NaN and infinity."""
 
+EXCEPTION_DUMP = "exception_dump"
+"""A task of msprobe's that is `statistics` here: what was recorded is on disk when a script raises."""
+
 LEVELS = ("L0", "L1", "mix", "debug")
 DATA_MODES = ("all", "forward", "backward", "input", "output")
-SUMMARY_MODES = ("statistics", "md5", "hash")
-DIGESTING = ("md5", "hash")
+SUMMARY_MODES = ("statistics", "md5", "hash", "xor")
+DIGESTING = ("md5", "hash", "xor")
 STATISTICS = ("max", "min", "mean", "l2norm", "norm")
 PRECISIONS = ("high", "low")
 FILE_FORMATS = ("safetensors", "npy", "pt")
-HASHES = ("md5", "crc32", "xxh3")
+HASHES = ("md5", "crc32", "xxh3", "xor")
 HIGHEST_STEP_OR_RANK = 1_000_000
 
 _REGEX_FILTER = re.compile(r"name-regex\((.*)\)", re.DOTALL)
@@ -192,8 +195,7 @@ def _data_mode(value: Any, where: str, ignored: list[str]) -> tuple[str, ...]:
 
 def _summary_mode(value: Any, where: str, ignored: list[str]) -> str:
     if isinstance(value, str):
-        refused = {"xor": "is a checksum of msprobe's that is not computed here"}
-        mode = str(_choice(SUMMARY_MODES, refused)(value, where, ignored))
+        mode = str(_choice(SUMMARY_MODES)(value, where, ignored))
         return _with_xxhash(where, mode) if mode == "hash" else mode
     if not isinstance(value, list):
         raise wrong(where, f"{any_of(SUMMARY_MODES)} or a list of statistics", value)
@@ -246,15 +248,12 @@ _HASH = Setting("hash", _hash)
 _FILE_FORMAT = Setting("file_format", _choice(FILE_FORMATS, {"bin": "is MindSpore's format"}))
 _OTHER_TASK = "is a task of msprobe's that is not done here"
 _INSTEAD = {
-    "structure": f"{_OTHER_TASK}: with level mix, construct.json says what contains what",
     "acc_check": f"{_OTHER_TASK}: acc compare on two dumps names the call at fault",
     "run_ut": f"{_OTHER_TASK}: acc compare on two dumps names the call at fault",
     "grad_probe": f"{_OTHER_TASK}: acc monitor watches the gradients",
-    "exception_dump": f"{_OTHER_TASK}: a dump is on disk up to the call that raised, whatever the task",
 }
 FOREIGN_SECTIONS = (
     "acc_check",
-    "structure",
     "diff_check",
     "nan_check",
     "exception_dump",
@@ -267,7 +266,9 @@ FOREIGN_SECTIONS = (
 
 
 def _task(value: Any, where: str, ignored: list[str]) -> str:
-    if value in CHECKS:
+    if value == EXCEPTION_DUMP:
+        ignored.append(f"{where}: it is statistics here: what was recorded is on disk when a script raises.")
+    if value in (*CHECKS, EXCEPTION_DUMP):
         return str(value)
     refused = {task: _INSTEAD.get(task, _OTHER_TASK) for task in FOREIGN_SECTIONS if task not in CHECKS}
     return str(_choice(TASKS, refused)(value, where, ignored))

@@ -8,10 +8,8 @@ from __future__ import annotations
 import csv
 import json
 import re
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
-from operator import attrgetter
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -22,13 +20,24 @@ from acc_compare.report.safe_text import looks_like_formula, visible
 from dump.format.errors import ConfigError, OutputError
 from dump.format.schema import Leaf, ScalarRecord, TensorRecord
 
+from .plain_values import PlainCells, cells_of
+
 Version: TypeAlias = Literal["8.3.3", "26.2.0"]
 VERSIONS: tuple[Version, ...] = ("8.3.3", "26.2.0")
 
 _LAYOUTS = Path(__file__).with_name("layouts.json")
 _RESULTS: dict[tuple[Version, str, str], str] = {
     ("8.3.3", "md5", "error"): "Different",
+    ("26.2.0", "statistics", "unmatched"): "pass",
+    ("26.2.0", "md5", "unmatched"): "warning",
 }
+_WRITTEN = r"\.(?:forward|backward)(?:\.\d+)?\.written\."
+_UNREAD: dict[Version, re.Pattern[str]] = {
+    "26.2.0": re.compile(_WRITTEN),
+    "8.3.3": re.compile(rf"{_WRITTEN}|\.parameters_grad\.\d+\."),
+}
+"""What a version does not read: arguments that a call changed, and gradients of parameters under the newer's name."""
+
 _FRAME = re.compile(r"\n(?=File )")
 """Where the next frame of a stack begins: msprobe lists frames, the line of code in one with its place,
 and has none of a backward call."""
@@ -56,6 +65,8 @@ def lines(finding: Finding, version: Version, *, with_stacks: bool = True) -> It
     readers = [_reader(name, finding.mode, version) for name in names]
     before: Row | None = None
     for row in finding.rows:
+        if _UNREAD[version].search(row.npu_name or row.bench_name):
+            continue
         repeats = before is not None and before.stack is row.stack
         yield [
             ABSENT if name == STACK_COLUMN and repeats else read(row) for name, read in zip(names, readers, strict=True)
@@ -111,15 +122,14 @@ def _reader(name: str, mode: str, version: Version) -> Callable[[Row], Cell]:
     if name in _READERS:
         return partial(_READERS[name], version=version, mode=mode)
     column = _ours(name, mode)
-    side = attrgetter("npu" if name.startswith("NPU") else "bench")
     if name.endswith("Name"):
         return lambda row: _name(str(as_cell(column.read(row))))
     if name.endswith(("Dtype", "Tensor Shape")):
-        return lambda row: _kind(side(row), name, as_cell(column.read(row)), version)
+        return lambda row: _kind(row, name, as_cell(column.read(row)), version)
     if name.endswith("MD5"):
-        return lambda row: _digest(side(row), as_cell(column.read(row)), version)
+        return lambda row: plain.digest if (plain := _plain(row, name)) else as_cell(column.read(row))
     if name in columns(version, "statistics")[16:24]:
-        return lambda row: "None" if _is_unread(side(row), version) else _or_none(column.read(row))
+        return lambda row: _statistic(row, name, column)
     if column.of == "metrics":
         return lambda row: _metric(row, column, mode, version)
     return lambda row: as_cell(column.read(row))
@@ -136,28 +146,34 @@ def _name(name: str) -> str:
     return f"{head}.{last}" if dot and ".parameters_grad." in f"{head}." else name
 
 
-def _kind(leaf: Leaf, name: str, found: Cell, version: Version) -> Cell:
+def _sided(row: Row, column: str) -> tuple[str, Leaf]:
+    """The argument that a column is about: its name, "" where the side lacks the call, and what was recorded."""
+    return (row.npu_name, row.npu) if column.startswith("NPU") else (row.bench_name, row.bench)
+
+
+def _plain(row: Row, column: str) -> PlainCells | None:
+    """What there is to say where the argument is no tensor."""
+    name, leaf = _sided(row, column)
+    return cells_of(leaf, name) if isinstance(leaf, ScalarRecord) else None
+
+
+def _kind(row: Row, column: str, found: Cell, version: Version) -> Cell:
     """Dtype or shape."""
-    if isinstance(leaf, ScalarRecord):
-        kind = "NoneType" if _is_unread(leaf, version) else leaf.type
-        return f"<class '{kind}'>" if name.endswith("Dtype") else "[]"
-    return "None" if leaf is None and version == "8.3.3" else found
+    plain = _plain(row, column)
+    if plain is not None:
+        return plain.dtype if column.endswith("Dtype") else plain.shape
+    name, leaf = _sided(row, column)
+    return "None" if name and leaf is None and version == "8.3.3" else found
 
 
-def _is_unread(leaf: Leaf, version: Version) -> bool:
-    """Does 8.3.3 find no value in it?  Of a record with fields of its own it looks for "value" alone."""
-    return version == "8.3.3" and isinstance(leaf, ScalarRecord) and isinstance(leaf.value, dict)
-
-
-def _digest(leaf: Leaf, found: Cell, version: Version) -> Cell:
-    """msprobe's checksum is a CRC-32, and it has one of plain values too: that of their text."""
-    if not isinstance(leaf, ScalarRecord):
-        return found
-    return f"{zlib.crc32(b'' if _is_unread(leaf, version) else str(leaf.value).encode()):08x}"
-
-
-def _or_none(value: object) -> Cell:
-    """A statistic: msprobe writes None where it computes none."""
+def _statistic(row: Row, column: str, ours: Column) -> Cell:
+    """msprobe writes None where it computes none."""
+    if not _sided(row, column)[0]:
+        return ABSENT
+    plain = _plain(row, column)
+    if plain is not None:
+        return plain.statistic
+    value = ours.read(row)
     return "None" if value is None else as_cell(value)
 
 
@@ -216,20 +232,25 @@ def _messages(row: Row) -> list[str]:
 def _message(row: Row, *, version: Version, mode: str) -> Cell:
     messages = _messages(row)
     if version == "26.2.0":
-        return json.dumps([f"{row.result}: {message}" for message in messages], ensure_ascii=False)
+        is_silent = mode == "statistics" and row.result == "unmatched"
+        named = _RESULTS.get((version, mode, row.result), row.result)
+        return json.dumps([f"{named}: {each}" for each in ([] if is_silent else messages)], ensure_ascii=False)
     if mode == "tensor" and row.npu_name and not isinstance(row.npu, TensorRecord):
         messages = ["NPU does not have data file."]
     if mode == "statistics":
-        messages = ["Need double check api accuracy."] if row.bench_name and _needs_check(row) else []
+        checks = ["Need double check api accuracy. "] if row.bench_name and _needs_check(row) else []
+        lone = [] if row.bench_name else ["No bench data matched."]
+        agrees = _same_grad(row, version=version, mode=mode) is not False
+        return "".join([*lone, *checks, *([] if agrees else ["Requires_grad inconsistent. "])])
     return "\n".join(messages)
 
 
 def _needs_check(row: Row) -> bool:
-    """Do the sides differ by more than half of the larger one, in any statistic?  8.3.3's rule."""
+    """Do the sides differ by more than half of the larger one, by its sign, in any statistic?  8.3.3's rule."""
     for field in ("max", "min", "mean", "norm"):
         values = [getattr(leaf, field, None) for leaf in (row.npu, row.bench)]
         numbers = [float(value) for value in values if isinstance(value, (int, float))]
-        if len(numbers) == 2 and abs(numbers[0] - numbers[1]) > 0.5 * (max(map(abs, numbers)) + 1e-10):
+        if len(numbers) == 2 and abs(numbers[0] - numbers[1]) > 0.5 * (abs(max(numbers)) + 1e-10):
             return True
     return False
 
@@ -247,6 +268,8 @@ def _reached(row: Row, *, version: Version, mode: str) -> Cell:
 
 def _same_grad(row: Row, *, version: Version, mode: str) -> Cell:
     """Arguments that are no tensors agree."""
+    if not (row.npu_name and row.bench_name):
+        return not isinstance(row.npu or row.bench, TensorRecord)
     found = _ours("Requires_grad Consistent", mode).read(row)
     return True if found is None and row.npu_name and row.bench_name else as_cell(found)
 

@@ -54,7 +54,7 @@ TENSOR_FIELDS: tuple[Field, ...] = (
     _of_msprobe(
         "md5",
         "text",
-        "hex digits of a digest over its bytes: 32 of MD5 or XXH3, or the 8 of a CRC-32 (`hash` says which)",
+        "hex digits of a digest over its bytes: 32 of MD5 or XXH3, 16 of an XOR, 8 of a CRC-32 (`hash` says which)",
     ),
     _of_msprobe("data_name", "text", "the file in `dump_tensor_data` that holds it"),
     _ours("nan", "count", "how many elements are NaN; left out where none is"),
@@ -88,7 +88,7 @@ HEADER_FIELDS: tuple[Field, ...] = (
     _ours("format_version", "integer", "this page's version"),
     _ours("torch_version", "text", "torch's own"),
     _ours("summary_mode", "text", "`statistics` or `md5`; null with tensor files"),
-    _ours("hash", "text", "what `md5` holds: `md5`, `xxh3` or `crc32`"),
+    _ours("hash", "text", "what `md5` holds: `md5`, `xxh3`, `crc32` or `xor`"),
     _ours("sketch", "integer", "which signs the sketches were made with; two versions cannot be compared"),
     _ours("world_size", "integer", "how many processes ran together"),
     _ours("environment", "object", "what the run had under it: the state of the NPU, versions"),

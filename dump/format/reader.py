@@ -50,7 +50,7 @@ _HEADER_KINDS: dict[str, tuple[type, str]] = {
     "flag": (bool, "true or false"),
     "object": (dict, "an object"),
 }
-_HASH_BY_DIGITS = {8: "crc32", 32: "md5"}
+_HASH_BY_DIGITS = {8: "crc32", 16: "xor", 32: "md5"}
 
 
 @dataclass(frozen=True, slots=True)

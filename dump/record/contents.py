@@ -95,7 +95,10 @@ def _span(tensor: torch.Tensor) -> int:
 
 def digest(contents: Contents, algorithm: Digest) -> str:
     """`md5`: 32 hex digits of MD5; `xxh3`: as many of XXH3 with 128 bits, 20 times as fast and as good at telling equal
-    from not; `crc32`: the 8 hex digits that msprobe writes under the name of MD5."""
+    from not; `crc32`: the 8 hex digits that msprobe writes under the name of MD5; `xor`: the 16 of the exclusive or of
+    all words of 8 bytes, little-endian, the last filled up with zeros."""
+    if algorithm == "xor":
+        return f"{_xor(contents):016x}"
     if algorithm == "crc32":
         checksum = 0
         for block in _in_order(contents):
@@ -111,6 +114,16 @@ def _xxh3() -> Any:
     import xxhash  # nobody else needs it
 
     return xxhash.xxh3_128()
+
+
+def _xor(contents: Contents) -> int:
+    word, rest = 0, b""
+    for block in _in_order(contents):
+        data = rest + bytes(block) if rest else block
+        whole = len(data) // 8 * 8
+        word ^= int(np.bitwise_xor.reduce(np.frombuffer(data[:whole], dtype="<u8"), initial=0))
+        rest = bytes(data[whole:])
+    return word ^ int.from_bytes(rest, "little")
 
 
 def _in_order(contents: Contents) -> Iterator[memoryview]:

@@ -54,6 +54,7 @@ class StepRecorder:
         self._in_tensor_list = filters.picks(config.tensor_list) if config.tensor_list else None
         self._kept = _kept(config.data_mode)
         self._real = config.task == "tensor"
+        self._measures = config.task != "structure"
         self._digesting = config.digest is not None
         # A file holds one shape, so where files are written what is known is kept for each value, else for
         # each content.
@@ -208,6 +209,8 @@ class StepRecorder:
     def _look_at(self, tensor: torch.Tensor, measured: Measured) -> None:
         """Measure or digest contents seen for the first time, now or behind the run's back."""
         self.devices.add("cpu" if tensor.is_cpu else tensor.device.type)
+        if not self._measures:
+            return
         if self._digesting:
             self._sink.store(measured, None, _borrow(tensor))
         elif tensor.is_cpu or contents.is_repeated(tensor):

@@ -238,10 +238,10 @@ REFUSED: list[tuple[Any, str]] = [
     ({"statistics": {"scop": []}}, "'statistics.scop' is unknown. Did you mean 'scope'?"),
     (
         {"task": "static"},
-        "expected one of 'statistics' or 'tensor', found 'static'. Did you mean 'statistics'?",
+        "expected one of 'statistics', 'tensor' or 'structure', found 'static'. Did you mean 'statistics'?",
     ),
     ({"task": "acc_check"}, "'acc_check' is a task of msprobe's that is not done here"),
-    ({"task": 1}, "expected one of 'statistics' or 'tensor', found a number (1)"),
+    ({"task": 1}, "expected one of 'statistics', 'tensor' or 'structure', found a number (1)"),
     ({"level": "l1"}, "Did you mean 'L1'?"),
     ({"level": "L2"}, "'L2' records kernels, which is not done here. Use 'L0', 'L1', 'mix' or 'debug'"),
     ({"level": ["L1"]}, "expected one of 'L0', 'L1', 'mix' or 'debug', found a list"),
@@ -249,7 +249,7 @@ REFUSED: list[tuple[Any, str]] = [
     ({"async_dump": "true"}, 'expected true or false, found a string ("true")'),
     ({"extra_info": 1}, "expected true or false, found a number (1)"),
     ({"precision": "mid"}, "expected one of 'high' or 'low'"),
-    ({"hash": "sha1"}, "expected one of 'md5', 'crc32' or 'xxh3'"),
+    ({"hash": "sha1"}, "expected one of 'md5', 'crc32', 'xxh3' or 'xor'"),
     ({"file_format": "bin"}, "MindSpore's format. Use 'safetensors', 'npy' or 'pt'"),
     ({"step": [1.5]}, "'step': expected a list of numbers and ranges"),
     ({"step": [True]}, "found true or false (true)"),
@@ -280,7 +280,7 @@ REFUSED: list[tuple[Any, str]] = [
     ({"statistics": {"list": ["name-regex(()"]}}, "is not a regular expression"),
     ({"statistics": {"data_mode": ["all", "input"]}}, "'all' stands alone"),
     ({"statistics": {"data_mode": ["inputs"]}}, "Did you mean 'input'?"),
-    ({"statistics": {"summary_mode": "xor"}}, "'xor' is a checksum"),
+    ({"statistics": {"summary_mode": ["xor", "max"]}}, "'xor' stands alone"),
     ({"statistics": {"summary_mode": ["md5", "max"]}}, "'md5' stands alone"),
     ({"statistics": {"summary_mode": 1}}, "or a list of statistics, found a number"),
     ({"hash": "md5", "a\nb" + "c" * 200: 1}, r"'a\nbccc"),
@@ -467,3 +467,27 @@ def test_sizes(text: object, expected: int | None) -> None:
             merge(DumpConfig(), max_bytes=text)
     else:
         assert merge(DumpConfig(), max_bytes=text).max_bytes == expected
+
+
+def test_the_structure_is_that_of_modules_and_calls(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"task": "structure", "structure": {"list": ["relu"]}}))
+    config = load_config(path)
+    assert (config.task, config.level, config.api_list) == ("structure", "mix", ("relu",))
+    assert merge(config, level="L0").level == "L0"
+    assert merge(DumpConfig(), task="structure").level == "mix"
+
+
+@pytest.mark.parametrize("mode", ["xor", ["xor"]])
+def test_xor_is_a_digest(mode: object, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"statistics": {"summary_mode": mode}}))
+    config = load_config(path)
+    assert (config.summary_mode, config.digest) == ("xor", "xor")
+
+
+def test_what_was_recorded_is_on_disk_when_a_script_raises_so_that_task_is_statistics(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"task": "exception_dump", "exception_dump": {}}))
+    config = load_config(path)
+    assert (config.task, config.checks_finite, len(config.ignored)) == ("statistics", False, 1)

@@ -157,3 +157,14 @@ def test_npy_has_no_place_for_shared_memory(tmp_path: Path) -> None:
     files.make()
     with pytest.raises(ConfigError, match="safetensors"):
         files.write(borrow(torch.zeros(1).expand(1 << 20)))
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 7, 1000])
+def test_xor_is_that_of_words_of_eight_bytes(count: int) -> None:
+    tensor = torch.arange(count, dtype=torch.float32)
+    raw = tensor.numpy().tobytes() + bytes(-4 * count % 8)
+    expected = 0
+    for start in range(0, len(raw), 8):
+        expected ^= int.from_bytes(raw[start : start + 8], "little")
+    assert digest(borrow(tensor), "xor") == f"{expected:016x}"
+    assert digest(borrow(tensor.repeat(2, 1).T), "xor") == digest(borrow(tensor.repeat(2, 1).T.contiguous()), "xor")
