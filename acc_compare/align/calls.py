@@ -51,7 +51,8 @@ def align(npu: Dump, bench: Dump, rules: Rules = _NO_RULES) -> Alignment:
     Two exceptions: a call that the NPU side recomputes for backward is laid against the bench's one call a second time,
     and of a composite that answers to a fused call the last call stands for all.
     """
-    translator = Translator(rules.renaming)
+    classes = (_classes(npu), _classes(bench)) if rules.renaming.layers else ()
+    translator = Translator(rules.renaming, *classes)
     ours, theirs = Side.translated(npu, translator), Side.plain(bench)
     batches = None
     if _same_names(ours, theirs):
@@ -69,6 +70,12 @@ def align(npu: Dump, bench: Dump, rules: Rules = _NO_RULES) -> Alignment:
         notes.append(say("batches.npu_side", difference=batches.difference(on_npu=True)))
     pairs = tuple(_ordered(npu, bench, found, reasons))
     return Alignment(npu, bench, pairs, tuple(notes), differs_in_batches=batches is not None)
+
+
+def _classes(dump: Dump) -> dict[str, str]:
+    """The class of each module that was called, by its path."""
+    called = (names.parse(call.name) for call in dump.calls)
+    return {name.path: name.api for name in called if name.is_module}
 
 
 def _same_names(npu: Side, bench: Side) -> bool:

@@ -5,9 +5,11 @@ classes: {NpuRMSNorm: LlamaRMSNorm}
 apis:    {NPU.npu_fast_gelu: Functional.gelu}
 calls:   {Functional.linear.3.forward: Functional.linear.4.forward}
 fused:   {my_norm: {fused: NPU.my_norm, composites: [pow mean add rsqrt mul]}}
+layers:  {TransformerLayer: {self_attention: attn}}                  by the class of the module around it
 shipped: false                                                     leave the shipped table out
 
-msprobe's data mapping is taken too: Functional.linear.3.forward.input.0: Functional.linear.4.forward.input.0 ...
+msprobe's mappings are taken too: of data (Functional.linear.3.forward.input.0: Functional.linear.4.forward.input.0),
+of layers (TopLayer: {0.module: module} ..., a table for each class) and of cells (fc2.Dense: fc2.Linear).
 """
 
 from __future__ import annotations
@@ -33,13 +35,16 @@ _DEEPEST = 8
 _MOST_NODES = 50_000
 _SHIPPED = Path(__file__).with_name("known_pairs.yaml")
 _TABLES = ("modules", "classes", "apis", "calls")
-_KEYS = (*_TABLES, "fused", "shipped")
+_KEYS = (*_TABLES, "layers", "fused", "shipped")
 _RULE_KEYS = ("fused", "composites", "outputs")
 _MOST_RULES = 200
 _MOST_STEPS = 32
 _SHOWN = 60
 _CALL = re.compile(r"(.+?\.\d+)\.(?:forward|backward)(?:\..*)?", re.DOTALL)
 """The name of an argument, or of a call, as msprobe's data mapping has it; its group is the call's."""
+
+_CELL = re.compile(r"(.+)\.([A-Z]\w*)", re.DOTALL)
+"""A module's path and its class, as msprobe's cell mapping has them."""
 
 Node: TypeAlias = "str | list[Node] | dict[str, Node]"
 
@@ -53,17 +58,44 @@ def read_rules(path: Path | str | None, *, is_fuzzy: bool = False) -> Rules:
         return Rules(fused=shipped(), is_fuzzy=is_fuzzy)
     source = from_home(path)
     found = _table(_parsed(_text(source), source), source, "the file")
-    if found and not set(found) & set(_KEYS) and all(_CALL.match(key) for key in found):
-        found = {"calls": _calls_of_arguments(found, source)}
+    if found and not set(found) & set(_KEYS):
+        found = _of_msprobe(found, source)
     _known(found, _KEYS, source, "the file")
     tables = {key: _names(found.get(key, {}), source, key) for key in _TABLES}
     for side in tables["apis"].items():
         for api in side:
             if "." not in api:
                 raise _wrong(source, f"apis: {_brief(api)} lacks its prefix, as in Functional.{_brief(api)}")
+    layers = {
+        kind: _names(table, source, f"layers: {_brief(kind)}")
+        for kind, table in _table(found.get("layers", {}), source, "layers").items()
+    }
     own = _fused(found.get("fused", {}), source)
     keeps = _flag(found.get("shipped", "true"), source)
-    return Rules(Renaming(**tables), (*own, *(shipped() if keeps else ())), is_fuzzy, str(source))
+    return Rules(Renaming(**tables, layers=layers), (*own, *(shipped() if keeps else ())), is_fuzzy, str(source))
+
+
+def _of_msprobe(found: Mapping[str, Node], source: Path) -> dict[str, Node]:
+    """A mapping of msprobe's under our keys; another file as it is."""
+    if all(_CALL.match(key) for key in found):
+        return {"calls": _calls_of_arguments(found, source)}
+    if all(key[:1].isupper() and isinstance(value, dict) for key, value in found.items()):
+        return {"layers": dict(found)}
+    if all(_CELL.fullmatch(key) and isinstance(value, str) and _CELL.fullmatch(value) for key, value in found.items()):
+        return _of_cells({key: value for key, value in found.items() if isinstance(value, str)}, source)
+    return dict(found)
+
+
+def _of_cells(found: Mapping[str, str], source: Path) -> dict[str, Node]:
+    """msprobe's cell mapping, `path.Class: path.Class`, as modules and classes."""
+    modules: dict[str, Node] = {}
+    classes: dict[str, Node] = {}
+    for key, value in found.items():
+        sides = zip(key.rpartition("."), value.rpartition("."), strict=True)
+        for table, (mine, other) in zip((modules, {}, classes), sides, strict=True):
+            if mine != other and table.setdefault(mine, other) != other:
+                raise _wrong(source, f"{_brief(key)}: {_brief(mine)} answers to two others")
+    return {"modules": modules, "classes": classes}
 
 
 def _calls_of_arguments(found: Mapping[str, Node], source: Path) -> dict[str, Node]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from dump.format import names
@@ -23,22 +23,38 @@ class Renaming:
 
     `modules` maps the beginning of a module's path, in which `*` stands for one part of it; `classes` a module's class;
     `apis` an operator with its prefix (`NPU.npu_fast_gelu`); `calls` one call (`Functional.linear.3.forward`; its
-    backward call goes with it).
+    backward call goes with it); `layers` for each class of modules the paths of what lies inside one, TopLayer for the
+    model as a whole.  Where `layers` rename a path, the class is the bench's there.
     """
 
     modules: Mapping[str, str]
     classes: Mapping[str, str]
     apis: Mapping[str, str]
     calls: Mapping[str, str]
+    layers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.modules or self.classes or self.apis or self.calls)
+        return bool(self.modules or self.classes or self.apis or self.calls or self.layers)
+
+
+TOP_LAYER = "TopLayer"
 
 
 class Translator:
-    """The bench's words for the NPU side's names.  `used` holds the entries that have renamed something."""
+    """The bench's words for the NPU side's names.  `used` holds the entries that have renamed something.
 
-    def __init__(self, renaming: Renaming) -> None:
+    `npu_classes` and `bench_classes` are the classes of modules by their paths, which `layers` need.
+    """
+
+    def __init__(
+        self,
+        renaming: Renaming,
+        npu_classes: Mapping[str, str] | None = None,
+        bench_classes: Mapping[str, str] | None = None,
+    ) -> None:
+        self._npu_classes = npu_classes or {}
+        self._bench_classes = {plain_path(path): kind for path, kind in (bench_classes or {}).items()}
+        self._layered: dict[str, str] = {}
         self.used: set[tuple[str, str]] = set()
         self.renames = bool(renaming)
         self._renaming = renaming
@@ -48,13 +64,36 @@ class Translator:
 
     def path(self, path: str) -> str:
         """A module path of the NPU side as the bench has it."""
-        plain = plain_path(path)
+        plain = plain_path(self._by_layers(path) if self._renaming.layers else path)
         for key, pattern, new in self._paths:
             match = pattern.match(plain)
             if match is not None:
                 self.used.add(("modules", key))
                 return plain_path(_filled(new, match.groups())) + plain[match.end() :]
         return plain
+
+    def _by_layers(self, path: str) -> str:
+        """A path renamed part by part from the model down, as the class of each module on the way says."""
+        known = self._layered.get(path)
+        if known is not None:
+            return known
+        parts, new, at = path.split("."), [], 0
+        kind = TOP_LAYER
+        while at < len(parts):
+            table = self._renaming.layers.get(kind, {})
+            for end in range(len(parts), at, -1):
+                inner = ".".join(parts[at:end])
+                if inner in table:
+                    self.used.add(("layers", f"{kind}.{inner}"))
+                    new += [part for part in table[inner].split(".") if part]
+                    break
+            else:
+                end = at + 1
+                new.append(parts[at])
+            at = end
+            kind = self._npu_classes.get(".".join(parts[:at]), "")
+        found = self._layered[path] = ".".join(new)
+        return found
 
     def name(self, name: CallName) -> CallName:
         """A call's name of the NPU side as the bench has it; numbers stay."""
@@ -64,7 +103,10 @@ class Translator:
             return names.parse(single)
         if name.is_module:
             api = self._looked_up("classes", self._renaming.classes, name.api) or name.api
-            return replace(name, path=self.path(name.path), api=api)
+            path = self.path(name.path)
+            if self._renaming.layers and path != plain_path(name.path):
+                api = self._bench_classes.get(path, api)
+            return replace(name, path=path, api=api)
         found = self._looked_up("apis", self._renaming.apis, f"{name.prefix}.{name.api}")
         if found is None:
             return name
@@ -87,10 +129,11 @@ class Translator:
     def unused(self) -> list[str]:
         """Entries that renamed nothing, as `modules 'encoder.attn'`."""
         sections = ("modules", "classes", "apis", "calls")
+        layers = [f"{kind}.{inner}" for kind, table in self._renaming.layers.items() for inner in table]
+        entries = [(section, key) for section in sections for key in getattr(self._renaming, section)]
         return [
             f"{section} {key!r}"
-            for section in sections
-            for key in getattr(self._renaming, section)
+            for section, key in (*entries, *(("layers", key) for key in layers))
             if (section, key) not in self.used
         ]
 

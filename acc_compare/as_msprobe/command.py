@@ -37,7 +37,6 @@ _INSTEAD = {
 }
 _REFUSED = (
     ("consistent_check", "--consistent_check", "training and inference are paired by their modules: --mapping"),
-    ("cell_mapping", "-cm", "cells are MindSpore's"),
     ("api_mapping", "-am", "APIs of MindSpore are not compared"),
     ("config", "--config", "outputs are compared as they were recorded"),
     ("rank", "--rank", "ranks are paired by themselves; give the folder of one to compare it alone"),
@@ -123,7 +122,7 @@ def _parser(is_older: bool) -> _Parser:
     parser.add_argument("-da", "--diff_analyze", action="store_true", help="print where the difference begins")
     parser.add_argument("-dm", "--data_mapping", help="which names answer to each other")
     parser.add_argument("-lm", "--layer_mapping", nargs="?", const=True, help="which layers answer to each other")
-    parser.add_argument("-cm", "--cell_mapping", nargs="?", const=True, help="refused")
+    parser.add_argument("-cm", "--cell_mapping", nargs="?", const=True, help="which modules answer to each other")
     parser.add_argument("-am", "--api_mapping", nargs="?", const=True, help="refused")
     return parser
 
@@ -139,8 +138,9 @@ def _compare(given: list[str], is_older: bool) -> int:
             raise ConfigError(f"{flag}: is not done by acc, which answers to msprobe here; {instead}.")
     if getattr(chosen, "mode", "auto") not in _MODES:
         raise ConfigError(f"-m {chosen.mode}: only dumps of PyTorch are compared here, -m auto.")
-    if chosen.layer_mapping is True:
-        raise ConfigError("-lm: expected the path of a mapping file.")
+    for flag, given_path in (("-lm", chosen.layer_mapping), ("-cm", chosen.cell_mapping)):
+        if given_path is True:
+            raise ConfigError(f"{flag}: expected the path of a mapping file; none is made up from the models.")
     npu, bench = _older_paths(Path(chosen.input_path)) if is_older else (chosen.target_path, chosen.golden_path)
     comparison = write(
         Path(npu),
@@ -150,7 +150,7 @@ def _compare(given: list[str], is_older: bool) -> int:
         as_xlsx=is_older or chosen.xlsx,
         with_stacks=not is_older or chosen.stack_mode,
         fuzzy=chosen.fuzzy_match,
-        mapping=chosen.data_mapping or chosen.layer_mapping,
+        mapping=chosen.data_mapping or chosen.layer_mapping or chosen.cell_mapping,
         with_advisor=is_older and not chosen.compare_only,
         say=print,
     )

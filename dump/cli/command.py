@@ -140,9 +140,12 @@ def dump(
         typer.Argument(metavar="[SCRIPT] [ARGS]...", help="The script, and its own arguments."),
     ] = None,
     config: Annotated[Path | None, typer.Option("-c", "--config", help="A config.json, as msprobe's.")] = None,
-    task: Annotated[Task | None, typer.Option(help="Record statistics, whole tensors, or structure: no values.")] = None,
+    task: Annotated[
+        Task | None, typer.Option(help="Record statistics, whole tensors, or structure: no values.")
+    ] = None,
     summary_mode: Annotated[
-        SummaryMode | None, typer.Option(help="Statistics with sketch, or a digest alone: md5, a faster one (hash), xor.")
+        SummaryMode | None,
+        typer.Option(help="Statistics with sketch, or a digest alone: md5, a faster one (hash), xor."),
     ] = None,
     level: Annotated[Level | None, typer.Option(help="L0 modules, L1 API calls, mix both. [default: L1]")] = None,
     stack: Annotated[bool, typer.Option("-s", "--stack", help="Record where each call was made.")] = False,

@@ -133,3 +133,29 @@ def test_msprobes_data_mapping_names_calls_by_their_arguments(tmp_path: Path) ->
     path.write_text("A.b.0.forward.input.0: [1]\n")
     with pytest.raises(ConfigError, match="expected the name of an argument"):
         read_rules(path)
+
+
+def test_msprobes_layer_mapping_is_taken(tmp_path: Path) -> None:
+    rules = read_rules(written(tmp_path, "TopLayer:\n  0.module: module\nTransformerLayer:\n  a.b: c\n"))
+    assert rules.renaming.layers == {"TopLayer": {"0.module": "module"}, "TransformerLayer": {"a.b": "c"}}
+    assert rules.renaming.modules == {}
+
+
+def test_msprobes_cell_mapping_is_paths_and_classes(tmp_path: Path) -> None:
+    rules = read_rules(written(tmp_path, "fc2.Dense: out.Linear\nfc1.Dense: fc1.Linear\n"))
+    assert rules.renaming.modules == {"fc2": "out"}
+    assert rules.renaming.classes == {"Dense": "Linear"}
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("fc1.Dense: fc1.Linear\nfc2.Dense: fc2.Other", "'Dense' answers to two others"),
+        ("layers: {Layer: [a]}", "layers: 'Layer': expected a table of names"),
+        ("TopLayer: {a: [b]}", "'a': expected the name on the bench side"),
+    ],
+)
+def test_a_wrong_mapping_of_msprobes(text: str, complaint: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        read_rules(written(tmp_path, text))
+    assert complaint in str(error.value)

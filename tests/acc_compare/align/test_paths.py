@@ -57,3 +57,26 @@ def test_entries_that_rename_nothing_are_told() -> None:
     assert some.unused() == ["modules 'b'", "apis 'Torch.a'"]
     some.name(parse("Torch.a.0.forward"))
     assert some.unused() == ["modules 'b'"]
+
+
+def test_layers_rename_what_lies_inside_a_class_of_modules_from_the_model_down() -> None:
+    layers = {
+        "TopLayer": {"0.module": "model"},
+        "Decoder": {"layers": "blocks"},
+        "Layer": {"self_attention": "attn", "mlp.linear_fc1": "mlp.up"},
+    }
+    npu = {"0.module": "Decoder", "0.module.layers.0": "Layer", "0.module.layers.0.self_attention": "CoreAttention"}
+    renamed = Translator(Renaming({}, {}, {}, {}, layers), npu, {"model.blocks.0.attn": "SdpaAttention"})
+    assert renamed.renames
+    assert renamed.path("0.module.layers.0.mlp.linear_fc1.weight") == "model.blocks.0.mlp.up.weight"
+    name = parse("Module.0.module.layers.0.self_attention.CoreAttention.forward.0")
+    assert str(renamed.name(name)) == "Module.model.blocks.0.attn.SdpaAttention.forward.0"
+    assert renamed.unused() == []
+    assert renamed.path("0.module.layers.0.other") == "model.blocks.0.other"
+
+
+def test_a_layer_that_is_nowhere_renames_nothing() -> None:
+    renamed = Translator(Renaming({}, {}, {}, {}, {"Layer": {"a": "b"}}), {"x": "Layer"}, {})
+    assert renamed.path("y.a") == "y.a"
+    assert renamed.unused() == ["layers 'Layer.a'"]
+    assert renamed.path("x.a") == "x.b"
