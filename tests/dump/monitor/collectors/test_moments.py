@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-
-from dump.monitor.collectors.moments import state_of
 
 
 def _stepped(model: torch.nn.Linear) -> torch.optim.Optimizer:
@@ -16,22 +13,6 @@ def _stepped(model: torch.nn.Linear) -> torch.optim.Optimizer:
     model(torch.ones(4, 3)).sum().backward()
     optimizer.step()
     return optimizer
-
-
-def test_through_wrappers(model: torch.nn.Linear) -> None:
-    optimizer = _stepped(model)
-    weight: Any = SimpleNamespace(parameter=model.weight)
-    state = optimizer.state[model.weight]
-    others = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))])
-    assert state_of(optimizer, weight) is state
-    assert state_of(SimpleNamespace(optimizer=optimizer), weight) is state
-    assert state_of(SimpleNamespace(chained_optimizers=[others, SimpleNamespace(optimizer=optimizer)]), weight) is state
-
-
-def test_nothing_before_the_first_step_and_of_strangers(model: torch.nn.Linear) -> None:
-    weight: Any = SimpleNamespace(parameter=model.weight)
-    assert state_of(torch.optim.Adam(model.parameters()), weight) == {}
-    assert state_of(SimpleNamespace(), weight) == {}
 
 
 def test_moments_are_those_of_the_step_before(watched: Any, model: torch.nn.Linear) -> None:
