@@ -43,7 +43,11 @@ RUN_EFFECT = 0.4
 BUCKETS = 16
 _PRIOR_CALLS = 8
 _LEAST_RESIDUAL = -1.0
-_DOF = 30.0
+_DOF = 100.0
+_LEAST_DEVIATION = 0.15
+"""Peers of one operator agree better than what two layers of it come to: with this in their scatter the errors of
+healthy runs that the prior was not measured on lie within a normal distribution as far out as they reach."""
+
 _MAD = 1.4826
 _MEDIAN_OF_MODULUS = 0.6745
 _LEAST_UNCERTAIN = 0.3
@@ -84,9 +88,10 @@ class Expectation:
 @dataclass(slots=True)
 class Observed:
     """One output beside its prediction.  `error`, `predicted` and `fresh` are relative to its norm, as are its largest
-    element, `peak`, and the error that one element may show, `at_an_end`; `is_ruled_by_few` elements says that the
-    error may as well be next to nothing.  `buckets` is how many numbers the error was estimated from, None for whole
-    tensors; `own` and `inherited` are its channels and those of what its call read."""
+    element, `peak`, and the error that one element may show, `at_an_end`; `lean` is its |mean| / rms;
+    `is_ruled_by_few` elements says that the error may as well be next to nothing.  `buckets` is how many numbers the
+    error was estimated from, None for whole tensors; `own` and `inherited` are its channels and those of what its call
+    read."""
 
     key: NoiseKey
     row: PriorRow
@@ -96,6 +101,7 @@ class Observed:
     fresh: float
     peak: float
     at_an_end: float
+    lean: float
     is_ruled_by_few: bool
     buckets: int | None
     own: Shifts
@@ -143,6 +149,7 @@ class Noise:
         if output is None:
             return None
         location, deviation, calls = self._estimated(output)
+        deviation = math.hypot(deviation, _LEAST_DEVIATION)
         typical = output.predicted * math.exp(location)
         if output.count == 1:
             # One number is off by a normal variable of that size, which reaches less far than its logarithm's spread.
@@ -260,11 +267,18 @@ def _beside(call: MeasuredCall, out: MeasuredArgument, found: Predicted, prior: 
         fresh=found.fresh,
         peak=min(1.0, out.largest_of_both / out.norm),
         at_an_end=found.at_an_end,
+        lean=_lean(out),
         is_ruled_by_few=found.is_ruled_by_jumps or 2.0 * found.at_an_end**2 > found.relative**2,
         buckets=BUCKETS if out.error.source == "sketch" and out.count > BUCKETS else None,
         own=shifts_of(out) if out.count > 1 else {},
         inherited=inherited,
     )
+
+
+def _lean(out: MeasuredArgument) -> float:
+    """|mean| / rms on the side where it is less: 0 around zero, 1 of equal elements."""
+    means = [float(side.mean) for side in (out.npu, out.bench) if side.mean is not None and math.isfinite(side.mean)]
+    return min(1.0, min(map(abs, means), default=0.0) * math.sqrt(out.count) / out.norm)
 
 
 def _run_effect(medians: Sequence[float]) -> float:
@@ -337,6 +351,8 @@ _NEARER = 0.6
 _TOLD_APART = 1.5
 FEWEST_PRODUCTS = 2
 _EXPLAINED = 1.5
+_CLOSE = 0.7
+_TELLING = 0.5
 _MOST_EVIDENCE = 4.0
 
 
@@ -345,7 +361,8 @@ def lowered_products(calls: Sequence[MeasuredCall], noise: Noise, *, fewest: int
 
     A product that shows the size of a narrow type may be one wrong kernel.  But where that is a setting, the errors of
     all products fit it: over those outputs whose prediction with it and without it part by half, the squares of the
-    residuals are smaller with it, and for most calls; and without it something must be improbable.
+    residuals are smaller with it, and for most calls; and without it something must be improbable.  Where all but
+    `fewest` inherit so much that the two hardly part, these must fit closely, and the others together no worse.
     """
     products = {call.full_name for call in calls if operator_class(call.operator) == "contraction"}
     plain = {key: output for key, output in noise.observed().items() if key[0] in products and not output.key.is_vector}
@@ -354,16 +371,23 @@ def lowered_products(calls: Sequence[MeasuredCall], noise: Noise, *, fewest: int
     best, most = "", 0.0
     for name, unit in LOWERED.items():
         outputs: dict[str, list[float]] = {}
+        farthest, hidden = 0.0, []
         for key, other in Noise(calls, noise.prior, lowered=unit).observed().items():
             output = plain.get(key)
-            if output is None or other.predicted < _TOLD_APART * output.predicted:
+            if output is None:
                 continue
             found, beyond = -_MOST_EVIDENCE, other.residual - other.row.location
             if output.error > 0 and beyond < _EXPLAINED:
                 found = (output.residual - output.row.location) ** 2 - beyond**2
+            if other.predicted < _TOLD_APART * output.predicted:
+                hidden.append(found)
+                continue
+            farthest = max(farthest, abs(beyond))
             outputs.setdefault(key[0], []).append(max(-_MOST_EVIDENCE, min(_MOST_EVIDENCE, found)))
         evidence = [fmean(values) for values in outputs.values()]
-        nearer = sum(value > 0 for value in evidence)
-        if len(evidence) >= fewest and nearer >= _NEARER * len(evidence) and sum(evidence) > most:
+        telling = [value for value in evidence if abs(value) > _TELLING]
+        nearer = sum(value > 0 for value in telling)
+        enough = len(telling) >= fewest or (farthest < _CLOSE and len(hidden) >= fewest and sum(hidden) > 0)
+        if enough and nearer >= _NEARER * len(telling) and sum(evidence) > most:
             best, most = name, sum(evidence)
     return best

@@ -110,7 +110,7 @@ def _scaled(call: MeasuredCall, updates: Sequence[Update], settings: tuple[Messa
     if alone:
         worst = max(alone, key=lambda update: abs(known[update].beyond))
         return OptimizerFault(call, worst, len(alone), len(updates), settings, known[worst])
-    pooled = _pooled(list(known.values())) if len(known) > 1 else None
+    pooled = _pooled(list(known.values())) if len(known) > _FEWEST else None
     if pooled is not None and _is_scaled(pooled, rate):
         worst = max(known, key=lambda update: ratio(abs(known[update].beyond), known[update].uncertain))
         return OptimizerFault(call, worst, len(known), len(updates), settings, pooled)

@@ -126,3 +126,51 @@ def normalisation_gain(argument: MeasuredArgument) -> float:
 def logit_error(argument: MeasuredArgument) -> float:
     """The absolute error of a live logit."""
     return argument.distance / math.sqrt(argument.count)
+
+
+_SHARE_OF_THE_TOP = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Logits:
+    """What a cross entropy reads: `rows` rows of `classes` logits with an absolute `error` each, taken as normal with
+    the standard deviation `spread`; `shift` is how far log |x| is apart on both sides, `likeliest` the largest
+    probability that any class has in any row."""
+
+    rows: float
+    classes: int
+    error: float
+    spread: float
+    shift: float
+    likeliest: float
+
+    @classmethod
+    def of(cls, argument: MeasuredArgument, results: int) -> Logits:
+        """Of the largest input of a call that writes `results` numbers: with fewer than it reads, classes stand in the
+        second dimension (torch.nn.functional.cross_entropy), else in the last."""
+        shape = argument.npu.shape or (1,)
+        classes = max(1, shape[1] if results < argument.count and len(shape) > 1 else shape[-1])
+        size = argument.norm / math.sqrt(argument.count)
+        mean = _number(argument.bench.mean)
+        spread = math.sqrt(max(0.0, size**2 - mean**2))
+        ours, theirs = _number(argument.npu.norm), _number(argument.bench.norm)
+        shift = abs(math.log(ours / theirs)) if ours > 0 and theirs > 0 else 0.0
+        likeliest = math.exp(min(0.0, argument.largest - mean - math.log(classes) - spread**2 / 2))
+        return cls(argument.count / classes, classes, logit_error(argument), spread, shift, likeliest)
+
+    def slope(self, loss: float) -> float:
+        """The derivative of the mean loss by the logarithm of the scale of the logits: E_p[x] - x_target, which for
+        normal logits is loss - log C + spread^2 / 2."""
+        return abs(loss - math.log(self.classes) + self.spread**2 / 2)
+
+    def concentration(self, squares: float) -> float:
+        """The sum of the squared probabilities of a row, exp(spread^2) / C for normal logits.  `squares` is what the
+        squares of p - onehot(target) add up to in the mean row, 1 - 2 p_target + sum p^2: where others than the target
+        are likely it exceeds 1, where the target is, it falls below."""
+        normal = math.exp(min(self.spread**2, 50.0)) / self.classes
+        beyond = squares - 1.0 if squares > 1.0 else (1.0 - math.sqrt(max(0.0, squares))) ** 2
+        return min(1.0, max(normal, beyond, _SHARE_OF_THE_TOP * self.likeliest**2))
+
+
+def _number(value: float | int | None) -> float:
+    return float(value) if value is not None and math.isfinite(value) else 0.0

@@ -14,6 +14,8 @@ unit roundoff u, and inputs of norm |x_k| whose distances between the two sides 
     normalisation  A e_x S with A = |x| / |x - mean(x)|, what is left of x once its mean is gone
     exponential    the absolute error of a logit is the relative one of the result: e_x rms(x) S
     logarithmic    and of a log-probability the absolute one: e_x rms(x) sqrt(n_out), averaged over rows in a loss
+    likelihood     a loss of r rows of logits x that differ by rms(d): rms(d) / sqrt(r), and for a scale s of all of
+                   them |E_p[x] - x_target| s; its gradient rms(d) sqrt(sum p^2) S (`output_case.Logits`)
     factorisation  A e_x S with A = |x| |y| / |b| for what solves x y = b; d_x for singular values and for eigenvalues
                    of symmetric matrices; nothing is said of vectors that are as right with another sign
     steep ends     e_x |x f'(x)| sqrt(4) at the extremes of x and y, where that is more (`operators.functions`)

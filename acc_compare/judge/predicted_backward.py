@@ -9,6 +9,7 @@ from dataclasses import replace
 from acc_compare import operators
 from acc_compare.judge.output_case import (
     ACCUMULATED,
+    Logits,
     OutputCase,
     Terms,
     logit_error,
@@ -123,9 +124,26 @@ def _exponential_backward(case: OutputCase) -> Terms:
         return case.unit * case.size, []
     source = max(case.given, key=lambda a: a.count, default=None)
     inherited = [gradient.relative * case.size]
-    if source is not None:
+    if source is not None and operators.has(case.operator, "likelihood"):
+        inherited.append(_likelihood_backward(case, source, gradient) * case.size)
+    elif source is not None:
         inherited.append(max(max(logit_error(source), source.relative) * case.size, _bent(case, source)))
     return case.unit * case.size, inherited
+
+
+_MOST_SQUARES = 2.0
+
+
+def _likelihood_backward(case: OutputCase, source: MeasuredArgument, gradient: MeasuredArgument) -> float:
+    """The gradient of a row is p - onehot(target) times what comes in, and an error d of its logits moves it by about
+    p d: relative to its size, rms(d) times the root of the sum of p^2."""
+    results = max((a.count for a in case.made), default=gradient.count)
+    logits = Logits.of(source, results)
+    given = gradient.norm / math.sqrt(logits.rows) if results == 1 else gradient.norm  # the mean over rows
+    squares = (case.size / given) ** 2 if given > 0 else 1.0
+    if squares > _MOST_SQUARES:  # no mean, then, but a sum
+        squares /= logits.rows**2
+    return logits.error * math.sqrt(logits.concentration(squares))
 
 
 def _general_backward(case: OutputCase) -> Terms:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from acc_compare import operators
 from acc_compare.judge.output_case import (
     ACCUMULATED,
+    Logits,
     OutputCase,
     Terms,
     is_compound,
@@ -17,13 +18,16 @@ from acc_compare.judge.output_case import (
     product,
     steepest,
 )
+from acc_compare.measured.calls import MeasuredArgument
 from acc_compare.operators import OperatorClass
 
 _LEAST_ROUNDOFF = 2.0**-53
 
 
 def _exact(case: OutputCase) -> Terms:
-    return 0.0, [a.distance * case.spread(a) for a in case.inputs]
+    read = sum(a.count for a in case.inputs)  # what is joined stands there once, what is repeated more often
+    spread = math.sqrt(max(1.0, case.out.count / read)) if read else 1.0
+    return 0.0, [a.distance * spread for a in case.inputs]
 
 
 def _elementwise(case: OutputCase) -> Terms:
@@ -91,10 +95,24 @@ def _exponential(case: OutputCase) -> Terms:
         rounding = case.unit * (1.0 + largest.norm / math.sqrt(largest.count)) * case.size
         return rounding, [max(error * case.size, at_an_end)]
     if case.out.count == 1:
+        if operators.has(case.operator, "likelihood"):
+            return case.unit * case.size, _likelihood(case, largest)
         classes = largest.npu.shape[-1] if len(largest.npu.shape) > 1 else 1
         rows = max(1.0, largest.count / max(1, classes))
         return case.unit * case.size, [max(error / math.sqrt(rows), largest.relative * case.size / math.sqrt(rows))]
     return case.unit * case.size, [max(error * math.sqrt(case.out.count), at_an_end)]
+
+
+def _likelihood(case: OutputCase, read: MeasuredArgument) -> list[float]:
+    """What random errors of the logits do to a loss, and what one scale for all of them does.  A mean over rows is no
+    larger than the largest row can be; what is, is their sum, where the call does not say so itself."""
+    logits = Logits.of(read, case.out.count)
+    ends = [end for side in read.extremes for end in side]
+    most = (max(ends) - min(ends) if ends else math.inf) + math.log(logits.classes)
+    is_sum = case.call.options.get("input.reduction") == "sum" or case.size > most
+    rows = logits.rows if is_sum else 1.0
+    slope = logits.slope(case.size / rows)
+    return [rows * logits.error / math.sqrt(logits.rows), rows * slope * logits.shift]
 
 
 def _decomposition(case: OutputCase) -> Terms:

@@ -13,10 +13,12 @@ with e the error that is typical of the tensor, n its number of elements and rms
 errors of relative size e: E |N|^2 = |B|^2 (1 + e^2), and a mean of n terms has a variance of one over n.)  Where one
 element is large, of p of the norm, fewer count: 1 / n' = p^4 + (1 - p^2)^2 / n (the effective sample size of L. Kish,
 Survey Sampling, 1965, of that element and the others), and an error at that end moves norm and extremes.  What an
-input is off by in a channel its readers inherit.  Two things are read off the run, at upper quartiles, which one faulty
-call cannot move.  Rounding is not wholly random, what truncates moves every norm: how much of the fresh error is
-systematic, over all operators and over the operator at hand.  And elements are not independent, a gradient of rank one
-is off by one number: how many times e / sqrt(n) the channels show, forward and backward, vectors apart.
+input is off by in a channel its readers inherit, and where they lean to one side, as what relu makes does, norm and
+mean move each other: |y|^2 = n (mean^2 + variance), so that d log |y| = mean d(mean) / rms^2.  Two things are read off
+the run, at upper quartiles, which one faulty call cannot move.  Rounding is not wholly random, what truncates moves
+every norm: how much of the fresh error is systematic, over all operators and over the operator at hand.  And elements
+are not independent, a gradient of rank one is off by one number: how many times e / sqrt(n) the channels show, forward
+and backward, vectors apart.
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ _NORMAL = 1.15
 """The upper quartile of the modulus of a normal variable."""
 
 _SUMMED: tuple[Channel, ...] = ("norm", "mean")
+_OTHER: Mapping[Channel, Channel] = {"norm": "mean", "mean": "norm"}
 
 
 class Output(Protocol):
@@ -56,6 +59,7 @@ class Output(Protocol):
     fresh: float
     peak: float
     at_an_end: float
+    lean: float
     own: Shifts
     inherited: Shifts
 
@@ -172,9 +176,10 @@ class Systematic:
     def _typical(self, output: Output, channel: Channel, typical: float) -> float:
         noise = noise_of(output, channel, typical)
         coherent = min(max(noise, typical), noise * self._coherence.get((_group(output), channel), 1.0))
-        return math.hypot(
-            coherent, output.inherited[channel], self._share(output, channel) * output.fresh, _RESOLUTION[channel]
-        )
+        other = _OTHER.get(channel)
+        turned = output.lean * output.inherited[other] if other else 0.0
+        fresh = self._share(output, channel) * output.fresh
+        return math.hypot(coherent, output.inherited[channel], turned, fresh, _RESOLUTION[channel])
 
     def _share(self, output: Output, channel: Channel) -> float:
         """How much of the fresh error a channel shows.  What moves norms moves the means of one-signed tensors."""

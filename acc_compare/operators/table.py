@@ -38,7 +38,7 @@ OperatorClass: TypeAlias = Literal[
 ]
 Mark: TypeAlias = Literal[
     "jumps", "kinks", "chooses", "draws", "source", "source_in_place", "uninitialised", "memory", "layout", "converts",
-    "shaped", "overwrites", "additive", "mean", "factors", "log", "indexed", "overlaps", "matmul", "conv",
+    "shaped", "overwrites", "additive", "mean", "factors", "log", "likelihood", "indexed", "overlaps", "matmul", "conv",
     "places", "attends", "vectors", "unordered", "compound",
 ]  # fmt: skip
 
@@ -171,12 +171,12 @@ _ROWS: Mapping[OperatorClass, str] = {
     """,
     # exp turns the absolute error of its input into the relative error of its output (Higham 2002, 1.6).
     "exponential": """
-        softmax log_softmax+log softmin gumbel_softmax+draws exp expm1 exp2 logsumexp+log log+log log2+log log10+log
-        log1p+log cross_entropy+log nll_loss+log binary_cross_entropy+log binary_cross_entropy_with_logits+log
-        soft_margin_loss+log multilabel_margin_loss+log+kinks multilabel_soft_margin_loss+log multi_margin_loss+log
-        poisson_nll_loss+log gaussian_nll_loss+log ctc_loss+log linear_cross_entropy+log+matmul scaled_masked_softmax
-        softmax_cross_entropy_with_logits+log attn_softmax masked_softmax_with_rel_pos_bias
-        dropout_with_add_softmax+draws moe_gating_top_k_softmax+jumps
+        softmax log_softmax+log+likelihood softmin gumbel_softmax+draws exp expm1 exp2 logsumexp+log log+log log2+log
+        log10+log log1p+log cross_entropy+log+likelihood nll_loss+log binary_cross_entropy+log
+        binary_cross_entropy_with_logits+log soft_margin_loss+log multilabel_margin_loss+log+kinks
+        multilabel_soft_margin_loss+log multi_margin_loss+log poisson_nll_loss+log gaussian_nll_loss+log ctc_loss+log
+        linear_cross_entropy+log+matmul scaled_masked_softmax softmax_cross_entropy_with_logits+log+likelihood
+        attn_softmax masked_softmax_with_rel_pos_bias dropout_with_add_softmax+draws moe_gating_top_k_softmax+jumps
     """,
     # Systems and factorisations: error grows with the condition of the matrix (Golub and Van Loan, Matrix Computations,
     # 4th ed., 2.6 and 8.1).

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import NormalDist, median
+from statistics import NormalDist, fmean, median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ def observe(npu: Path, bench: Path) -> dict[Key, Sample]:
     for sides in _steps(npu, bench):
         # A pair whose products run in a narrower type on one side is judged with that taken as normal.
         first = _measured_calls(sides, "exact")
+        if any(call.reads_other_integers() for call in first):
+            continue  # a route or an index changed: what other rows come to says nothing of rounding
         lowered = lowered or LOWERED.get(lowered_products(first, Noise(first, {})), 0.0)
         for way in ("exact", "sketch"):
             calls = _measured_calls(sides, way)
@@ -137,19 +139,22 @@ def row_of(runs: Sequence[Sample], parent: Mapping[str, float]) -> dict[str, flo
         if not medians:
             continue
         location = median(medians)
-        within = [
-            value - middle
-            for sample, middle in zip(samples, medians, strict=True)
-            for value in sample
-            if len(sample) >= 3
-        ] or [value - location for sample in samples for value in sample]
-        spread = max(_LEAST_SPREAD, upper_spread(within))
+        several = [(sample, middle) for sample, middle in zip(samples, medians, strict=True) if len(sample) >= 3]
+        within = [value - middle for sample, middle in several for value in sample]
+        total = upper_spread([value - location for sample in samples for value in sample])
+        spread = upper_spread(within) if within else min(total, parent.get(way, _UNKNOWN_SPREAD))
+        spread = max(_LEAST_SPREAD, spread)
         row[way] = _shrunk(spread, trusted, parent.get(way, _UNKNOWN_SPREAD))
         if way == "exact":
             weight = trusted / (trusted + _TRUST)
             row["location"] = weight * location + (1 - weight) * parent.get("location", 0.0)
-            above = [middle - location for middle in medians if middle > location]
-            between = math.sqrt(sum(a * a for a in above) / len(above)) if above else 0.0
+            # A median of n values scatters by itself by 1.57 / n of their variance.
+            above = [
+                (middle - location) ** 2 - min(1.0, math.pi / 2 / len(sample)) * spread**2
+                for sample, middle in zip(samples, medians, strict=True)
+                if middle > location
+            ]
+            between = math.sqrt(max(0.0, fmean(above))) if above else 0.0
             row["between"] = _shrunk(max(_LEAST_BETWEEN, between), trusted, parent.get("between", _UNKNOWN_BETWEEN))
     for channel in CHANNELS:
         ratios = [value for run in runs for value in run.shifts.get(channel, ())]

@@ -34,7 +34,9 @@ _MARK = "# planted: "
 
 @dataclass(slots=True)
 class _Span:
-    """A recorded call, as the numbers of the autograd nodes made in it.  `inner` counts the API calls in a module."""
+    """A recorded call, as the numbers of the autograd nodes made in it.  `inner` counts the API calls in a module;
+    `is_again` of one that checkpointing runs again while backward is on, until `runs` says that it has ended: what it
+    saves last may end it by an exception, of which the recorder hears nothing."""
 
     name: str
     step: int
@@ -42,6 +44,8 @@ class _Span:
     last: int = -1
     parent: _Span | None = None
     inner: int = 0
+    is_again: bool = False
+    runs: Callable[[], bool] = lambda: True
 
 
 class Tracer:
@@ -64,7 +68,7 @@ class Tracer:
         def traced_begin(watch: Any, name: str, **rest: Any) -> Any:
             call = begin(watch, name, **rest)
             if call is not None:
-                self._enter(name, call.recorder, call.tensors)
+                self._enter(name, call.recorder, call.tensors, runs=lambda: watch.busy)
             return call
 
         @functools.wraps(finish)
@@ -142,10 +146,14 @@ class Tracer:
             return self._step_now(), list(self._open), False
         if node.name().endswith(_ACCUMULATES):
             return self._step_now(), [], True
+        again = [span for span in self._open if span.is_again]
+        if again and again[-1].runs():
+            return again[-1].step, again, False
         number = node._sequence_nr()
         # Of calls that made the same nodes, the outer one ended last; sorting keeps the order of equals.
         holding = [span for span in reversed(self._spans) if span.first <= number < span.last]
-        return self._step_now(), sorted(holding, key=lambda span: (span.first, -span.last)), True
+        step = holding[0].step if holding else len(self._recorders) - 1
+        return step, sorted(holding, key=lambda span: (span.first, -span.last)), True
 
     def _holds_others(self, holder: _Span) -> bool:
         return not holder.name.startswith("Module.") or holder.inner > 1
@@ -153,13 +161,16 @@ class Tracer:
     def _step_now(self) -> int:
         return self._open[-1].step if self._open else len(self._recorders) - 1
 
-    def _enter(self, name: str, recorder: object, tensors: list[torch.Tensor]) -> None:
+    def _enter(
+        self, name: str, recorder: object, tensors: list[torch.Tensor], runs: Callable[[], bool] = lambda: True
+    ) -> None:
         if not any(recorder is known for known in self._recorders):
             self._recorders.append(recorder)
+            self._open.clear()  # no call goes on into another step
             self._awaited.clear()  # by the next step the memory may be another tensor's
         parent = self._open[-1] if self._open else None
         step = next(number for number, known in enumerate(self._recorders) if known is recorder)
-        span = _Span(name, step, _sequence_number(), parent=parent)
+        span = _Span(name, step, _sequence_number(), -1, parent, 0, _current_node() is not None, runs)
         if not name.startswith("Module.") and parent is not None:
             parent.inner += 1
         self._open.append(span)

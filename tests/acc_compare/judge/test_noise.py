@@ -115,6 +115,25 @@ def test_products_that_are_all_off_by_one_rounding_are_a_setting(make: Any, whic
         assert not any(expected is not None and expected.is_too_large for expected in outputs)
 
 
+@pytest.mark.parametrize(("lowers", "found"), [(range(5), "tf32"), ([0], "")], ids=["all products", "the first alone"])
+def test_a_setting_that_all_but_the_first_product_hide_is_told_by_these_together(
+    make: Any, lowers: Any, found: str
+) -> None:
+    runs = []
+    for is_npu in (True, False):
+        run = make.Run()
+        x = make.normal(64, 64, seed=1)
+        for n in range(5):
+            weight = make.normal(64, 64, seed=40 + n) / np.float32(8)
+            left, right = (rounded(x, 11), rounded(weight, 11)) if is_npu and n in lowers else (x, weight)
+            product = (left.astype("f8") @ right.T.astype("f8")).astype("f4")
+            run.call(f"Functional.linear.{n}.forward", [x, weight], [product])
+            x = product
+        runs.append(run)
+    measured = [part.call for part in make.measured(*runs)]
+    assert lowered_products(measured, Noise(measured)) == found
+
+
 def test_the_limit_follows_from_the_number_of_tests(make: Any) -> None:
     few, many = (Noise(calls(make, [6e-8] * n), PRIOR).quantile for n in (2, 40))
     assert NormalDist().inv_cdf(1 - 1e-3) < few < many < 7

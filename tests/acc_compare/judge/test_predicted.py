@@ -254,6 +254,74 @@ def test_logits_of_attention_turn_relative_into_absolute_error(make: Any) -> Non
     assert gain(3.0) / gain(1.0) == pytest.approx(9.0, rel=0.2)
 
 
+def _loss(make: Any, logits: Any, targets: Any, *, total: bool = False) -> tuple[Any, Any]:
+    shifted = logits - logits.max(-1, keepdims=True)
+    log = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    rows = np.arange(len(targets))
+    share = 1.0 if total else 1.0 / len(targets)
+    gradient = np.exp(log)
+    gradient[rows, targets] -= 1.0
+    return -(log[rows, targets]).sum() * share, gradient * share
+
+
+@pytest.mark.parametrize("total", [False, True], ids=["mean", "sum"])
+@pytest.mark.parametrize("scale", [0.3, 1.0, 3.0])
+@pytest.mark.parametrize("is_learned", [False, True], ids=["untrained", "trained"])
+def test_a_loss_is_off_by_its_logits_over_the_root_of_the_rows_and_its_gradient_by_their_probabilities(
+    make: Any, total: bool, scale: float, is_learned: bool
+) -> None:
+    rows, classes = 64, 50
+    ratios: dict[str, list[float]] = {"forward": [], "backward": []}
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        targets = random.integers(classes, size=rows)
+        logits = random.normal(size=(rows, classes)) * scale
+        if is_learned:
+            logits[np.arange(rows), targets] += 6.0
+        given = logits + random.normal(size=logits.shape) * 1e-3 * scale
+        runs = []
+        for read in (given, logits):
+            loss, gradient = _loss(make, read, targets, total=total)
+            run = make.Run()
+            x, y, one = read.astype("f4"), np.array(loss, "f4"), np.array(1.0, "f4")
+            kwargs = {"reduction": "sum"} if total else {}
+            run.call("Functional.cross_entropy.0.forward", [x, targets], [y], kwargs=kwargs)
+            run.call("Functional.cross_entropy.0.backward", [one], [gradient.astype("f4")])
+            runs.append(run)
+        forward, backward = (part.call for part in make.measured(*runs))
+        for call, before in ((forward, None), (backward, forward)):
+            found = predict(call, call.wrote[0], before)
+            assert found is not None
+            ratios[call.name.direction].append(call.wrote[0].relative / found.relative)
+    for direction, found_ratios in ratios.items():
+        middle = math.log(sorted(found_ratios)[6])
+        # Of rows that are nearly certain, the spread of all logits says little: more is allowed, never less.
+        assert (-2.5 if is_learned else -1.5) < middle < 1.0, (direction, found_ratios)
+
+
+def test_what_is_joined_keeps_its_error_and_what_is_repeated_carries_it_along(make: Any) -> None:
+    def relative(name: str, function: Any) -> tuple[float, float]:
+        runs = []
+        for side in (0, 1):
+            run = make.Run()
+            parts = [make.normal(8, 4, seed=n) for n in range(12)]
+            given = [make.off(x, SIZE, seed=50 + n) if side == 0 else x for n, x in enumerate(parts)]
+            read, wrote = function([x.astype("f4") for x in given])
+            run.call(name, read, [wrote])
+            runs.append(run)
+        (part,) = make.measured(*runs)
+        found = predict(part.call, part.call.wrote[0])
+        assert found is not None
+        return part.call.wrote[0].relative, found.relative
+
+    for name, function in (
+        ("Torch.stack.0.forward", lambda parts: (parts, np.stack(parts))),
+        ("Tensor.repeat.0.forward", lambda parts: (parts[:1], np.tile(parts[0], (6, 1)))),
+    ):
+        seen, expected = relative(name, function)
+        assert seen == pytest.approx(expected, rel=0.3), name
+
+
 def test_places_to_read_at_count_in_elements(make: Any) -> None:
     grid = np.random.default_rng(1).uniform(-1, 1, (2, 10, 10, 2)).astype("f4")
     runs = []
