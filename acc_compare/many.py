@@ -112,7 +112,8 @@ def _compare_one_by_one(
         if progress is not None and len(pairs) > 1:
             progress("steps", number, len(pairs))
         outcomes = earlier.setdefault(pair.rank, [])
-        setting = Setting(step=pair.step, rank=pair.rank, previous=_previous(outcomes, pair))
+        known = _previous(outcomes, pair)
+        setting = Setting(step=pair.step, rank=pair.rank, previous=known, lowered=_lowered(outcomes))
         with without_collecting():
             finding = _compare_pair(pair, setting, task, jobs=jobs, progress=progress)
         outcomes.append(_Outcome.of(finding))
@@ -169,7 +170,13 @@ def _compare_job(
             ranks = [pair.rank if pair.rank is not None else 0 for pair in step]
             job = JobStep.of(dict(zip(ranks, run(partial(_gather, task=task, jobs=share), step), strict=True)))
             settings = [
-                Setting(step=pair.step, rank=rank, previous=_previous(outcomes, pair, rank=rank), job=job.seen_by(rank))
+                Setting(
+                    step=pair.step,
+                    rank=rank,
+                    previous=_previous(outcomes, pair, rank=rank),
+                    job=job.seen_by(rank),
+                    lowered=_lowered([outcome for outcome in outcomes if outcome.rank == rank]),
+                )
                 for pair, rank in zip(step, ranks, strict=True)
             ]
             judged = []
@@ -207,6 +214,7 @@ class _Outcome:
     poisoned: bool
     suspect: bool
     optimizer: bool
+    lowered: str
 
     @classmethod
     def of(cls, finding: Finding) -> _Outcome:
@@ -216,7 +224,13 @@ class _Outcome:
             poisoned=any(suspect.kind == "nan_inf" for suspect in finding.suspects),
             suspect=bool(finding.suspects),
             optimizer=any(row.of_optimizer for row in finding.rows),
+            lowered=finding.lowered,
         )
+
+
+def _lowered(outcomes: Sequence[_Outcome]) -> str:
+    """The type that earlier steps found one side's products to be computed in."""
+    return next((outcome.lowered for outcome in outcomes if outcome.lowered), "")
 
 
 def _previous(outcomes: Sequence[_Outcome], pair: PlacedPair, *, rank: int | None = None) -> Previous:

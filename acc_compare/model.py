@@ -342,7 +342,8 @@ class Finding:
     """What a comparison came to.  `settings` are those that change results and differ between the sides, `notes` tell
     what was not compared; `worst_excess` is the largest excess of a row, None where
     none could be judged.  `panels` show elements of suspects and of the worst calls where both dumps have them,
-    `made_again` is what a replay says of calls, `profile` the run in short, where it is one of several."""
+    `made_again` is what a replay says of calls, `profile` the run in short, where it is one of several.  `lowered` is
+    the type that one side computes its products in throughout, "" where it does not."""
 
     verdict: VerdictName
     summary: Message
@@ -360,6 +361,7 @@ class Finding:
     worst_excess: float | None = None
     settings: tuple[Message, ...] = ()
     sensitivity: Sensitivity | None = None
+    lowered: str = ""
     panels: tuple[TensorPanel, ...] = field(default=(), repr=False)
     made_again: tuple[MadeAgain, ...] = field(default=(), repr=False)
     profile: RunProfile | None = field(default=None, repr=False)

@@ -106,7 +106,8 @@ class Context:
     """What is known besides the calls: both dumps' dataflow, which call answers to which, the step, whether the step
     before was compared and its optimizer judged, the measured floor of each tensor, whether the same tool recorded
     both sides, and what error is normal in this run.  `other_world` says that the sides ran on different numbers of
-    ranks; then `unmeasured` names calls of which no result could be compared."""
+    ranks; then `unmeasured` names calls of which no result could be compared.  `lowered` is the type that products were
+    found to be computed in on one side in an earlier step."""
 
     npu: Flow
     bench: Flow
@@ -119,6 +120,7 @@ class Context:
     noise: Noise | None = None
     other_world: bool = False
     unmeasured: frozenset[str] = frozenset()
+    lowered: str = ""
 
 
 @dataclass(slots=True)

@@ -46,6 +46,10 @@ _UPPER = 2
 _NORMAL = 1.15
 """The upper quartile of the modulus of a normal variable."""
 
+_UNCERTAIN = 1.25
+"""How alike the errors of elements are is known to about a quarter: weights that are rounded to few bits are off alike
+in all rows."""
+
 _SUMMED: tuple[Channel, ...] = ("norm", "mean")
 _OTHER: Mapping[Channel, Channel] = {"norm": "mean", "mean": "norm"}
 
@@ -168,10 +172,14 @@ class Systematic:
         if typical > _RULED:
             return None
         found = [
-            Shift(channel, value, normal, _beyond_truncation(value, output) / (normal * output.row.channel(channel)))
+            Shift(channel, value, normal, _beyond_truncation(value, output) / self._deviation(output, channel, normal))
             for channel, (value, normal) in self.ratios(output, typical).items()
         ]
         return max(found, key=lambda shift: shift.deviations, default=None)
+
+    @staticmethod
+    def _deviation(output: Output, channel: Channel, normal: float) -> float:
+        return _UNCERTAIN * normal * output.row.channel(channel)
 
     def _typical(self, output: Output, channel: Channel, typical: float) -> float:
         noise = noise_of(output, channel, typical)

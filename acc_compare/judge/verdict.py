@@ -50,7 +50,8 @@ _REASONS = 5
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What the judging must know beside the two dumps.  `job` is what other ranks gave to collectives in this step;
-    `other_world` says that the sides ran on different numbers of ranks, so that their parts were put together."""
+    `other_world` says that the sides ran on different numbers of ranks, so that their parts were put together;
+    `lowered` is what an earlier step of the rank showed its products to be computed in."""
 
     step: int | None = None
     rank: int | None = None
@@ -58,6 +59,7 @@ class Setting:
     floor: Mapping[tuple[str, str], float] = field(default_factory=dict)
     job: JobStep | None = None
     other_world: bool = False
+    lowered: str = ""
 
 
 def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, setting: Setting) -> Finding:
@@ -80,6 +82,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
         one_recorder=_one_recorder(npu, bench),
         other_world=setting.other_world,
         unmeasured=unmeasured_calls(npu, chosen) if setting.other_world else frozenset(),
+        lowered=setting.lowered,
     )
     found = walk(chosen, context)
     if setting.other_world:
@@ -108,6 +111,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
         notes = (*notes, note)
     return Finding(
         verdict=verdict,
+        lowered=found.lowered,
         summary=summary,
         suspects=suspects,
         coverage=coverage,

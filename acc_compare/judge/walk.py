@@ -49,9 +49,11 @@ def walk(calls: Sequence[MeasuredCall], context: Context) -> Walk:
     garbage = _Garbage(context.npu)
     cleaned = [garbage.taken_out(call) for call in calls]
     noise = Noise(cleaned)
-    # After the first step most products inherit as much as a lower precision makes: fewer tell.
+    # What was one step's setting is the next one's, although there weights that differ may hide it: then fewer tell.
+    # After a fault, products that inherit it say nothing.
     fewest = FEWEST_PRODUCTS if context.previous == "none" else 1
-    found = Walk(noise=noise, lowered=lowered_products(cleaned, noise, fewest=fewest))
+    told = lowered_products(cleaned, noise, fewest=fewest) if context.previous != "suspect" else ""
+    found = Walk(noise=noise, lowered=told or context.lowered)
     if found.lowered:
         found.origins = _lowered(cleaned, noise)
         found.noise = Noise(cleaned, lowered=LOWERED[found.lowered])

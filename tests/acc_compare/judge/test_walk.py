@@ -125,3 +125,23 @@ def test_statistics_alone_accuse_nobody_once_something_differed(make: Any) -> No
         return one
 
     assert names(make.judged(run(0.2), run(0))) == ["Torch.tanh.0.forward"]
+
+
+def test_the_setting_of_an_earlier_step_is_normal_in_the_next(make: Any) -> None:
+    """Where weights differ already, no product stands out by itself."""
+    runs = []
+    for is_npu in (True, False):
+        one = make.Run()
+        for n in range(4):
+            x, w = make.normal(16, 32, seed=n), make.normal(8, 32, seed=20 + n)
+            given = [make.off(a, 1e-4, seed=50 + n) if is_npu else a for a in (x, w)]
+            product = (given[0].astype("f8") @ given[1].T.astype("f8")).astype("f4")
+            one.call(f"Functional.linear.{n}.forward", given, [product])
+        runs.append(one)
+    plain, knowing = (make.judged(*runs, previous="judged", step=1, lowered=known) for known in ("", "tf32"))
+    assert (plain.lowered, knowing.lowered) == ("", "tf32")
+    allowed = [
+        max(row.expected for row in finding.rows if row.expected is not None and ".output" in row.npu_name)
+        for finding in (plain, knowing)
+    ]
+    assert allowed[1] > 1.1 * allowed[0] > 0, allowed
