@@ -69,11 +69,11 @@ class DumpConfig:
     `rank` and `step` are empty for all; `scope` is empty or (first, last) name; `api_list` and `tensor_list`
     hold parts of call names, or `name-regex(...)`; `dump_enable` is None where nothing can switch recording on
     and off; `buffer_mb` are 2**20 bytes of tensor contents that may wait to be digested or written; `max_bytes`
-    and `max_steps` end the recording of a process (`write.limits`), None for no end; `request_id` is the request
-    without which a batch is not recorded, "" for any; with `checks_finite` each step is looked through for the first
-    NaN; `ignored` holds one sentence for each setting made in the file
-    that has no effect here.  `sections` keeps the settings of both tasks, so that
-    changing the task by a flag finds its own (`merge`).
+    and `max_steps` end the recording of a process (`write.limits`), None for no end; `every` and `budget`, a share of
+    the run's time, pick steps (`sampling`); `request_id` is the request without which a batch is not recorded, "" for
+    any; with `checks_finite` each step is looked through for the first NaN; `ignored` holds one sentence for each
+    setting made in the file that has no effect here.  `sections` keeps the settings of both tasks, so that changing the
+    task by a flag finds its own (`merge`).
     """
 
     task: Task = "statistics"
@@ -97,6 +97,8 @@ class DumpConfig:
     buffer_mb: int = 512
     max_bytes: int | None = None
     max_steps: int | None = None
+    every: int = 1
+    budget: float | None = None
     request_id: str = ""
     checks_finite: bool = False
     ignored: tuple[str, ...] = ()

@@ -42,6 +42,7 @@ _MOST_MEGABYTES = 1 << 20
 _LEAST_BYTES, _MOST_BYTES = 100_000, 10**18  # below, the header and the last line of a step take a third
 _SIZE = re.compile(r"\s*(\d{1,19})(?:\.(\d{1,9}))?\s*([kmgt]i?b|b|)\s*", re.ASCII | re.IGNORECASE)
 _POWERS = "kmgt"
+_PERCENT = re.compile(r"\s*(\d{1,3}(?:\.\d{1,9})?)\s*(%?)\s*", re.ASCII)
 _RANGE = re.compile(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", re.ASCII)
 _KINDS = {bool: "true or false", dict: "an object", list: "a list", str: "a string", type(None): "null"}
 
@@ -208,6 +209,17 @@ def _summary_mode(value: Any, where: str, ignored: list[str]) -> str:
     return _summary_mode(digesting, where, ignored) if digesting else "statistics"
 
 
+def _share(value: Any, where: str, ignored: list[str]) -> float:
+    """`"5%"` or 0.05, above nothing and at most the whole."""
+    expected = "a share of the run's time, such as '5%' or 0.05"
+    number = value
+    if isinstance(value, str) and (match := _PERCENT.fullmatch(value)):
+        number = float(match[1]) / (100 if match[2] else 1)
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number <= 1:
+        raise wrong(where, expected, value)
+    return float(number)
+
+
 def _hash(value: Any, where: str, ignored: list[str]) -> str:
     name = str(_choice(HASHES)(value, where, ignored))
     return _with_xxhash(where, name) if name == "xxh3" else name
@@ -294,6 +306,8 @@ TOP: dict[str, Setting] = {
     "buffer_mb": Setting("buffer_mb", _megabytes),
     "max_bytes": Setting("max_bytes", _size),
     "max_steps": Setting("max_steps", _count),
+    "every": Setting("every", _count),
+    "budget": Setting("budget", _share),
     "risk_level": Setting("", _no_effect("all calls are recorded, whatever their risk", silent=("ALL",))),
     "custom_op_namespaces": Setting(
         "", _no_effect("operators called through torch.ops are recorded, whatever their namespace")
@@ -321,7 +335,7 @@ SECTION: dict[str, Setting] = {
 }
 
 
-OWN = ("audit", "remeasure", "buffer_mb", "max_bytes", "max_steps", "hash")
+OWN = ("audit", "remeasure", "buffer_mb", "max_bytes", "max_steps", "every", "budget", "hash")
 """Keys that msprobe does not have."""
 
 PASSED_OVER: dict[str, str] = {

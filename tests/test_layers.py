@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("dump.record",),
     ("dump.intercept", "dump.write"),
     ("dump.redirect",),
-    ("dump.config_reload", "dump.coverage", "dump.step_output", "dump.tokens", "dump.after_step"),
+    ("dump.config_reload", "dump.coverage", "dump.sampling", "dump.step_output", "dump.tokens", "dump.after_step"),
     ("dump.installed", "dump.session_files"),
     ("dump.session",),
     ("dump.service",),

@@ -170,6 +170,11 @@ def dump(
         int | None,
         typer.Option(min=1, metavar="N", help="Record this many steps; without --step, the first ones."),
     ] = None,
+    every: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of the wanted steps every N-th.")] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="SHARE", help="As many steps as slow the run by no more than this: 5%."),
+    ] = None,
     exit_after: Annotated[
         bool, typer.Option("--exit-after", help="End the script once the last wanted step is written.")
     ] = False,
@@ -196,7 +201,8 @@ def dump(
 ) -> None:
     load_torch()
     driven = answers_as_msprobe(as_msprobe)
-    default_step = "0" if not driven and config is None and step is None and max_steps is None else None
+    says_no_step = config is None and all(each is None for each in (step, max_steps, every, budget))
+    default_step = "0" if says_no_step and not driven else None
     flags = {
         "task": task and task.value,
         "summary_mode": summary_mode and summary_mode.value,
@@ -212,6 +218,8 @@ def dump(
         "remeasure": True if remeasure else None,
         "max_bytes": max_bytes,
         "max_steps": max_steps,
+        "every": every,
+        "budget": budget,
     }
     unknown: Unknown = "strict" if strict else "guess"
     reloadable = None if config is None else ReloadableConfig(config, flags, unknown=unknown)
@@ -360,6 +368,8 @@ def _tell_all(session: Session, seconds: float) -> None:
     missed = coverage.sentence(session.coverage)
     amounts = f"{calls:,} calls, {tensors:,} tensors, {size_text(nbytes)} in {seconds:.1f} s"
     say(f"{amounts}; {missed}" if missed else amounts)
+    if sampled := session.left_out_by_sampling():
+        say(sampled)
     if limit := session.ended_by_limit():
         say(limit)
 

@@ -72,19 +72,23 @@ def begin(
     tensors: list[torch.Tensor] = []
     places: list[str] = []
 
+    start = len(name) + 1
+
     def note(tensor: torch.Tensor, place: str) -> None:
         tensors.append(tensor)
-        places.append(place)
+        places.append(place[start:])
 
-    tree.capture(args, "input", on_tensor=note)
-    if kwargs:
-        tree.capture(kwargs, "input", on_tensor=note)
     body: dict[str, Any] = {}
-    if recorded and recorder.keeps("forward", "input"):
-        body["input_args"] = recorder.read(args, f"{name}.input")
-        body["input_kwargs"] = recorder.read(kwargs, f"{name}.input") if kwargs else {}
+    prefix = f"{name}.input"
+    keeps = recorded and recorder.keeps("forward", "input")
+    if keeps:
+        body["input_args"] = recorder.read(args, prefix, also=note)
+        body["input_kwargs"] = recorder.read(kwargs, prefix, also=note) if kwargs else {}
         if recorder.keeps_tensors:
             body.update(_beside(args, kwargs, tensors))
+    else:
+        tree.capture(args, prefix, on_tensor=note)
+        tree.capture(kwargs, prefix, on_tensor=note)
     return OpenCall(
         name=name,
         recorder=recorder,

@@ -8,6 +8,7 @@ and the number of elements, which lie in order; it lets other threads run while 
 from __future__ import annotations
 
 import os
+import sys
 from types import ModuleType
 
 VARIABLE = "ACC_NATIVE"
@@ -26,6 +27,8 @@ MOST_DIMENSIONS = 64
 def _load() -> tuple[ModuleType | None, str]:
     if os.environ.get(VARIABLE, "1") == "0":
         return None, f"off: {VARIABLE}=0"
+    if sys.byteorder != "little":
+        return None, "off: sketches are written little-endian"
     try:
         from . import core
     except ImportError as error:

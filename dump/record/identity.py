@@ -82,12 +82,12 @@ class Identities:
         place = (memory.number, tensor.storage_offset(), tensor.dtype, now, memory.epoch)
         # A conjugated or negated view differs from its base by a lazy bit alone.
         conjugated, negated = tensor.is_conj(), tensor.is_neg()
-        key = (place, shape, tensor.stride(), conjugated, negated)
+        dense = tensor.is_contiguous() and not (conjugated or negated)
+        key: tuple[Any, ...] = (place, shape) if dense else (place, shape, tensor.stride(), conjugated, negated)
         value = self._values.get(key)
         fresh = value is None
         if value is None:
             value = self._values[key] = len(self._values)
-        dense = tensor.is_contiguous() and not (conjugated or negated)
         return Identity(value, memory.number, (place, shape.numel()) if dense else key, fresh, memory.blank)
 
     def touch(self, tensor: torch.Tensor) -> None:

@@ -83,10 +83,17 @@ class StepRecorder:
 
     # ---- values
 
-    def read(self, thing: Any, name: str) -> Any:
-        """Capture arguments that a call reads; `name` prefixes the files of tensor mode."""
+    def read(self, thing: Any, name: str, *, also: tree.OnTensor | None = None) -> Any:
+        """Capture arguments that a call reads; `name` prefixes the files of tensor mode.  `also` hears of each tensor
+        with its place, before it is measured."""
+
+        def consumed(tensor: torch.Tensor, place: str) -> Entry:
+            assert also is not None
+            also(tensor, place)
+            return self._consumed(tensor, place)
+
         with without_overrides(), without_dispatch():
-            return tree.capture(thing, name, on_tensor=self._consumed)
+            return tree.capture(thing, name, on_tensor=self._consumed if also is None else consumed)
 
     def wrote(self, thing: Any, name: str) -> Any:
         """Capture what a call returned or wrote."""

@@ -56,7 +56,8 @@ class Statistics(msgspec.Struct, frozen=True, gc=False):
 
     `max`, `min` keep the type of the elements (int for integers and bool), `mean` and `norm` are floats, and
     a NaN makes all four NaN, as in torch.  For complex tensors they are over real and imaginary parts alike,
-    so that the norm is the usual one.  `nan` and `inf` count elements.  `sketch` is float32 (16,) or None.
+    so that the norm is the usual one.  `nan` and `inf` count elements.  `buckets` are
+    the sketch's bytes as they are recorded, little-endian float32, or None.
     """
 
     max: float | int | None = None
@@ -65,7 +66,12 @@ class Statistics(msgspec.Struct, frozen=True, gc=False):
     norm: float | None = None
     nan: int = 0
     inf: int = 0
-    sketch: npt.NDArray[np.float32] | None = None
+    buckets: bytes | None = None
+
+    @property
+    def sketch(self) -> npt.NDArray[np.float32] | None:
+        """The sketch, float32 (16,)."""
+        return None if self.buckets is None else np.frombuffer(self.buckets, "<f4")
 
 
 EMPTY = Statistics()
@@ -98,20 +104,19 @@ def measure(tensor: torch.Tensor) -> Statistics:
 
     Takes every dtype that torch converts to `working_dtype`; for others torch raises NotImplementedError.
     """
-    if not tensor.numel():
+    count = tensor.numel()
+    if not count:
         return EMPTY
     if _core is None:
         return _measure_in_python(real_contiguous(tensor))
-    source = tensor
-    if tensor.dtype not in _CODES or not tensor.is_contiguous() or tensor.is_neg():
-        source = real_contiguous(tensor)
-        if source.dtype not in _CODES:
-            return _measure_in_python(source)
+    code = _CODES.get(tensor.dtype)
+    if code is not None and tensor.is_contiguous() and not tensor.is_neg():
+        return Statistics(*_core.measure(tensor.data_ptr(), code, count))
+    source = real_contiguous(tensor)
+    if source.dtype not in _CODES:
+        return _measure_in_python(source)
     layout = () if source.is_contiguous() else (tuple(source.shape), source.stride())
-    high, low, mean, norm, nan, inf, buckets = _core.measure(
-        source.data_ptr(), _CODES[source.dtype], source.numel(), *layout
-    )
-    return Statistics(high, low, mean, norm, nan, inf, np.frombuffer(buckets, np.float32))
+    return Statistics(*_core.measure(source.data_ptr(), _CODES[source.dtype], source.numel(), *layout))
 
 
 @np.errstate(all="ignore")
@@ -189,7 +194,7 @@ def from_scaled(
     else:
         mean, norm = mean * scale, norm * scale
     with np.errstate(all="ignore"):
-        return Statistics(high, low, mean, norm, nan, inf, (buckets * scale).astype(np.float32))
+        return Statistics(high, low, mean, norm, nan, inf, (buckets * scale).astype("<f4").tobytes())
 
 
 def _is_clean(squares: float, count: int, working: torch.dtype) -> bool:
@@ -211,7 +216,7 @@ def _statistics(source: torch.Tensor, sums: _Sums) -> Statistics:
     elif sketch.has_sentinel(low, high):
         rows = _rows_without_sentinels(_flat(source), low)
     count = source.numel()
-    buckets = sketch.fold(rows).astype(np.float32)
+    buckets = sketch.fold(rows).astype("<f4").tobytes()
     return Statistics(high, low, sums.total / count, math.sqrt(sums.squares), 0, 0, buckets)
 
 

@@ -13,7 +13,7 @@ def tensor_record(entry: Entry) -> dict[str, object]:
     measured, identity = entry.measured, entry.identity
     found = measured.statistics if measured is not None else None
     told = (None, None, None, None) if found is None else (found.max, found.min, found.mean, found.norm)
-    sketch = None if found is None or found.sketch is None else encode.sketch_text(found.sketch.astype("<f4").tobytes())
+    sketch = None if found is None or found.buckets is None else encode.sketch_text(found.buckets)
     return encode.tensor(
         str(entry.dtype),
         list(entry.shape),
