@@ -60,7 +60,7 @@ class Session:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.config = config
-        self._sampling = Sampling()
+        self.sampling = Sampling()
         self.current_step = 0
         self.coverage: list[Coverage] = []
         self.broken = ""
@@ -137,7 +137,7 @@ class Session:
     def begin_in_child(self) -> None:
         """Record a process that `multiprocessing` started from its own first step on.  Raises what `install` raises."""
         self.current_step, self.coverage, self._is_child = 0, [], True
-        self._files, self._sampling = SessionFiles(self._on_step), Sampling()
+        self._files, self.sampling = SessionFiles(self._on_step), Sampling()
         if self._finder is not None:
             self._finder.begin_again()
         self.install()
@@ -219,7 +219,7 @@ class Session:
             try:
                 self._end_step(complete=complete)
             finally:
-                self._sampling.ended(recorded=recorded)
+                self.sampling.ended(recorded=recorded)
                 self._heed_limits()
                 self._read_again()
 
@@ -239,9 +239,8 @@ class Session:
         coverage = covered(recorder, self._interceptors, self.left_out)
         if output.writer is not None:
             self.coverage.append(coverage)
-            trailer = closing_keys(
-                recorder.devices, {**coverage.header(), **self._sampling.header(self.config)}, complete=complete
-            )
+            account = {**coverage.header(), **self.sampling.header(self.config)}
+            trailer = closing_keys(recorder.devices, account, complete=complete)
             self._files.close(number, output.writer, trailer, waits=self.config.async_dump)
 
     def end_part(self) -> None:
@@ -280,17 +279,13 @@ class Session:
         """Why there is no dump, where there is none."""
         if self.broken:
             return Nothing(self.broken)
-        if sampled := self.left_out_by_sampling():
+        if sampled := self.sampling.sentence(self.config):
             return Nothing(sampled, is_wanted=True)
         return why_nothing(self.config, steps=self.current_step, is_wanted_rank=self.wants_this_rank())
 
     def ended_by_limit(self) -> str:
         """Which limit ended the recording, and where; "" where none did."""
         return self._files.limits.sentence(self.config)
-
-    def left_out_by_sampling(self) -> str:
-        """How many wanted steps `every` and `budget` left out; "" where none."""
-        return self._sampling.sentence(self.config)
 
     def _heed_limits(self) -> None:
         """Say once that a limit ended the recording, and leave torch alone from there on, where steps are told."""
@@ -388,7 +383,7 @@ class Session:
 
     def _wants_this_step(self) -> bool:
         wanted = not self.config.step or self.current_step in self.config.step
-        return wanted and self._sampling.picks(self.config, self.current_step)
+        return wanted and self.sampling.picks(self.config, self.current_step)
 
     def _folder(self) -> Path:
         return rank_folder(Path(self.config.dump_path), step=self.current_step, rank=self.rank, pid=os.getpid())

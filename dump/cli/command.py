@@ -25,6 +25,7 @@ from ..environment.torch_loading import load_torch
 from ..format.errors import AccError, ConfigError, OutputError
 from ..write.limits import size_text
 from .said import say
+from .sampling_flags import Budget, Every
 from .starting import AsMsprobe, Deterministic, Device, Module, Seed, SimulatedNpu, Start, answers_as_msprobe, begun
 from .unrecorded import run_alone
 
@@ -170,11 +171,8 @@ def dump(
         int | None,
         typer.Option(min=1, metavar="N", help="Record this many steps; without --step, the first ones."),
     ] = None,
-    every: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of the wanted steps every N-th.")] = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(metavar="SHARE", help="As many steps as slow the run by no more than this: 5%."),
-    ] = None,
+    every: Every = None,
+    budget: Budget = None,
     exit_after: Annotated[
         bool, typer.Option("--exit-after", help="End the script once the last wanted step is written.")
     ] = False,
@@ -201,8 +199,7 @@ def dump(
 ) -> None:
     load_torch()
     driven = answers_as_msprobe(as_msprobe)
-    says_no_step = config is None and all(each is None for each in (step, max_steps, every, budget))
-    default_step = "0" if says_no_step and not driven else None
+    default_step = "0" if not driven and {config, step, max_steps, every, budget} == {None} else None
     flags = {
         "task": task and task.value,
         "summary_mode": summary_mode and summary_mode.value,
@@ -368,10 +365,9 @@ def _tell_all(session: Session, seconds: float) -> None:
     missed = coverage.sentence(session.coverage)
     amounts = f"{calls:,} calls, {tensors:,} tensors, {size_text(nbytes)} in {seconds:.1f} s"
     say(f"{amounts}; {missed}" if missed else amounts)
-    if sampled := session.left_out_by_sampling():
-        say(sampled)
-    if limit := session.ended_by_limit():
-        say(limit)
+    for sentence in (session.sampling.sentence(session.config), session.ended_by_limit()):
+        if sentence:
+            say(sentence)
 
 
 def guarded(

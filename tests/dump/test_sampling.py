@@ -99,7 +99,7 @@ def test_a_session_leaves_out_what_is_not_picked_and_says_so(tmp_path: Path) -> 
     assert [part.folder.parent.name for part in session.written] == ["step3", "step6"]
     header = json.loads((session.written[1].folder / "dump.json").read_text())
     assert header["coverage"]["sampling"] == {"every": 3, "budget": None, "steps_left_out": 4}
-    assert "5 steps" in session.left_out_by_sampling()
+    assert "5 steps" in session.sampling.sentence(config)
 
 
 def test_where_sampling_leaves_out_all_that_is_the_reason(tmp_path: Path) -> None:
