@@ -37,7 +37,6 @@ class Sampling:
         if self._choice is None or self._choice[0] != step:
             picked = step % config.every == 0 and (config.budget is None or self._affords(config.budget))
             self._choice = step, picked
-            self.left_out += not picked
         return self._choice[1]
 
     def ended(self, *, recorded: bool) -> None:
@@ -46,6 +45,8 @@ class Sampling:
         (self._recorded if recorded else self._bare).append(now - self._since)
         self._since = now
         self._steps += 1
+        self.left_out += self._choice is not None and not self._choice[1]
+        self._choice = None
 
     def _affords(self, budget: float) -> bool:
         if not self._recorded:

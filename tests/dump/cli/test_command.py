@@ -132,6 +132,13 @@ def test_filters_from_flags(acc: Acc) -> None:
     assert [call.name for call in dump.calls] == ["Functional.relu.0.forward"]
 
 
+def test_every_second_step_from_a_flag(acc: Acc, capfd: pytest.CaptureFixture[str]) -> None:
+    assert acc("--every", "2", "train.py") == 0
+    steps = sorted(Path("acc_dump").glob("step*"))
+    assert [step.name for step in steps] == ["step0", "step2"]
+    assert "2 steps" in capfd.readouterr().err
+
+
 def test_a_seed_is_set_before_the_script(acc: Acc, capfd: pytest.CaptureFixture[str]) -> None:
     Path("draw.py").write_text("import torch\nprint(torch.rand(1).item())\n")
     assert acc("--seed", "7", "-o", "a", "draw.py") == 0
