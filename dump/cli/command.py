@@ -24,8 +24,8 @@ from ..config_reload import ReloadableConfig
 from ..environment.torch_loading import load_torch
 from ..format.errors import AccError, ConfigError, OutputError
 from ..write.limits import size_text
+from .amounts import Budget, Every, MaxBytes, MaxSteps
 from .said import say
-from .sampling_flags import Budget, Every
 from .starting import AsMsprobe, Deterministic, Device, Module, Seed, SimulatedNpu, Start, answers_as_msprobe, begun
 from .unrecorded import run_alone
 
@@ -163,14 +163,8 @@ def dump(
     ] = None,
     seed: Seed = None,
     deterministic: Deterministic = False,
-    max_bytes: Annotated[
-        str | None,
-        typer.Option(metavar="SIZE", help="Write no more than this, each rank: 500MB, 2GB, 1GiB. Cuts a step short."),
-    ] = None,
-    max_steps: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Record this many steps; without --step, the first ones."),
-    ] = None,
+    max_bytes: MaxBytes = None,
+    max_steps: MaxSteps = None,
     every: Every = None,
     budget: Budget = None,
     exit_after: Annotated[
