@@ -15,13 +15,16 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from acc_compare import compare
 from acc_compare.align.mapping_file import shipped
 from acc_compare.align.rules import Step
 from acc_compare.report.advisor import advisor_text
+from acc_compare.report.html.dump_page import write_dump_pages
 from acc_compare.report.html.page import write_page
+from acc_compare.report.messages import Lang
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = Path("sample_dumps")
@@ -29,11 +32,27 @@ PAIR = (SAMPLES / "gelu_in_bfloat16", SAMPLES / "bench_statistics")
 BEGIN, END = "<!-- advisor{}: begin -->\n", "<!-- advisor{}: end -->\n"
 # Page of the sheet in print, dots per inch, and the part shown: x, y, width, height.
 PICTURES = {"workbook": (1, 110, (30, 40, 1240, 520)), "workbook_rows": (3, 170, (40, 80, 1750, 560))}
-# Language, colours, width and height of the window, and whether the suspect's row is open.
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture of a page: what is clicked before, and what is brought to the top of the window."""
+
+    width: int
+    height: int
+    scheme: str = "light"
+    lang: Lang = "en"
+    opened: str = ""
+    shown: str = ""
+
+
 PAGES = {
-    "page": ("en", "light", (1280, 1270), False),
-    "page_detail": ("en", "light", (1720, 1000), True),
-    "page_dark": ("zh", "dark", (1280, 1270), False),
+    "page": Shot(1280, 1270),
+    "page_detail": Shot(1720, 1000, opened="a.goto"),
+    "page_dark": Shot(1280, 1270, scheme="dark", lang="zh"),
+    "page_elements": Shot(1720, 1120, opened="a.goto"),
+    "page_steps": Shot(1280, 900, opened="table.map a", shown="#map"),
+    "page_graph": Shot(1720, 1000, opened="a.goto", shown="#run"),
 }
 READMES = {"README.md": "en", "README.zh-CN.md": "zh"}
 ADVISOR = "docs/advisor.md"
@@ -123,25 +142,53 @@ def draw_workbook() -> None:
 
 
 def draw_pages() -> None:
-    """The sample's page as pictures."""
+    """Pages of samples as pictures."""
     from playwright.sync_api import sync_playwright
 
     flags = "--headless --no-sandbox --disable-gpu --disable-background-networking".split()
     with tempfile.TemporaryDirectory() as folder, at_root(), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
-        found = compare(*PAIR).overall
-        for name, (lang, scheme, (width, height), is_open) in PAGES.items():
-            path = Path(folder) / f"{name}.html"
-            write_page(found, path, lang=lang)
-            tab = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
-            tab.goto(path.as_uri())
+        made = _pages(Path(folder))
+        for name, shot in PAGES.items():
+            size = {"width": shot.width, "height": shot.height}
+            tab = browser.new_page(viewport=size, color_scheme=shot.scheme)
+            tab.goto(made[name].as_uri())
             tab.wait_for_selector("html[data-ready]")
-            if is_open:
-                tab.locator("a.goto").first.click()
-                tab.wait_for_selector("#detail .flow")
-                tab.wait_for_timeout(500)
+            if shot.opened:
+                tab.locator(shot.opened).first.click()
+                tab.wait_for_timeout(700)
+            if shot.shown:
+                tab.locator(shot.shown).evaluate("(part) => part.scrollIntoView()")
+                tab.wait_for_timeout(200)
             tab.screenshot(path=str(ROOT / "docs" / f"{name}.png"))
         browser.close()
+
+
+def _pages(folder: Path) -> dict[str, Path]:
+    """The page of each picture."""
+    found = {}
+    for name, shot in PAGES.items():
+        found[name] = folder / f"{name}.html"
+        if name == "page_graph":
+            found[name] = write_dump_pages(SAMPLES / "nan_in_layer_norm", folder, stamp=name)[0]
+        elif name == "page_steps":
+            over = compare(*_steps(folder))
+            write_page(over.overall, found[name], parts=over.findings)
+        else:
+            pair = (SAMPLES / "real_data", SAMPLES / "bench_tensor") if name == "page_elements" else PAIR
+            write_page(compare(*pair).overall, found[name], lang=shot.lang)
+    return found
+
+
+def _steps(folder: Path) -> tuple[Path, Path]:
+    """Four steps of two ranks; from step 1 on a gelu of rank 1 is at fault."""
+    for step in range(4):
+        for rank in (0, 1):
+            sample = "gelu_in_bfloat16" if step and rank else "healthy"
+            for side, name in (("npu", sample), ("gpu", "bench_statistics")):
+                place = folder / side / f"step{step}" / f"rank{rank}"
+                shutil.copytree(SAMPLES / name / "step0" / "rank0", place)
+    return folder / "npu", folder / "gpu"
 
 
 def _run(*command: str) -> None:

@@ -29,7 +29,7 @@ MESSAGES: Mapping[str, str] = {
     "page.copy": "Copy",
     "page.map": (
         "The worst excess of each rank and step: how many times what is expected was measured. Underlined red: the "
-        "two differ. A number that is a link leads to the page of that pair."
+        "two differ. A number that is a link leads to what is said of that pair."
     ),
     "page.map_rest": "{number} pairs more, in the workbook",
     "page.plot.label": "Error of each call in the order of the run. Arrow keys move from call to call, S to a suspect.",

@@ -82,7 +82,7 @@ export class Plot {
       cursor: { points: { show: false }, y: false, drag: { x: true, y: false, setScale: true, uni: 10 } },
       scales: {
         x: { time: false, range: (_, min, max) => [min - Math.max(0.5, (max - min) * 0.005), max + Math.max(0.5, (max - min) * 0.005)] },
-        y: { range: () => [this.low - 0.35, this.high + 0.35] },
+        y: { range: () => [this.low - this.margin, this.high + this.margin] },
       },
       axes: [
         { ...axis(), values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) && tick >= 0 ? tick.toLocaleString("en-US") : "")), label: say("plot.call"), labelSize: 22, labelFont: "12px system-ui, sans-serif" },
@@ -91,6 +91,11 @@ export class Plot {
       series: [{}, { paths: () => null, points: { show: false } }],
       hooks: { drawClear: [(plot) => this.drawBand(plot)], draw: [(plot) => this.drawCalls(plot)] },
     };
+  }
+
+  // Decades beyond the lanes, so that a ring around a call in one is whole.
+  private get margin(): number {
+    return Math.max(0.35, (this.high - this.low) * 0.05);
   }
 
   private splits(): number[] {
