@@ -93,7 +93,7 @@ class Row(msgspec.Struct, frozen=True):
     `expected` and `excess` are those of the localisation, `expected_from` says what the first rests on; `origin` is the
     role of the row's call there, "" where it could not be judged.  `err_message` tells why the row has its colour.
     `module` is the path of the module that the call ran in, "" at the top; `bench_module` that on the bench side, ""
-    where it is the same.
+    where it is the same.  `result` is that of the classic rules; `accused` says that a suspect rests on this row.
     """
 
     npu_name: str
@@ -113,6 +113,12 @@ class Row(msgspec.Struct, frozen=True):
     of_optimizer: bool = False
     module: str = ""
     bench_module: str = ""
+    accused: bool = False
+
+    @property
+    def outcome(self) -> Result:
+        """What is shown: an error too where the constants of the classic rules miss what is accused."""
+        return "error" if self.accused else self.result
 
 
 RegionName: TypeAlias = Literal["last_tile", "rows_after", "channel", "column", "row", "head", "flat_tail", "scattered"]

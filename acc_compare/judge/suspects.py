@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+
+import msgspec
 
 from acc_compare import operators
 from acc_compare.judge.advice import advice_for, after_lower_precision, for_optimizer
@@ -15,7 +17,7 @@ from acc_compare.judge.propagation import Propagation
 from acc_compare.judge.ranks import ranges
 from acc_compare.measured.calls import MeasuredCall
 from acc_compare.messages import Message, Value, count, listed, say
-from acc_compare.model import ErrorPattern, Relation, Suspect
+from acc_compare.model import ErrorPattern, Relation, Row, Suspect
 from dump.format.names import forward_name, parse
 from dump.format.schema import Dump
 
@@ -226,3 +228,20 @@ def _optimizer_suspect(fault: OptimizerFault, place: Comparand) -> Suspect:
         stack=stack_of(fault.call, place.npu),
     )
     return replace(found, advice=for_optimizer(found, place))
+
+
+def mark_accused(rows: Sequence[Row], suspects: Iterable[Suspect]) -> tuple[Row, ...]:
+    """`rows`, with a mark on that of each suspect's tensor, or on the first of its call."""
+    names = [row.npu_name or row.bench_name for row in rows]
+    places = {name: place for place, name in reversed(list(enumerate(names)))}
+    found = list(rows)
+    for suspect in suspects:
+        call = f"{suspect.name}."
+        place = places.get(f"{call}{suspect.tensor}")
+        if place is None:
+            place = next((place for place, name in enumerate(names) if name.startswith(call)), None)
+        if place is not None:
+            row = found[place]
+            messages = row.err_message or (say("row.accused"),)
+            found[place] = msgspec.structs.replace(row, accused=True, err_message=messages)
+    return tuple(found)

@@ -18,7 +18,7 @@ from acc_compare.judge.gradients import judge_gradients
 from acc_compare.judge.optimizer import judge_optimizer
 from acc_compare.judge.origins import Context, Judged, Origin, Previous, Walk
 from acc_compare.judge.ranks import JobStep
-from acc_compare.judge.suspects import accused, stack_of, suspects_of
+from acc_compare.judge.suspects import accused, mark_accused, stack_of, suspects_of
 from acc_compare.judge.walk import judged_calls, walk
 from acc_compare.judge.worlds import first_of, is_bookkeeping, judge_worlds, unmeasured_calls
 from acc_compare.measured.calls import MeasuredCall
@@ -95,7 +95,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     faults = [fault for call in optimizers if (fault := judge_optimizer(call)) is not None]
     place = Comparand(npu, setting.step, setting.rank, mode, bench, setting.job)
     suspects = suspects_of(found.origins, faults, chosen, place)
-    rows = tuple(row for part in measured for row in _rows(part, mode, (npu, bench), found))
+    rows = mark_accused([row for part in measured for row in _rows(part, mode, (npu, bench), found)], suspects)
     coverage = _coverage(alignment, measured, other_world=setting.other_world)
     unmeasured = sum(argument.error is None for call in calls for argument in (*call.read, *call.wrote))
     sensitivity = sensitivity_of(found)

@@ -284,7 +284,7 @@ _GRAD_CONSISTENT = Column(
 )
 _RESULT = Column(
     "Result",
-    attrgetter("result"),
+    attrgetter("outcome"),
     "text",
     12,
     "The classic rules: pass, warning, error, or unmatched (no counterpart on the other side). "

@@ -58,7 +58,7 @@ def row_xml(
     """Each row as one `<row>` element, numbered from `first` (1 is the top of the sheet)."""
     plan = [(get_column_letter(i), column.read, _CellEnds(column, styles)) for i, column in enumerate(columns, 1)]
     for number, row in enumerate(rows, first):
-        look = (row.result, mark(row))
+        look = (row.outcome, mark(row))
         parts = [f'<row r="{number}" ht="{ROW_HEIGHT}" customHeight="1">']
         parts += [f'<c r="{letter}{number}" s="{ends.of(read(row), look)}' for letter, read, ends in plan]
         parts.append("</row>")

@@ -147,9 +147,14 @@ def _sides(sheet: Worksheet, finding: Finding, row: int) -> int:
 
 
 def _counts(sheet: Worksheet, finding: Finding, row: int) -> int:
-    tally = Counter(line.result for line in finding.rows)
+    tally = Counter(line.outcome for line in finding.rows)
     put(sheet, f"A{row}", "Rows", bold=True)
-    put(sheet, f"B{row}", "by the classic rules, which hold each row against constants", ink=FAINT)
+    put(
+        sheet,
+        f"B{row}",
+        "by the classic rules, which hold each row against constants; what is accused is an error too",
+        ink=FAINT,
+    )
     for tint, meaning in _RESULTS:
         row += 1
         name = put(sheet, f"A{row}", tint)

@@ -31,7 +31,14 @@ second to write and as long to open; programs have the csv and parquet."""
 MAX_ROWS = 1_048_576 - 1
 """Rows of a sheet (Microsoft, "Excel specifications and limits"), less the header."""
 
+_NAMES = ("NPU Name", "Bench Name")
+_DECIDING = ("RelL2", "Est. RelL2", "Expected", "Excess", "Origin", "Result", "Module")
+"""What a person looks at first; with the names these are what is printed."""
+
+_LONG = ("Expected From", "Data_Name", "Err_Message", "NPU_Stack_Info")
+
 _WIDEST_TEXT = 60.0
+_WIDEST_NAME = 44.0
 _URGENCY = {"error": 1, "warning": 2, "unmatched": 3, "pass": 4}
 
 
@@ -53,7 +60,7 @@ def write_workbook(
     if limit < 1:
         raise ConfigError(f"the limit of rows on a sheet must be at least 1, not {limit}")
     limit = min(limit, MAX_ROWS)
-    columns = columns_of(finding)
+    columns = for_reading(columns_of(finding))
     mark = marker(finding)
     rows = finding.rows
     notes: tuple[Text, ...] = finding.notes
@@ -66,6 +73,15 @@ def write_workbook(
             written = (path, *whole)
         _write(finding, draft, rows=rows, notes=notes, columns=columns, mark=mark, page=page)
     return written
+
+
+def for_reading(columns: Sequence[Column]) -> tuple[Column, ...]:
+    """The columns in the order of the sheet: names, what decides, the rest, and long texts at the far right."""
+    by_name = {column.name: column for column in columns}
+    first = [by_name[name] for name in (*_NAMES, *_DECIDING) if name in by_name]
+    last = [by_name[name] for name in _LONG if name in by_name]
+    rest = [column for column in columns if column.name not in {*_NAMES, *_DECIDING, *_LONG}]
+    return (*first, *rest, *last)
 
 
 def marker(finding: Finding) -> Callable[[Row], Mark]:
@@ -96,7 +112,7 @@ def _here(suspect: Suspect, finding: Finding) -> bool:
 
 
 def _most_urgent(rows: tuple[Row, ...], mark: Callable[[Row], Mark], limit: int) -> tuple[Row, ...]:
-    urgency = [_URGENCY[row.result] if mark(row) == "plain" else 0 for row in rows]
+    urgency = [_URGENCY[row.outcome] if mark(row) == "plain" else 0 for row in rows]
     urgent = len(urgency) - urgency.count(_URGENCY["pass"])
     order = sorted(range(len(rows)), key=urgency.__getitem__)
     return tuple(rows[place] for place in order[: min(max(limit, urgent), MAX_ROWS)])
@@ -181,14 +197,16 @@ def _prepare_table(sheet: Worksheet, columns: tuple[Column, ...], rows: tuple[Ro
         head_cell(sheet, f"{letter}1", column.name, ours=column.ours, align=_head_alignment(column))
         sheet.column_dimensions[letter].width = _width(column, rows)
     sheet.row_dimensions[1].height = 32
-    sheet.freeze_panes = "B2"
+    names = sum(column.name in _NAMES for column in columns)
+    deciding = sum(column.name in _DECIDING for column in columns)
+    sheet.freeze_panes = f"{get_column_letter(names + 1)}2"
     sheet.auto_filter.ref = f"A1:{get_column_letter(len(columns))}{len(rows) + 1}"
     sheet.print_title_rows = "1:1"
-    sheet.print_title_cols = "A:A"
+    sheet.print_area = f"A1:{get_column_letter(names + deciding)}{len(rows) + 1}"
     sheet.page_setup.orientation = "landscape"
-    sheet.page_setup.paperSize = sheet.PAPERSIZE_A3
+    sheet.page_setup.paperSize = sheet.PAPERSIZE_A4
     sheet.sheet_properties.pageSetUpPr.fitToPage = True
-    sheet.page_setup.fitToWidth = 2
+    sheet.page_setup.fitToWidth = 1
     sheet.page_setup.fitToHeight = 0
     sheet.page_margins.left = sheet.page_margins.right = 0.3
     sheet.page_margins.top, sheet.page_margins.bottom, sheet.page_margins.footer = 0.5, 0.7, 0.3
@@ -208,4 +226,5 @@ def _width(column: Column, rows: Iterable[Row]) -> float:
     if column.style != "text":
         return max(heading, column.width)
     longest = max((len(str(as_cell(column.read(row))).partition("\n")[0]) for row in rows), default=0)
-    return max(heading, 12.0, min(longest + 3.0, max(column.width, _WIDEST_TEXT)))
+    widest = _WIDEST_NAME if column.name in _NAMES else max(column.width, _WIDEST_TEXT)
+    return max(heading, 12.0, min(longest + 3.0, widest))

@@ -58,7 +58,7 @@ def pack_rows(finding: Finding, lang: Lang, wanted: Iterable[str] = ()) -> Packe
     if any(value is not None for value in values_read):
         packed.append(PackedColumn(VALUE, "hidden", "", False, (pack(values_read),)))
     places = places_of([row.npu_name or row.bench_name for row in rows], wanted)
-    return PackedTable(len(rows), tuple(packed), places, dict(Counter(row.result for row in rows)))
+    return PackedTable(len(rows), tuple(packed), places, dict(Counter(row.outcome for row in rows)))
 
 
 def explained(column: Column, mode: str, lang: Lang) -> str:

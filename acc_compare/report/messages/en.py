@@ -350,6 +350,7 @@ MESSAGES: Mapping[str, str] = {
     "fused.one": "{call} on the {side} side",
     "fused.several": "{calls} on the {side} side, {first} to {last}",
     "row.introduced": "the constant rules pass this row; localisation: error begins here",
+    "row.accused": "localisation: a suspect, which the advisor explains",
     "row.explained": "localisation: {role}, what the call read explains it",
     "row.no_match": "this parameter has no match on the bench side",
     "row.no_argument": "the {side} side has no such argument",

@@ -300,6 +300,7 @@ MESSAGES: Mapping[str, str] = {
     "fused.one": "{side}侧的 {call}",
     "fused.several": "{side}侧的 {calls}，{first} 至 {last}",
     "row.introduced": "固定阈值通过这一行；定位：误差从这里开始",
+    "row.accused": "定位：嫌疑所在，见诊断说明",
     "row.explained": "定位：{role}，可由该调用的输入解释",
     "row.no_match": "标杆侧没有与之对应的参数",
     "row.no_argument": "{side}侧没有这个参数",

@@ -39,6 +39,7 @@ def test_a_suspect_makes_it_different(network: Any) -> None:
     finding = network.compare({"Functional.gelu.0.forward": scaled(1.01)})
     assert finding.verdict == "different"
     assert text(finding.summary) == "The runs differ. First suspect: Functional.gelu.0.forward."
+    assert [row.npu_name for row in finding.rows if row.outcome == "error"] == ["Functional.gelu.0.forward.output.0"]
 
 
 @pytest.mark.parametrize("side", ["npu", "bench"])
@@ -216,7 +217,7 @@ def test_where_the_constant_rules_overlook_a_fault_the_row_says_so(
         return one
 
     row = rows(make.judged(run(factor), run(1)))["Functional.gelu.0.forward.output.0"]
-    assert row.result == result
+    assert (row.result, row.outcome) == (result, "error")
     assert text(row.err_message[0]).startswith(says)
 
 

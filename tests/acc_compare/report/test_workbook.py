@@ -9,12 +9,13 @@ import sys
 
 import pytest
 from openpyxl import load_workbook
+from openpyxl.utils import get_column_letter
 
 from acc_compare.messages import listed
 from acc_compare.report.columns import cells, columns_of, frame
 from acc_compare.report.i18n import text
 from acc_compare.report.styles import STRONG_TINTS, TINTS
-from acc_compare.report.workbook import MAX_ROWS, marker, write_workbook
+from acc_compare.report.workbook import MAX_ROWS, for_reading, marker, write_workbook
 from dump.format.errors import ConfigError, OutputError
 
 
@@ -28,11 +29,18 @@ def test_compare_sheet_holds_the_frame(build, tmp_path, mode):
     assert write_workbook(finding, tmp_path / "a.xlsx") == (tmp_path / "a.xlsx",)
     sheet = load_workbook(tmp_path / "a.xlsx")["Compare"]
     table = [[cell.value for cell in line] for line in sheet.iter_rows()]
-    columns = columns_of(finding)
-    assert table[0] == list(frame(finding).columns)
+    columns = for_reading(columns_of(finding))
+    assert table[0] == [column.name for column in columns]
+    assert sorted(table[0]) == sorted(frame(finding).columns)
+    assert table[0][:2] == ["NPU Name", "Bench Name"]
+    assert {"Expected", "Excess", "Origin", "Result"} <= set(table[0][2:8])
+    assert table[0][-2:] == ["Err_Message", "NPU_Stack_Info"]
     expected = [["" if cell is None else cell for cell in line] for line in cells(finding.rows, columns)]
     assert [["" if cell is None else cell for cell in line] for line in table[1:]] == expected
-    assert sheet.freeze_panes == "B2"
+    assert sheet.freeze_panes == "C2"
+    assert (str(sheet.page_setup.paperSize), sheet.page_setup.orientation) == (sheet.PAPERSIZE_A4, "landscape")
+    last = 1 + max(place for place, name in enumerate(table[0]) if name in ("Origin", "Result", "Module"))
+    assert sheet.print_area == f"'Compare'!$A$1:${get_column_letter(last)}${len(table)}"
     assert sheet.auto_filter.ref == sheet.dimensions
     assert sheet.column_dimensions["A"].width > 30
 
@@ -198,4 +206,4 @@ def test_columns_sheet_explains_each_column(build, tmp_path):
     write_workbook(finding, tmp_path / "a.xlsx")
     sheet = load_workbook(tmp_path / "a.xlsx")["Columns"]
     explained = [(line[0].value, line[1].value) for line in sheet.iter_rows(min_row=2)]
-    assert explained == [(column.name, column.explanation) for column in columns_of(finding)]
+    assert explained == [(column.name, column.explanation) for column in for_reading(columns_of(finding))]
