@@ -40,7 +40,7 @@ _PAGE_WIDTH = 110
 _SHOWN_SUSPECTS, _TOLD_SUSPECTS = 10, 200
 _VERDICT_TINTS: dict[str, Tint] = {"same": "pass", "different": "error", "incomplete": "warning"}
 _RESULTS: tuple[tuple[Result, str], ...] = (
-    ("error", "breaks a classic rule (constants, see the Columns sheet); Err_Message says which"),
+    ("error", "accused, or breaks a classic rule (constants, see the Columns sheet); Err_Message says which"),
     ("warning", "close to it, or worse than its inputs"),
     ("pass", "keeps all classic rules"),
     ("unmatched", "the other side has nothing to compare it with"),
@@ -152,7 +152,7 @@ def _counts(sheet: Worksheet, finding: Finding, row: int) -> int:
     put(
         sheet,
         f"B{row}",
-        "by the classic rules, which hold each row against constants; what is accused is an error too",
+        "by the classic rules, which hold each row against constants",
         ink=FAINT,
     )
     for tint, meaning in _RESULTS:
@@ -208,7 +208,7 @@ def _legend(sheet: Worksheet, row: int, *, accused: bool) -> int:
         "RelL2: the length of the difference over the length of the bench's tensor. "
         "Expected: what of it the inputs' own difference and rounding explain.",
         "Excess: how many times more than expected was measured.",
-        "The verdict above, the suspects and the last columns come from following the error from call to "
+        "The verdict above, the suspects and the columns Expected, Excess and Origin come from following the error from call to "
         "call. Where they and the colours disagree, trust them.",
     ]
     if accused:
