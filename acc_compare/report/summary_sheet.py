@@ -208,7 +208,7 @@ def _legend(sheet: Worksheet, row: int, *, accused: bool) -> int:
         "RelL2: the length of the difference over the length of the bench's tensor. "
         "Expected: what of it the inputs' own difference and rounding explain.",
         "Excess: how many times more than expected was measured.",
-        "The verdict above, the suspects and the columns Expected, Excess and Origin come from following the error from call to "
+        "The verdict, the suspects, Expected, Excess and Origin come from following the error from call to "
         "call. Where they and the colours disagree, trust them.",
     ]
     if accused:
