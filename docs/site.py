@@ -16,6 +16,7 @@ BESIDE = (
     "benchmarks/compare/RESULTS.md",
     "benchmarks/localisation/RESULTS.md",
     "benchmarks/monitor_compare/HEALTHY.md",
+    "benchmarks/page/RESULTS.md",
     "benchmarks/parity/RESULTS.md",
     "sample_dumps/README.md",
 )

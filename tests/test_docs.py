@@ -140,6 +140,16 @@ def test_files_that_a_page_names_are_there(page: str) -> None:
     assert [name for name in linked if not (ROOT / page).parent.joinpath(name).exists()] == []
 
 
+def test_every_page_is_one_of_the_site() -> None:
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2].partition("\n\n")[0]
+    named = re.findall(r"[\w./]+\.md", nav)
+    assert sorted(named) == sorted(dict.fromkeys(named))
+    assert {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")} <= set(named)
+    beside = {name for name in named if not (DOCS / name).is_file()}
+    listed = re.findall(r'"([\w./]+\.md)"', (DOCS / "site.py").read_text(encoding="utf-8"))
+    assert beside == set(listed)
+
+
 def test_links_on_the_npu_page_lead_to_files() -> None:
     targets = re.findall(r"\]\(([^)#]+\.md)\)", (DOCS / "npu.md").read_text(encoding="utf-8"))
     assert targets
