@@ -86,9 +86,8 @@ class _Rank:
 
     location: DumpLocation
     dump: Dump
-    meant: set[int] = field(default_factory=set)
+    watch: NanWatch = field(default_factory=lambda: NanWatch())
     origin: CallRecord | None = None
-    vanished: list[str] = field(default_factory=list)
 
 
 def first_nan(path: Path) -> NanReport:
@@ -110,7 +109,7 @@ def first_nan(path: Path) -> NanReport:
         found = sorted((rank for rank in ranks if rank.origin is not None), key=_order)
         if found:
             origins = tuple(_told(rank, step, history) for rank in found)
-            return NanReport(str(path), calls, origins, tuple(name for rank in ranks for name in rank.vanished))
+            return NanReport(str(path), calls, origins, tuple(name for rank in ranks for name in rank.watch.vanished))
         for rank in ranks:
             for call in rank.dump.calls:
                 ranges = history.setdefault((call.name, rank.location.rank), [])
@@ -153,23 +152,36 @@ def _is_bad(tensors: Iterable[tuple[str, TensorRecord]]) -> bool:
     return any(_has_nan(tensor) or _has_inf(tensor) for _, tensor in tensors)
 
 
-def _look_through(rank: _Rank, poisoned: set[str]) -> None:
-    for call in rank.dump.calls:
+class NanWatch:
+    """Looks at the calls of one rank in order.  An Inf that was asked for is `meant`, by value; `vanished` are calls
+    that read NaN or Inf and wrote none."""
+
+    def __init__(self) -> None:
+        self.meant: set[int] = set()
+        self.vanished: list[str] = []
+
+    def look(self, call: CallRecord) -> bool:
+        """Did the call read finite numbers, and write NaN or Inf?"""
         if operators.is_uninitialised(parse(call.name).api):
-            continue
+            return False
         read = [tensor for _, tensor in _reads(call)]
         wrote = [tensor for _, tensor in _writes(call)]
         infinite = [tensor for tensor in read if _has_inf(tensor)]
-        is_bad = any(_has_nan(tensor) for tensor in read) or any(t.value not in rank.meant for t in infinite)
+        is_bad = any(_has_nan(tensor) for tensor in read) or any(t.value not in self.meant for t in infinite)
         if not _is_bad(("", tensor) for tensor in wrote):
             if is_bad and wrote and _depends_on_values(call):
-                rank.vanished.append(call.name)
-            continue
+                self.vanished.append(call.name)
+            return False
         if not any(_has_nan(tensor) for tensor in wrote) and not is_bad and (infinite or _asks_for_inf(call)):
-            rank.meant |= {tensor.value for tensor in wrote if tensor.value is not None}
-            continue
+            self.meant |= {tensor.value for tensor in wrote if tensor.value is not None}
+            return False
+        return not is_bad
+
+
+def _look_through(rank: _Rank, poisoned: set[str]) -> None:
+    for call in rank.dump.calls:
         from_another = parse(call.name).prefix == "Distributed" and call.name in poisoned
-        if not is_bad and not from_another and rank.origin is None:
+        if rank.watch.look(call) and not from_another and rank.origin is None:
             rank.origin = call
 
 

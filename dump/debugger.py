@@ -19,8 +19,9 @@ from .config_reload import ReloadableConfig
 from .format.errors import ConfigError, OutputError, told_in_one_line
 from .format.paths import from_home
 from .intercept import custom
+from .record.observer import LastStepDone
 from .service import DebuggerConfig, Service, token_range_of
-from .session import LastStepDone, Session
+from .session import Session
 
 Models: TypeAlias = "torch.nn.Module | Sequence[torch.nn.Module] | None"
 

@@ -22,6 +22,8 @@ from .intercept import saved
 from .intercept.interceptors import Interceptors
 from .intercept.modules import ModuleTree
 from .intercept.points import in_short
+from .live import output_of_step
+from .record.observer import LastStepDone, Observer
 from .record.recorder import StepRecorder
 from .sampling import Sampling
 from .session_files import SessionFiles
@@ -32,21 +34,17 @@ from .write.output_paths import claim_root, refuse_used
 from .write.writer import StepWriter, Written
 
 
-class LastStepDone(SystemExit):
-    """Raised out of the script's own step when the last wanted one is on disk, if the user asked for that."""
-
-
 class Session:
     """Records the wanted steps of this process.
 
-    With `finds_steps` it is installed before a script's first line and finds the steps by itself
-    (`intercept.steps`); else the owner calls `start`, `stop` and `step`.  `on_step(number, written)` is told
-    of every step that is on disk, which with `async_dump` is a step later.  `reloadable` may bring other settings
-    between steps, of which `say` tells, as of a limit that ends the recording.  What goes wrong with writing is
-    kept in `failure`: recording stops, the run goes on; so it does where an error of ours keeps a session from
-    going on, which `broken` names. `on_opened` hears of every step of which something is written. What this torch
-    does not allow to record stands in `left_out`, by name with the reason, once it is installed. In a forked child
-    (a data loader's worker) it is as if it had never been started.
+    With `finds_steps` it is installed before a script's first line and finds the steps by itself (`intercept.steps`);
+    else the owner calls `start`, `stop` and `step`.  `on_step(number, written)` is told of every step that is on disk,
+    which with `async_dump` is a step later.  `reloadable` may bring other settings between steps, of which `say` tells,
+    as of a limit that ends the recording.  What goes wrong with writing is kept in `failure`: recording stops, the run
+    goes on; so it does where an error of ours keeps a session from going on, which `broken` names.  `on_opened` hears
+    of every step of which something is written.  An `observer` says which records are written.  What this torch does
+    not allow to record stands in `left_out`, by name with the reason.  In a forked child (a data loader's worker) it is
+    as if it had never been started.
     """
 
     def __init__(
@@ -58,6 +56,7 @@ class Session:
         on_step: Callable[[int, Written], None] | None = None,
         reloadable: ReloadableConfig | None = None,
         say: Callable[[str], None] = lambda _: None,
+        observer: Observer | None = None,
     ) -> None:
         self.config = config
         self.sampling = Sampling()
@@ -73,6 +72,7 @@ class Session:
         self._files = SessionFiles(on_step)
         self._reloadable = reloadable
         self._say = say
+        self._observer = observer
         self._rank_id: int | None = None
         self._recorder: StepRecorder | None = None
         self._output: StepOutput | None = None
@@ -182,8 +182,10 @@ class Session:
         if self._recorder is None:
             if self._finder is None:
                 refuse_used(self._folder())
-            self._output = StepOutput(self.open_writer, self.give_up)
-            self._recorder = StepRecorder(self.config, self._output)
+            self._output = output_of_step(self.open_writer, self.give_up, self._observer)
+            self._recorder = StepRecorder(self.config, self._output, self._observer)
+            if self._observer is not None:
+                self._observer.begins(self.current_step, self.rank)
         self.install()
         if self.broken:
             return
@@ -348,7 +350,7 @@ class Session:
 
     def _next_step(self) -> None:
         self.step()
-        if self._exit_after and self.finished:
+        if (self._exit_after and self.finished) or (self._observer is not None and self._observer.is_over):
             raise LastStepDone(0)
         self.start()
 

@@ -288,6 +288,10 @@ _SHARDED = {
         "a parameter's path (2.3 elsewhere)", "unreduced gradients under FSDP 2",
         older=f"{_OLD_FSDP2}._fsdp_param.FSDPParam._param_fqn", kind="attribute"),
 }  # fmt: skip
+_SAMPLES = {
+    "operator_samples": _row("testing._internal.common_methods_invocations.op_db", "2.1",
+        "torch's list of its operators, with the inputs that torch tests them on", "acc bench-ops", otherwise=()),
+}  # fmt: skip
 _SIMULATED = "the simulated NPU"
 _SIMULATOR = {
     "setup_private_device": _row("utils.backend_registration._setup_privateuseone_for_python_backend", "2.10",
@@ -328,6 +332,7 @@ INTERNALS: dict[str, Internal] = {
     **_COMPILERS,
     **_TENSORS,
     **_SHARDED,
+    **_SAMPLES,
     **_SIMULATOR,
 }
 _missing: dict[str, Missing] = {}

@@ -15,9 +15,17 @@ SOURCES = sorted(path for package in ("dump", "acc_compare") for path in (ROOT /
 MOST_LINES = 400
 CATALOGUES = {"dump/torch_internals.py"}
 """What is looked up and never read through may be longer: torch's private names, one entry after the other."""
-TORCHLESS = ("__init__", "results", "taken_in", "wanted")
+TORCHLESS = ("__init__", "results", "operator_table", "taken_in", "wanted")
 """What a replay hands to reports and to the comparison; the rest of `acc_compare.replay` makes calls of torch's."""
-REPLAY_KNOWS = ["dump.intercept.catalog", "dump.record.tree", "dump.torch_internals", "dump.environment.numerics"]
+REPLAY_KNOWS = [
+    "dump.environment.numerics",
+    "dump.intercept.catalog",
+    "dump.record.contents",
+    "dump.record.filters",
+    "dump.record.observer",
+    "dump.record.tree",
+    "dump.torch_internals",
+]
 FORMAT_THIRD_PARTIES = {"numpy", "ml_dtypes", "msgspec", "safetensors"}
 
 

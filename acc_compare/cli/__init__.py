@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acc_compare.cli.check import add_to as add_check_command
+from acc_compare.cli.check import make_check
 from acc_compare.cli.diff import DIFF_HELP, diff
 from acc_compare.cli.exit_code import EXITS
 from acc_compare.cli.graph import GRAPH_HELP, graph
@@ -220,7 +221,7 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    dump_cli.add_to(app, "dump")
+    dump_cli.add_to(app, "dump", checking=make_check)
     monitor = dump_cli.monitor_app()
     add_monitor_commands(monitor)
     app.add_typer(monitor, name="monitor")

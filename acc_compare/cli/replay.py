@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from acc_compare.cli.bench_ops import BENCH_OPS_HELP, bench_ops
 from acc_compare.cli.exit_code import Exit
 from acc_compare.cli.first_nan import NAN_HELP, nan
 from acc_compare.cli.progress import Bars
@@ -48,10 +49,11 @@ class ReplayDevice(str, Enum):
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the commands that prove, of one run: `acc replay`, `acc repro` and `acc nan`."""
+    """Register the commands that prove, of one run: `acc replay`, `acc repro`, `acc nan`, `acc bench-ops`."""
     app.command("replay", help=REPLAY_HELP)(replay)
     app.command("repro", help=REPRO_HELP)(repro)
     app.command("nan", help=NAN_HELP)(nan)
+    app.command("bench-ops", help=BENCH_OPS_HELP)(bench_ops)
 
 
 def replay(

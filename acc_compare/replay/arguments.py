@@ -7,10 +7,10 @@ Tensors that were one tensor (`value`) are one tensor again, and lie in memory a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -22,10 +22,17 @@ from dump.format.errors import TensorFileError
 from dump.format.layout import TENSOR_FOLDER
 from dump.format.schema import NestedCall, Node, ScalarRecord, TensorRecord
 from dump.format.tensors import NUMPY_DTYPES, AnyArray, read_tensor
+from dump.record.contents import Contents
 
 _MOST_SPAN = 16
 """A tensor's memory is laid out as it was where that takes at most so many times its elements."""
 
+_BITS = {
+    torch.float64: torch.int64,
+    torch.float32: torch.int32,
+    torch.float16: torch.int16,
+    torch.bfloat16: torch.int16,
+}
 _NAMES: Mapping[str, type] = {"dtype": torch.dtype, "layout": torch.layout, "memory_format": torch.memory_format}
 _WHOLE_NUMBERS = frozenset("int8 int16 int32 int64 uint8 uint16 uint32 uint64".split())
 _INTEGERS = frozenset(("int", "bool", "IntEnum", *_WHOLE_NUMBERS))
@@ -50,7 +57,9 @@ class Setting:
 
     `jitter` moves each floating element by up to so much of itself, at random: what rounding the inputs would do.
     `saved` does so to what forward computes and keeps for backward, which a call has in the dtype of its result.
-    `copies` hands functions copies of what autograd follows, so that they may write to it.
+    `copies` hands functions copies of what autograd follows, so that they may write to it.  A `guest` runs beside a
+    script of the user's, and touches no setting of the process; `keeps_graph` leaves gradients for later.  With
+    `bits` the jitter is the last bit of each element.
     """
 
     device: torch.device
@@ -60,6 +69,25 @@ class Setting:
     saved: float = 0.0
     seed: int = 0
     copies: bool = False
+    guest: bool = False
+    keeps_graph: bool = False
+    bits: bool = False
+
+
+Load: TypeAlias = "Callable[[TensorRecord], torch.Tensor]"
+"""Where the tensors of a record come from: a file of a dump, or memory.  Raises CannotReplay."""
+
+
+def from_contents(contents: Contents) -> torch.Tensor:
+    """A tensor on bytes in memory, which it shares.  Raises CannotReplay for a dtype that torch has no name for."""
+    kind = named(contents.dtype, torch.dtype)
+    raw = np.frombuffer(contents.data, np.uint8)
+    if not raw.size:
+        return torch.empty(contents.shape, dtype=kind)
+    flat = torch.from_numpy(raw).view(kind)
+    return (
+        flat.reshape(contents.shape) if contents.strides is None else flat.as_strided(contents.shape, contents.strides)
+    )
 
 
 def load(folder: Path, record: TensorRecord) -> torch.Tensor:
@@ -104,16 +132,16 @@ class Builder:
     """Makes the arguments of one call, in one setting after the other; files are read once.
 
     Args:
-        folder: of the dump.
+        load: where tensors come from.
         tells_tuples: are lists that were tuples told apart?
         followed: the numbers of the tensor arguments that have gradients of their own.  The same memory may stand in a
             call under two of autograd's edges, as a tensor and its view.
     """
 
     def __init__(
-        self, folder: Path, call: NestedCall, *, tells_tuples: bool = True, followed: Iterable[int] = ()
+        self, load: Load, call: NestedCall, *, tells_tuples: bool = True, followed: Iterable[int] = ()
     ) -> None:
-        self._folder = folder
+        self._load = load
         self._call = call
         self._tells_tuples = tells_tuples
         self.followed = frozenset(followed)
@@ -123,7 +151,7 @@ class Builder:
         """The tensor of a record, not to be written to.  Raises CannotReplay."""
         key = record.data_name
         if key is None or key not in self._loaded:
-            found = load(self._folder, record)
+            found = self._load(record)
             if key is None:
                 return found
             self._loaded[key] = found
@@ -187,7 +215,7 @@ class _Build:
         if setting.wide is not None:
             tensor = tensor.to(_wide_dtype(tensor.dtype, setting.wide))
         if setting.jitter and (tensor.is_floating_point() or tensor.is_complex()):
-            tensor = moved(tensor, setting.jitter, self._random)
+            tensor = flipped(tensor) if setting.bits else moved(tensor, setting.jitter, self._random)
         leaf = laid_out(tensor.to(setting.device), record.stride)
         if leaf is tensor or leaf.data_ptr() == self._builder.loaded(record).data_ptr():
             leaf = leaf.clone()
@@ -239,6 +267,15 @@ def moved(tensor: torch.Tensor, share: float, generator: torch.Generator) -> tor
     """Each element of a floating tensor moved by up to `share` of itself."""
     moves = torch.rand(tensor.shape, generator=generator, dtype=torch.float64) * 2 - 1
     return tensor * (1 + share * moves.to(tensor.dtype))
+
+
+def flipped(tensor: torch.Tensor) -> torch.Tensor:
+    """A floating tensor with the last bit of each finite element turned round."""
+    kind = _BITS.get(tensor.dtype)
+    if kind is None:
+        return tensor
+    turned = (tensor.contiguous().view(kind) ^ 1).view(tensor.dtype)
+    return torch.where(torch.isfinite(tensor) & torch.isfinite(turned), turned, tensor)
 
 
 def laid_out(tensor: torch.Tensor, stride: tuple[int, ...] | None) -> torch.Tensor:

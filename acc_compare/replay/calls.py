@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from acc_compare.messages import Message, say
-from acc_compare.replay.arguments import Arguments, Builder, Setting, moved, named
+from acc_compare.replay.arguments import Arguments, Builder, Load, Setting, moved, named
 from acc_compare.replay.expected import read_by, written_by
 from acc_compare.replay.names import CannotReplay, Target
 from dump.format.nested import NestedDump
@@ -55,13 +55,13 @@ class Recorded:
         given = {record.storage for _, record in read_by(self.forward)} - {None}
         return bool(self.forward.written) or any(record.storage in given for _, record in written_by(self.forward))
 
-    def builder(self, dump: NestedDump) -> Builder:
-        """What makes its arguments."""
+    def builder(self, load: Load, *, tells_tuples: bool = True) -> Builder:
+        """What makes its arguments, whose tensors `load` gives."""
         gradients = self.backward.outputs if self.backward is not None else ()
         return Builder(
-            dump.path,
+            load,
             self.forward,
-            tells_tuples=dump.tells_tuples,
+            tells_tuples=tells_tuples,
             followed=[number for number, gradient in enumerate(gradients) if gradient is not None],
         )
 
@@ -75,11 +75,23 @@ def recorded_call(dump: NestedDump, forward: str) -> Recorded | None:
 @dataclass(slots=True)
 class Made:
     """What a call made: tensors on the CPU by their place, `output.0` or `written.input.1`, and the gradients of its
-    tensor arguments by theirs in the backward record, `output.0`."""
+    tensor arguments by theirs in the backward record, `output.0`.  `graph` is what gradients can still be had of."""
 
     outputs: dict[str, torch.Tensor] = field(default_factory=dict)
     gradients: dict[str, torch.Tensor] = field(default_factory=dict)
     drew: bool = False
+    graph: tuple[list[torch.Tensor], Arguments] | None = None
+
+    @property
+    def leaves(self) -> frozenset[int]:
+        """The numbers of the tensor arguments that get gradients of their own, of those that `graph` leads to."""
+        return frozenset() if self.graph is None else frozenset(n for n, _ in _leaves(self.graph[1]))
+
+    def follow(self, gradients: Mapping[int, torch.Tensor]) -> None:
+        """Make the gradients too, from those of the outputs by number.  Raises what torch raises."""
+        if self.graph is not None:
+            self.gradients.update(_gradients(*self.graph, gradients))
+        self.graph = None
 
 
 def make(target: Target, recorded: Recorded, builder: Builder, setting: Setting) -> Made:
@@ -121,23 +133,25 @@ def _make(target: Target, recorded: Recorded, builder: Builder, setting: Setting
     made = Made()
     with ExitStack() as stack:
         stack.enter_context(torch.set_grad_enabled(setting.follows))
-        stack.enter_context(_default_dtype(setting.wide))
+        if not setting.guest or not any(t.is_floating_point() or t.is_complex() for _, t, _ in given.tensors):
+            stack.enter_context(_default_dtype(setting.wide))
         if setting.wide is None and recorded.forward.autocast:
             stack.enter_context(_autocast(setting.device, recorded.forward.autocast))
         if setting.saved:
             stack.enter_context(_moving_what_is_saved(given, setting))
-        torch.manual_seed(0)
-        before = _generators(setting.device)
-        output = target.function(*given.args, **given.kwargs)
-        made.drew = any(not torch.equal(a, b) for a, b in zip(before, _generators(setting.device), strict=True))
+        with _generators_kept(setting.device, made):
+            output = target.function(*given.args, **given.kwargs)
     listed = list(output) if isinstance(output, (list, tuple)) else [output]
     capture(listed, "output", on_tensor=lambda tensor, place: made.outputs.__setitem__(place, _home(tensor)))
     changed = [tensor for place, tensor, _ in given.tensors if place in recorded.forward.written]
     for place, tensor, _ in given.tensors:
         if place in recorded.forward.written:
             made.outputs[f"written.{place}"] = _home(tensor)
+    made.graph = tensors_of(output) or changed, given
     if gradients:
-        made.gradients.update(_gradients(tensors_of(output) or changed, given, gradients))
+        made.follow(gradients)
+    elif not setting.keeps_graph:
+        made.graph = None
     return made
 
 
@@ -150,21 +164,26 @@ def _gradients(
         for number, gradient in gradients.items()
         if number < len(outputs) and outputs[number].requires_grad
     ]
-    leaves: dict[int, tuple[int, torch.Tensor]] = {}
-    for number, (_, _, leaf) in enumerate(given.tensors):
-        if leaf.requires_grad:
-            leaves.setdefault(id(leaf), (number, leaf))
+    leaves = _leaves(given)
     if not asked or not leaves:
         return
     found = torch.autograd.grad(
         [output for output, _ in asked],
-        [leaf for _, leaf in leaves.values()],
+        [leaf for _, leaf in leaves],
         [gradient.to(output.dtype) for output, gradient in asked],
         allow_unused=True,
     )
-    for (number, _), gradient in zip(leaves.values(), found, strict=True):
+    for (number, _), gradient in zip(leaves, found, strict=True):
         if gradient is not None:
             yield f"output.{number}", _home(gradient)
+
+
+def _leaves(given: Arguments) -> list[tuple[int, torch.Tensor]]:
+    leaves: dict[int, tuple[int, torch.Tensor]] = {}
+    for number, (_, _, leaf) in enumerate(given.tensors):
+        if leaf.requires_grad:
+            leaves.setdefault(id(leaf), (number, leaf))
+    return list(leaves.values())
 
 
 def _home(tensor: torch.Tensor) -> torch.Tensor:
@@ -175,15 +194,25 @@ def _home(tensor: torch.Tensor) -> torch.Tensor:
     return found.cpu().resolve_conj().resolve_neg()
 
 
-def _generators(device: torch.device) -> list[torch.Tensor]:
-    """The states of the default generators of the CPU and of the device, as far as it has one."""
-    states = [torch.get_rng_state()]
+@contextmanager
+def _generators_kept(device: torch.device, made: Made) -> Iterator[None]:
+    """The default generators of the CPU and of the device, as far as it has one, are left as they were; did the call
+    within draw from them?"""
+    generators: list[Any] = [torch]
     module: Any = getattr(torch, device.type, None)
-    get: Callable[[], torch.Tensor] | None = getattr(module, "get_rng_state", None)
-    if device.type != "cpu" and get is not None:
+    if device.type != "cpu" and hasattr(module, "get_rng_state"):
+        generators.append(module)
+    before: list[tuple[Any, torch.Tensor]] = []
+    for generator in generators:
         with suppress(RuntimeError, NotImplementedError):  # a device may have no generators of its own
-            states.append(get())
-    return states
+            before.append((generator, generator.get_rng_state()))
+    try:
+        yield
+    finally:
+        for generator, state in before:
+            if not torch.equal(state, generator.get_rng_state()):
+                made.drew = True
+                generator.set_rng_state(state)
 
 
 @contextmanager

@@ -11,12 +11,11 @@ from acc_compare import operators
 from acc_compare.messages import Message, say
 from acc_compare.replay import expected
 from acc_compare.replay.accuracy import Distance, distance, equal, in_last_place
-from acc_compare.replay.arguments import Setting, may_be_huge
-from acc_compare.replay.calls import FAILED, Made, Recorded, asks_for_too_much, failure, make, recorded_call
+from acc_compare.replay.arguments import Builder, Load, Setting, may_be_huge
+from acc_compare.replay.calls import FAILED, Made, Recorded, asks_for_too_much, failure, make
 from acc_compare.replay.names import CannotReplay, Target, target_of
 from acc_compare.replay.results import Accuracy, ReplayedCall, ReplayedTensor
 from dump.format.names import parse
-from dump.format.nested import NestedDump
 from dump.format.schema import NestedCall, TensorRecord
 
 _MOST_ELEMENTS = 1 << 31
@@ -27,30 +26,50 @@ Moves = Callable[[float], "Iterator[Made]"]
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """A dump to be judged: `device` is where calls are made again, None for not at all (the reference alone);
-    `lowered` and `device_lowered` the roundoff of the operands of products, on the side of the record and here."""
+class Counterpart:
+    """The other side's record of a call, and where its tensors come from."""
 
-    dump: NestedDump
-    wide: torch.dtype = torch.float64
+    recorded: Recorded
+    load: Load
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """How the calls of one run are judged.
+
+    `load` gives recorded tensors; `recorded_on` is the run's device, `tells_tuples` whether its records do.  The
+    reference is computed in `wide` on the CPU, or without it in the types of the record, and then rounds as well.
+    `device` is where calls are made again, None for not at all; `lowered` and `device_lowered` are the roundoff of the
+    operands of products, on the side of the record and here.  With `counterpart` the other side's record, carried over
+    to the inputs of this one, is the reference.  A `guest` shares the process with the run.
+    """
+
+    load: Load
+    recorded_on: str = "cpu"
+    tells_tuples: bool = True
+    wide: torch.dtype | None = torch.float64
     device: torch.device | None = None
     lowered: float = 0.0
     device_lowered: float = 0.0
     step: int | None = None
     rank: int | None = None
+    counterpart: Callable[[str], Counterpart | None] | None = None
+    guest: bool = False
 
     @property
     def on_its_device(self) -> bool:
-        return self.device is None or (self.dump.header.device or "cpu") == self.device.type
+        return self.device is None or self.recorded_on == self.device.type
+
+    @property
+    def roundings(self) -> float:
+        """How many results round, of the one that is judged and its reference."""
+        return 2.0 if self.wide is None or self.counterpart is not None else 1.0
 
 
-def judged(sight: Sight, forward: str) -> Iterator[ReplayedCall]:
-    """The forward call of that name, and its backward where it was recorded.  Raises DumpCorrupt."""
-    recorded = recorded_call(sight.dump, forward)
-    if recorded is None:
-        return
+def judged(sight: Sight, recorded: Recorded) -> Iterator[ReplayedCall]:
+    """The forward call, and its backward where it was recorded."""
     try:
-        yield from list(_Case(sight, recorded).results())
+        yield from list(Case(sight, recorded).results())
     except CannotReplay as refused:
         yield from unjudged(sight, recorded, refused.reason)
     except FAILED as error:  # a dtype that has no such arithmetic
@@ -69,50 +88,86 @@ def _operator(name: str) -> str:
     return f"{parts.prefix}.{parts.api}"
 
 
-class _Case:
-    """One call.  Raises CannotReplay throughout where it cannot be made again."""
+def wanted_target(recorded: Recorded) -> Target:
+    """The function of a call that can be made again.  Raises CannotReplay."""
+    forward = recorded.forward
+    target = target_of(parse(forward.name))
+    if operators.is_uninitialised(parse(forward.name).api):
+        raise CannotReplay(say("replay.reason.uninitialised"))
+    if not expected.read_by(forward):
+        raise CannotReplay(say("replay.reason.reads_nothing"))
+    return target
 
-    def __init__(self, sight: Sight, recorded: Recorded) -> None:
+
+class Case:
+    """One call.  Raises CannotReplay, and what torch raises, throughout where it cannot be made again.
+
+    With `waits` the backward call is still to come: `backward` takes it.
+    """
+
+    def __init__(self, sight: Sight, recorded: Recorded, *, waits: bool = False) -> None:
         self.sight = sight
         self.recorded = recorded
-        self.target = self._target()
-        self.builder = recorded.builder(sight.dump)
+        self.target = wanted_target(recorded)
+        self._make(waits=waits)
+
+    def _make(self, *, waits: bool = False) -> None:
+        sight, recorded = self.sight, self.recorded
+        self.builder = recorded.builder(sight.load, tells_tuples=sight.tells_tuples)
         if may_be_huge(recorded.forward, _MOST_ELEMENTS) and asks_for_too_much(self.target, recorded, self.builder):
             raise CannotReplay(say("replay.reason.huge"))
-        self.follows = recorded.follows
-        self.reference = make(self.target, recorded, self.builder, Setting(_CPU, sight.wide, self.follows))
+        setting = Setting(_CPU, sight.wide, recorded.follows, guest=sight.guest, keeps_graph=waits)
+        self.setting = replace(setting, keeps_graph=False)
+        self.reference = make(self.target, recorded, self.builder, setting)
         self.again: Made | None = None
         if sight.device is not None:
-            self.again = make(self.target, recorded, self.builder, Setting(sight.device, None, self.follows))
+            here = Setting(sight.device, None, recorded.follows, guest=sight.guest)
+            self.again = make(self.target, recorded, self.builder, here)
         if self.reference.drew or (self.again is not None and self.again.drew):
             raise CannotReplay(say("replay.reason.random"))
         self._moved: dict[float, list[Made]] = {}
+        if sight.counterpart is not None:
+            self._carry(sight.counterpart)
 
-    def _target(self) -> Target:
-        forward = self.recorded.forward
-        target = target_of(parse(forward.name))
-        api = parse(forward.name).api
-        if operators.is_uninitialised(api):
-            raise CannotReplay(say("replay.reason.uninitialised"))
-        if not expected.read_by(forward):
-            raise CannotReplay(say("replay.reason.reads_nothing"))
-        return target
+    def _carry(self, counterpart: Callable[[str], Counterpart | None]) -> None:
+        """Put the other side's results in place of the reference, moved by what the inputs differ."""
+        other = counterpart(self.recorded.forward.name)
+        if other is None:
+            raise CannotReplay(say("replay.reason.no_counterpart"))
+        builder = other.recorded.builder(other.load)
+        theirs = make(self.target, other.recorded, builder, self.setting)
+        backward = other.recorded.backward
+        carried(self.reference.outputs, theirs.outputs, other.recorded.forward, builder)
+        if backward is not None:
+            carried(self.reference.gradients, theirs.gradients, backward, builder)
 
     def results(self) -> Iterator[ReplayedCall]:
-        again = self.again
-        forward = self._result(
-            self.recorded.forward, None, self.reference.outputs, again.outputs if again is not None else None, "outputs"
-        )
+        """What forward, and backward where it was recorded, come to."""
+        forward = self.forward()
         yield forward
         if self.recorded.backward is not None:
-            backward = self._result(
-                self.recorded.backward,
-                self.recorded.forward,
-                self.reference.gradients,
-                again.gradients if again is not None else None,
-                "gradients",
-            )
-            yield replace(backward, after_wrong=any(tensor.recorded.wrong for tensor in forward.tensors))
+            yield self._backward(self.recorded.backward, forward)
+
+    def forward(self) -> ReplayedCall:
+        """What the forward call comes to."""
+        again = self.again.outputs if self.again is not None else None
+        return self._result(self.recorded.forward, None, self.reference.outputs, again, "outputs")
+
+    def backward(self, call: NestedCall, forward: ReplayedCall) -> ReplayedCall:
+        """What the backward call comes to, which has run since; `forward` is what the forward call came to."""
+        self.recorded = Recorded(self.recorded.forward, call)
+        self._moved.clear()
+        followed = {number for number, gradient in enumerate(call.outputs) if gradient is not None}
+        if self.sight.counterpart is not None or not followed <= self.reference.leaves:
+            self._make()  # the same tensor stands under two of autograd's edges
+        else:
+            self.reference.follow(self.builder.gradients(self.recorded.gradients, self.setting))
+        return self._backward(call, forward)
+
+    def _backward(self, call: NestedCall, forward: ReplayedCall) -> ReplayedCall:
+        again = self.again.gradients if self.again is not None else None
+        found = self._result(call, self.recorded.forward, self.reference.gradients, again, "gradients")
+        return replace(found, after_wrong=any(tensor.recorded.wrong for tensor in forward.tensors))
 
     def _result(
         self,
@@ -152,7 +207,8 @@ class _Case:
         norm = float(torch.linalg.vector_norm(exact.to(torch.complex128 if exact.is_complex() else torch.float64)))
         sides = self.sight.lowered, self.sight.device_lowered
         typical, far = [
-            expected.fresh(call, forward, place, record, norm if norm < float("inf") else 0.0, lowered=lowered)
+            self.sight.roundings
+            * expected.fresh(call, forward, place, record, norm if norm < float("inf") else 0.0, lowered=lowered)
             for lowered in sides
         ]
         explain = _Explain(self, call, record, place, part, exact)
@@ -181,16 +237,34 @@ class _Case:
         if unit not in self._moved:
             wrote = [record.dtype for _, record in expected.written_by(self.recorded.forward)]
             saved = operators.roundoff(wrote) if self.recorded.backward is not None else 0.0
-            settings = [Setting(_CPU, self.sight.wide, self.follows, unit, saved, seed) for seed in _SEEDS]
+            settings = [replace(self.setting, jitter=unit, saved=saved, seed=seed) for seed in _SEEDS]
             self._moved[unit] = [make(self.target, self.recorded, self.builder, setting) for setting in settings]
         return self._moved[unit]
+
+
+def carried(
+    ours: dict[str, torch.Tensor], theirs: Mapping[str, torch.Tensor], call: NestedCall, builder: Builder
+) -> None:
+    """In place of each reference of ours the recorded result of `call`, moved by what the two references differ."""
+    records = dict(expected.written_by(call))
+    for place in list(ours):
+        exact, other, record = ours[place], theirs.get(place), records.get(place)
+        if other is None or record is None or other.shape != exact.shape or record.shape != exact.shape:
+            del ours[place]
+            continue
+        found = builder.loaded(record)
+        if found.is_floating_point() or found.is_complex():
+            moves = torch.where(exact == other, torch.zeros_like(exact), exact - other)
+            ours[place] = found.to(exact.dtype) + moves
+        else:
+            ours[place] = torch.where(exact == other, found.to(exact.dtype), exact)
 
 
 class _Explain:
     """Is the error of one tensor explained?  What has to be measured for that is, where it is asked for, and once."""
 
     def __init__(
-        self, case: _Case, call: NestedCall, record: TensorRecord, place: str, part: str, exact: torch.Tensor
+        self, case: Case, call: NestedCall, record: TensorRecord, place: str, part: str, exact: torch.Tensor
     ) -> None:
         self._case, self._call, self._record = case, call, record
         self._place, self._part, self._exact = place, part, exact

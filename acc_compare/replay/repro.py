@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -19,13 +19,14 @@ from acc_compare.replay import expected
 from acc_compare.replay.arguments import Builder, named, plain_value
 from acc_compare.replay.calls import Recorded, recorded_call
 from acc_compare.replay.judge import Sight, judged
+from acc_compare.replay.minimise import Minimised, minimised
 from acc_compare.replay.names import CannotReplay, import_operators, target_of
 from acc_compare.replay.results import ReplayedCall
-from acc_compare.replay.run import refuse_statistics, sight_of
+from acc_compare.replay.run import device_here, refuse_statistics, sight_of
 from dump.format.errors import ConfigError, OutputError
 from dump.format.layout import find_dumps
 from dump.format.names import BACKWARD, FORWARD, forward_name, parse
-from dump.format.nested import read_nested
+from dump.format.nested import NestedDump, read_nested
 from dump.format.schema import Node, ScalarRecord, TensorRecord
 from dump.format.tensors import write_tensor
 
@@ -214,18 +215,30 @@ def _literal(record: ScalarRecord) -> str:
     )
 
 
-def write_repro(sight: Sight, name: str, folder: Path, *, imports: tuple[str, ...] = ()) -> ReplayedCall:
+def write_repro(
+    dump: NestedDump, sight: Sight, name: str, folder: Path, *, imports: tuple[str, ...] = ()
+) -> ReplayedCall:
     """Write the call `name` (forward or backward) of a dump into `folder`; what the replay says of it.
 
     Raises CannotReplay where it cannot be made again, OutputError where the folder is there or cannot be written.
     """
     forward = forward_name(name) if parse(name).direction == BACKWARD else name
-    calls = {call.name: call for call in judged(sight, forward)}
-    found = calls[name]
-    if found.reason is not None:
-        return found
-    recorded = recorded_call(sight.dump, forward)
+    recorded = recorded_call(dump, forward)
     assert recorded is not None
+    found = {call.name: call for call in judged(sight, recorded)}[name]
+    if found.reason is None:
+        write_call(sight, recorded, found, folder, imports=imports)
+    return found
+
+
+def write_call(
+    sight: Sight, recorded: Recorded, found: ReplayedCall, folder: Path, *, imports: tuple[str, ...] = ()
+) -> None:
+    """Write a call that was made again into `folder`; `found` is what came of it.
+
+    Raises CannotReplay where its arguments cannot be said in Python, OutputError where the folder is there or cannot be
+    written.
+    """
     text, files = _script(sight, recorded, found, imports)
     try:
         folder.mkdir(parents=True)
@@ -241,13 +254,12 @@ def write_repro(sight: Sight, name: str, folder: Path, *, imports: tuple[str, ..
         raise OutputError(f"{folder} exists already and is not overwritten; choose another folder with -o") from None
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from error
-    return found
 
 
 def _script(
     sight: Sight, recorded: Recorded, call: ReplayedCall, imports: tuple[str, ...]
 ) -> tuple[str, Mapping[str, torch.Tensor]]:
-    builder = recorded.builder(sight.dump)
+    builder = recorded.builder(sight.load, tells_tuples=sight.tells_tuples)
     forward = recorded.forward
     written = _Written(builder, follows=recorded.follows)
     args = [written.argument(f"input.{index}", node) for index, node in enumerate(forward.args)]
@@ -263,7 +275,7 @@ def _script(
     records = dict(expected.written_by(of_call))
     for place in records:
         _check(place)
-    device = sight.dump.header.device
+    device = sight.recorded_on
     tensors |= {f"recorded.{tensor.name}": builder.loaded(records[tensor.name]) for tensor in call.tensors}
     text = _TEXT.format(
         name=call.name,
@@ -320,11 +332,19 @@ def _returning(recorded: Recorded, written: _Written, gradients: list[tuple[int,
 
 
 def find_and_write(
-    dump: Path, name: str, folder: Path, *, step: int | None, rank: int | None, imports: tuple[str, ...] = ()
-) -> ReplayedCall:
+    dump: Path,
+    name: str,
+    folder: Path,
+    *,
+    step: int | None,
+    rank: int | None,
+    imports: tuple[str, ...] = (),
+    minimises_on: str | None = None,
+) -> tuple[ReplayedCall, Minimised | None]:
     """Write the call `name` of the first step and rank that has it, of those given where they are.
 
-    Raises ConfigError where no dump has it, and as `write_repro`.
+    With `minimises_on`, a device, "" for that of the record, what is written is the smallest call that is wrong there.
+    Raises ConfigError where no dump has it, and as `write_repro`; CannotReplay where it is right on that device.
     """
     import_operators(imports)
     direction = parse(name).direction
@@ -337,5 +357,13 @@ def find_and_write(
             sight = sight_of(nested, location, torch.float64, None)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return write_repro(sight, name, folder, imports=imports)
+                if minimises_on is None:
+                    return write_repro(nested, sight, name, folder, imports=imports), None
+                recorded = recorded_call(nested, forward_name(name) if direction == BACKWARD else name)
+                assert recorded is not None
+                here = replace(sight, device=device_here(minimises_on, sight.recorded_on))
+                less = minimised(here, recorded, name)
+                of_it = replace(sight, load=less.trial.load, recorded_on=here.device.type if here.device else "cpu")
+                write_call(of_it, less.trial.recorded, less.call, folder, imports=imports)
+                return less.call, less
     raise ConfigError(f"no call {name!r} in {dump}. Give its whole name, such as Functional.gelu.2.forward.")

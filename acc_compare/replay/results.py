@@ -23,7 +23,7 @@ from dump.format.errors import DumpCorrupt, DumpNotFound
 
 Judged: TypeAlias = Literal["confirmed", "cleared", "inherited", "not_replayed"]
 Cause: TypeAlias = Literal["", "operator", "elsewhere", "recorded_device", "replay", "forward"]
-Against: TypeAlias = Literal["float64", "float32"]
+Against: TypeAlias = Literal["float64", "float32", "cpu", "bench"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +171,23 @@ def _row(name: str, calls: Iterable[ReplayedCall]) -> OperatorRow:
         max((tensor.recorded.ulp or 0.0 for tensor in tensors), default=0.0),
         sum(any(tensor.equal is False for tensor in call.tensors) for call in calls),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """By how much one call's result moved (`moved`, relative) where its inputs were moved by `changed`."""
+
+    name: str
+    operator: str
+    changed: float
+    moved: float
+    nonfinite: bool = False
+    step: int | None = None
+    rank: int | None = None
+
+    @property
+    def amplification(self) -> float:
+        return float("inf") if self.nonfinite else self.moved / self.changed
 
 
 class KnownVerdict(msgspec.Struct, frozen=True):

@@ -5,25 +5,29 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from acc_compare.align.calls import align
 from acc_compare.load import PlacedPair, pair_locations
 from acc_compare.replay import expected
+from acc_compare.replay.arguments import load
+from acc_compare.replay.calls import recorded_call
 from acc_compare.replay.judge import Sight, judged
 from acc_compare.replay.names import import_operators
 from acc_compare.replay.results import Against, ReplayedCall, ReplayedTensor, ReplayResult
 from acc_compare.replay.wanted import Wanted
 from dump.environment.numerics import in_force
 from dump.format.errors import ConfigError, IncomparableError
-from dump.format.layout import DumpLocation, find_dumps
+from dump.format.layout import TENSOR_FOLDER, DumpLocation, find_dumps
 from dump.format.names import BACKWARD, FORWARD, forward_name, parse
 from dump.format.nested import NestedDump, read_nested
-from dump.format.reader import read_owners
+from dump.format.reader import read_dump, read_owners
 
 Progress = Callable[[str, int, int], None]
 
@@ -72,15 +76,15 @@ def replay(
             continue
         refuse_statistics(nested)
         recorded_on = nested.header.device or "cpu"
-        where = _device(device, recorded_on)
+        where = device_here(device, recorded_on)
         chosen = where.type
         sight = sight_of(nested, location, _WIDE[against], where)
         other = partners.get(location.path)
-        theirs = None if other is None else sight_of(read_nested(other), location, _WIDE[against], None)
+        theirs = None if other is None else _Bench.of(location, other, _WIDE[against])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for done, name in enumerate(names):
-                calls += _with_bench(judged(sight, name), theirs, name)
+                calls += _with_bench(judged_of(nested, sight, name), theirs, name)
                 if progress is not None:
                     progress("calls", done + 1, len(names))
     if not calls:
@@ -96,8 +100,9 @@ def _partners(dump: Path, bench: Path | None) -> dict[Path, Path]:
 
 
 def refuse_statistics(nested: NestedDump) -> None:
-    """Raise IncomparableError for a dump without tensors."""
-    if nested.header.task != "tensor":
+    """Raise IncomparableError for a dump without tensors; statistics may have those of some calls beside them."""
+    folder = nested.path / TENSOR_FOLDER
+    if nested.header.task != "tensor" and not (folder.is_dir() and any(folder.iterdir())):
         raise IncomparableError(
             f"{nested.path}: holds {nested.header.task}, no tensors, so that no call can be made again. Record with"
             " --task tensor."
@@ -108,7 +113,9 @@ def sight_of(nested: NestedDump, location: DumpLocation, wide: torch.dtype, devi
     """How a dump is judged; without a `device`, by the reference alone."""
     header = nested.header
     return Sight(
-        nested,
+        partial(load, nested.path),
+        header.device or "cpu",
+        nested.tells_tuples,
         wide,
         device,
         expected.lowered_by(header.numerics, header.device or "cpu"),
@@ -118,7 +125,29 @@ def sight_of(nested: NestedDump, location: DumpLocation, wide: torch.dtype, devi
     )
 
 
-def _device(asked: str, recorded: str) -> torch.device:
+def judged_of(nested: NestedDump, sight: Sight, forward: str) -> Iterator[ReplayedCall]:
+    """The forward call of that name, and its backward where it was recorded.  Raises DumpCorrupt."""
+    recorded = recorded_call(nested, forward)
+    return iter(()) if recorded is None else judged(sight, recorded)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """The other side of one dump; `names` are its calls by ours, as a comparison pairs them."""
+
+    dump: NestedDump
+    sight: Sight
+    names: Mapping[str, str]
+
+    @classmethod
+    def of(cls, ours: DumpLocation, theirs: Path, wide: torch.dtype) -> _Bench:
+        dump = read_nested(theirs)
+        paired = align(read_dump(ours.path), read_dump(theirs)).pairs
+        names = {pair.npu.name: pair.bench.name for pair in paired if pair.npu is not None and pair.bench is not None}
+        return cls(dump, sight_of(dump, ours, wide, None), names)
+
+
+def device_here(asked: str, recorded: str) -> torch.device:
     """Where calls are made again.  Raises ConfigError for a device that is asked for and not here."""
     for name in (asked or recorded, *([] if asked else ["cpu"])):
         if name == "cpu":
@@ -186,15 +215,16 @@ def _no_such_call(wanted: Wanted, known: Sequence[str]) -> str:
     return f"no call {names[0]!r} in the dump.{hint}"
 
 
-def _with_bench(calls: Iterator[ReplayedCall], theirs: Sight | None, name: str) -> list[ReplayedCall]:
+def _with_bench(calls: Iterator[ReplayedCall], theirs: _Bench | None, name: str) -> list[ReplayedCall]:
     """The calls with what the bench's record of the same call is off by."""
     ours = list(calls)
-    if theirs is None:
+    if theirs is None or name not in theirs.names:
         return ours
-    bench = {(call.name, tensor.name): tensor for call in judged(theirs, name) for tensor in call.tensors}
+    found = judged_of(theirs.dump, theirs.sight, theirs.names[name])
+    bench = {(parse(call.name).direction, tensor.name): tensor for call in found for tensor in call.tensors}
     return [replace(call, tensors=tuple(_beside(call.name, tensor, bench) for tensor in call.tensors)) for call in ours]
 
 
 def _beside(call: str, tensor: ReplayedTensor, bench: dict[tuple[str, str], ReplayedTensor]) -> ReplayedTensor:
-    other = bench.get((call, tensor.name))
+    other = bench.get((parse(call).direction, tensor.name))
     return tensor if other is None else replace(tensor, bench=other.recorded)

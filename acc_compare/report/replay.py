@@ -16,7 +16,7 @@ from acc_compare.report.i18n import quantity, text
 from acc_compare.report.messages import Lang
 from acc_compare.report.replay_facts import cause_of, measured, place_of
 from acc_compare.report.safe_text import one_line
-from acc_compare.report.wrapping import columns, padded, wrap
+from acc_compare.report.wrapping import columns, padded, table, wrap
 
 FOLDER = "replay"
 _TOLD = 5
@@ -68,7 +68,7 @@ def replay_text(result: ReplayResult, *, lang: Lang = "en") -> str:
         blocks.append(_call(result, call, number, lang))
     if len(confirmed) > _TOLD:
         blocks.append(wrap(text(say("replay.more", number=len(confirmed) - _TOLD), lang)))
-    blocks.append([text(say("replay.table"), lang), *_table(result.rows[:_ROWS])])
+    blocks.append([text(say("replay.table"), lang), *table([_HEAD, *(_cells(row) for row in result.rows[:_ROWS])])])
     blocks.append(_left_out(result, lang))
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
@@ -77,9 +77,15 @@ def _facts(result: ReplayResult, lang: Lang) -> list[str]:
     facts: list[tuple[str, Message | str]] = [
         ("dump", say("replay.recorded_on", path=one_line(result.path), device=result.recorded_on)),
         *([("bench", one_line(result.bench))] if result.bench else []),
-        ("device", say("replay.device", device=result.device, against=result.against)),
+        ("device", _reference(result)),
     ]
     return [line for label, fact in facts for line in _labelled(say(f"replay.label.{label}"), fact, lang)]
+
+
+def _reference(result: ReplayResult) -> Message:
+    if result.against in ("cpu", "bench"):
+        return say(f"replay.device.{result.against}", device=result.device)
+    return say("replay.device", device=result.device, against=result.against)
 
 
 def _labelled(label: Message, fact: Message | str, lang: Lang) -> list[str]:
@@ -95,18 +101,6 @@ def _call(result: ReplayResult, call: ReplayedCall, number: int, lang: Lang) -> 
     if call.worst is not None:
         lines += wrap(text(measured(call.worst), lang), indent=3)
     return lines
-
-
-def _table(rows: Sequence[OperatorRow]) -> list[str]:
-    lines = [_HEAD, *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEAD))]
-    return [
-        "  ".join(
-            cell.ljust(width) if not column else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
 
 
 def _cells(row: OperatorRow) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from acc_compare.report.safe_text import one_line
 
@@ -61,3 +61,15 @@ def _unbroken(word: str) -> Iterator[str]:
         held, was_wide = held + char, is_wide
     if held:
         yield held
+
+
+def table(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of cells under each other: the first column to the left, all others to the right."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if not column else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]

@@ -6,34 +6,26 @@ Importing this imports no torch, so that `--help` is quick.
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 import typer.core
 import typer.main
 
-from .. import coverage
 from ..config import DumpConfig, Unknown, merge
 from ..config_reload import ReloadableConfig
 from ..environment.torch_loading import load_torch
-from ..format.errors import AccError, ConfigError, OutputError
-from ..write.limits import size_text
+from ..format.errors import AccError, ConfigError
+from . import checks
 from .amounts import Budget, Every, MaxBytes, MaxSteps
+from .recording import Recording, Script, check_itself, drive, record, record_checked
 from .said import say
-from .starting import AsMsprobe, Deterministic, Device, Module, Seed, SimulatedNpu, Start, answers_as_msprobe, begun
-from .unrecorded import run_alone
-
-if TYPE_CHECKING:
-    from ..session import Session
+from .starting import AsMsprobe, Deterministic, Device, Module, Seed, SimulatedNpu, Start, answers_as_msprobe
 
 _CHECKED_SEED = 1234
-_NOTHING_RECORDED = 2  # the exit status of a script that ended well and left no dump, where one was asked for
 _GIVEN = f"{__name__}.given"  # the key of the arguments as they were given
 
 # What typer raises at wrong usage; it has its own copy of click since 0.21.
@@ -94,18 +86,11 @@ Examples:
   acc dump --audit train.py                          find, and record, operators that no call stood for
   acc dump --remeasure --task tensor train.py        find memory that is overwritten unseen
   acc dump --self-check --step 0-4 train.py          does recording change the run? exit code 0 no, 1 yes
+  acc dump --against float64 train.py                judge calls while the script runs, one machine, no bench
+  acc dump --stop-at-nan train.py                    end where finite numbers become NaN, and keep what was read
   acc dump --as-msprobe -o npu_dump -m pkg.train     code that calls msprobe, without msprobe
   torchrun --nproc-per-node 8 -m dump -s train.py    one dump for each rank
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """What to record; `reloadable` where a file may change it while the script runs."""
-
-    config: DumpConfig
-    reloadable: ReloadableConfig | None
-    exit_after: bool
 
 
 class DumpCommand(typer.core.TyperCommand):
@@ -129,9 +114,9 @@ class DumpCommand(typer.core.TyperCommand):
         return args
 
 
-def add_to(app: typer.Typer, name: str | None = None) -> None:
-    """Make `acc dump` a command of `app`."""
-    app.command(name, cls=DumpCommand, help=HELP, context_settings=CONTEXT)(dump)
+def add_to(app: typer.Typer, name: str | None = None, *, checking: checks.Checks | None = None) -> None:
+    """Make `acc dump` a command of `app`; `checking` makes what judges calls while a script runs."""
+    app.command(name, cls=DumpCommand, help=HELP, context_settings={**CONTEXT, "obj": checking})(dump)
 
 
 def dump(
@@ -183,6 +168,14 @@ def dump(
         typer.Option("--self-check", help="Run with and without recording; do all bits agree? Keeps no dump."),
     ] = False,
     as_msprobe: AsMsprobe = False,
+    against: checks.Against = None,
+    each: checks.Each = None,
+    fix: checks.Fix = None,
+    stop: checks.Stop = False,
+    load: checks.Load = None,
+    calls: checks.Calls = None,
+    perturb: checks.Perturb = None,
+    stop_at_nan: checks.StopAtNan = False,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse every key of config.json that is unknown.")] = False,
     device: Device = None,
     simulated_npu: SimulatedNpu = False,
@@ -193,7 +186,11 @@ def dump(
 ) -> None:
     load_torch()
     driven = answers_as_msprobe(as_msprobe)
-    default_step = "0" if not driven and {config, step, max_steps, every, budget} == {None} else None
+    options = checks.asked_for(against, each, None, fix, load, calls, perturb, stop=stop, stop_at_nan=stop_at_nan)
+    if options is not None and (self_check or driven):
+        raise ConfigError("--self-check and --as-msprobe: record, and judge nothing while the script runs.")
+    says_steps = driven or {config, step, max_steps, every, budget} != {None}
+    default_step = None if says_steps or options is not None else "0"
     flags = {
         "task": task and task.value,
         "summary_mode": summary_mode and summary_mode.value,
@@ -226,142 +223,20 @@ def dump(
         say("recording step 0 only (--step chooses others)")
     if self_check and seed is None:
         seed = _CHECKED_SEED
+    script = Script(
+        tuple(arguments or ()), module, frozenset(flag for part in ctx.command.params for flag in part.opts)
+    )
     start = Start(seed, deterministic, simulated_npu, tuple(simulated_fault or ()), device)
     if driven:
         if self_check:
             raise ConfigError("--self-check: runs the script without msprobe's calls too; leave --as-msprobe out.")
-        raise typer.Exit(_drive(flags, config, start, list(arguments or ()), module, exit_after=exit_after))
+        raise typer.Exit(drive(flags, config, start, script, exit_after=exit_after))
     if self_check:
-        raise typer.Exit(_check(settings, start, list(arguments or ()), module, given=ctx.meta[_GIVEN]))
+        raise typer.Exit(check_itself(settings, start, script, given=ctx.meta[_GIVEN]))
     recording = Recording(settings, reloadable, exit_after)
-    raise typer.Exit(_record(recording, start, list(arguments or ()), module))
-
-
-def _check(config: DumpConfig, start: Start, arguments: list[str], module: str | None, *, given: list[str]) -> int:
-    """Does recording change the run?  The same command again, in processes of their own; or one of those."""
-    from . import launch, selfcheck
-
-    if selfcheck.role is None:
-        try:
-            return selfcheck.check(given, config)
-        except KeyboardInterrupt:
-            return launch.INTERRUPTED
-    mine = selfcheck.role
-    with begun(start, say):
-        execute = _executable(start, arguments, module)
-        return launch.outcome(lambda: selfcheck.perform(execute, config, mine=mine))
-
-
-def _record(recording: Recording, start: Start, arguments: list[str], module: str | None) -> int:
-    """Record, and tell what came of it: the script's exit status.  Raises where the dump cannot be written."""
-    try:
-        from . import launch
-        from .children import Children, new_session, new_settings
-    except Exception as error:  # a torch in which something is not where it was
-        return run_alone(error, arguments, module)
-
-    with begun(start, say):
-        began = time.perf_counter()
-        session = new_session(recording.config, recording.reloadable, exit_after=recording.exit_after)
-        execute = _executable(start, arguments, module)
-        children = Children(
-            session,
-            new_settings(recording.config, recording.reloadable, exit_after=recording.exit_after, start=start),
-        )
-        with children.followed():
-            status = launch.outcome(lambda: launch.recorded(execute, session))
-    if children.is_forked:
-        children.close(is_well=status == 0)
-        return status
-    account = children.account()
-    if session.failure is not None:
-        raise session.failure
-    if session.written:
-        _tell_all(session, time.perf_counter() - began)
-    elif account.processes:
-        say(f"dump: {Path(recording.config.dump_path).absolute()}")
-    for sentence in account.sentences():
-        say(sentence)
-    if account.failure:
-        raise OutputError(f"a child process: {account.failure}")
-    if not (session.written or account.processes):
-        nothing = session.why_nothing()
-        say(f"nothing was recorded: {nothing.reason}")
-        if session.left_out:
-            say(coverage.not_recorded(session.left_out))
-        if not nothing.is_wanted and not session.broken:
-            status = status or _NOTHING_RECORDED
-    return status
-
-
-def _drive(
-    flags: Mapping[str, object],
-    config: Path | None,
-    start: Start,
-    arguments: list[str],
-    module: str | None,
-    *,
-    exit_after: bool,
-) -> int:
-    """Run a script that records by msprobe's names, and tell what came of it: the script's exit status."""
-    from . import launch
-    from .driven import DrivenRecording, answering
-
-    target = launch.split_target(arguments, module)
-    if target is None:
-        raise ConfigError("--as-msprobe: expected a script that calls msprobe, found none.")
-    recording = DrivenRecording()
-    with begun(start, say), answering(flags, config, exit_after=exit_after):
-        began = time.perf_counter()
-        execute = launch.prepared(target)
-        status = launch.outcome(lambda: launch.recorded(execute, recording))
-    session = recording.session
-    if session is None:
-        say("nothing was recorded in this process: no PrecisionDebugger of msprobe's was made")
-    elif session.failure is not None:
-        raise session.failure
-    elif session.written:
-        _tell_all(session, time.perf_counter() - began)
-    return status
-
-
-def _executable(start: Start, arguments: list[str], module: str | None) -> Callable[[], None]:
-    """What runs the script, or the built-in workload."""
-    from .. import workload
-    from . import launch
-
-    target = launch.split_target(arguments, module)
-    if target is not None:
-        return launch.prepared(target)
-    chosen = _workload_options(arguments, start)
-    return lambda: workload.train(chosen)
-
-
-def _workload_options(arguments: Sequence[str], start: Start) -> Any:
-    from .. import workload
-
-    seed = [] if start.seed is None else ["--seed", str(start.seed)]
-    device = [] if start.device is None else ["--device", start.placed_on()]
-    try:
-        return workload.parse([*seed, *device, *arguments])
-    except ConfigError as error:
-        known = {flag for option in typer.main.get_command(_app()).params for flag in option.opts}
-        close = [near for word in arguments for near in get_close_matches(word, known, n=1, cutoff=0.75)]
-        raise ConfigError(f"{error} Did you mean {close[0]}?" if close else str(error)) from error
-
-
-def _tell_all(session: Session, seconds: float) -> None:
-    """Where the dump is and how much it holds."""
-    calls = sum(part.calls for part in session.written)
-    tensors = sum(part.tensors for part in session.written)
-    nbytes = sum(part.nbytes for part in session.written)
-    say(f"dump: {session.written[0].folder.parent.parent.absolute()}")
-    missed = coverage.sentence(session.coverage)
-    amounts = f"{calls:,} calls, {tensors:,} tensors, {size_text(nbytes)} in {seconds:.1f} s"
-    say(f"{amounts}; {missed}" if missed else amounts)
-    for sentence in (session.sampling.sentence(session.config), session.ended_by_limit()):
-        if sentence:
-            say(sentence)
+    if options is not None:
+        raise typer.Exit(record_checked(recording, start, script, options, ctx.obj))
+    raise typer.Exit(record(recording, start, script))
 
 
 def guarded(

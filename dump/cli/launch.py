@@ -17,7 +17,7 @@ from typing import Any, NoReturn, Protocol
 
 from ..format.errors import AccError, ConfigError
 from ..intercept.patching import Patches
-from ..session import LastStepDone
+from ..record.observer import LastStepDone
 
 PACKAGE = __name__.partition(".")[0]
 INTERRUPTED = 130

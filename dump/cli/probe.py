@@ -29,7 +29,7 @@ from ..intercept.steps import StepFinder
 from ..intercept.watch import Watch, in_backward
 from ..older_torch import is_dynamo_compiling
 from ..record import contents, tree
-from ..session import LastStepDone
+from ..record.observer import LastStepDone
 from ..torch_internals import without_autocast, without_dispatch, without_overrides
 
 Aside = Callable[[Callable[[], None]], object]

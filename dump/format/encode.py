@@ -95,6 +95,11 @@ def record(name: str, body: Mapping[str, object] | str | None, *, first: bool) -
     return (b"" if first else b",") + _encoded(name) + b":" + _encoded(body) + b"\n"
 
 
+def body(record: Mapping[str, object]) -> bytes:
+    """A record alone, as it stands in a line."""
+    return _encoded(record)
+
+
 def closing(trailer: Mapping[str, object]) -> bytes:
     """The last line of a dump.json: ends `data`, then come the keys known only now, such as `complete`."""
     end = _encoded(dict(trailer))[1:]

@@ -15,7 +15,7 @@ import msgspec
 from dump.format.decode import RecordDecoder
 from dump.format.json_text import decode_record
 from dump.format.reader import header_of, parts_of
-from dump.format.schema import Argument, Header, NestedCall, Node
+from dump.format.schema import Argument, CallRecord, Header, NestedCall, Node
 
 _NO_TUPLES: frozenset[str] = frozenset()
 
@@ -50,6 +50,16 @@ def read_nested(folder: Path) -> NestedDump:
     """The dump in `folder`, or the JSON file of another name that it is.  Raises DumpNotFound, DumpCorrupt."""
     source, parts = parts_of(Path(folder))
     return NestedDump(source.parent, header_of(parts.header, source), parts.records, RecordDecoder(source))
+
+
+def nested_call(name: str, body: bytes, source: str) -> NestedCall:
+    """One record alone, as it stands in a dump.json; errors name `source`.  Raises DumpCorrupt."""
+    return _call(RecordDecoder(source), name, decode_record(msgspec.Raw(body), name, source))
+
+
+def plain_call(name: str, body: bytes, source: str) -> CallRecord:
+    """The same without the nesting of its arguments.  Raises DumpCorrupt."""
+    return RecordDecoder(source).call(name, 0, decode_record(msgspec.Raw(body), name, source))
 
 
 def _call(decoder: RecordDecoder, name: str, body: object) -> NestedCall:

@@ -19,7 +19,7 @@ from ..record.identity import version_of
 from ..record.recorder import StepRecorder
 from ..record.sharded import local_of
 from . import autograd
-from .watch import Watch, backward_name, recomputing
+from .watch import Watch, backward_name, in_backward, recomputing
 
 _MOST_NODES = 100_000
 _MOST_NODES_OF_GRADIENTS = 256  # that lie between the gradients that one backward call reads and writes
@@ -78,6 +78,8 @@ def begin(
         tensors.append(tensor)
         places.append(place[start:])
 
+    if recorder.observer is not None and not _is_looked_at(recorder, name, args, kwargs):
+        return None
     body: dict[str, Any] = {}
     prefix = f"{name}.input"
     keeps = recorded and recorder.keeps("forward", "input")
@@ -104,6 +106,22 @@ def begin(
         out=out,
         collectives=watch.collectives,
     )
+
+
+def _is_looked_at(recorder: StepRecorder, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Does the observer look at the call?  Where it has values for its arguments, they are given them.
+
+    Raises LastStepDone where the observer has ended the run.
+    """
+    if not in_backward():
+        recorder.end_if_over()
+    found: dict[str, torch.Tensor] = {}
+    for given in (args, kwargs):
+        tree.capture(given, "input", on_tensor=lambda tensor, place: found.__setitem__(place, tensor))
+    if not recorder.takes(name, list(found.values())):
+        return False
+    recorder.load(name, found)
+    return True
 
 
 def finish(
@@ -143,6 +161,11 @@ def finish(
     if keeps_input or keeps_output:
         body["is_recompute"] = recomputing()
         recorder.emit(Emission(call.name, body, call.owner, call.stack))
+    if recorder.observer is not None:
+        results = {f"output.{number}": tensor for number, tensor in enumerate(outputs)}
+        recorder.mend(call.name, results | {f"written.{place}": tensor for place, tensor in changed.items()})
+        if not in_backward():
+            recorder.end_if_over()
     return _follow(watch, call, outputs or list(changed.values()))
 
 
@@ -224,6 +247,7 @@ def follow_border(
     as_call = None
     if about is not None and not name.startswith(("Module.", "Autograd.")):
         as_call = _BackwardAsCall(recorder, name, owner, about)
+    made: dict[str, torch.Tensor] = {}
 
     def take(place: str, gradient: torch.Tensor) -> Any:
         if not wanted:  # its first gradient: the call begins
@@ -232,6 +256,8 @@ def follow_border(
         if not wanted[0]:
             recorder.selection.left(name)
             return None
+        if recorder.observer is not None and place.startswith("output"):
+            made[place] = gradient
         keeps = keeps_read if place.startswith("input") else keeps_written
         return recorder.read(gradient, f"{name}.{place}") if keeps else None
 
@@ -242,6 +268,8 @@ def follow_border(
         is_wanted = bool(wanted) and wanted[0]
         wanted.clear()
         passes += 1
+        results = dict(made)
+        made.clear()
         if not is_wanted:
             return
         if passes > 1:
@@ -256,6 +284,7 @@ def follow_border(
         if keeps_written:
             body["output"] = written
         recorder.emit(Emission(name, body, owner, None))
+        recorder.mend(name, results)
 
     def run(act: Callable[[], None]) -> None:
         if watch.open is recorder:

@@ -6,7 +6,7 @@ The interceptors call this on the training thread, so it only measures and store
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ from ..torch_internals import (
 from . import contents, deferred, filters, stack, statistics, tree
 from .entries import Emission, Entry, Expected, Measured, Sink
 from .identity import CheckedIdentities, Identities, Identity
+from .observer import LastStepDone, ObservedCalls, Observer
 from .sharded import local_of
 
 _FETCH_AFTER = 2048
@@ -41,8 +42,9 @@ _UNMEASURABLE = (RuntimeError, TypeError, ValueError, ArithmeticError, MemoryErr
 class StepRecorder:
     """Records one step into one sink.  Not reusable: close it at the step's end."""
 
-    def __init__(self, config: DumpConfig, sink: Sink) -> None:
+    def __init__(self, config: DumpConfig, sink: Sink, observer: Observer | None = None) -> None:
         self._config = config
+        self.observer = observer
         self._sink = sink
         self._identities: Identities = CheckedIdentities() if config.remeasure else Identities()
         self._numbers: dict[str, int] = {}
@@ -50,12 +52,13 @@ class StepRecorder:
         self._pending: list[Measured] = []
         self._held: list[Emission] = []
         self._expected: dict[int, Expected] = {}
-        self.selection = filters.Selection(config.scope, config.api_list)
+        chosen = filters.Selection if observer is None or not observer.samples else ObservedCalls
+        self.selection = chosen(config.scope, config.api_list)
         self._in_tensor_list = filters.picks(config.tensor_list) if config.tensor_list else None
         self._kept = _kept(config.data_mode)
-        self._real = config.task == "tensor"
-        self._measures = config.task != "structure"
-        self._digesting = config.digest is not None
+        self._real = config.task == "tensor" or observer is not None
+        self._measures = config.task != "structure" or observer is not None
+        self._digesting = config.digest is not None and not self._real
         # A file holds one shape, so where files are written what is known is kept for each value, else for
         # each content.
         self._by_value = self._real or bool(config.tensor_list)
@@ -80,6 +83,39 @@ class StepRecorder:
     def keeps_tensors(self) -> bool:
         """Are whole tensors recorded, so that a call can be made again from its record?"""
         return self._real
+
+    # ---- an observer's part in the run
+
+    def takes(self, name: str, tensors: Sequence[torch.Tensor]) -> bool:
+        """Is a call that reads `tensors` to be looked at?  To be asked once for each call."""
+        return self.observer is None or self.observer.wants(name, tensors)
+
+    def end_if_over(self) -> None:
+        """To be asked outside backward passes, some of which run on threads that nothing may be raised out of.
+
+        Raises LastStepDone where the observer has ended the run.
+        """
+        if self.observer is not None and self.observer.is_over:
+            raise LastStepDone(0)
+
+    def load(self, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Give the arguments of a call, by place, the values that the observer has for them."""
+        if self.observer is not None:
+            self._overwrite(self.observer.loads(name), tensors)
+
+    def mend(self, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Give the results of a call, by place, the values that the observer has for them."""
+        if self.observer is not None:
+            self._overwrite(self.observer.mends(name), tensors)
+
+    def _overwrite(self, values: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> None:
+        """Past the version counter: to autograd it is the tensor that it was."""
+        with _quiet():
+            for place, value in values.items():
+                tensor = tensors.get(place)
+                if tensor is not None and tensor.shape == value.shape and tensor.dtype == value.dtype:
+                    tensor.data.copy_(value)
+                    self.touch(tensor)
 
     # ---- values
 
@@ -236,6 +272,8 @@ class StepRecorder:
         """Hand a finished record on; it waits while statistics before it are still on a device, or while a collective
         runs whose result it mentions.  `place` is one before records that wait."""
         self.calls += 1
+        if self.observer is not None and self._pending:
+            self.fetch()
         if place is not None:
             self._held.insert(place, emission)
             if not self._pending and not self._is_waiting():

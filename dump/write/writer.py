@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -261,10 +261,7 @@ class StepWriter:
     def _put_down(self, item: Emission) -> bool:
         """Write one record; False where it has no room."""
         tensors = self._tensors
-        body = {
-            key: value if key in _AS_IT_IS else self._plain(value, _place(item.name, key))
-            for key, value in item.body.items()
-        }
+        body = plain_body(item, self._tensor)
         first = self._calls == 0
         record = encode.record(item.name, body, first=first)
         owner = encode.record(item.name, item.owner, first=first)
@@ -310,24 +307,37 @@ class StepWriter:
         except ConfigError as error:  # no place for this dtype in such a file: the other tensors have one
             job.measured.failure = str(error)
 
-    def _plain(self, captured: Any, place: str) -> Any:
-        """A captured argument as JSON's own types, laid out as msprobe lays it out; `place` grows as its name does."""
-        if isinstance(captured, Entry):
-            self._tensors += 1
-            record = tensor_record(captured)
-            if "data_name" in record:
-                record["data_name"] = self._files.name_for(str(record["data_name"]), place)
-            return record
-        if isinstance(captured, list):
-            return [self._plain(item, f"{place}.{index}") for index, item in enumerate(captured)]
-        if isinstance(captured, dict):
-            return {key: self._plain(item, f"{place}.{key}") for key, item in captured.items()}
-        if isinstance(captured, tree.Plain):
-            value = encode.plain(captured.value)
-            return {"type": captured.type, **(value if isinstance(value, dict) else {"value": value})}
-        if captured is None:
-            return None
-        return {"type": type(captured).__name__, "value": encode.plain(captured)}
+    def _tensor(self, entry: Entry, place: str) -> dict[str, object]:
+        self._tensors += 1
+        record = tensor_record(entry)
+        if "data_name" in record:
+            record["data_name"] = self._files.name_for(str(record["data_name"]), place)
+        return record
+
+
+def plain_body(emission: Emission, on_tensor: Callable[[Entry, str], dict[str, object]]) -> dict[str, object]:
+    """A record as JSON's own types, laid out as msprobe lays it out; each tensor is what `on_tensor` makes of it and
+    its name."""
+    return {
+        key: value if key in _AS_IT_IS else _plain(value, _place(emission.name, key), on_tensor)
+        for key, value in emission.body.items()
+    }
+
+
+def _plain(captured: Any, place: str, on_tensor: Callable[[Entry, str], dict[str, object]]) -> Any:
+    """A captured argument; `place` grows as its name does."""
+    if isinstance(captured, Entry):
+        return on_tensor(captured, place)
+    if isinstance(captured, list):
+        return [_plain(item, f"{place}.{index}", on_tensor) for index, item in enumerate(captured)]
+    if isinstance(captured, dict):
+        return {key: _plain(item, f"{place}.{key}", on_tensor) for key, item in captured.items()}
+    if isinstance(captured, tree.Plain):
+        value = encode.plain(captured.value)
+        return {"type": captured.type, **(value if isinstance(value, dict) else {"value": value})}
+    if captured is None:
+        return None
+    return {"type": type(captured).__name__, "value": encode.plain(captured)}
 
 
 def _place(name: str, key: str) -> str:

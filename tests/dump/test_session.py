@@ -22,7 +22,8 @@ from dump.format.reader import read_dump
 from dump.format.tensors import read_tensor
 from dump.older_torch import GradScaler
 from dump.record.contents import Contents
-from dump.session import LastStepDone, Session
+from dump.record.observer import LastStepDone
+from dump.session import Session
 from dump.write.backlog import Backlog, Job
 from dump.write.tensor_files import TensorFiles
 

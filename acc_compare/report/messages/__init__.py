@@ -5,12 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
-from acc_compare.report.messages import dump_page, en, en_page, first_nan, replay, zh, zh_page
+from acc_compare.report.messages import bench_ops, dump_page, en, en_page, first_nan, replay, sensitivity, zh, zh_page
 
 Lang: TypeAlias = Literal["en", "zh"]
 
 CATALOGUE: Mapping[Lang, Mapping[str, str]] = {
-    "en": {**en.MESSAGES, **en_page.MESSAGES, **replay.ENGLISH, **first_nan.ENGLISH, **dump_page.ENGLISH},
-    "zh": {**zh.MESSAGES, **zh_page.MESSAGES, **replay.CHINESE, **first_nan.CHINESE, **dump_page.CHINESE},
+    "en": {
+        **en.MESSAGES,
+        **en_page.MESSAGES,
+        **replay.ENGLISH,
+        **first_nan.ENGLISH,
+        **dump_page.ENGLISH,
+        **sensitivity.ENGLISH,
+        **bench_ops.ENGLISH,
+    },
+    "zh": {
+        **zh.MESSAGES,
+        **zh_page.MESSAGES,
+        **replay.CHINESE,
+        **first_nan.CHINESE,
+        **dump_page.CHINESE,
+        **sensitivity.CHINESE,
+        **bench_ops.CHINESE,
+    },
 }
 LANGUAGES: tuple[Lang, ...] = tuple(CATALOGUE)

@@ -24,7 +24,7 @@ sim.enable()
 
 
 def write(folder: Path, name: str, out: Path) -> Path:
-    found = find_and_write(folder, name, out, step=None, rank=None)
+    found, _ = find_and_write(folder, name, out, step=None, rank=None)
     assert found.reason is None
     return out / "repro.py"
 
@@ -98,7 +98,7 @@ def test_a_folder_that_is_there_and_a_call_that_is_not(record: Record, tmp_path:
 def test_what_cannot_be_made_again_writes_nothing(record: Record, tmp_path: Path) -> None:
     folder = tampered(record(lambda: torch.mul(torch.ones(2), 2)), renamed("Torch.load.0.forward"))
     (name,) = [name for name in read_nested(folder).names if "load" in name]
-    found = find_and_write(folder, name, tmp_path / "x", step=None, rank=None)
+    found, _ = find_and_write(folder, name, tmp_path / "x", step=None, rank=None)
     assert found.reason is not None
     assert not (tmp_path / "x").exists()
 
@@ -128,7 +128,7 @@ def test_nothing_of_a_dump_becomes_code(
 ) -> None:
     folder = tampered(record(lambda: torch.mul(torch.ones(2), 2)), change)
     try:
-        found = find_and_write(folder, "Torch.mul.0.forward", tmp_path / "x", step=None, rank=None)
+        found, _ = find_and_write(folder, "Torch.mul.0.forward", tmp_path / "x", step=None, rank=None)
     except CannotReplay:
         pass
     else:

@@ -12,7 +12,7 @@ import torch
 from torch.optim import optimizer as torch_optimizer
 
 from dump.cli.probe import Probe
-from dump.session import LastStepDone
+from dump.record.observer import LastStepDone
 
 
 def _train(*, steps: int, lr: float = 0.1, seed: int = 0) -> list[torch.Tensor]:
