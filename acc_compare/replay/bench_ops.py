@@ -250,9 +250,16 @@ def _made(entry: Any, arguments: Any, *, grads: bool) -> list[torch.Tensor]:
     found = [result.detach().cpu().resolve_conj().resolve_neg() for result in results if result.layout is torch.strided]
     follow = [result for result in results if result.requires_grad and result.is_floating_point()]
     if follow and leaves:
-        gradients = torch.autograd.grad([r.sum() for r in follow], leaves, allow_unused=True)
+        weights = [_weights(result) for result in follow]
+        gradients = torch.autograd.grad(follow, leaves, weights, allow_unused=True)
         found += [g.cpu() for g in gradients if g is not None and g.layout is torch.strided]
     return found
+
+
+def _weights(result: torch.Tensor) -> torch.Tensor:
+    """What flows into backward: eighths, which all types hold; a sum of alike ones is what softmax sends back as 0."""
+    drawn = torch.randint(-16, 17, result.shape, generator=torch.Generator().manual_seed(_SEED))
+    return (drawn.to(torch.float64) / 8).to(result.dtype).to(result.device)
 
 
 def _mapped(tree: Any, act: Callable[[torch.Tensor], torch.Tensor]) -> Any:
