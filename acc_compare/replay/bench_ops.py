@@ -77,7 +77,7 @@ def bench_operators(
     """Make samples of operators on `device` and in float64 on the CPU.
 
     Args:
-        names: as torch's list has them (`nn.functional.gelu`), or the last part (`gelu`); all without any.
+        names: as torch's list has them (`nn.functional.gelu`), or short (`gelu`); all without any.
         dtypes: names of `DTYPES`.
         samples: of one operator and dtype, so many of torch's; each in two or three forms.
 
@@ -108,7 +108,11 @@ def _entries(names: Sequence[str]) -> list[Any]:
     known = {_name(entry): entry for entry in listed}
     found: list[Any] = []
     for name in names:
-        ends = [entry for full, entry in known.items() if full == name or full.rpartition(".")[2] == name]
+        ends = [
+            entry
+            for full, entry in known.items()
+            if name in (full, entry.name) or entry.name == f"nn.functional.{name}" or entry.name == f"linalg.{name}"
+        ]
         if not ends:
             close = get_close_matches(name, known, n=1, cutoff=0.5)
             raise ConfigError(f"--ops: torch's list has no {name!r}." + (f" Did you mean {close[0]}?" if close else ""))
@@ -121,7 +125,7 @@ def _listed() -> Sequence[Any]:
 
     Raises ConfigError where this torch has none.
     """
-    if importlib.util.find_spec("expecttest") is None:
+    if "expecttest" not in sys.modules and importlib.util.find_spec("expecttest") is None:
         stand_in = types.ModuleType("expecttest")
         stand_in.TestCase = unittest.TestCase  # type: ignore[attr-defined]
         stand_in.ACCEPT = False  # type: ignore[attr-defined]
@@ -140,7 +144,7 @@ def _row(entry: Any, device: torch.device, dtype: str, samples: int) -> BenchedO
     """One operator in one dtype; None where there is nothing to judge."""
     name, kind = _name(entry), DTYPES[dtype]
     last = str(entry.name).rpartition(".")[2]
-    if operators.is_uninitialised(last) or any(part in name for part in _NOT_UNIQUE):
+    if operators.is_uninitialised(last) or operators.draws(last) or any(part in name for part in _NOT_UNIQUE):
         return None
     outcomes: list[tuple[str, _Outcome]] = []
     refused, reason, made = 0, "", 0
@@ -180,7 +184,7 @@ def _samples(entry: Any, kind: torch.dtype, most: int) -> Iterator[_Sample]:
         return
     torch.manual_seed(_SEED + sum(map(ord, _name(entry))))
     try:
-        found = list(islice(entry.sample_inputs("cpu", kind, requires_grad=False), _LOOKED_AT))
+        found = list(islice(entry.sample_inputs("cpu", kind, requires_grad=_follows(entry, kind)), _LOOKED_AT))
     except FAILED:  # a generator of torch's that does not know this dtype
         return
     sized = [(sum(t.numel() for t in tensors_of([s.input, list(s.args), dict(s.kwargs)])), s) for s in found]
@@ -195,9 +199,14 @@ def _samples(entry: Any, kind: torch.dtype, most: int) -> Iterator[_Sample]:
         yield _Sample("extreme values", _mapped(args, _extreme), kwargs)
 
 
+def _follows(entry: Any, kind: torch.dtype) -> bool:
+    """Does autograd know the operator in this type?"""
+    return bool(entry.supports_autograd and kind in entry.supported_backward_dtypes("cpu"))
+
+
 def _outcome(entry: Any, sample: _Sample, kind: torch.dtype, device: torch.device) -> _Outcome | None:
     """How far the device is off; None where the call makes nothing to judge.  Raises what torch raises on it."""
-    grads = entry.supports_autograd and kind in entry.supported_backward_dtypes("cpu")
+    grads = _follows(entry, kind)
     wide = _mapped((sample.args, sample.kwargs), _wide)
     before = torch.get_rng_state()
     exact = _made(entry, wide, grads=grads)
@@ -206,7 +215,12 @@ def _outcome(entry: Any, sample: _Sample, kind: torch.dtype, device: torch.devic
     unit = operators.roundoff([str(kind)])
     shaken = torch.Generator().manual_seed(_SEED)
     responses = [
-        _made(entry, _mapped(wide, lambda t: moved(t, unit, shaken) if t.is_floating_point() else t), grads=grads)
+        _made(
+            entry,
+            _mapped(wide, lambda t: moved(t, unit, shaken) if t.is_floating_point() else t),
+            grads=grads,
+            saved=unit,
+        )
         for _ in range(2)
     ]
     here = _made(entry, _mapped((sample.args, sample.kwargs), lambda t: t.to(device)), grads=grads)
@@ -214,8 +228,9 @@ def _outcome(entry: Any, sample: _Sample, kind: torch.dtype, device: torch.devic
     for place, reference in enumerate(exact):
         if place >= len(here) or here[place].shape != reference.shape:
             raise RuntimeError(f"result {place} has another shape on {device}")
-        off = distance(here[place], reference)
-        near = [distance(r[place].to(reference.dtype), reference) for r in responses if place < len(r)]
+        exact_here, found_here = _above(reference, kind), _above(here[place], kind)
+        off = distance(found_here, exact_here)
+        near = [distance(_above(r[place], kind), exact_here) for r in responses if place < len(r)]
         found = _judged(off, near, unit)
         if worst is None or found.error / max(found.limit, 1e-30) > worst.error / max(worst.limit, 1e-30):
             worst = found
@@ -234,18 +249,33 @@ def _judged(off: Distance, near: Sequence[Distance], unit: float) -> _Outcome:
     return _Outcome(off.relative, off.largest, limit, wrong)
 
 
-def _made(entry: Any, arguments: Any, *, grads: bool) -> list[torch.Tensor]:
-    """What the operator makes, on the CPU: its results, and the gradients of the tensors that it was given."""
+def _above(tensor: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
+    """Without what is smaller than the least normal number of the type, which a device may take for 0."""
+    if not tensor.is_floating_point():
+        return tensor
+    return torch.where(tensor.abs() < torch.finfo(kind).tiny, torch.zeros_like(tensor), tensor)
+
+
+def _made(entry: Any, arguments: Any, *, grads: bool, saved: float = 0.0) -> list[torch.Tensor]:
+    """What the operator makes, on the CPU: its results, and the gradients of the tensors that it was given.  What it
+    keeps for backward is moved by up to `saved` of itself."""
     leaves: list[torch.Tensor] = []
 
     def leaf(tensor: torch.Tensor) -> torch.Tensor:
         found = tensor.detach().clone(memory_format=torch.preserve_format)
-        if grads and found.is_floating_point():
+        if grads and tensor.requires_grad:
             leaves.append(found.requires_grad_())
         return found
 
     args, kwargs = _mapped(arguments, leaf)
-    with torch.set_grad_enabled(grads):
+    own = {tensor.data_ptr() for tensor in leaves}
+    random = torch.Generator().manual_seed(_SEED)
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        is_ours = saved and tensor.is_floating_point() and tensor.data_ptr() not in own
+        return moved(tensor.detach(), saved, random) if is_ours else tensor
+
+    with torch.set_grad_enabled(grads), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         results = tensors_of([entry(*args, **kwargs)])
     found = [result.detach().cpu().resolve_conj().resolve_neg() for result in results if result.layout is torch.strided]
     follow = [result for result in results if result.requires_grad and result.is_floating_point()]
@@ -288,4 +318,4 @@ def _extreme(tensor: torch.Tensor) -> torch.Tensor:
         return tensor
     count = math.ceil(tensor.numel() / len(_EXTREMES))
     values = torch.tensor(_EXTREMES, dtype=torch.float64).repeat(max(1, count))[: tensor.numel()]
-    return values.to(tensor.dtype).reshape(tensor.shape)
+    return values.to(tensor.dtype).reshape(tensor.shape).requires_grad_(tensor.requires_grad)
