@@ -36,7 +36,8 @@ PROSE: Mapping[str, str] = {
         "把一个已记录的调用写成只需 torch 的目录：一个短脚本及其输入。\n\n"
         "脚本在设备上和在 CPU 上以 float64 各算一次，说明前者偏差多少，超过其类型所能解释时以 1 退出："
         "可直接交给算子负责人。DUMP 须以 --task tensor 采集。\n\n"
-        "退出码：0 目录已写，2 该调用无法重算。"
+        "给出 --minimise 时缩小该调用，只要在 --device 上重算仍然有误：最小的形状，最少的非零元素。至多半分钟。\n\n"
+        "退出码：0 目录已写，2 该调用无法重算，或 --minimise 发现它在这里是对的。"
     ),
     "nan": (
         "指出最先读入有限值却写出 NaN 或 Inf 的调用：只需一次采集，无需标杆。\n\n"
@@ -45,10 +46,17 @@ PROSE: Mapping[str, str] = {
         "退出码：0 全部有限，1 有这样的调用，2 无法读取。"
     ),
     "check": (
-        "运行一个未经修改的脚本，以 float64 评判其算子：一台机器，无需标杆。\n\n"
-        "所要求的步连同全部张量被记录，不改变运行的任何一位；然后对每种算子、形状与类型，在设备上和在 CPU 上以 float64 "
-        "各重算几次，前向与反向都算，与 acc replay 相同。有问题时保留采集，没有则删除。报告写入 OUT/replay。\n\n"
-        "退出码：0 无误，1 有调用被证实有误，2 什么也无法检查。"
+        "运行一个未经修改的脚本，并在运行中以参考值评判其算子算出的结果。\n\n"
+        "一台机器，无需标杆。对每种算子、形状与类型的最初几个调用，前向与反向都与 CPU 上相同输入的 float64 结果比较；"
+        "不改变运行的任何一位。有误的立即重算，连同输入保存在 OUT/dump，供 acc repro 与 acc replay 使用。"
+        "报告写入 OUT/replay。等同于对所有步运行 acc dump --against float64。\n\n"
+        "退出码：0 无误，1 有调用被证实有误，2 什么也无法检查；此外为脚本自身的退出码。"
+    ),
+    "bench-ops": (
+        "把 torch 自带的各算子样例在设备上和以 float64 各算一次：此处的安装是否可靠？\n\n"
+        "训练开始之前使用，无需脚本，也无需采集：各种形状、类型、不连续的张量、极端值，前向与反向。结果写入 OUT/replay："
+        "bench_ops_<time>.txt 与 .json；在另一台机器上或升级之后把后者交给 --with，即可看出哪里变差。\n\n"
+        "退出码：0 全部正确，1 有误或比另一张表差，2 什么也无法计算。"
     ),
     "report": (
         "由 acc compare 写出的结果生成网页，无需采集数据。\n\n"
@@ -175,10 +183,37 @@ OPTIONS: Mapping[str, str] = {
     "The folder. [default: repro_NAME]": "目录。[默认：repro_NAME]",
     "A dump of one run.": "一次运行的采集。",
     "Print JSON.": "打印 JSON。",
-    "Steps, such as 0,2-4. [default: 0]": "步，如 0,2-4。[默认：0]",
-    "Calls of one operator, shape and dtype in a step.": "一步中同一算子、形状与类型的调用数。",
-    "Keep the recording in any case.": "无论如何都保留采集。",
-    "Where reports and the recording go.": "报告与采集写到哪里。",
+    "Steps, such as 0,2-4. [default: all]": "步，如 0,2-4。[默认：全部]",
+    "Judge calls while the script runs by the CPU, by float64, or by the bench's dump with tensors.": (
+        "在脚本运行中评判调用：以 CPU、以 float64，或以标杆的含张量采集。"
+    ),
+    "Judge so many calls of each operator, shape, dtype. [default: 3]": (
+        "每种算子、形状与类型评判这么多个调用。[默认：3]"
+    ),
+    "And after these every N-th. [default: none]": "此后每 N 个再评判一个。[默认：无]",
+    "Put the reference's result in place of this call's or operator's; repeatable.": (
+        "以参考结果替换此调用或此算子的结果；可重复。"
+    ),
+    "End the script at the first call that is wrong.": "在第一个有误的调用处结束脚本。",
+    "Take the inputs of calls from the bench's dump.": "调用的输入取自标杆的采集。",
+    "Of these calls or operators alone (with --load); repeatable.": "仅限这些调用或算子（与 --load 同用）；可重复。",
+    "No reference: by how much does a change of its inputs move each operator's result?": (
+        "不用参考：输入的变化使各算子的结果变化多少？"
+    ),
+    "End the script where finite numbers become NaN or Inf; keep what was read.": (
+        "在有限值变成 NaN 或 Inf 处结束脚本，并保留所读内容。"
+    ),
+    "Keep all calls that were checked, not the wrong alone.": "保留所有检查过的调用，而不只是有误的。",
+    "Where reports and kept calls go.": "报告与保留的调用写到哪里。",
+    "Cut it to the least that is still wrong here.": "缩小到在这里仍然有误的最小程度。",
+    "Where --minimise makes it. [default: the record's device if here, else cpu]": (
+        "--minimise 在哪里重算。[默认：采集时的设备（若此处有），否则 cpu]"
+    ),
+    "Operators by name, with commas. [default: all that torch lists]": "算子名称，逗号分隔。[默认：torch 所列的全部]",
+    "Where to: npu, cuda, cpu.": "在哪里：npu、cuda、cpu。",
+    "float32, bfloat16, float16.": "float32、bfloat16、float16。",
+    "Of each operator and dtype, so many.": "每种算子与类型取这么多个。",
+    "The bench_ops_*.json of another installation.": "另一处安装的 bench_ops_*.json。",
     "What acc compare wrote.": "acc compare 写出的结果。",
     "Folder for the page. (beside the result)": "网页所在目录。（结果旁边）",
     "Language of the page: en, zh.": "网页的语言：en、zh。",

@@ -6,7 +6,7 @@ Importing this imports no torch, so that `--help` is quick.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
