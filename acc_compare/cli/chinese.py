@@ -54,8 +54,8 @@ PROSE: Mapping[str, str] = {
     ),
     "bench-ops": (
         "把 torch 自带的各算子样例在设备上和以 float64 各算一次：此处的安装是否可靠？\n\n"
-        "训练开始之前使用，无需脚本，也无需采集：各种形状、类型、不连续的张量、极端值，前向与反向。结果写入 OUT/replay："
-        "bench_ops_<time>.txt 与 .json；在另一台机器上或升级之后把后者交给 --with，即可看出哪里变差。\n\n"
+        "训练开始之前使用，无需脚本，也无需采集：各种形状、类型、不连续的张量、极端值，前向与反向。"
+        "结果写入 OUT/replay：bench_ops_<time>.txt 与 .json；在另一台机器上或升级之后把后者交给 --with，即可看出哪里变差。\n\n"
         "退出码：0 全部正确，1 有误或比另一张表差，2 什么也无法计算。"
     ),
     "report": (
@@ -111,7 +111,9 @@ OPTIONS: Mapping[str, str] = {
     "The script, and its own arguments.": "脚本及其自身的参数。",
     "A config.json, as msprobe's.": "config.json，与 msprobe 的相同。",
     "Record statistics, or whole tensors.": "采集统计量，或完整张量。",
-    "Statistics with sketch, or MD5 alone.": "统计量加草图，或仅 MD5。",
+    "Statistics with sketch, or a digest alone: MD5, or a faster one (hash).": (
+        "统计量加草图，或仅摘要：MD5，或更快的一种（hash）。"
+    ),
     "L0 modules, L1 API calls, mix both. [default: L1]": "L0 模块，L1 API 调用，mix 两者。[默认：L1]",
     "Record where each call was made.": "记录每个调用的代码位置。",
     "Where to. [default: ./acc_dump]": "写到哪里。[默认：./acc_dump]",
