@@ -55,7 +55,8 @@ PROSE: Mapping[str, str] = {
     "bench-ops": (
         "把 torch 自带的各算子样例在设备上和以 float64 各算一次：此处的安装是否可靠？\n\n"
         "训练开始之前使用，无需脚本，也无需采集：各种形状、类型、不连续的张量、极端值，前向与反向。"
-        "结果写入 OUT/replay：bench_ops_<time>.txt 与 .json；在另一台机器上或升级之后把后者交给 --with，即可看出哪里变差。\n\n"
+        "结果写入 OUT/replay：bench_ops_<time>.txt 与 .json；在另一台机器上或升级之后"
+        "把后者交给 --with，即可看出哪里变差。\n\n"
         "退出码：0 全部正确，1 有误或比另一张表差，2 什么也无法计算。"
     ),
     "report": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -125,8 +126,10 @@ def record_checked(
     config = merge(recording.config, task="tensor", level="L1") if check.samples else recording.config
     with begun(start, say):
         session = Session(config, finds_steps=True, exit_after=recording.exit_after, say=say, observer=check.observer)
-        execute = _executable(start, script)
+        execute, process = _executable(start, script), os.getpid()
         status = launch.outcome(lambda: launch.recorded(execute, session))
+        if os.getpid() != process:  # a child that the script has forked
+            return status
         if session.failure is not None:
             raise session.failure
         for sentence in [coverage.not_recorded(session.left_out)] if session.left_out else []:
