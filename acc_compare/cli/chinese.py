@@ -214,7 +214,7 @@ OPTIONS: Mapping[str, str] = {
     ),
     "Operators by name, with commas. [default: all that torch lists]": "算子名称，逗号分隔。[默认：torch 所列的全部]",
     "Where to: npu, cuda, cpu.": "在哪里：npu、cuda、cpu。",
-    "float32, bfloat16, float16.": "float32、bfloat16、float16。",
+    "Types: float32, bfloat16, float16.": "类型：float32、bfloat16、float16。",
     "Of each operator and dtype, so many.": "每种算子与类型取这么多个。",
     "The bench_ops_*.json of another installation.": "另一处安装的 bench_ops_*.json。",
     "What acc compare wrote.": "acc compare 写出的结果。",
