@@ -36,7 +36,9 @@ def bench_ops(
         str | None, typer.Option(metavar="LIST", help="Operators by name, with commas. [default: all that torch lists]")
     ] = None,
     device: Annotated[str, typer.Option(help="Where to: npu, cuda, cpu.")] = "cpu",
-    dtypes: Annotated[str, typer.Option(metavar="LIST", help="Types: float32, bfloat16, float16.")] = "float32,bfloat16",
+    dtypes: Annotated[
+        str, typer.Option(metavar="LIST", help="Types: float32, bfloat16, float16.")
+    ] = "float32,bfloat16",
     samples: Annotated[int, typer.Option(min=1, metavar="N", help="Of each operator and dtype, so many.")] = 4,
     other: Annotated[
         Path | None, typer.Option("--with", metavar="TABLE", help="The bench_ops_*.json of another installation.")

@@ -39,7 +39,9 @@ _MOST_ELEMENTS = 200_000
 _LOOKED_AT = 24
 _SEED = 1
 _EXTREMES = (0.0, -0.0, 1.0, -1.0, 1e-30, 1e30, -1e30, math.inf, -math.inf, math.nan)
-_NOT_UNIQUE = ("svd", "eig", "qr", "lu", "pca_lowrank", "geqrf", "ormqr", "householder", "lstsq", "pinv", "ldl_factor")
+_NOT_UNIQUE = frozenset("svd eig eigh qr lu pca geqrf ormqr householder lstsq pinv ldl".split())
+"""Words of the names of operators that have several right results."""
+
 _NOT_ASKED = ("jiterator", "signal.windows", "_refs.", "torch.ops.", "to_sparse", "hash_tensor", "item", "sparse.")
 
 Progress = Callable[[str, int, int], None]
@@ -144,7 +146,7 @@ def _row(entry: Any, device: torch.device, dtype: str, samples: int) -> BenchedO
     """One operator in one dtype; None where there is nothing to judge."""
     name, kind = _name(entry), DTYPES[dtype]
     last = str(entry.name).rpartition(".")[2]
-    if operators.is_uninitialised(last) or operators.draws(last) or any(part in name for part in _NOT_UNIQUE):
+    if operators.is_uninitialised(last) or operators.draws(last) or _NOT_UNIQUE & set(last.split("_")):
         return None
     outcomes: list[tuple[str, _Outcome]] = []
     refused, reason, made = 0, "", 0
