@@ -42,9 +42,8 @@ class Session:
     which with `async_dump` is a step later.  `reloadable` may bring other settings between steps, of which `say` tells,
     as of a limit that ends the recording.  What goes wrong with writing is kept in `failure`: recording stops, the run
     goes on; so it does where an error of ours keeps a session from going on, which `broken` names.  `on_opened` hears
-    of every step of which something is written.  An `observer` says which records are written.  What this torch does
-    not allow to record stands in `left_out`, by name with the reason.  In a forked child (a data loader's worker) it is
-    as if it had never been started.
+    of every step of which something is written.  An `observer` says which records are.  What this torch does not allow
+    to record stands in `left_out`, by name with the reason.  In a forked child it is as if it had never been started.
     """
 
     def __init__(

@@ -16,6 +16,7 @@ from ..older_torch import autocast_dtype
 from ..record import stack, tree
 from ..record.entries import Emission
 from ..record.identity import version_of
+from ..record.observer import Observer
 from ..record.recorder import StepRecorder
 from ..record.sharded import local_of
 from . import autograd
@@ -78,7 +79,7 @@ def begin(
         tensors.append(tensor)
         places.append(place[start:])
 
-    if recorder.observer is not None and not _is_looked_at(recorder, name, args, kwargs):
+    if recorder.observer is not None and not _is_looked_at(recorder, recorder.observer, name, args, kwargs):
         return None
     body: dict[str, Any] = {}
     prefix = f"{name}.input"
@@ -108,19 +109,21 @@ def begin(
     )
 
 
-def _is_looked_at(recorder: StepRecorder, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+def _is_looked_at(
+    recorder: StepRecorder, observer: Observer, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> bool:
     """Does the observer look at the call?  Where it has values for its arguments, they are given them.
 
     Raises LastStepDone where the observer has ended the run.
     """
     if not in_backward():
-        recorder.end_if_over()
+        observer.end_if_over()
     found: dict[str, torch.Tensor] = {}
     for given in (args, kwargs):
         tree.capture(given, "input", on_tensor=lambda tensor, place: found.__setitem__(place, tensor))
-    if not recorder.takes(name, list(found.values())):
+    if not observer.wants(name, list(found.values())):
         return False
-    recorder.load(name, found)
+    recorder.overwrite(found, observer.loads(name))
     return True
 
 
@@ -163,9 +166,10 @@ def finish(
         recorder.emit(Emission(call.name, body, call.owner, call.stack))
     if recorder.observer is not None:
         results = {f"output.{number}": tensor for number, tensor in enumerate(outputs)}
-        recorder.mend(call.name, results | {f"written.{place}": tensor for place, tensor in changed.items()})
+        results |= {f"written.{place}": tensor for place, tensor in changed.items()}
+        recorder.overwrite(results, recorder.observer.mends(call.name))
         if not in_backward():
-            recorder.end_if_over()
+            recorder.observer.end_if_over()
     return _follow(watch, call, outputs or list(changed.values()))
 
 
@@ -284,7 +288,8 @@ def follow_border(
         if keeps_written:
             body["output"] = written
         recorder.emit(Emission(name, body, owner, None))
-        recorder.mend(name, results)
+        if recorder.observer is not None:
+            recorder.overwrite(results, recorder.observer.mends(name))
 
     def run(act: Callable[[], None]) -> None:
         if watch.open is recorder:

@@ -51,6 +51,14 @@ class Observer:
     is_over = False
     """Is the run to end, as soon as it can be ended?"""
 
+    def end_if_over(self) -> None:
+        """To be asked outside backward passes, some of which run on threads that nothing may be raised out of.
+
+        Raises LastStepDone where the run is to end.
+        """
+        if self.is_over:
+            raise LastStepDone(0)
+
     def wants(self, name: str, tensors: Sequence[torch.Tensor]) -> bool:
         """Is the call `name`, about to read `tensors`, to be looked at?"""
         return True

@@ -6,7 +6,7 @@ The interceptors call this on the training thread, so it only measures and store
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,7 +26,7 @@ from ..torch_internals import (
 from . import contents, deferred, filters, stack, statistics, tree
 from .entries import Emission, Entry, Expected, Measured, Sink
 from .identity import CheckedIdentities, Identities, Identity
-from .observer import LastStepDone, ObservedCalls, Observer
+from .observer import ObservedCalls, Observer
 from .sharded import local_of
 
 _FETCH_AFTER = 2048
@@ -84,32 +84,9 @@ class StepRecorder:
         """Are whole tensors recorded, so that a call can be made again from its record?"""
         return self._real
 
-    # ---- an observer's part in the run
-
-    def takes(self, name: str, tensors: Sequence[torch.Tensor]) -> bool:
-        """Is a call that reads `tensors` to be looked at?  To be asked once for each call."""
-        return self.observer is None or self.observer.wants(name, tensors)
-
-    def end_if_over(self) -> None:
-        """To be asked outside backward passes, some of which run on threads that nothing may be raised out of.
-
-        Raises LastStepDone where the observer has ended the run.
-        """
-        if self.observer is not None and self.observer.is_over:
-            raise LastStepDone(0)
-
-    def load(self, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Give the arguments of a call, by place, the values that the observer has for them."""
-        if self.observer is not None:
-            self._overwrite(self.observer.loads(name), tensors)
-
-    def mend(self, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Give the results of a call, by place, the values that the observer has for them."""
-        if self.observer is not None:
-            self._overwrite(self.observer.mends(name), tensors)
-
-    def _overwrite(self, values: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> None:
-        """Past the version counter: to autograd it is the tensor that it was."""
+    def overwrite(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, torch.Tensor]) -> None:
+        """Give tensors, by place, the values that an observer has for them, past the version counter: to autograd each
+        is the tensor that it was."""
         with _quiet():
             for place, value in values.items():
                 tensor = tensors.get(place)
