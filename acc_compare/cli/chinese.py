@@ -105,6 +105,12 @@ PROSE: Mapping[str, str] = {
 }
 
 OPTIONS: Mapping[str, str] = {
+    "Statistics with sketch, or a digest alone: md5, a faster one (hash), xor.": (
+        "统计量加草图，或仅摘要：md5、更快的一种（hash）、xor。"
+    ),
+    "Record statistics, whole tensors, or structure: no values.": "采集统计量、完整张量，或仅结构（不含数值）。",
+    "As many steps as slow the run by no more than this: 5%.": "采集尽可能多的步，但运行变慢不超过此比例：5%。",
+    "Of the wanted steps every N-th.": "所需的步中每 N 步取一步。",
     "Print the version and exit.": "打印版本并退出。",
     "Install completion for the current shell.": "为当前 shell 安装补全。",
     "Show completion for the current shell, to copy it or customize the installation.": "显示当前 shell 的补全脚本。",
