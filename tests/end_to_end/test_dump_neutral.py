@@ -184,7 +184,9 @@ MODES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("level", ["L0", "L1", "mix"])
+@pytest.mark.parametrize(
+    "level", [pytest.param("L0", marks=pytest.mark.slow), pytest.param("L1", marks=pytest.mark.slow), "mix"]
+)
 @pytest.mark.parametrize("name", CASES)
 def test_recording_changes_nothing(tmp_path: Path, name: str, level: Any, mode: str) -> None:
     config = replace(DumpConfig(dump_path=tmp_path), level=level, extra_info=level == "mix", **MODES[mode])

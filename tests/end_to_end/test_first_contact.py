@@ -8,6 +8,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 ACC = "import sys; sys.argv[0] = 'acc'; from acc_compare.cli import main; sys.exit(main())"
 
@@ -37,6 +39,7 @@ def test_a_shell_can_complete_commands(tmp_path: Path) -> None:
     assert "--install-completion" in _run("-c", ACC, "--help", cwd=tmp_path).stdout
 
 
+@pytest.mark.slow
 def test_beside_a_dump_py_of_the_users_own(tmp_path: Path) -> None:
     (tmp_path / "dump.py").write_text("def answer(): return 42")
     (tmp_path / "train.py").write_text("import torch, dump; print(torch.ones(1).item(), dump.answer())")

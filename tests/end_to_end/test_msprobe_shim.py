@@ -103,6 +103,7 @@ def test_beside_the_real_one_it_refuses_to_be_imported(installed: Path) -> None:
     assert "ImportError: acc-msprobe-shim and mindstudio-probe are both installed" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_script_that_calls_msprobe_runs_with_the_shim(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"dump_path": "dump", "level": "mix", "step": [1], "seed": 1}))
     (tmp_path / "train.py").write_text(CALLER)
@@ -124,6 +125,7 @@ def test_a_place_in_torch_npu_is_answered_when_python_starts(installed: Path, tm
     assert _python("-c", code, cwd=tmp_path).stdout.strip() == "dump.monitor.trainer"
 
 
+@pytest.mark.slow
 def test_without_the_shim_the_command_answers_in_spawned_workers_too(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"dump_path": "dump", "level": "L1"}))
     (tmp_path / "train.py").write_text(CALLER)
@@ -133,6 +135,7 @@ def test_without_the_shim_the_command_answers_in_spawned_workers_too(tmp_path: P
     assert not (tmp_path / "dump").exists()
 
 
+@pytest.mark.slow
 def test_a_variable_does_what_the_flag_does(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"dump_path": "dump", "level": "L1", "step": [0]}))
     (tmp_path / "train.py").write_text(CALLER)
@@ -144,6 +147,7 @@ def test_a_variable_does_what_the_flag_does(tmp_path: Path) -> None:
     assert "No module named 'msprobe'" in alone.stderr
 
 
+@pytest.mark.slow
 def test_a_script_that_records_nothing_by_msprobes_names(tmp_path: Path) -> None:
     (tmp_path / "none.py").write_text("import msprobe\nprint(msprobe.__version__)\n")
     done = _python("-m", "dump", "--as-msprobe", "none.py", cwd=tmp_path)

@@ -57,6 +57,7 @@ def document(folder: Path, out: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_fault_is_confirmed_and_all_others_are_cleared(folder: Path) -> None:
     ran = acc("replay", "npu", "--simulated-npu", "-o", "out", cwd=folder)
     assert ran.returncode == 1, ran.stderr
@@ -69,6 +70,7 @@ def test_the_fault_is_confirmed_and_all_others_are_cleared(folder: Path) -> None
     assert list((folder / "out" / "replay").glob("*.xlsx"))
 
 
+@pytest.mark.slow
 def test_on_the_cpu_one_innocent_call(folder: Path) -> None:
     ran = acc("replay", "npu", "--call", "Functional.gelu.0", "--format", "none", "-o", "one", "-q", cwd=folder)
     assert (ran.returncode, ran.stdout.count("\n")) == (0, 1), ran.stderr
