@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo docs page page-tools browser test test-all test-torch-npu test-newest test-torches dist test-lowest test-frameworks lint type samples fuzz bench-recording bench-compare bench-localisation bench-operators bench-monitor bench-page bench-reliability clean
+.PHONY: help demo docs page page-tools browser test test-all test-torch-npu test-newest test-torches dist test-lowest test-frameworks lint type samples fuzz bench-recording bench-compare bench-localisation bench-operators bench-monitor bench-page bench-reliability bench-scale clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -89,6 +89,9 @@ bench-compare: $(INSTALLED)  ## the time to compare, beside msprobe: PEERS="--pe
 
 bench-page: $(INSTALLED)  ## how quick the page is in a real Chromium, and how large; writes benchmarks/page/RESULTS.md
 	$(BIN)/python benchmarks/page/run.py
+
+bench-scale: $(INSTALLED)  ## compare jobs of up to 1,024 ranks; writes docs/scale.md
+	$(BIN)/python benchmarks/scale/run.py --write
 
 bench-reliability: $(INSTALLED)  ## what a recording survives: kills, signals, full disks; writes docs/reliability.md
 	$(BIN)/python benchmarks/reliability/run.py
