@@ -157,8 +157,8 @@ and {in_a_call / 1e3:.1f} kB on disk for each side.
 | comparing, 64 cores | {seconds / 3600 / 64 * 60:.0f} minutes |
 | one minute of recording on 1,024 accelerators at ${PRICE:.2f} an hour | ${PRICE * 1024 / 60:.0f}, on each side |
 
-Whole tensors are another matter: what a rank reads and writes in a step is larger than its memory, so record those of
-the calls that statistics have named alone (`--task tensor --list NAME`).
+Whole tensors take as many bytes as a rank reads and writes in a step, each distinct one once, so record those of the
+calls that statistics have named alone (`--task tensor --list NAME`).
 
 ## What to record
 
@@ -166,7 +166,7 @@ By default every rank records every call of the steps asked for, as statistics. 
 
 - `--rank 0,8,...` of one rank in each group of replicas: data-parallel ranks differ by their data alone. What a rank
   that was not recorded gave is not known, so of a collective with such ranks nothing is judged.
-- `--step 0` first: an operator that is wrong is wrong in the first step.
+- `--step 0` first: what is wrong from the start shows there, before anything has grown.
 - level L0 records modules alone; then L1 within the module that was named (`--scope`).
 """
 
