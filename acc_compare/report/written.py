@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -48,20 +49,23 @@ def write_pages(result: Path, out: Path | None = None, *, lang: str = "en") -> t
     """Write the page of a written result, and of several steps or ranks the page of each that has a table.
 
     `result` is a folder of results, of which the newest is taken, or one file of a result.  The pages go beside it, or
-    into the folder `out`.  Returns them, the one over all first.
+    into the folder `out`, under names that no page there has.  Returns them, the one over all first.
 
     Raises ResultError, ConfigError, OutputError.
     """
     language = known_language(lang)
     written = read_result(result)
     folder = out if out is not None else written.folder
-    named = {stem: f"{_joined('compare_result', stem, written.stamp)}.html" for stem in written.tables}
+    first = f"{'overview' if written.parts else 'compare_result'}_{written.stamp}"
+    stems = {stem: _joined("compare_result", stem, written.stamp) for stem in written.tables}
+    tail = _free_tail(folder, [first, *(stems.values() if written.parts else ())])
+    named = {stem: f"{base}{tail}.html" for stem, base in stems.items()}
     if not written.parts:
-        path = folder / f"compare_result_{written.stamp}.html"
+        path = folder / f"{first}{tail}.html"
         table = _table(written.tables[""], written.overall, language) if "" in written.tables else None
         write_page(written.overall, path, lang=language, table=table)
         return (path,)
-    paths = [folder / f"overview_{written.stamp}.html"]
+    paths = [folder / f"{first}{tail}.html"]
     write_page(written.overall, paths[0], lang=language, parts=written.parts, pages=named)
     for part in written.parts:
         stem = stem_of(part)
@@ -69,6 +73,12 @@ def write_pages(result: Path, out: Path | None = None, *, lang: str = "en") -> t
             paths.append(folder / named[stem])
             write_page(part, paths[-1], lang=language, table=_table(written.tables[stem], part, language))
     return tuple(paths)
+
+
+def _free_tail(folder: Path, bases: Sequence[str]) -> str:
+    """ "" or the first of `_1`, `_2`, ... with which there is no page yet: the comparison has written one."""
+    tails = itertools.chain([""], (f"_{number}" for number in itertools.count(1)))
+    return next(tail for tail in tails if not any((folder / f"{base}{tail}.html").exists() for base in bases))
 
 
 def read_result(result: Path) -> WrittenResult:

@@ -12,7 +12,7 @@ from acc_compare.report.html.packing import unpack
 from acc_compare.report.html.table import PackedTable, pack_rows
 from acc_compare.report.write import write_many_reports, write_reports
 from acc_compare.report.written import read_result, write_pages
-from dump.format.errors import OutputError, ResultError
+from dump.format.errors import ResultError
 
 STAMP = "20260102030405"
 
@@ -82,12 +82,6 @@ def test_pages_of_several_ranks(build: Any, tmp_path: Path) -> None:
     assert f'href="compare_result_step0_rank1_{STAMP}.html"' in paths[0].read_text(encoding="utf-8")
 
 
-def test_a_page_is_not_overwritten(build: Any, tmp_path: Path) -> None:
-    write_reports(build.gelu(), tmp_path, timestamp=STAMP)
-    with pytest.raises(OutputError, match="exists already"):
-        write_pages(tmp_path)
-
-
 def _spoiled(document: dict[str, Any]) -> dict[str, Any]:
     document["record"]["finding"]["summary"]["key"] = "no.such.key"
     return document
@@ -128,3 +122,11 @@ def test_no_result_is_one_clear_line(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none", Path(__file__)):
         with pytest.raises(ResultError):
             read_result(path)
+
+
+def test_a_page_that_is_there_is_kept(build: Any, tmp_path: Path) -> None:
+    write_reports(build.gelu(), tmp_path, timestamp=STAMP, formats=("csv", "html"))
+    (again,) = write_pages(tmp_path, lang="zh")
+    assert again.name == f"compare_result_{STAMP}_1.html"
+    assert 'lang="en"' in again.with_name(f"compare_result_{STAMP}.html").read_text(encoding="utf-8")
+    assert 'lang="zh-Hans"' in again.read_text(encoding="utf-8")
