@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from dump.format.layout import find_dumps
 from dump.format.reader import read_dump
@@ -91,3 +92,29 @@ def test_the_monitor_is_found_in_torch_npu(command: list[str], tmp_path: Path) -
     assert len(list(run.glob("grad_reduced_*.csv"))) == 3
     if command[1] == "dump":
         assert (tmp_path / "watched" / "acc_dump" / "step0").is_dir()
+
+
+_MONITOR = """
+    from torch_npu.contrib.monitor import TrainerMon
+
+    monitor = TrainerMon(config_file_path="./monitor_config.json", params_have_main_grad=False)
+    monitor.set_monitor(model, grad_acc_steps=1, optimizer=optimizer, dp_group=None, tp_group=None, start_iteration=0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(torch, "accelerator"), reason="torch.accelerator came with torch 2.6")
+@pytest.mark.parametrize("command", [["-m", "dump"], ["-m", "dump.monitor"]], ids=["acc dump", "acc monitor"])
+def test_the_imagenet_example_is_monitored(command: list[str], tmp_path: Path) -> None:
+    example = (ROOT / "examples" / "imagenet_accelerator.py").read_text(encoding="utf-8")
+    line = next(line for line in example.splitlines(keepends=True) if line.lstrip().startswith("optimizer = "))
+    script = tmp_path / "imagenet.py"
+    flags = ["-b", "2", "--dummy", "--image-size", "32", "--classes", "4"]
+    script.write_text(example, encoding="utf-8")
+    bare = _run(tmp_path / "bare", str(script), *flags)
+    script.write_text(example.replace(line, line + _MONITOR), encoding="utf-8")
+    assert _run(tmp_path / "watched", *command, str(script), *flags) == bare
+    (run,) = (tmp_path / "watched" / "monitor_output").iterdir()
+    rows = (run / "grad_reduced_1-1.csv").read_text(encoding="utf-8").splitlines()
+    assert rows[0].startswith("vpp_stage,name,step,norm")
+    assert len(rows) > 50

@@ -37,12 +37,12 @@ class Case:
         return "-".join([self.script, *(value for _, value in self.variables)])
 
 
-MEGATRON = ("Module.0.module.decoder.layers.0", "Tensor.", "Torch.")
+MEGATRON = ("Module.module.decoder.layers.0", "Distributed.", "Optimizer.AdamW")
 CASES = (
     Case("transformers_trainer", ("transformers", "accelerate"), 2, (LINEAR, "Module.model.layers.0", "Optimizer.")),
     Case("accelerate_loop", ("transformers", "accelerate"), 4, (LINEAR, "Module.transformer.h.0")),
     Case("lightning_fit", ("lightning",), 2, (LINEAR, "Module.body.0", "Optimizer.SGD")),
-    Case("torchtitan_step", ("torchtitan", "triton"), 2, (LINEAR, "Module.layers.0", "Optimizer.AdamW")),
+    Case("torchtitan_step", ("torchtitan", "triton"), 2, (LINEAR, "Module.layers.0", "Optimizer.OptimizersContainer")),
     Case("megatron_step", ("megatron.core",), 2, MEGATRON),
     Case("megatron_step", ("megatron.core",), 2, MEGATRON, (("MEGATRON", "distributed"),)),
     Case("megatron_step", ("megatron.core",), 2, MEGATRON, (("MEGATRON", "bf16"),)),
@@ -94,8 +94,7 @@ def test_a_framework_records_and_computes_the_same_bits(case: Case, tmp_path: Pa
         assert dict(dump.header.environment or {})["called_as"].startswith("msprobe ")
         names = [call.name for call in dump.calls]
         for beginning in case.calls:
-            is_of_some_steps = beginning == "Optimizer."  # gradients are accumulated over several
-            assert is_of_some_steps or any(name.startswith(beginning) for name in names), beginning
+            assert any(name.startswith(beginning) for name in names), beginning
 
 
 @pytest.mark.slow
