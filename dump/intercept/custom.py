@@ -14,6 +14,7 @@ import re
 import weakref
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -199,6 +200,8 @@ def _recording_calls(original: Callable[..., Any], key: str, watch: Watch, *, wr
 
     functools.update_wrapper(recorded, original)
     name_original(recorded, original)
+    if isinstance(original, FunctionType):  # dynamo of torch 2.4 looks here for what it finds in the original
+        recorded.__defaults__, recorded.__kwdefaults__ = original.__defaults__, original.__kwdefaults__
     return recorded
 
 

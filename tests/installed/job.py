@@ -35,6 +35,9 @@ CHOSEN = (
 )  # fmt: skip
 """The command line: what prints, parses and writes files, which is where releases of dependencies differ."""
 
+_OF_THAT_TIME = ("click<8.3",)
+"""What the lowest releases need in turn, as it was then: today's click warns of what typer 0.16 imports."""
+
 _LOWER_BOUND = re.compile(r"^([A-Za-z0-9_.-]+)>=([0-9.]+)$")
 
 
@@ -84,7 +87,8 @@ def lowest_of(project: Path) -> list[str]:
     """`numpy==1.26` for `numpy>=1.26`: every dependency, and what the tests need, but torch itself."""
     table = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
     groups = table["optional-dependencies"]
-    return sorted(_lowest([*table["dependencies"], *(groups[name] for name in ("monitor", "parquet", "test"))]))
+    wanted = [*table["dependencies"], *(groups[name] for name in ("monitor", "parquet", "test"))]
+    return [*sorted(_lowest(wanted)), *_OF_THAT_TIME]
 
 
 def _lowest(wanted: Iterable[str | list[str]]) -> set[str]:

@@ -24,5 +24,5 @@ parquet = []
 test = ["acc-compare[monitor]", "pytest>=8"]
 dev = ["ruff>=0.6"]
 """)
-    assert lowest_of(project) == ["numpy==1.26", "pytest==8", "rich==13", "tensorboard==2.14"]
+    assert lowest_of(project) == ["numpy==1.26", "pytest==8", "rich==13", "tensorboard==2.14", "click<8.3"]
     assert {"numpy==1.26", "typer==0.16", "ml_dtypes==0.5"} <= set(lowest_of(HERE.parents[1] / "pyproject.toml"))

@@ -162,7 +162,9 @@ def run(python: Path, paths: Sequence[str], *, quick: bool) -> Seen:
         report = Path(folder) / "report.xml"
         marks = ["-m", "not slow"] if quick else []
         command = [str(python), "-m", "pytest", "-q", f"--junitxml={report}", *marks, *paths]
-        subprocess.run(command, cwd=ROOT, env=_variables(), check=False)
+        done = subprocess.run(command, cwd=ROOT, env=_variables(), check=False)
+        if done.returncode not in (0, 1):  # passed, or failed: anything else says that the tests were not run
+            raise SystemExit(f"test-torches: pytest ended with status {done.returncode}")
         probe = subprocess.run(
             [str(python), str(HERE / "probe.py"), folder],
             cwd=ROOT,
@@ -178,8 +180,20 @@ def again(python: Path, before: Seen) -> Seen:
     """`before`, with what failed in it run again."""
     if not before.failed:
         return before
-    now = run(python, [node_of(name) for name in before.failed], quick=False)
-    return repeated(before, now)
+    wanted = [node_of(name) for name in before.failed]
+    still = set(collected(python, sorted({node.partition("::")[0] for node in wanted})))
+    nodes = [node for node in wanted if node in still]
+    if not nodes:
+        raise SystemExit("test-torches: none of the tests that failed is there any more; run the whole")
+    return repeated(before, run(python, nodes, quick=False))
+
+
+def collected(python: Path, files: Sequence[str]) -> list[str]:
+    """Every test in `files`, as pytest names it under that Python; a file that is gone has none."""
+    present = [file for file in files if (ROOT / file).exists()]
+    command = [str(python), "-m", "pytest", "--collect-only", *present]  # pyproject.toml says -q
+    done = subprocess.run(command, cwd=ROOT, env=_variables(), stdout=subprocess.PIPE, text=True, check=False)
+    return done.stdout.splitlines()
 
 
 def kept(version: str) -> Seen:

@@ -119,6 +119,7 @@ def repeated(before: Seen, now: Seen) -> Seen:
     failed = tuple(name for name in before.failed if name in now.failed)
     return replace(
         before,
+        python=before.python if now.python == before.python else f"{before.python}; {now.python}",
         passed=before.passed + now.passed,
         failed=failed,
         skipped=dict(skipped),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -45,6 +46,22 @@ def test_a_run_is_counted_kept_and_shown(page: ModuleType, tmp_path: Path, monke
     text = page.page_of([seen])
     for words in ("2.1.2+cu121", "module calls", "`tests.b::four`", "1 x no such name", "--audit of views"):
         assert words in text
+
+
+def test_what_failed_is_counted_anew_when_it_is_run_again(page: ModuleType, tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text(REPORT)
+    before = replace(page.outcome_of(report, PROBE, paths=["tests"], quick=True), explained={"tests.b::four": "why"})
+    report.write_text("""<testsuite><testcase classname="tests.a" name="three"/>
+<testcase classname="tests.b" name="four">
+<skipped message="collection skipped">('a.py', 3, 'Skipped: too old')</skipped>
+</testcase></testsuite>""")
+    now = page.outcome_of(report, {**PROBE, "python": "3.10.1"}, paths=["tests"], quick=False)
+    seen = page.repeated(before, now)
+    assert (seen.passed, seen.failed, seen.explained) == (2, (), {})
+    assert seen.skipped == {"no such name": 1, "too old": 1}
+    assert (seen.python, seen.repeated, seen.paths) == ("3.11.7; 3.10.1", now.date, ("tests",))
+    assert page.node_of("tests.a::one[x.y]") == "tests/a.py::one[x.y]"
 
 
 def test_the_torches_that_were_run_are_those_that_acc_env_knows(page: ModuleType) -> None:

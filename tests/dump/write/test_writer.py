@@ -196,7 +196,8 @@ def test_equal_stacks_are_written_once(tmp_path: Path) -> None:
     def stacks() -> Any:
         return recorder.take_stack()
 
-    taken = [stacks() for _ in range(2)] + [stacks(), stacks()]
+    taken = [stacks() for _ in range(2)]
+    taken += [stacks(), stacks()]  # on a line of its own: since Python 3.12 a comprehension has no frame
     for number, stack in enumerate(taken):
         recorder.emit(Emission(f"Torch.add.{number}.forward", {}, None, stack))
     _close(writer)
