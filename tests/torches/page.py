@@ -56,6 +56,10 @@ Read from the difference of the two installed packages (2.13.0 and 2.14.1); each
   (`intercept/test_scripted_code.py`).
 - DTensor's `linspace` and `logspace`, the backends `nccl2` and `nccl-lazy` of NCCL, hooks and windows of process groups
   change no place at which calls are met. They were not run: they need a GPU.
+
+torch_npu 2.14.0 was tried over the stub CANN libraries beside torch 2.14.1+cu130, the build that PyPI has: both
+register the allocator's setting `pinned_reserve_segment_size_mb`, and its import ends the process before any code of
+ours runs. With a torch built for the CPU it was not tried; `make test-torch-npu` stays with 2.13.0.
 """
 
 
