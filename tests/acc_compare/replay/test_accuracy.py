@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from acc_compare.replay import accuracy
 from acc_compare.replay.accuracy import distance, equal, in_last_place
 
 
@@ -59,3 +60,16 @@ def test_equal_to_the_bit() -> None:
     assert not equal(torch.ones(2), torch.ones(2).double())
     assert equal(torch.tensor([1j]), torch.tensor([1j]))
     assert not equal(torch.tensor([1]), torch.tensor([2]))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-30])
+def test_blocks_are_no_other_than_the_whole(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = torch.from_numpy(np.random.default_rng(2).standard_normal(5000)) * scale
+    found = (exact * (1 + 1e-4 * torch.arange(5000, dtype=torch.float64).sin())).float()
+    whole = distance(found, exact)
+    monkeypatch.setattr(accuracy, "_BLOCK", 64)
+    blocks = distance(found, exact)
+    assert (blocks.relative, blocks.largest) == pytest.approx((whole.relative, whole.largest), rel=1e-12)
+    found[77] = math.inf
+    assert distance(found, exact).nonfinite
+    assert distance(torch.zeros(5000), torch.zeros(5000, dtype=torch.float64)).largest == 0.0
