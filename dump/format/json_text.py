@@ -37,7 +37,9 @@ def decode_record(raw: msgspec.Raw, name: str, source: object) -> object:
     except RecursionError:
         raise too_deep(source, name) from None
     except ValueError as error:
-        raise DumpCorrupt(f"{source}: {brief(name)}: not valid JSON ({error}). Record this run again.") from error
+        raise DumpCorrupt(
+            f"{source}: {brief(name)}: not valid JSON ({_detail(error)}). Record this run again."
+        ) from error
 
 
 def decode_whole(data: bytes, source: Path) -> Any:
@@ -104,5 +106,9 @@ def _cut_off(source: object, size: int) -> DumpCorrupt:
 def not_json(source: object, data: bytes, error: BaseException) -> DumpCorrupt:
     if "truncated" in str(error) and isinstance(error, msgspec.MsgspecError):
         return _cut_off(source, len(data))
+    return DumpCorrupt(f"{source}: not valid JSON ({brief(_detail(error))}). Record this run again.")
+
+
+def _detail(error: BaseException) -> str:
     detail = " ".join(str(error).split())
-    return DumpCorrupt(f"{source}: not valid JSON ({brief(detail)}). Record this run again.")
+    return "a number of thousands of digits" if "integer string conversion" in detail else detail

@@ -256,6 +256,10 @@ def _by_lines(data: bytes, start: int, source: Path) -> Parts:
         except (*BAD_JSON, RecursionError) as error:
             if not data[lines.tell() :].strip(b"\0\r\n "):
                 break
+            if b"NaN" in line or b"Infinity" in line:
+                raise DumpCorrupt(
+                    f"{source}: line {number} holds NaN or Infinity, which are no JSON. Record this run again."
+                ) from error
             raise DumpCorrupt(
                 f"{source}: line {number} is not a record, though more follow it: the file was changed after "
                 "it was written. Record this run again."

@@ -161,6 +161,8 @@ def _inside(folder: Path, data_name: str) -> Path:
             folder / data_name,
             f"expected a tensor file, found a path that leads nowhere ({error}); record again",
         )
+    if not home.is_relative_to(folder.parent.resolve()):
+        refuse(folder, f"expected a folder of the dump, found a link to {home}; copy the folder there")
     if not path.is_relative_to(home):
         refuse(
             folder / data_name,

@@ -443,3 +443,19 @@ def test_mutated_dumps_give_a_dump_or_a_dump_error(tmp_path: Path, ours: bool, a
     whole = _ours(RECORDS) if ours else _msprobe(RECORDS)
     start = int(at * len(whole))
     _read_or_refuse(tmp_path, whole[:start] + put + whole[start + cut :])
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("NaN", "line 2 holds NaN or Infinity"),
+        ("-Infinity", "holds NaN or Infinity"),
+        ("9" * 5000, "thousands of digits"),
+    ],
+)
+def test_a_number_that_json_does_not_have_is_named(tmp_path: Path, value: str, message: str) -> None:
+    data = _ours({name: {"input_args": [_tensor()]} for name in ("Torch.add.0.forward", "Torch.add.1.forward")})
+    (tmp_path / "dump.json").write_bytes(data.replace(b"3.0", value.encode(), 1))
+    with pytest.raises(DumpCorrupt, match=message) as found:
+        read_dump(tmp_path)
+    assert len(str(found.value)) < 400

@@ -483,3 +483,16 @@ def test_metadata_that_ask_for_more_than_the_memory_are_refused(tmp_path: Path, 
     (tmp_path / "x.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(16))
     with pytest.raises(TensorFileError, match="record again"):
         read_tensor(tmp_path, "x.safetensors")
+
+
+def test_a_folder_that_is_a_link_out_of_the_dump_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "dump").mkdir()
+    write_tensor(tmp_path / "elsewhere" / "a.safetensors", data=bytes(4), dtype="torch.float32", shape=(1,))
+    (tmp_path / "dump" / "dump_tensor_data").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(TensorFileError, match="found a link to"):
+        read_tensor(tmp_path / "dump" / "dump_tensor_data", "a.safetensors")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")  # a dump that is reached through a link is one
+    (tmp_path / "elsewhere" / "dump_tensor_data").mkdir()
+    os.rename(tmp_path / "elsewhere" / "a.safetensors", tmp_path / "elsewhere" / "dump_tensor_data" / "a.safetensors")
+    assert read_tensor(tmp_path / "link" / "dump_tensor_data", "a.safetensors").tolist() == [0]
