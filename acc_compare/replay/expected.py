@@ -26,6 +26,8 @@ TIMES = 6.0
 PEAK = 5.0
 MOVED = 8.0
 """How many times the reference's own move by a rounding of its inputs is explained."""
+MOVED_PEAK = 12.0
+"""The same for a single element, whose largest move is known from two draws alone."""
 
 _LEAST = 4.0
 """Roundings that any result may be off by."""

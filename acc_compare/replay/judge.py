@@ -291,7 +291,7 @@ class _Explain:
         if self._response is not None and self._response.nonfinite:
             return float("inf")
         moved = self._response.largest if self._response is not None else 0.0
-        return expected.PEAK * expected.limit(typical) + expected.MOVED * moved
+        return expected.PEAK * expected.limit(typical) + expected.MOVED_PEAK * moved
 
     def _is_beyond(self, off: Distance, typical: float, moved: Distance | None) -> bool:
         if off.nonfinite:
