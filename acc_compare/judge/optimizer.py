@@ -36,7 +36,7 @@ _AGREE = 0.05
 _FEWEST = 7
 """Degrees of freedom below which the quantile of Student's t is too large to say anything, and not known well."""
 
-_LEAST_SCALED = 0.01
+_LEAST_SCALED = 0.002
 """A step that is longer or shorter by less than this is not told from the rounding of eps, of bias corrections and of
 sums that devices order otherwise."""
 
