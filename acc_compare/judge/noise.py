@@ -28,7 +28,7 @@ from acc_compare.judge.predicted import Predicted, autocast_roundoff, predict
 from acc_compare.judge.systematic import Shift, Shifts, Systematic, inherited_by, shifts_of
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.measured.errors import RESOLUTION
-from acc_compare.operators import operator_class, roundoff
+from acc_compare.operators import has, operator_class, roundoff
 from dump.format.names import forward_name
 
 FALSE_ACCUSATIONS = 1e-3
@@ -238,9 +238,13 @@ def _observed(
     calls: Iterable[MeasuredCall], prior: Prior, autocast: float, lowered: float
 ) -> Iterator[tuple[tuple[str, str], Observed]]:
     forwards: dict[str, MeasuredCall] = {}
+    calls = list(calls)
+    is_rerouted = any(call.reads_other_integers() for call in calls)
     for call in calls:
         if not call.is_backward:
             forwards[call.full_name] = call
+        elif is_rerouted and has(call.operator, "indexed"):
+            continue  # where one row went elsewhere, what is gathered back comes from other rows
         forward = forwards.get(forward_name(call.full_name)) if call.is_backward else None
         if call.reads_other_integers() or (forward is not None and forward.reads_other_integers()):
             continue

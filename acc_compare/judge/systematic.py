@@ -122,12 +122,14 @@ def shifts_of(argument: MeasuredArgument) -> Shifts:
 
 
 def inherited_by(read: Iterable[MeasuredArgument]) -> Shifts:
-    """The root of the summed squares of what the inputs are off by in each channel."""
+    """The root of the summed squares of what the inputs are off by in each channel; where a mask hides one, at most all
+    of the input's error is in it."""
     total = dict.fromkeys(CHANNELS, 0.0)
     for argument in read:
         if argument.relative > 0:
-            for channel, value in shifts_of(argument).items():
-                total[channel] = math.hypot(total[channel], value)
+            found = shifts_of(argument)
+            for channel in CHANNELS:
+                total[channel] = math.hypot(total[channel], found.get(channel, argument.relative))
     return total
 
 

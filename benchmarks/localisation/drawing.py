@@ -10,7 +10,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmarks.localisation.kernels import HF32, OPERATORS, PRODUCTS, UPDATES
+from benchmarks.localisation.kernels import COPIES, HF32, OPERATORS, PRODUCTS, UPDATES
 from benchmarks.localisation.rows import Case, Kernel, Side
 
 REGIMES = ("float32", "hf32", "autocast", "bfloat16", "float16", "float64 bench")
@@ -63,6 +63,7 @@ def drawn(seed: int) -> Drawn:
         Kernel(operator, draw.choice(("rounds", "rounds", "truncates")), draw.uniform(0.3, 1.0))
         for operator in OPERATORS
     ]
+    kernels = [kernel for kernel in kernels if kernel.operator not in COPIES]
     if regime == "hf32":
         kernels += [Kernel(operator, HF32) for operator in PRODUCTS]
     npu = Side(variables, tuple(kernels), threads=draw.choice((1, 2)), mkldnn=draw.random() < 0.7)

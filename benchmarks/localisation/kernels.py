@@ -35,6 +35,9 @@ OPERATORS = (
 )  # fmt: skip
 """The operators that another kernel computes, and that a drawn fault may hit."""
 
+COPIES = ("aten::cat", "aten::stack")
+"""Of these no healthy kernel rounds anything: a fault alone changes them."""
+
 UPDATES = ("aten::addcdiv_", "aten::_fused_adamw_")
 """What optimizers write with: faults alone."""
 

@@ -44,6 +44,8 @@ _LEAST_SPREAD, _LEAST_BETWEEN, _LEAST_SHIFT = 0.08, 0.1, 0.8
 _FAR_BELOW = -3.0
 """Outputs that both sides rounded alike say nothing of how far rounding reaches."""
 
+_REROUTED = 10.0
+
 Key = tuple[str, bool, bool]
 
 
@@ -213,17 +215,18 @@ def pairs(folder: Path, seeds: Iterable[int]) -> Iterator[tuple[Path, Path]]:
 
 
 def together(rows: Sequence[list[object]], known: Sequence[list[object]]) -> list[list[object]]:
-    """`rows` with those of an earlier table, each weighed by the recordings it comes from: locations in the mean,
-    deviations in the root mean square."""
+    """`rows` with what an earlier table knows of other models: rows that it alone has, and how far channels reach, of
+    which the larger holds, unless it is so large that a route must have changed.  Locations and spreads hold for the
+    predictions of their time and are not mixed."""
     found = {tuple(row[:3]): row for row in known}
     for row in rows:
         other = found.get(tuple(row[:3]))
         if other is not None:
-            n, m = float(row[-1]), float(other[-1])  # type: ignore[arg-type]
-            mine, theirs = ([float(value) for value in each[3:-1]] for each in (row, other))  # type: ignore[arg-type]
-            location = (n * mine[0] + m * theirs[0]) / (n + m)
-            spreads = [math.sqrt((n * a * a + m * b * b) / (n + m)) for a, b in zip(mine[1:], theirs[1:], strict=True)]
-            row = [*row[:3], *(round(value, 3) for value in (location, *spreads)), int(n + m)]
+            reach = [
+                max(mine, theirs if theirs < _REROUTED else 0.0)
+                for mine, theirs in zip(row[7:11], other[7:11], strict=True)
+            ]  # type: ignore[type-var, operator]
+            row = [*row[:7], *reach, max(int(row[-1]), int(other[-1]))]  # type: ignore[call-overload]
         found[tuple(row[:3])] = row
     return [found[key] for key in sorted(found)]
 
