@@ -221,3 +221,24 @@ def test_a_group_without_one_of_its_values(count: int) -> None:
             assert middle == pytest.approx(float(np.median(others)))
             assert deviation == pytest.approx(float(np.median(np.abs(np.array(others) - middle))), abs=0.05)
     assert group.without(0.0, is_in=False)[:2] == (count, pytest.approx(float(np.median(values))))
+
+
+@pytest.mark.parametrize("is_rerouted", [True, False])
+def test_gradients_that_are_gathered_are_not_predicted_where_a_row_went_elsewhere(make: Any, is_rerouted: bool) -> None:
+    runs = []
+    for is_npu in (True, False):
+        run = make.Run()
+        scores, rows = make.normal(8, 4, seed=1), np.arange(8)
+        chosen = np.where(rows == 3, 5, rows) if is_npu and is_rerouted else rows
+        run.call("Torch.topk.0.forward", [scores], [scores[:, 0].copy(), chosen])
+        run.call("Torch.gather.0.forward", [scores, chosen], [scores[chosen]])
+        read = run.mark(make.normal(8, 4, seed=2), requires_grad=True)
+        run.call("Tensor.__getitem__.0.forward", [read, np.arange(4)], [read[:4].copy()])
+        gradient = make.off(make.normal(4, 4, seed=3), 1e-6 if is_npu else 0.0, seed=9)
+        spread = np.zeros((8, 4), "f4")
+        spread[:4] = gradient
+        run.call("Tensor.__getitem__.0.backward", [gradient], [spread])
+        runs.append(run)
+    measured = [part.call for part in make.measured(*runs)]
+    predicted = {name for name, _ in Noise(measured).observed()}
+    assert ("Tensor.__getitem__.0.backward" in predicted) is not is_rerouted

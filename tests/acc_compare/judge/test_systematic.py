@@ -53,3 +53,11 @@ def test_what_inputs_are_off_by_adds_in_squares(make: Any) -> None:
     off = make.argument("input.0", x * np.float32(1.01), x)
     assert inherited_by([off, off])["norm"] == pytest.approx(math.sqrt(2) * math.log(1.01), rel=1e-4)
     assert set(inherited_by([]).values()) == {0.0}
+
+
+def test_what_a_mask_hides_of_an_input_may_be_in_any_channel(make: Any) -> None:
+    x = make.normal(32, 32)
+    x[:, :4] = -1e9
+    masked = make.argument("input.0", make.off(x, 1e-3), x)
+    assert "norm" not in shifts_of(masked)
+    assert inherited_by([masked])["norm"] == pytest.approx(masked.relative)
