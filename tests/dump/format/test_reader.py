@@ -284,7 +284,7 @@ _BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"sketch": "AAAA"}, "sketch: expected base64 of 64 bytes"),
     ({"sketch": "é"}, "sketch: expected base64"),
     ({"sketch": 5}, "sketch: expected base64"),
-    ({"md5": 5}, "md5: expected a string"),
+    ({"md5": 0.5}, "md5: expected a string"),
     ({"data_name": ["a"]}, "data_name: expected a string"),
 ]
 
