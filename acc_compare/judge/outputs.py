@@ -189,7 +189,7 @@ def _chosen_otherwise(call: MeasuredCall) -> bool:
 def _inputs_unrecorded(call: MeasuredCall) -> bool:
     """Nothing was recorded of what it read (data_mode `output`); a source without arguments is exact in good health."""
     record = call.pair.npu
-    return record is not None and not record.inputs and not record.parameters
+    return call.is_further_pass or (record is not None and not record.inputs and not record.parameters)
 
 
 def _judge_shape(

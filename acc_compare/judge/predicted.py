@@ -88,10 +88,10 @@ def predict(
     `autocast` is the unit roundoff that products inside a recurrent net or attention run in where both ends of the call
     are wider, `lowered` that which a side's devices round the operands of every product to (TF32, HF32); 0 for none.
 
-    None where nothing can be said: the output is zero on both sides, an input is off by nobody knows how much, another
-    result would be as right, or the gradient of a factorisation is asked for whose matrix differs.
+    None where nothing can be said: the output is zero on both sides, an input is off by nobody knows how much or not on
+    record, another result would be as right, or the gradient of a factorisation is asked for whose matrix differs.
     """
-    if out.norm <= 0:
+    if out.norm <= 0 or call.is_further_pass:
         return None
     given = () if forward is None else tuple(a for a in forward.read if a.is_floating)
     made = () if forward is None else tuple(a for a in forward.wrote if a.is_floating)

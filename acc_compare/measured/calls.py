@@ -90,6 +90,12 @@ class MeasuredCall(msgspec.Struct, frozen=True):
         return self.name.direction == BACKWARD
 
     @property
+    def is_further_pass(self) -> bool:
+        """Is it one more backward pass through a retained graph?  What it reads beside the gradient was saved by the
+        forward call and is not on its record."""
+        return self.name.prefix == "Autograd" and self.name.api.endswith("_backward")
+
+    @property
     def is_optimizer(self) -> bool:
         return self.name.prefix == "Optimizer"
 

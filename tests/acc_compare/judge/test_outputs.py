@@ -437,3 +437,18 @@ def test_a_view_of_the_same_part_is_innocent_whatever_was_measured(make: Any) ->
         return one
 
     assert make.judged(run(1e-2), run(0)).suspects == ()
+
+
+@pytest.mark.parametrize(("off", "verdict"), [(1e-6, "same"), (1e-2, "different")])
+def test_a_further_backward_pass_is_judged_by_what_was_seen_since_what_it_reads_is_not_on_record(
+    make: Any, off: float, verdict: str
+) -> None:
+    runs = []
+    for is_npu in (True, False):
+        run = make.Run()
+        x, gradient = make.normal(16, 8, seed=1), make.normal(16, 8, seed=2)
+        run.call("Torch.tanh.0.forward", [x], [make.off(x, 4e-7 if is_npu else 0.0, seed=3)])
+        made = make.normal(8, seed=4)
+        run.call("Autograd.linear_backward.0.forward", [gradient], [make.off(made, off if is_npu else 0.0, seed=5)])
+        runs.append(run)
+    assert make.judged(*runs).verdict == verdict
