@@ -91,9 +91,20 @@ def steepest(case: OutputCase, argument: MeasuredArgument) -> float:
     # On the side where it is less: a wrong result may itself come near an edge.  Where NaN hides the extremes, no
     # element is larger than the norm of those that are left.
     sides = zip(argument.extremes, case.out.extremes, strict=True)
+    root = math.sqrt(from_a_root(case, argument))
     norm = case.out.norm
     moved = error * min(operators.most_moved(case.operator, x, y or (norm, -norm)) for x, y in sides)
-    return min(moved, case.out.norm) * math.sqrt(min(_AT_AN_END, case.out.count))
+    return min(max(moved, root), case.out.norm) * math.sqrt(min(_AT_AN_END, case.out.count))
+
+
+def from_a_root(case: OutputCase, argument: MeasuredArgument) -> float:
+    """How far elements beside zero may be off where the operator is a root, whose slope there has no bound: a distance
+    that cancels to nothing is off by the error of what cancelled.  0 where no element comes so near."""
+    if not operators.has(case.operator, "root") or not 0.0 < argument.relative < math.inf:
+        return 0.0
+    off = argument.relative * argument.norm / math.sqrt(argument.count)
+    least = [min(side) for side in argument.extremes if side]
+    return off if least and min(least) < off else 0.0
 
 
 def product(case: OutputCase, a: MeasuredArgument, b: MeasuredArgument) -> tuple[float, float]:

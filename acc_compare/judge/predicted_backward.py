@@ -12,6 +12,7 @@ from acc_compare.judge.output_case import (
     Logits,
     OutputCase,
     Terms,
+    from_a_root,
     logit_error,
     logit_gains,
     normalisation_gain,
@@ -66,6 +67,8 @@ def _bent(case: OutputCase, argument: MeasuredArgument) -> float:
     2 c, and at logarithmic edges (atanh, erfinv) up to 8 c in the reach of float32."""
     if argument.relative == 0.0 or math.isinf(argument.relative):
         return 0.0
+    if from_a_root(case, argument) > 0:
+        return case.out.norm
     error = max(argument.relative, operators.roundoff({argument.npu.dtype, argument.bench.dtype}))
     amplified = 4.0 * min(
         operators.most_amplified(
@@ -110,12 +113,24 @@ def _normalisation_backward(case: OutputCase) -> Terms:
     if gradient is None:
         return case.unit * case.size, []
     source = max(case.given, key=lambda a: a.count, default=None)
-    gain = normalisation_gain(source) if source is not None else 1.0
+    gain = max(normalisation_gain(source), _gain_by_rows(case, gradient, source)) if source is not None else 1.0
     terms, size = _summed(case, gradient)
     inherited = [gradient.relative * size, *(a.relative * size for a in case.given if a is not source)]
     if source is not None:
         inherited.append(gain * source.relative * size)
     return math.hypot(case.unit * size, min(case.unit, ACCUMULATED) * gain * math.sqrt(terms) * size), inherited
+
+
+_LARGE_GAIN = 10.0
+
+
+def _gain_by_rows(case: OutputCase, gradient: MeasuredArgument, source: MeasuredArgument) -> float:
+    """Rows with means of their own hide in the mean of all, but not in the gradient, which is divided by what is left
+    of a row: rms(x) |dx| / |dy|, for weights about 1; that of ordinary rows is no more than 1."""
+    if case.out.count != source.count or gradient.norm <= 0:
+        return 1.0
+    found = source.norm / math.sqrt(source.count) * case.size / gradient.norm
+    return min(found, _MOST_GAIN) if found > _LARGE_GAIN else 1.0
 
 
 def _exponential_backward(case: OutputCase) -> Terms:
@@ -132,6 +147,7 @@ def _exponential_backward(case: OutputCase) -> Terms:
 
 
 _MOST_SQUARES = 2.0
+_MOST_GAIN = 1e4
 
 
 def _likelihood_backward(case: OutputCase, source: MeasuredArgument, gradient: MeasuredArgument) -> float:

@@ -39,7 +39,7 @@ OperatorClass: TypeAlias = Literal[
 Mark: TypeAlias = Literal[
     "jumps", "kinks", "chooses", "draws", "source", "source_in_place", "uninitialised", "memory", "layout", "converts",
     "shaped", "overwrites", "additive", "mean", "factors", "log", "likelihood", "indexed", "overlaps", "matmul", "conv",
-    "places", "attends", "vectors", "unordered", "compound",
+    "places", "attends", "vectors", "unordered", "compound", "root",
 ]  # fmt: skip
 
 
@@ -103,7 +103,7 @@ _ROWS: Mapping[OperatorClass, str] = {
     # One rounding or a few for each element (Higham, Accuracy and Stability of Numerical Algorithms, 2002, 2.2).
     "elementwise": """
         add+additive sub+additive lerp+additive diff+additive mul div remainder+jumps+kinks fmod+jumps+kinks
-        floor_divide+jumps frac+jumps addcmul addcdiv sqrt rsqrt reciprocal square pow float_power ldexp hypot
+        floor_divide+jumps frac+jumps addcmul addcdiv sqrt+root rsqrt reciprocal square pow float_power ldexp hypot
         nextafter sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh sinc angle deg2rad rad2deg sigmoid
         logsigmoid hardsigmoid+kinks silu mish gelu elu+kinks selu+kinks celu+kinks leaky_relu+kinks prelu+kinks
         rrelu+kinks+draws softplus softsign tanhshrink hardswish+kinks hardshrink+jumps+kinks softshrink+kinks glu

@@ -333,3 +333,46 @@ def test_places_to_read_at_count_in_elements(make: Any) -> None:
     found = predict(part.call, part.call.wrote[0])
     assert found is not None
     assert found.inherited / part.call.read[1].relative == pytest.approx(32 / 2 * math.sqrt(2 / 3), rel=0.15)
+
+
+@pytest.mark.parametrize("least", [0.0, 1.0], ids=["from zero on", "from one on"])
+def test_the_root_of_what_cancels_to_nothing_is_off_by_the_root_of_its_error(make: Any, least: float) -> None:
+    """A squared distance is a difference of sums: the same absolute error everywhere, at zero too."""
+    random = np.random.default_rng(3)
+    distances = random.uniform(4.0, 9.0, (16, 16)) + least
+    distances[np.arange(3), np.arange(3)] = least
+    off = np.clip(distances + random.normal(size=distances.shape) * 1e-5, 1e-12, None)
+    runs = []
+    for x in (off, np.clip(distances, 1e-12, None)):
+        run = make.Run()
+        one = np.ones(x.shape, "f4")
+        run.call("Tensor.sqrt.0.forward", [x.astype("f4")], [np.sqrt(x).astype("f4")])
+        run.call("Tensor.sqrt.0.backward", [one], [(0.5 / np.sqrt(x)).astype("f4")])
+        runs.append(run)
+    forward, backward = (part.call for part in make.measured(*runs))
+    for call, before in ((forward, None), (backward, forward)):
+        found = predict(call, call.wrote[0], before)
+        assert found is not None
+        wide = found.relative > 1e-4 if least == 0.0 else found.relative < 1e-5
+        assert wide, (call.full_name, found)
+        assert call.wrote[0].relative < 4.0 * found.relative, (call.full_name, found)
+
+
+@pytest.mark.parametrize("mean", [0.0, 300.0])
+def test_rows_with_means_of_their_own_show_in_the_gradient_of_a_normalisation(make: Any, mean: float) -> None:
+    random = np.random.default_rng(5)
+    x = random.normal(size=(32, 64)) * 0.03 + np.where(np.arange(32) % 2, mean, -mean)[:, None]
+    left = x - x.mean(-1, keepdims=True)
+    gradient = random.normal(size=x.shape)
+    deviation = left.std(-1, keepdims=True)
+    normal = left / deviation
+    back = (
+        gradient - gradient.mean(-1, keepdims=True) - normal * (gradient * normal).mean(-1, keepdims=True)
+    ) / deviation
+    run = make.Run()
+    run.call("Functional.layer_norm.0.forward", [x.astype("f4")], [normal.astype("f4")])
+    run.call("Functional.layer_norm.0.backward", [gradient.astype("f4")], [back.astype("f4")])
+    forward, backward = (part.call for part in make.measured(run, run))
+    found = predict(backward, backward.wrote[0], forward)
+    assert found is not None
+    assert found.fresh > 1e-4 if mean else found.fresh < 1e-6
