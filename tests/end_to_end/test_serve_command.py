@@ -15,7 +15,12 @@ SAMPLES = Path(__file__).resolve().parents[2] / "sample_dumps"
 def test_it_says_where_it_is_and_ends_quietly(tmp_path: Path) -> None:
     shutil.copytree(SAMPLES / "healthy", tmp_path / "dumps" / "npu")
     command = [sys.executable, "-m", "acc_compare", "serve", "dumps"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+
+    def heeds_interrupts() -> None:  # a test run in the background of a shell does not
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(command, cwd=tmp_path, text=True, preexec_fn=heeds_interrupts, **pipes) as process:
         assert process.stdout is not None
         address = process.stdout.readline().strip()
         assert address.startswith("http://127.0.0.1:")
