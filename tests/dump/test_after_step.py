@@ -139,7 +139,7 @@ def test_a_script_under_the_command_is_looked_through_too(tmp_path: Path) -> Non
     assert "step 0: the first infinity is output.0 of Tensor.__truediv__.0.forward" in done.stderr
 
 
-@pytest.mark.parametrize("task", ["structure", "exception_dump", "acc_check", "run_ut", "grad_probe", "free_benchmark"])
+@pytest.mark.parametrize("task", ["acc_check", "run_ut", "grad_probe", "free_benchmark"])
 def test_a_task_that_is_not_done_is_refused_by_name(tmp_path: Path, task: str) -> None:
     source = tmp_path / "config.json"
     source.write_text(json.dumps({"task": task}))
