@@ -129,7 +129,8 @@ def test_an_example_runs(desk: Path, tmp_path: Path, line: str) -> None:
     if words[3] in ("dump", "check"):  # they write where another has written
         for name in ("train.py", "config.json"):
             shutil.copy(desk / name, tmp_path)
-        shutil.copytree(desk / "pkg", tmp_path / "pkg")
+        for name in ("pkg", "gpu_dump"):
+            shutil.copytree(desk / name, tmp_path / name)
     done = run(words, tmp_path if words[3] in ("dump", "check") else desk)
     assert "Traceback" not in done.stderr, done.stderr
     assert "error:" not in done.stderr, done.stderr
