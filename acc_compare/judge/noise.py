@@ -26,7 +26,7 @@ from statistics import NormalDist, fmean, median
 from acc_compare.judge.noise_prior import Channel, NoiseKey, Prior, PriorRow, measured_prior, prior_of
 from acc_compare.judge.predicted import Predicted, autocast_roundoff, predict
 from acc_compare.judge.systematic import Shift, Shifts, Systematic, inherited_by, shifts_of
-from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
+from acc_compare.measured.calls import MeasuredArgument, MeasuredCall, finite
 from acc_compare.measured.errors import RESOLUTION
 from acc_compare.operators import has, operator_class, roundoff
 from dump.format.names import forward_name
@@ -281,8 +281,8 @@ def _beside(call: MeasuredCall, out: MeasuredArgument, found: Predicted, prior: 
 
 def _lean(out: MeasuredArgument) -> float:
     """|mean| / rms on the side where it is less: 0 around zero, 1 of equal elements."""
-    means = [float(side.mean) for side in (out.npu, out.bench) if side.mean is not None and math.isfinite(side.mean)]
-    return min(1.0, min(map(abs, means), default=0.0) * math.sqrt(out.count) / out.norm)
+    means = [abs(mean) for side in (out.npu, out.bench) if (mean := finite(side.mean)) is not None]
+    return min(1.0, min(means, default=0.0) / out.rms)
 
 
 def _run_effect(medians: Sequence[float]) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from acc_compare import operators
-from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
+from acc_compare.measured.calls import MeasuredArgument, MeasuredCall, finite
 
 ACCUMULATED = 2.0**-24
 """Unit roundoff of float32, in which devices add up the products and sums of narrower types (NVIDIA and Huawei document
@@ -16,6 +16,7 @@ float32 accumulators for the matrix units that bfloat16 and float16 run on)."""
 
 _DENSITY = 0.8
 _MOST_GAIN = 1e4
+_LARGE_GAIN = 10.0
 _AT_AN_END = 4
 
 
@@ -102,7 +103,7 @@ def from_a_root(case: OutputCase, argument: MeasuredArgument) -> float:
     that cancels to nothing is off by the error of what cancelled.  0 where no element comes so near."""
     if not operators.has(case.operator, "root") or not 0.0 < argument.relative < math.inf:
         return 0.0
-    off = argument.relative * argument.norm / math.sqrt(argument.count)
+    off = argument.relative * argument.rms
     least = [min(side) for side in argument.extremes if side]
     return off if least and min(least) < off else 0.0
 
@@ -134,6 +135,15 @@ def normalisation_gain(argument: MeasuredArgument) -> float:
     return min(_MOST_GAIN, 1.0 / math.sqrt(left)) if left > _MOST_GAIN**-2 else _MOST_GAIN
 
 
+def gain_by_rows(case: OutputCase, gradient: MeasuredArgument, source: MeasuredArgument) -> float:
+    """Rows with means of their own hide in the mean of all, but not in the gradient, which is divided by what is left
+    of a row: rms(x) |dx| / |dy|, for weights about 1; that of ordinary rows is no more than 1."""
+    if case.out.count != source.count or gradient.norm <= 0:
+        return 1.0
+    found = source.rms * case.size / gradient.norm
+    return min(found, _MOST_GAIN) if found > _LARGE_GAIN else 1.0
+
+
 def logit_error(argument: MeasuredArgument) -> float:
     """The absolute error of a live logit."""
     return argument.distance / math.sqrt(argument.count)
@@ -161,10 +171,9 @@ class Logits:
         second dimension (torch.nn.functional.cross_entropy), else in the last."""
         shape = argument.npu.shape or (1,)
         classes = max(1, shape[1] if results < argument.count and len(shape) > 1 else shape[-1])
-        size = argument.norm / math.sqrt(argument.count)
-        mean = _number(argument.bench.mean)
-        spread = math.sqrt(max(0.0, size**2 - mean**2))
-        ours, theirs = _number(argument.npu.norm), _number(argument.bench.norm)
+        mean = finite(argument.bench.mean) or 0.0
+        spread = math.sqrt(max(0.0, argument.rms**2 - mean**2))
+        ours, theirs = (finite(side.norm) or 0.0 for side in (argument.npu, argument.bench))
         shift = abs(math.log(ours / theirs)) if ours > 0 and theirs > 0 else 0.0
         likeliest = math.exp(min(0.0, argument.largest - mean - math.log(classes) - spread**2 / 2))
         return cls(argument.count / classes, classes, logit_error(argument), spread, shift, likeliest)
@@ -181,7 +190,3 @@ class Logits:
         normal = math.exp(min(self.spread**2, 50.0)) / self.classes
         beyond = squares - 1.0 if squares > 1.0 else (1.0 - math.sqrt(max(0.0, squares))) ** 2
         return min(1.0, max(normal, beyond, _SHARE_OF_THE_TOP * self.likeliest**2))
-
-
-def _number(value: float | int | None) -> float:
-    return float(value) if value is not None and math.isfinite(value) else 0.0

@@ -13,6 +13,7 @@ from acc_compare.judge.output_case import (
     OutputCase,
     Terms,
     from_a_root,
+    gain_by_rows,
     logit_error,
     logit_gains,
     normalisation_gain,
@@ -113,24 +114,12 @@ def _normalisation_backward(case: OutputCase) -> Terms:
     if gradient is None:
         return case.unit * case.size, []
     source = max(case.given, key=lambda a: a.count, default=None)
-    gain = max(normalisation_gain(source), _gain_by_rows(case, gradient, source)) if source is not None else 1.0
+    gain = max(normalisation_gain(source), gain_by_rows(case, gradient, source)) if source is not None else 1.0
     terms, size = _summed(case, gradient)
     inherited = [gradient.relative * size, *(a.relative * size for a in case.given if a is not source)]
     if source is not None:
         inherited.append(gain * source.relative * size)
     return math.hypot(case.unit * size, min(case.unit, ACCUMULATED) * gain * math.sqrt(terms) * size), inherited
-
-
-_LARGE_GAIN = 10.0
-
-
-def _gain_by_rows(case: OutputCase, gradient: MeasuredArgument, source: MeasuredArgument) -> float:
-    """Rows with means of their own hide in the mean of all, but not in the gradient, which is divided by what is left
-    of a row: rms(x) |dx| / |dy|, for weights about 1; that of ordinary rows is no more than 1."""
-    if case.out.count != source.count or gradient.norm <= 0:
-        return 1.0
-    found = source.norm / math.sqrt(source.count) * case.size / gradient.norm
-    return min(found, _MOST_GAIN) if found > _LARGE_GAIN else 1.0
 
 
 def _exponential_backward(case: OutputCase) -> Terms:
@@ -147,7 +136,6 @@ def _exponential_backward(case: OutputCase) -> Terms:
 
 
 _MOST_SQUARES = 2.0
-_MOST_GAIN = 1e4
 
 
 def _likelihood_backward(case: OutputCase, source: MeasuredArgument, gradient: MeasuredArgument) -> float:

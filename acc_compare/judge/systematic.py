@@ -30,7 +30,7 @@ from statistics import quantiles
 from typing import Literal, Protocol, TypeAlias
 
 from acc_compare.judge.noise_prior import CHANNELS, Channel, NoiseKey, PriorRow
-from acc_compare.measured.calls import MeasuredArgument
+from acc_compare.measured.calls import MeasuredArgument, finite
 from acc_compare.metrics.sketches import norm_behind_sketch
 from dump.format.schema import TensorRecord
 
@@ -79,18 +79,18 @@ class Shift:
 
 
 def _norm(npu: TensorRecord, bench: TensorRecord, rms: float) -> float | None:
-    ours, theirs = _finite(npu.norm), _finite(bench.norm)
+    ours, theirs = finite(npu.norm), finite(bench.norm)
     return math.log(ours / theirs) if ours and theirs else None
 
 
 def _mean(npu: TensorRecord, bench: TensorRecord, rms: float) -> float | None:
-    ours, theirs = _finite(npu.mean), _finite(bench.mean)
+    ours, theirs = finite(npu.mean), finite(bench.mean)
     return (ours - theirs) / rms if ours is not None and theirs is not None and rms > 0 else None
 
 
 def _extreme(name: Literal["max", "min"]) -> Callable[[TensorRecord, TensorRecord, float], float | None]:
     def between(npu: TensorRecord, bench: TensorRecord, rms: float) -> float | None:
-        ours, theirs = _finite(getattr(npu, name)), _finite(getattr(bench, name))
+        ours, theirs = finite(getattr(npu, name)), finite(getattr(bench, name))
         if ours is None or theirs is None:
             return None
         largest = max(abs(ours), abs(theirs), rms)
@@ -107,17 +107,12 @@ _VALUES: Mapping[Channel, Callable[[TensorRecord, TensorRecord, float], float | 
 }
 
 
-def _finite(value: float | int | None) -> float | None:
-    return float(value) if value is not None and math.isfinite(value) else None
-
-
 def shifts_of(argument: MeasuredArgument) -> Shifts:
     """The value of each channel that both sides recorded.  Where a mask rules norm, mean and minimum, the maximum alone
     speaks of the live elements."""
     masked = any(norm_behind_sketch(record) is None for record in (argument.npu, argument.bench))
-    rms = argument.norm / math.sqrt(argument.count)
     asked: tuple[Channel, ...] = ("max",) if masked else CHANNELS
-    found = ((name, _VALUES[name](argument.npu, argument.bench, rms)) for name in asked)
+    found = ((name, _VALUES[name](argument.npu, argument.bench, argument.rms)) for name in asked)
     return {name: value for name, value in found if value is not None}
 
 

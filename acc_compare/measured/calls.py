@@ -48,6 +48,11 @@ class MeasuredArgument(msgspec.Struct, frozen=True, eq=False):
         )
 
     @property
+    def rms(self) -> float:
+        """The root of the mean square of its elements."""
+        return self.norm / math.sqrt(self.count)
+
+    @property
     def extremes(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """The largest and the smallest element on the NPU and on the bench side, as far as recorded and finite."""
         return _extremes(self.npu), _extremes(self.bench)
@@ -62,6 +67,11 @@ class MeasuredArgument(msgspec.Struct, frozen=True, eq=False):
         """The largest modulus of an element on the bench side, as far as it is known."""
         ends = [abs(float(end)) for end in (self.bench.max, self.bench.min) if end is not None]
         return max((end for end in ends if end == end and end != float("inf")), default=0.0)
+
+
+def finite(value: float | int | None) -> float | None:
+    """A recorded number as a float; None where it was not recorded or is NaN or Inf."""
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def _extremes(record: TensorRecord) -> tuple[float, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from types import ModuleType
 
 VARIABLE = "ACC_NATIVE"
@@ -30,11 +31,11 @@ def _load() -> tuple[ModuleType | None, str]:
     if sys.byteorder != "little":
         return None, "off: sketches are written little-endian"
     try:
-        from . import core
+        return import_module(f"{__name__}.core"), "on"
+    except ModuleNotFoundError:
+        return None, "off: not built"
     except ImportError as error:
-        built = "cannot be loaded" if not isinstance(error, ModuleNotFoundError) else "not built"
-        return None, f"off: {built} ({error})"
-    return core, "on"
+        return None, f"off: cannot be loaded ({error})"
 
 
 core, state = _load()
