@@ -42,6 +42,11 @@ CHOSEN = (
 _ROOM = 10_000_000_000
 """What a release of torch with the libraries of its GPUs takes on the disk, in bytes, with room to unpack it."""
 
+RAN = (0, 1)
+"""pytest's exit status where tests passed, and where some failed: most others say that they were not run."""
+NO_TESTS = 5
+"""pytest's exit status where nothing was chosen."""
+
 _NO_WHEEL = "No matching distribution found for torch=="
 
 
@@ -159,12 +164,14 @@ def _needed() -> list[str]:
 def run(python: Path, paths: Sequence[str], *, quick: bool) -> Seen:
     """The tests in `paths` and a small recording, under `python`."""
     with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        marks = ["-m", "not slow"] if quick else []
-        command = [str(python), "-m", "pytest", "-q", f"--junitxml={report}", *marks, *paths]
-        done = subprocess.run(command, cwd=ROOT, env=_variables(), check=False)
-        if done.returncode not in (0, 1):  # passed, or failed: anything else says that the tests were not run
-            raise SystemExit(f"test-torches: pytest ended with status {done.returncode}")
+        reports = []
+        for part in parts(paths):
+            reports.append(Path(folder) / f"report_{len(reports)}.xml")
+            marks = ["-m", "not slow"] if quick else []
+            command = [str(python), "-m", "pytest", "-q", f"--junitxml={reports[-1]}", *marks, *part]
+            done = subprocess.run(command, cwd=ROOT, env=_variables(), check=False)
+            if done.returncode not in (*RAN, NO_TESTS):
+                raise SystemExit(f"test-torches: pytest ended with status {done.returncode}")
         probe = subprocess.run(
             [str(python), str(HERE / "probe.py"), folder],
             cwd=ROOT,
@@ -173,7 +180,18 @@ def run(python: Path, paths: Sequence[str], *, quick: bool) -> Seen:
             text=True,
             check=True,
         )
-        return outcome_of(report, json.loads(probe.stdout), paths=paths, quick=quick)
+        return outcome_of(reports, json.loads(probe.stdout), paths=paths, quick=quick)
+
+
+def parts(paths: Sequence[str]) -> list[list[str]]:
+    """What each pytest is given: a folder with folders of tests is run a folder at a time, since a recording searches
+    the process for early-bound names, which takes the longer the more tests are collected."""
+    found = []
+    for path in paths:
+        within = sorted({str(test.parent.relative_to(ROOT)) for test in (ROOT / path).glob("*/test_*.py")})
+        found += [[folder] for folder in within]
+        found.append([path, *(f"--ignore={folder}" for folder in within)])
+    return found
 
 
 def again(python: Path, before: Seen) -> Seen:

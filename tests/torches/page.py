@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +96,10 @@ class Seen:
         path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
 
-def outcome_of(report: Path, probe: Mapping[str, Any], *, paths: Sequence[str], quick: bool) -> Seen:
-    """What pytest's report in JUnit's XML and the probe say together."""
+def outcome_of(reports: Sequence[Path], probe: Mapping[str, Any], *, paths: Sequence[str], quick: bool) -> Seen:
+    """What pytest's reports in JUnit's XML and the probe say together."""
     passed, failed, skipped = 0, [], Counter[str]()
-    for case in ET.parse(report).getroot().iter("testcase"):
+    for case in chain.from_iterable(ET.parse(report).getroot().iter("testcase") for report in reports):
         name = f"{case.get('classname')}::{case.get('name')}"
         if case.find("failure") is not None or case.find("error") is not None:
             failed.append(name)

@@ -37,7 +37,7 @@ def test_the_page_is_what_the_results_say(page: ModuleType) -> None:
 def test_a_run_is_counted_kept_and_shown(page: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = tmp_path / "report.xml"
     report.write_text(REPORT)
-    seen = page.outcome_of(report, PROBE, paths=["tests/dump"], quick=True)
+    seen = page.outcome_of([report], PROBE, paths=["tests/dump"], quick=True)
     assert (seen.passed, seen.failed) == (1, ("tests.a::three", "tests.b::four"))
     assert seen.skipped == {"no such name": 1}
     monkeypatch.setattr(page, "RESULTS", tmp_path)
@@ -51,12 +51,12 @@ def test_a_run_is_counted_kept_and_shown(page: ModuleType, tmp_path: Path, monke
 def test_what_failed_is_counted_anew_when_it_is_run_again(page: ModuleType, tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
     report.write_text(REPORT)
-    before = replace(page.outcome_of(report, PROBE, paths=["tests"], quick=True), explained={"tests.b::four": "why"})
+    before = replace(page.outcome_of([report], PROBE, paths=["tests"], quick=True), explained={"tests.b::four": "why"})
     report.write_text("""<testsuite><testcase classname="tests.a" name="three"/>
 <testcase classname="tests.b" name="four">
 <skipped message="collection skipped">('a.py', 3, 'Skipped: too old')</skipped>
 </testcase></testsuite>""")
-    now = page.outcome_of(report, {**PROBE, "python": "3.10.1"}, paths=["tests"], quick=False)
+    now = page.outcome_of([report], {**PROBE, "python": "3.10.1"}, paths=["tests"], quick=False)
     seen = page.repeated(before, now)
     assert (seen.passed, seen.failed, seen.explained) == (2, (), {})
     assert seen.skipped == {"no such name": 1, "too old": 1}
