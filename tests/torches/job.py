@@ -32,6 +32,11 @@ VERSIONS = ("2.14.1@3.13", "2.13.0", "2.11.0@3.13", "2.9.1", "2.7.1", "2.6.0", "
 
 ENVIRONMENTS = ROOT / ".torches"
 WHOLE = ("tests/dump", "tests/end_to_end", "tests/test_sample_dumps.py")
+BIT_FOR_BIT = (
+    "tests/end_to_end/test_dump_neutral.py", "tests/end_to_end/test_situations.py",
+    "tests/end_to_end/test_rank_situations.py", "tests/end_to_end/test_accelerator_script.py",
+)  # fmt: skip
+"""Files of which the slow tests are run with `--quick` too: recorded or not, a run is the same."""
 CHOSEN = (
     "tests/dump/intercept", "tests/dump/redirect", "tests/dump/test_session.py", "tests/dump/test_torch_internals.py",
     "tests/dump/sim/test_kernels.py", "tests/end_to_end/test_accelerator_script.py",
@@ -56,7 +61,7 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="run only what failed when this torch was run last")
     parser.add_argument("--newest", action="store_true", help=f"torch {NEWEST} alone, a chosen set, nothing written")
     parser.add_argument("--page", action="store_true", help="only write docs/compatibility.md anew")
-    parser.add_argument("--quick", action="store_true", help="without the tests that are marked slow")
+    parser.add_argument("--quick", action="store_true", help="without slow tests, but for those of BIT_FOR_BIT")
     parser.add_argument("--paths", nargs="+", default=WHOLE, help="which tests (all that rest on torch)")
     parser.add_argument("--keep", action="store_true", help="keep the environments")
     parser.add_argument("--python", type=Path, help="use this Python, which has torch already, and install nothing")
@@ -165,10 +170,9 @@ def run(python: Path, paths: Sequence[str], *, quick: bool) -> Seen:
     """The tests in `paths` and a small recording, under `python`."""
     with tempfile.TemporaryDirectory() as folder:
         reports = []
-        for part in parts(paths):
+        for part in parts(paths, quick=quick):
             reports.append(Path(folder) / f"report_{len(reports)}.xml")
-            marks = ["-m", "not slow"] if quick else []
-            command = [str(python), "-m", "pytest", "-q", f"--junitxml={reports[-1]}", *marks, *part]
+            command = [str(python), "-m", "pytest", "-q", f"--junitxml={reports[-1]}", *part]
             done = subprocess.run(command, cwd=ROOT, env=_variables(), check=False)
             if done.returncode not in (*RAN, NO_TESTS):
                 raise SystemExit(f"test-torches: pytest ended with status {done.returncode}")
@@ -180,18 +184,27 @@ def run(python: Path, paths: Sequence[str], *, quick: bool) -> Seen:
             text=True,
             check=True,
         )
-        return outcome_of(reports, json.loads(probe.stdout), paths=paths, quick=quick)
+        return outcome_of(
+            reports, json.loads(probe.stdout), paths=paths, quick=quick, slow_too=slow_too(paths) if quick else ()
+        )
 
 
-def parts(paths: Sequence[str]) -> list[list[str]]:
+def parts(paths: Sequence[str], *, quick: bool) -> list[list[str]]:
     """What each pytest is given: a folder with folders of tests is run a folder at a time, since a recording searches
     the process for early-bound names, which takes the longer the more tests are collected."""
-    found = []
+    marks, found = ["-m", "not slow"] if quick else [], []
     for path in paths:
         within = sorted({str(test.parent.relative_to(ROOT)) for test in (ROOT / path).glob("*/test_*.py")})
-        found += [[folder] for folder in within]
-        found.append([path, *(f"--ignore={folder}" for folder in within)])
+        found += [[folder, *marks] for folder in within]
+        found.append([path, *marks, *(f"--ignore={folder}" for folder in within)])
+    if quick:
+        found += [[file, "-m", "slow"] for file in slow_too(paths)]
     return found
+
+
+def slow_too(paths: Sequence[str]) -> list[str]:
+    """The files of BIT_FOR_BIT that lie in `paths`."""
+    return [file for file in BIT_FOR_BIT if any(Path(file).is_relative_to(path) for path in paths)]
 
 
 def again(python: Path, before: Seen) -> Seen:

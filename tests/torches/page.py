@@ -69,7 +69,8 @@ class Seen:
     """One run.  `skipped` counts tests by the reason given; `failed` are their names; `left_out` is what the recording
     said it left out, `without` what rests on private names that this torch does not have; `simulated` is the device
     that `--simulated-npu` gives.  `explained` is written by hand: what is known of a failure.  `repeated` is the day on
-    which what had failed was run again, and nothing else."""
+    which what had failed was run again, and nothing else; `slow_too` are files of which a quick run ran the slow tests
+    as well."""
 
     torch: str
     python: str
@@ -86,6 +87,7 @@ class Seen:
     simulated: str
     explained: Mapping[str, str] = field(default_factory=dict)
     repeated: str = ""
+    slow_too: tuple[str, ...] = ()
 
     @property
     def release(self) -> tuple[int, ...]:
@@ -96,7 +98,14 @@ class Seen:
         path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
 
-def outcome_of(reports: Sequence[Path], probe: Mapping[str, Any], *, paths: Sequence[str], quick: bool) -> Seen:
+def outcome_of(
+    reports: Sequence[Path],
+    probe: Mapping[str, Any],
+    *,
+    paths: Sequence[str],
+    quick: bool,
+    slow_too: Sequence[str] = (),
+) -> Seen:
     """What pytest's reports in JUnit's XML and the probe say together."""
     passed, failed, skipped = 0, [], Counter[str]()
     for case in chain.from_iterable(ET.parse(report).getroot().iter("testcase") for report in reports):
@@ -111,6 +120,7 @@ def outcome_of(reports: Sequence[Path], probe: Mapping[str, Any], *, paths: Sequ
         date=f"{datetime.now(timezone.utc):%Y-%m-%d}",
         paths=tuple(paths),
         quick=quick,
+        slow_too=tuple(slow_too),
         passed=passed,
         failed=tuple(failed),
         skipped=dict(skipped),
@@ -154,8 +164,8 @@ def read(folder: Path = RESULTS) -> list[Seen]:
     """Every run that is kept, the newest torch first."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
     for each in found:
-        for name in ("paths", "failed", "without"):
-            each[name] = tuple(each[name])
+        for name in ("paths", "failed", "without", "slow_too"):
+            each[name] = tuple(each.get(name, ()))
     return sorted((Seen(**each) for each in found), key=lambda seen: seen.release, reverse=True)
 
 
@@ -186,7 +196,7 @@ def page_of(runs: Sequence[Seen]) -> str:
             "",
             f"## torch {seen.torch}",
             "",
-            f"Run: {', '.join(f'`{path}`' for path in seen.paths)}.",
+            f"Run: {_named(seen.paths)}{f'; and the slow tests of {_named(seen.slow_too)}' if seen.slow_too else ''}.",
             *_below(seen),
         ]
     return "\n".join(lines) + "\n"
@@ -201,6 +211,10 @@ def _below(seen: Seen) -> Iterator[str]:
         yield from (f"- {number} x {_one_line(reason)}" for reason, number in sorted(seen.skipped.items()))
     if seen.without:
         yield from ("", "This torch lacks private names on which rest:", "", *(f"- {text}" for text in seen.without))
+
+
+def _named(paths: Sequence[str]) -> str:
+    return ", ".join(f"`{path}`" for path in paths)
 
 
 def _one_line(text: str) -> str:

@@ -40,11 +40,20 @@ def test_a_run_is_counted_kept_and_shown(page: ModuleType, tmp_path: Path, monke
     seen = page.outcome_of([report], PROBE, paths=["tests/dump"], quick=True)
     assert (seen.passed, seen.failed) == (1, ("tests.a::three", "tests.b::four"))
     assert seen.skipped == {"no such name": 1}
+    assert "slow tests" not in page.page_of([seen])
+    seen = replace(seen, slow_too=("tests/dump/test_bits.py",))
     monkeypatch.setattr(page, "RESULTS", tmp_path)
     seen.save()
     assert page.read(tmp_path) == [seen]
     text = page.page_of([seen])
-    for words in ("2.1.2+cu121", "module calls", "`tests.b::four`", "1 x no such name", "--audit of views"):
+    for words in (
+        "2.1.2+cu121",
+        "module calls",
+        "`tests.b::four`",
+        "1 x no such name",
+        "--audit of views",
+        "slow tests of `tests/dump/test_b",
+    ):
         assert words in text
 
 
