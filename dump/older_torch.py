@@ -15,8 +15,13 @@ is_dynamo_compiling: Callable[[], bool] = getattr(torch.compiler, "is_dynamo_com
 is_compiling: Callable[[], bool] = getattr(torch.compiler, "is_compiling", compiling_by_its_old_name)
 """Is it traced by dynamo or by torch.export?  Since 2.3."""
 
-GradScaler: Any = getattr(torch.amp, "GradScaler", None) or torch.cuda.amp.GradScaler
-"""The class under all scalers; that of CUDA is its child since 2.3, and was the only one before."""
+
+def grad_scaler() -> Any:
+    """The class under all scalers; that of CUDA is its child since 2.3, and was the only one before.
+
+    Raises AttributeError where there is neither.
+    """
+    return getattr(torch.amp, "GradScaler", None) or torch.cuda.amp.GradScaler
 
 
 def autocast_dtype(kind: str) -> torch.dtype | None:

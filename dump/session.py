@@ -328,7 +328,7 @@ class Session:
                 self._end_step(complete=complete)
             self._files.settle()
             self._heed_limits()
-        self.remove()
+            self.remove()
         self._files.look_for_all()
 
     @property

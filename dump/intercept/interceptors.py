@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 import torch
@@ -79,14 +80,15 @@ class Interceptors:
             yield Point("the audit", lambda _: audit.install(), needs=audit.NEEDS, remove=audit.remove)
 
     def remove(self) -> None:
-        """Put torch back exactly as it was."""
-        if self.audit is not None:
-            self.audit.remove()
-        self._custom.remove()
-        self._patches.restore()
-        self._apis.remove()
-        self.calls.parameters.release()
-        self.steps.remove()
+        """Put torch back exactly as it was; where one part of that fails, the others are done before it raises."""
+        with contextlib.ExitStack() as parts:  # the last is done first
+            parts.callback(self.steps.remove)
+            parts.callback(self.calls.parameters.release)
+            parts.callback(self._apis.remove)
+            parts.callback(self._patches.restore)
+            parts.callback(self._custom.remove)
+            if self.audit is not None:
+                parts.callback(self.audit.remove)
 
     def forget(self) -> None:
         """Drop all that is open, in a child process that has inherited it."""

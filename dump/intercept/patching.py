@@ -99,8 +99,11 @@ class Patches:
         self._restore_to(0)
 
     def _restore_to(self, number: int) -> None:
-        while len(self._patches) > number:
-            self._patches.pop().undo()
+        """From the last down to `number`; where one cannot be undone, the others are before it raises."""
+        with contextlib.ExitStack() as undoing:
+            for patch in self._patches[number:]:
+                undoing.callback(patch.undo)
+            del self._patches[number:]
 
     @contextlib.contextmanager
     def all_or_nothing(self) -> Iterator[None]:

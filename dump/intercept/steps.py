@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..older_torch import GradScaler
+from ..older_torch import grad_scaler
 from .modules import has_parameters
 from .patching import Patches
 from .points import Point
@@ -107,7 +107,8 @@ class StepFinder:
 
     def _follow_scalers(self, patches: Patches) -> None:
         """A scaler skips the optimizer when a gradient overflowed; the training step is over all the same."""
-        original = GradScaler.step
+        scalers = grad_scaler()
+        original = scalers.step
 
         def step(scaler: Any, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
             before = self._optimizer_steps
@@ -116,4 +117,4 @@ class StepFinder:
                 self.stepped(optimizer)
             return result
 
-        patches.replace(GradScaler, "step", step)
+        patches.replace(scalers, "step", step)

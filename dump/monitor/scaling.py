@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..intercept.patching import Patches
-from ..older_torch import GradScaler
+from ..older_torch import grad_scaler
 
 _SHARDED = "torch.distributed.fsdp.sharded_grad_scaler"
 
@@ -27,13 +27,14 @@ class LossScale:
         self._known: float | None = None
 
     def attach(self) -> None:
-        owners = [GradScaler]
+        scalers = grad_scaler()
+        owners = [scalers]
         sharded = getattr(sys.modules.get(_SHARDED), "ShardedGradScaler", None)
         if sharded is not None:
             owners.append(sharded)
         for owner in owners:
             self._patches.replace(owner, "scale", self._around_scale(owner.scale))
-        self._patches.replace(GradScaler, "step", self._around_step(GradScaler.step))
+        self._patches.replace(scalers, "step", self._around_step(scalers.step))
 
     def detach(self) -> None:
         self._patches.restore()

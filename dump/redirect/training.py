@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from .. import torch_internals
 from ..intercept.patching import Patches
-from ..older_torch import GradScaler
+from ..older_torch import grad_scaler
 from .arguments import Target, placed
 
 Function: TypeAlias = Callable[..., Any]
@@ -41,10 +41,11 @@ def install(patches: Patches, target: Target) -> None:
 
 def _mixed_precision(patches: Patches, target: Target) -> None:
     patches.replace(amp.autocast_mode.autocast, "__init__", _autocast(amp.autocast_mode.autocast.__init__, target))
+    scalers = grad_scaler()
     if not hasattr(amp, "GradScaler"):  # before torch 2.3 a scaler is CUDA's alone: without one, nothing is scaled
-        patches.replace(GradScaler, "__init__", _without_scaling(GradScaler.__init__))
+        patches.replace(scalers, "__init__", _without_scaling(scalers.__init__))
     else:
-        patches.replace(GradScaler, "__init__", _scaler(GradScaler.__init__, target))
+        patches.replace(scalers, "__init__", _scaler(scalers.__init__, target))
     if not hasattr(torch, "get_autocast_dtype"):  # before torch 2.4 the questions have names of their own
         return
     for name in _AUTOCAST_QUESTIONS:

@@ -20,7 +20,7 @@ from dump.config import DumpConfig
 from dump.format.errors import ConfigError, OutputError
 from dump.format.reader import read_dump
 from dump.format.tensors import read_tensor
-from dump.older_torch import GradScaler
+from dump.older_torch import grad_scaler
 from dump.record.contents import Contents
 from dump.record.observer import LastStepDone
 from dump.session import Session
@@ -39,7 +39,7 @@ OWNERS = [
     torch.sparse,
     torch.special,
 ]
-CLASSES = [torch.Tensor, torch.nn.Module, torch.optim.Optimizer, GradScaler]
+CLASSES = [torch.Tensor, torch.nn.Module, torch.optim.Optimizer, grad_scaler()]
 
 
 def _state() -> list[dict[str, Any]]:

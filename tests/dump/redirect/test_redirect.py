@@ -10,13 +10,13 @@ from torch.utils.data import DataLoader
 import dump.sim
 from dump.config import DumpConfig
 from dump.format.reader import read_dump
-from dump.older_torch import GradScaler
+from dump.older_torch import grad_scaler
 from dump.redirect import redirected
 from dump.session import Session
 
 OWNERS: tuple[Any, ...] = (
     torch, torch.Tensor, torch.cuda, torch.fft, torch.nested, torch.nn.Module, amp, amp.autocast_mode,
-    amp.autocast_mode.autocast, GradScaler, DataLoader, torch.distributed, torch.distributed.distributed_c10d,
+    amp.autocast_mode.autocast, grad_scaler(), DataLoader, torch.distributed, torch.distributed.distributed_c10d,
     torch.nn.parallel.DistributedDataParallel, torch.jit,
 )  # fmt: skip
 
