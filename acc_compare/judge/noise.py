@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from statistics import NormalDist, fmean, median
+from statistics import NormalDist, median
 
 from acc_compare.judge.noise_prior import Channel, NoiseKey, Prior, PriorRow, measured_prior, prior_of
 from acc_compare.judge.predicted import Predicted, autocast_roundoff, predict
@@ -137,6 +137,8 @@ class Noise:
         self.run = _run_effect([group.median for group in self._groups.values()])
         tests = sum(1 + len(output.own) for output in self._outputs.values())
         self.quantile = student(1.0 - FALSE_ACCUSATIONS / max(1, tests), _DOF)
+        self._off = {key for key in self._groups if self.off_throughout(key) > self.quantile}
+        """Operators that are off everywhere: their calls are no measure of one another."""
         self._systematic = Systematic(self._typical())
 
     def observed(self) -> Mapping[tuple[str, str], Observed]:
@@ -187,14 +189,24 @@ class Noise:
         if group is None:
             return 0.0
         row = next(output.row for output in self._outputs.values() if output.key == key)
-        within = row.sketch**2 / group.count
-        return (group.median - self.run) / math.sqrt(row.between**2 + within)
+        return (group.median - self.run) / _of_group(row, group)
+
+    def is_beyond_prior(self, key: tuple[str, str]) -> bool:
+        """Is an output off by more than the prior alone explains, whatever the other calls of its operator show?  Where
+        some inherit what all make, they scatter too widely to be a measure."""
+        output = self._outputs.get(key)
+        if output is None or output.error < WORTH * output.predicted:
+            return False
+        spread = math.hypot(output.row.spread(output.buckets), output.row.between, _LEAST_DEVIATION)
+        return output.residual - output.row.location - self.run > self.quantile * spread
 
     def _estimated(self, output: Observed) -> tuple[float, float, int]:
         """Location and standard deviation of the residual of `output` by all others, and how many of its operator's."""
         row = output.row
         spread = row.spread(output.buckets) ** 2
         group = self._groups.get(output.key)
+        if group is not None and output.key in self._off:
+            return row.location + self.run, _of_group(row, group), 0
         others, middle, deviation = (0, 0.0, 0.0) if group is None else group.without(output.tamed, output.error > 0)
         if not others:
             return row.location + self.run, math.sqrt(spread + row.between**2), 0
@@ -208,6 +220,11 @@ class Noise:
     def _typical(self) -> Iterator[tuple[Observed, float]]:
         for output in self._outputs.values():
             yield output, output.predicted * math.exp(self._estimated(output)[0])
+
+
+def _of_group(row: PriorRow, group: Residuals) -> float:
+    """How far the median residual of an operator's calls varies from run to run."""
+    return math.sqrt(row.between**2 + row.sketch**2 / group.count)
 
 
 def shared_casts(calls: Iterable[MeasuredCall]) -> frozenset[tuple[str, str]]:
@@ -345,53 +362,3 @@ def student(probability: float, dof: float) -> float:
     second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
     third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
     return z + first / dof + second / dof**2 + third / dof**3
-
-
-LOWERED = {"tf32": 2.0**-11, "bfloat16": 2.0**-8}
-"""What devices round the operands of products of float32 to, by unit roundoff: NVIDIA TF32, Ascend HF32 and float16
-keep 10 bits of significand, bfloat16 keeps 7."""
-
-_NEARER = 0.6
-_TOLD_APART = 1.5
-FEWEST_PRODUCTS = 2
-_EXPLAINED = 1.5
-_CLOSE = 0.7
-_TELLING = 0.5
-_MOST_EVIDENCE = 4.0
-
-
-def lowered_products(calls: Sequence[MeasuredCall], noise: Noise, *, fewest: int = FEWEST_PRODUCTS) -> str:
-    """The type of `LOWERED` that one side computes its products in throughout, "" where it does not.
-
-    A product that shows the size of a narrow type may be one wrong kernel.  But where that is a setting, the errors of
-    all products fit it: over those outputs whose prediction with it and without it part by half, the squares of the
-    residuals are smaller with it, and for most calls; and without it something must be improbable.  Where all but
-    `fewest` inherit so much that the two hardly part, these must fit closely, and the others together no worse.
-    """
-    products = {call.full_name for call in calls if operator_class(call.operator) == "contraction"}
-    plain = {key: output for key, output in noise.observed().items() if key[0] in products and not output.key.is_vector}
-    if not any(expected is not None and expected.is_too_large for expected in map(noise.expectation_of, plain)):
-        return ""
-    best, most = "", 0.0
-    for name, unit in LOWERED.items():
-        outputs: dict[str, list[float]] = {}
-        farthest, hidden = 0.0, []
-        for key, other in Noise(calls, noise.prior, lowered=unit).observed().items():
-            output = plain.get(key)
-            if output is None:
-                continue
-            found, beyond = -_MOST_EVIDENCE, other.residual - other.row.location
-            if output.error > 0 and beyond < _EXPLAINED:
-                found = (output.residual - output.row.location) ** 2 - beyond**2
-            if other.predicted < _TOLD_APART * output.predicted:
-                hidden.append(found)
-                continue
-            farthest = max(farthest, abs(beyond))
-            outputs.setdefault(key[0], []).append(max(-_MOST_EVIDENCE, min(_MOST_EVIDENCE, found)))
-        evidence = [fmean(values) for values in outputs.values()]
-        telling = [value for value in evidence if abs(value) > _TELLING]
-        nearer = sum(value > 0 for value in telling)
-        enough = len(telling) >= fewest or (farthest < _CLOSE and len(hidden) >= fewest and sum(hidden) > 0)
-        if enough and nearer >= _NEARER * len(telling) and sum(evidence) > most:
-            best, most = name, sum(evidence)
-    return best

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from acc_compare.error_patterns.describe import describe
-from acc_compare.judge.noise import LOWERED
+from acc_compare.judge.lowered import LOWERED
 from acc_compare.measured.calls import MeasuredArgument
 from acc_compare.metrics.sketches import scale_between, sketch_vector
 from acc_compare.model import ErrorPattern, Relation

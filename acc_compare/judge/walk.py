@@ -17,7 +17,8 @@ import msgspec
 from acc_compare import operators
 from acc_compare.judge.dataflow import Flow
 from acc_compare.judge.inputs import judge_input
-from acc_compare.judge.noise import FEWEST_PRODUCTS, LOWERED, Noise, lowered_products
+from acc_compare.judge.lowered import FEWEST_PRODUCTS, LOWERED, lowered_products
+from acc_compare.judge.noise import Noise
 from acc_compare.judge.origins import (
     INPUT_NOISE,
     Context,
@@ -70,6 +71,8 @@ def walk(calls: Sequence[MeasuredCall], context: Context) -> Walk:
             forwards[call.full_name] = call
     for key, argument in garbage.found.items():
         found.judged[key] = Judged(argument, "")
+    worse = {origin.call.full_name for origin in found.origins if origin.kind == "operator"}
+    found.origins = [o for o in found.origins if o.kind != "dtype" or o.call.full_name not in worse]
     return found
 
 
@@ -80,8 +83,9 @@ def _lowered(calls: Sequence[MeasuredCall], noise: Noise) -> list[Origin]:
         if operators.operator_class(call.operator) != "contraction":
             continue
         for argument in call.wrote:
-            expected = noise.expectation(call.full_name, argument.name)
-            if expected is not None and expected.is_too_large:
+            key = (call.full_name, argument.name)
+            expected = noise.expectation_of(key)
+            if expected is not None and noise.is_beyond_prior(key):
                 judged = Judged(argument, "introduced", Expected(expected.typical, expected.limit, "prior"))
                 origins.append(Origin("dtype", call, judged, largest_error(call.read)))
                 break

@@ -60,7 +60,8 @@ class Sample:
 
 def observe(npu: Path, bench: Path) -> dict[Key, Sample]:
     """The residuals and the shifts of one pair, by key."""
-    from acc_compare.judge.noise import LOWERED, Noise, lowered_products
+    from acc_compare.judge.lowered import LOWERED, lowered_products
+    from acc_compare.judge.noise import Noise
 
     found: dict[Key, Sample] = defaultdict(Sample)
     lowered = 0.0

@@ -75,7 +75,7 @@ def record(cases: Sequence[Case], folder: Path, side: Side, *, skip: frozenset[i
             session.stop()
             session.step()
             session.remove()
-    found.folder = next(folder.rglob(DUMP_FILE)).parent
+    found.folder = next((path.parent for path in folder.rglob(DUMP_FILE)), folder)
     return found
 
 
@@ -160,7 +160,7 @@ def _round_to(leaf: torch.Tensor, wide: Any, *, exact: bool) -> None:
 
 
 def _spoil(leaf: torch.Tensor, size: float, seed: int) -> None:
-    """Random error of relative L2 size `size`; of numbers that are no floats one element."""
+    """Random error of relative L2 size `size`; of numbers that are no floats one element, by at least one."""
     values = leaf.detach()
     generator = torch.Generator().manual_seed(seed)
     if values.is_floating_point() or values.is_complex():
@@ -173,7 +173,8 @@ def _spoil(leaf: torch.Tensor, size: float, seed: int) -> None:
     else:
         spoiled = values.clone(memory_format=torch.contiguous_format)
         flat = spoiled.view(-1)
-        flat[0] = flat[0].logical_not() if values.dtype == torch.bool else flat[0] + 1
+        step = max(1, int(size * float(values.double().norm())))  # of huge ones, one more is seen by no float
+        flat[0] = flat[0].logical_not() if values.dtype == torch.bool else flat[0] - step * (1 if flat[0] > 0 else -1)
     leaf.data = spoiled
 
 

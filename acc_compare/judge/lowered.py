@@ -1,0 +1,67 @@
+"""One setting that makes all products of one side coarser: told apart from one kernel that is wrong.
+
+Devices may round the operands of float32 products to a narrower type, TF32 or HF32; what that makes of each product is
+predicted as its noise is, with that rounding beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from acc_compare.judge.noise import Noise
+from acc_compare.measured.calls import MeasuredCall
+from acc_compare.operators import operator_class
+
+LOWERED = {"tf32": 2.0**-11, "bfloat16": 2.0**-8}
+"""What devices round the operands of products of float32 to, by unit roundoff: NVIDIA TF32, Ascend HF32 and float16
+keep 10 bits of significand, bfloat16 keeps 7."""
+
+_NEARER = 0.6
+_TOLD_APART = 1.5
+FEWEST_PRODUCTS = 2
+_EXPLAINED = 1.5
+_CLOSE = 0.7
+_TELLING = 0.5
+_MOST_EVIDENCE = 4.0
+
+
+def lowered_products(calls: Sequence[MeasuredCall], noise: Noise, *, fewest: int = FEWEST_PRODUCTS) -> str:
+    """The type of `LOWERED` that one side computes its products in throughout, "" where it does not.
+
+    A product that shows the size of a narrow type may be one wrong kernel.  But where that is a setting, the errors of
+    all products fit it: over those outputs whose prediction with it and without it part by half, the squares of the
+    residuals are smaller with it, and for most calls; and without it something must be improbable.  Where all but
+    `fewest` inherit so much that the two hardly part, these must fit closely, and the others together no worse.
+    """
+    products = {call.full_name for call in calls if operator_class(call.operator) == "contraction"}
+    plain = {key: output for key, output in noise.observed().items() if key[0] in products and not output.key.is_vector}
+    if not any(map(noise.is_beyond_prior, plain)):
+        return ""
+    best, most = "", 0.0
+    for name, unit in LOWERED.items():
+        outputs: dict[str, list[float]] = {}
+        farthest, hidden = 0.0, []
+        for key, other in Noise(calls, noise.prior, lowered=unit).observed().items():
+            output = plain.get(key)
+            if output is None:
+                continue
+            found, beyond = -_MOST_EVIDENCE, other.residual - other.row.location
+            without = output.residual - output.row.location
+            if output.error > 0 and beyond < _EXPLAINED:
+                found = without**2 - beyond**2
+            is_hidden = other.predicted < _TOLD_APART * output.predicted
+            if is_hidden and min(beyond, without) >= _EXPLAINED:
+                continue  # neither explains it: whatever that is, it says nothing of the others
+            if is_hidden:
+                hidden.append(found)
+                continue
+            farthest = max(farthest, abs(beyond))
+            outputs.setdefault(key[0], []).append(max(-_MOST_EVIDENCE, min(_MOST_EVIDENCE, found)))
+        evidence = [fmean(values) for values in outputs.values()]
+        telling = [value for value in evidence if abs(value) > _TELLING]
+        nearer = sum(value > 0 for value in telling)
+        enough = len(telling) >= fewest or (farthest < _CLOSE and len(hidden) >= fewest and sum(hidden) > 0)
+        if enough and nearer >= _NEARER * len(telling) and sum(evidence) > most:
+            best, most = name, sum(evidence)
+    return best

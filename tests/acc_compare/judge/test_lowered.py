@@ -1,0 +1,63 @@
+"""A setting that makes all products coarser is told apart from one product that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import pytest
+
+from acc_compare.judge.lowered import LOWERED, lowered_products
+from acc_compare.judge.noise import Noise
+
+
+def rounded(values: Any, bits: int) -> Any:
+    mantissa, exponent = np.frexp(values.astype("f8"))
+    return np.ldexp(np.round(mantissa * 2**bits) / 2**bits, exponent)
+
+
+def chained(make: Any, lowers: Collection[int], *, apart: int = 0, count: int = 6, wrong: int = -1) -> Any:
+    """Products of which the first `apart` read the data, the others one another; those in `lowers` round what they
+    read to ten bits on the NPU side, and there the product `wrong` has a row of zeros."""
+    runs = []
+    for is_npu in (True, False):
+        run = make.Run()
+        x = make.normal(64, 64, seed=1)
+        for n in range(count):
+            weight = make.normal(64, 64, seed=40 + n) / np.float32(8)
+            read = make.normal(64, 64, seed=n) if n < apart else x
+            left, right = (rounded(read, 11), rounded(weight, 11)) if is_npu and n in lowers else (read, weight)
+            x = (left.astype("f8") @ right.T.astype("f8")).astype("f4")
+            if is_npu and n == wrong:
+                x[5] = 0.0
+            run.call(f"Functional.linear.{n}.forward", [read, weight], [x])
+        runs.append(run)
+    return [part.call for part in make.measured(*runs)]
+
+
+@pytest.mark.parametrize(
+    ("lowers", "apart", "wrong", "found"),
+    [
+        pytest.param(range(6), 6, -1, "tf32", id="all products"),
+        pytest.param([3], 6, -1, "", id="one of six"),
+        pytest.param([], 6, -1, "", id="none"),
+        pytest.param([], 6, 2, "", id="none, and one is wrong"),
+        pytest.param(range(6), 0, -1, "tf32", id="all, hidden by the first"),
+        pytest.param([0], 0, -1, "", id="the first alone"),
+        pytest.param(range(10), 6, -1, "tf32", id="all, and four inherit it, so that the operator scatters"),
+        pytest.param(range(6), 0, 4, "tf32", id="all, hidden by the first, and one is wrong"),
+        pytest.param([0], 0, 4, "", id="the first alone, and one is wrong"),
+    ],
+)
+def test_a_setting_is_told_from_one_product(make: Any, lowers: Any, apart: int, wrong: int, found: str) -> None:
+    measured = chained(make, lowers, apart=apart, count=max(6, len(lowers)), wrong=wrong)
+    assert lowered_products(measured, Noise(measured)) == found
+    if found:
+        taken_as_normal = Noise(measured, lowered=LOWERED[found])
+        off = {
+            key[0]
+            for key in taken_as_normal.observed()
+            if (expected := taken_as_normal.expectation_of(key)) is not None and expected.is_too_large
+        }
+        assert off == ({f"Functional.linear.{wrong}.forward"} if wrong >= 0 else set())
