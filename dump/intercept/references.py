@@ -6,6 +6,7 @@ activations must go on agreeing with `torch.relu` and `F.gelu`, whatever stands 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import sys
@@ -21,14 +22,17 @@ def exchange(new: Mapping[int, Any]) -> None:
 
     That is done in the values of dicts (and with them the attributes of modules, classes and objects), in lists,
     default arguments and variables of closures.  Keys, sets and tuples stay: what is equal is found in them.
+
+    No method of what is found is called, and a list is not read before all of its items are known to be there: a C
+    extension may hold one with empty places, as the XML parser of Python's own library does while it parses.
     """
     old, now = new.keys(), set(map(id, new.values()))
     own = {id(vars(module)) for name, module in list(sys.modules.items()) if f"{name}.".startswith(_OURS)}
     types: list[type] = []
-    inert: set[type] = {tuple, set, BuiltinFunctionType}
+    inert: set[int] = {id(tuple), id(set), id(BuiltinFunctionType)}
     for holder in gc.get_objects():
         kind = type(holder)
-        if kind in inert:
+        if id(kind) in inert:
             continue
         if kind is dict:
             if not old.isdisjoint(map(id, holder.values())) and id(holder) not in own:
@@ -40,17 +44,16 @@ def exchange(new: Mapping[int, Any]) -> None:
         elif kind is CellType:
             _in_cell(holder, new)
         elif kind is list:
-            if not old.isdisjoint(map(id, holder)):
-                for index, value in enumerate(holder):
-                    holder[index] = new.get(id(value), value)
+            if not old.isdisjoint(map(id, gc.get_referents(holder))):
+                _in_list(holder, new)
         elif issubclass(kind, type):
             types.append(holder)
-        elif not kind.__flags__ & _HAS_VALUES_INLINE:
-            inert.add(kind)
+        elif not _of_type(kind, "__flags__") & _HAS_VALUES_INLINE:
+            inert.add(id(kind))
         elif not old.isdisjoint(map(id, gc.get_referents(holder))):
-            _in_dict(vars(holder), new)
+            _in_dict(_attributes(holder), new)
     for each in types:
-        if not now.isdisjoint(map(id, vars(each).values())):
+        if not now.isdisjoint(map(id, _of_type(each, "__dict__").values())):
             forget_lookups(each)
 
 
@@ -59,6 +62,9 @@ def forget_lookups(kind: type) -> None:
     ctypes.pythonapi.PyType_Modified(ctypes.py_object(kind))
 
 
+_of_type = type.__getattribute__
+"""An attribute of a type, whatever its metaclass says."""
+
 _HAS_VALUES_INLINE = 1 << 4
 """The flag of types whose instances may hold their attributes without a dict (CPython 3.11 and later)."""
 
@@ -66,7 +72,24 @@ _HAS_VALUES_INLINE = 1 << 4
 def _in_dict(holder: dict[Any, Any], new: Mapping[int, Any]) -> None:
     for key, value in list(holder.items()):
         if id(value) in new:
-            holder[key] = new[id(value)]
+            with contextlib.suppress(Exception):  # a key that cannot be looked up
+                holder[key] = new[id(value)]
+
+
+def _in_list(holder: list[Any], new: Mapping[int, Any]) -> None:
+    if len(gc.get_referents(holder)) == len(holder):  # no empty places
+        for index, value in enumerate(holder):
+            if id(value) in new:
+                holder[index] = new[id(value)]
+
+
+def _attributes(holder: object) -> dict[Any, Any]:
+    """The dict of `holder`, by none of its own methods."""
+    try:
+        found = object.__getattribute__(holder, "__dict__")
+    except Exception:  # a `__dict__` of its own making
+        return {}
+    return found if type(found) is dict else {}
 
 
 def _in_cell(cell: CellType, new: Mapping[int, Any]) -> None:

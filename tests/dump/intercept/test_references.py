@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from types import BuiltinFunctionType
 
@@ -48,6 +49,59 @@ def test_every_reference_is_exchanged_and_put_back() -> None:
     finally:
         exchange({id(stand_in): box.original})
     assert [place() is box.original for place in places] == [True] * len(places)
+
+
+def test_a_list_with_empty_places_is_left_alone() -> None:
+    parser = ElementTree.XMLPullParser()
+    parser.feed("<open><elements>")  # keeps them in a list of twenty places, which the heap's search finds
+    stand_in, items = StandIn(torch.cosh), [torch.cosh, 1]
+    original = stand_in.original
+    exchange({id(original): stand_in})
+    try:
+        assert items[0] is stand_in
+    finally:
+        exchange({id(stand_in): original})
+    assert items[0] is original
+    parser.feed("</elements></open>")
+    parser.close()
+
+
+class Unhashable(type):
+    def __eq__(cls, other: object) -> bool:
+        raise RuntimeError("compared")
+
+    def __getattribute__(cls, name: str) -> object:
+        raise RuntimeError(name)
+
+
+class Hostile(metaclass=Unhashable):
+    def __getattribute__(self, name: str) -> object:
+        raise RuntimeError(name)
+
+
+class HostileKey:
+    is_hashed = False
+
+    def __hash__(self) -> int:
+        if self.is_hashed:
+            raise RuntimeError("hashed")
+        return 1
+
+
+def test_no_method_of_what_is_found_reaches_the_caller() -> None:
+    held = object.__new__(Hostile)
+    object.__setattr__(held, "thing", torch.cosh)
+    key, stand_in = HostileKey(), StandIn(torch.cosh)
+    table = {key: torch.cosh}
+    key.is_hashed = True
+    original = stand_in.original
+    exchange({id(original): stand_in})
+    try:
+        assert object.__getattribute__(held, "thing") is stand_in
+        assert next(iter(table.values())) is original
+    finally:
+        exchange({id(stand_in): original})
+    assert object.__getattribute__(held, "thing") is original
 
 
 def test_a_stand_in_is_equal_to_its_original_and_known_by_its_names() -> None:
