@@ -52,6 +52,11 @@ _MAD = 1.4826
 _MEDIAN_OF_MODULUS = 0.6745
 _LEAST_UNCERTAIN = 0.3
 _FEW = 40
+_ENOUGH = 4
+_KNOWN_WELL = 30
+"""So many different calls of one run, and so many runs, tell what an operator does."""
+_ALIKE = 6
+"""Decimals to which residuals are told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +142,16 @@ class Noise:
         self.run = _run_effect([group.median for group in self._groups.values()])
         tests = sum(1 + len(output.own) for output in self._outputs.values())
         self.quantile = student(1.0 - FALSE_ACCUSATIONS / max(1, tests), _DOF)
-        self._off = {key for key in self._groups if self.off_throughout(key) > self.quantile}
-        """Operators that are off everywhere: their calls are no measure of one another."""
+        self._off = {
+            key
+            for key, group in self._groups.items()
+            if key in self.prior
+            and self.prior[key].runs >= _KNOWN_WELL
+            and group.distinct >= _ENOUGH
+            and self.off_throughout(key) > self.quantile
+        }
+        """Operators that the prior knows well by name and that are off everywhere: their calls are no measure of one
+        another.  A class, or a few runs, tell too little of how an operator amplifies."""
         self._systematic = Systematic(self._typical())
 
     def observed(self) -> Mapping[tuple[str, str], Observed]:
@@ -224,7 +237,7 @@ class Noise:
 
 def _of_group(row: PriorRow, group: Residuals) -> float:
     """How far the median residual of an operator's calls varies from run to run."""
-    return math.sqrt(row.between**2 + row.sketch**2 / group.count)
+    return math.sqrt(row.between**2 + row.sketch**2 / group.distinct)
 
 
 def shared_casts(calls: Iterable[MeasuredCall]) -> frozenset[tuple[str, str]]:
@@ -321,6 +334,8 @@ class Residuals:
     def __init__(self, values: Iterable[float]) -> None:
         self._values = sorted(values)
         self.count = len(self._values)
+        self.distinct = len({round(value, _ALIKE) for value in self._values})
+        """How many tell something new: the same call made again has the same error."""
         self.median = median(self._values)
         self._deviations: dict[float, float] = {}
 

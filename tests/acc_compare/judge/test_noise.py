@@ -74,6 +74,24 @@ def test_an_operator_that_is_off_everywhere_stands_out_against_the_prior(make: A
     assert all(expected(loud, n).is_exceeded for n in range(12))
 
 
+@pytest.mark.parametrize(
+    ("calls_made", "runs", "key"),
+    [
+        (12, 50, NoiseKey("elementwise", False, False)),  # what is known of a class is too little
+        (12, 12, NoiseKey("gelu", False, False)),
+        (3, 50, NoiseKey("gelu", False, False)),
+    ],
+)
+def test_an_operator_that_is_off_everywhere_is_silent_where_little_is_known(
+    make: Any, calls_made: int, runs: int, key: NoiseKey
+) -> None:
+    row = PRIOR[NoiseKey("gelu", False, False)]
+    sizes = [2e-6 * factor for factor in np.linspace(0.9, 1.1, calls_made)]
+    noise, known = (Noise(calls(make, sizes), prior) for prior in ({key: row._replace(runs=runs)}, PRIOR))
+    assert not any(expected(noise, n).is_exceeded for n in range(calls_made))
+    assert any(expected(known, n).is_exceeded for n in range(calls_made)) is (calls_made > 3)
+
+
 def test_a_factor_in_many_elements_is_seen_below_their_noise(make: Any) -> None:
     runs = []
     for is_npu in (True, False):
