@@ -6,7 +6,6 @@ import { el } from "./dom";
 import type { Side } from "./tree";
 import { say } from "./words";
 
-const PAUSE = 60; // milliseconds after the last key
 const OPERATORS = 400;
 
 export class Filter {
@@ -19,7 +18,7 @@ export class Filter {
   private readonly module = el("button", { type: "button", class: "chip", hidden: true });
   private path: string | null = null;
   private side: Side = "npu"; // whose module `path` is
-  private timer = 0;
+  private waiting = 0;
 
   constructor(
     holder: HTMLElement,
@@ -32,8 +31,8 @@ export class Filter {
     this.origin = this.choice("origin", distinct(data, "Origin"));
     this.direction = this.choice("direction", DIRECTIONS.filter((_, kind) => calls.direction.includes(kind)).map((name) => [name, say(`plot.${name}`)]));
     this.text.addEventListener("input", () => {
-      clearTimeout(this.timer);
-      this.timer = setTimeout(() => this.apply(), PAUSE);
+      cancelAnimationFrame(this.waiting); // several keys before a frame are one search
+      this.waiting = requestAnimationFrame(() => this.apply());
     });
     this.suspects.addEventListener("change", () => this.apply());
     this.module.addEventListener("click", () => this.setModule(null));
@@ -69,29 +68,17 @@ export class Filter {
 
   // 1 for each row that passes; null where all do.
   private mask(): Uint8Array | null {
+    const masks: Uint8Array[] = [];
     const byCall = this.callMask();
-    const words = this.text.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const tests: ((row: number) => boolean)[] = [];
-    if (byCall) tests.push((row) => byCall[this.calls.ofRow[row]] === 1);
+    if (byCall) masks.push(picked(this.calls.ofRow, byCall));
     for (const [select, name] of [[this.result, "Result"], [this.origin, "Origin"]] as const) {
       if (!select.value) continue;
       const block = this.data.get(name);
-      const code = block.cells.indexOf(select.value);
-      tests.push((row) => block.codes[row] === code);
+      masks.push(picked(block.codes, Uint8Array.from(block.cells, (cell) => (cell === select.value ? 1 : 0))));
     }
-    for (const word of words) tests.push(this.contains(word));
-    if (!tests.length) return null;
-    const found = new Uint8Array(this.data.rows);
-    for (let row = 0; row < found.length; row++) {
-      let passes = true;
-      for (const test of tests) {
-        if (!test(row)) {
-          passes = false;
-          break;
-        }
-      }
-      if (passes) found[row] = 1;
-    }
+    for (const word of this.text.value.toLowerCase().split(/\s+/).filter(Boolean)) masks.push(this.containing(word));
+    const found = masks.pop() ?? null;
+    for (const mask of masks) for (let row = 0; row < mask.length; row++) found![row] &= mask[row];
     return found;
   }
 
@@ -111,23 +98,28 @@ export class Filter {
     });
   }
 
-  // Whether a row has `word` in one of its names, its module or its message.
-  private contains(word: string): (row: number) => boolean {
+  // The rows that have `word` in one of their names, their module or their message.
+  private containing(word: string): Uint8Array {
     const { data } = this;
-    const single = data.head.names.flatMap((name) => (name === null ? [] : [data.get(name), data.get(name, 1)]));
-    for (const name of ["Module", "Err_Message"]) if (data.has(name) && data.isLoaded(name)) single.push(data.get(name));
-    const hits = single.map((block) => ({ codes: block.codes, hit: hitsOf(block, word) }));
-    const tests = hits.filter(({ hit }) => hit.includes(1));
-    const name = word.includes(".") ? [data.get(data.head.names[0]), data.get(data.head.names[0], 1)] : null;
-    const calls = name?.[0].lower();
-    const inner = name?.[1].lower();
-    const tails = name ? inner!.map((argument) => tailOf(word, argument)) : null;
-    return (row) => {
-      for (const { codes, hit } of tests) if (hit[codes[row]]) return true;
-      if (!name) return false;
-      // The word may begin in the call's name and end in the argument's.
-      return tails![name[1].codes[row]].some((head) => calls![name[0].codes[row]].endsWith(head));
-    };
+    const blocks = data.head.names.flatMap((name) => (name === null ? [] : [data.get(name), data.get(name, 1)]));
+    for (const name of ["Module", "Err_Message"]) if (data.has(name) && data.isLoaded(name)) blocks.push(data.get(name));
+    const found = new Uint8Array(data.rows);
+    for (const block of blocks) {
+      const hits = hitsOf(block, word);
+      if (hits.includes(1)) picked(block.codes, hits, found);
+    }
+    if (word.includes(".")) this.across(word, found);
+    return found;
+  }
+
+  // Marks the rows where `word` begins in the call's name and ends in the argument's.
+  private across(word: string, found: Uint8Array): void {
+    const [calls, inner] = [0, 1].map((part) => this.data.get(this.data.head.names[0], part));
+    const [names, tails] = [calls.lower(), inner.lower().map((argument) => tailsOf(word, argument))];
+    for (let row = 0; row < found.length; row++) {
+      const heads = tails[inner.codes[row]];
+      if (heads.length && !found[row] && heads.some((head) => names[calls.codes[row]].endsWith(head))) found[row] = 1;
+    }
   }
 
   private operators(): [string, string][] {
@@ -156,11 +148,20 @@ function distinct(data: Data, name: string): [string, string][] {
 }
 
 function hitsOf(block: Block, word: string): Uint8Array {
-  return Uint8Array.from(block.lower(), (cell) => (cell.includes(word) ? 1 : 0));
+  const cells = block.lower();
+  const hits = new Uint8Array(cells.length);
+  for (let cell = 0; cell < cells.length; cell++) if (cells[cell].includes(word)) hits[cell] = 1;
+  return hits;
+}
+
+// Marks in `found` the rows whose cell is marked.
+function picked(codes: Uint32Array, marked: Uint8Array, found = new Uint8Array(codes.length)): Uint8Array {
+  for (let row = 0; row < codes.length; row++) found[row] |= marked[codes[row]];
+  return found;
 }
 
 // What must stand at the end of a call's name so that `word` runs on into the argument.
-function tailOf(word: string, argument: string): string[] {
+function tailsOf(word: string, argument: string): string[] {
   const found: string[] = [];
   for (let dot = word.indexOf("."); dot >= 0; dot = word.indexOf(".", dot + 1)) {
     if (argument.startsWith(word.slice(dot + 1))) found.push(word.slice(0, dot));

@@ -4,6 +4,24 @@ import type { Block, Cell } from "./data";
 
 const LAST = 0xffffffff;
 
+// 0, 1, 2 ... `size` - 1.
+export function inOrder(size: number): Uint32Array<ArrayBuffer> {
+  const order = new Uint32Array(size);
+  for (let i = 0; i < size; i++) order[i] = i;
+  return order;
+}
+
+// Those of `order` that `mask` lets pass, as they stand.
+export function passing(order: Uint32Array, mask: Uint8Array): Uint32Array {
+  const found = new Uint32Array(order.length);
+  let size = 0;
+  for (let i = 0; i < order.length; i++) {
+    found[size] = order[i];
+    size += mask[order[i]];
+  }
+  return found.subarray(0, size);
+}
+
 // The indices of `values` in ascending order, NaN last: a radix sort over the bits, 16 at a time.
 export function ascending(values: Float64Array): Uint32Array {
   const size = values.length;
@@ -18,7 +36,7 @@ export function ascending(values: Float64Array): Uint32Array {
       words[2 * i + 1] |= 0x80000000;
     }
   }
-  let order = Uint32Array.from({ length: size }, (_, i) => i);
+  let order = inOrder(size);
   let other = new Uint32Array(size);
   const counts = new Uint32Array(65537);
   for (let digit = 0; digit < 4; digit++) {
@@ -70,9 +88,12 @@ export function byRank(order: Uint32Array, codes: Uint32Array, rank: Uint32Array
   const last = rank.length + 1;
   const place = rank.map((each) => (each === LAST ? last : descending ? rank.length - each : each));
   const counts = new Uint32Array(last + 2);
-  for (let i = 0; i < order.length; i++) counts[place[codes[order[i]]] + 1]++;
+  for (let i = 0; i < codes.length; i++) counts[place[codes[i]] + 1]++;
   for (let i = 1; i < counts.length; i++) counts[i] += counts[i - 1];
   const sorted = new Uint32Array(order.length);
-  for (let i = 0; i < order.length; i++) sorted[counts[place[codes[order[i]]]]++] = order[i];
+  for (let i = 0; i < order.length; i++) {
+    const row = order[i];
+    sorted[counts[place[codes[row]]]++] = row;
+  }
   return sorted;
 }

@@ -3,7 +3,7 @@
 import type { Data } from "./data";
 import { el } from "./dom";
 import { ABSENT, shown } from "./format";
-import { byRank, ranks } from "./sorting";
+import { byRank, inOrder, passing, ranks } from "./sorting";
 import { say } from "./words";
 
 const LINE = 28; // pixels of a row, as the style sheet has it
@@ -40,7 +40,7 @@ export class Table {
     private readonly marks: (row: number) => number,
     private readonly events: TableEvents,
   ) {
-    this.order = Uint32Array.from({ length: data.rows }, (_, row) => row);
+    this.order = inOrder(data.rows);
     this.view = this.order;
     this.scroller = el(
       "div",
@@ -77,7 +77,7 @@ export class Table {
   async sort(name: string, descending: boolean | null): Promise<void> {
     await this.data.load([name]);
     this.sorting = descending === null ? null : { name, descending };
-    this.order = Uint32Array.from({ length: this.data.rows }, (_, row) => row);
+    this.order = inOrder(this.data.rows);
     if (this.sorting) {
       const column = this.data.column(name);
       const kept = this.ranks.get(name) ?? column.blocks.map((_, part) => ranks(this.data.get(name, part), column.style === "text"));
@@ -103,7 +103,7 @@ export class Table {
 
   private refresh(): void {
     const { mask } = this;
-    this.view = mask ? this.order.filter((row) => mask[row] === 1) : this.order;
+    this.view = mask ? passing(this.order, mask) : this.order;
   }
 
   private get height(): number {
