@@ -21,6 +21,7 @@ from typing import TypeAlias
 from acc_compare.align.calls import align
 from acc_compare.align.rules import Rules
 from acc_compare.joining import join, knows_parts, wholes
+from acc_compare.judge.job_graph import collective_calls, linked
 from acc_compare.judge.origins import Previous
 from acc_compare.judge.ranks import Given, JobStep, communicating, given_by
 from acc_compare.judge.verdict import Setting, judge
@@ -283,11 +284,14 @@ def _compare_dumps(
     tell("judging", 0, 0)
     finding = judge(alignment, measured, mode, setting)
     tell("judging", 1, 1)
+    profile = None
+    if task.profile:
+        profile = linked(profile_of(finding.rows, task.profile, collective_calls(alignment.npu)), alignment.npu)
     return replace(
         finding,
         worst_excess=max((row.excess for row in finding.rows if row.excess is not None), default=None),
         panels=panels_of(finding, ours.path, theirs.path) if mode == "tensor" and task.keep_rows else (),
-        profile=profile_of(finding.rows, task.profile) if task.profile else None,
+        profile=profile,
     )
 
 

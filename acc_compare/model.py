@@ -332,15 +332,34 @@ class MadeAgain:
 
 
 @dataclass(frozen=True, slots=True)
+class Meeting:
+    """A collective of several ranks, told alike by all of them: its kind, its group, its number among the group's, its
+    ranks in short, and of a message the sender and the receiver."""
+
+    kind: str
+    group: str
+    order: int
+    ranks: str
+    message: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RunProfile:
     """The error of calls in the order of one run, in a form that is small enough to keep of a thousand runs: of each
-    stretch of calls the one that is furthest off, with its module, its error, what is expected of it and its excess."""
+    stretch of calls the one that is furthest off, with its module, its error, what is expected of it, its excess and
+    what the error is to the run.
+
+    Where it is known, `makers` are the places in `calls` of those that made what a call read, and `meetings` the
+    collectives in which it met other ranks."""
 
     calls: tuple[str, ...]
     modules: tuple[str, ...]
     errors: tuple[float | None, ...]
     expected: tuple[float | None, ...]
     excess: tuple[float | None, ...]
+    origins: tuple[Role, ...] = ()
+    makers: tuple[tuple[int, ...], ...] = ()
+    meetings: tuple[tuple[Meeting, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,9 @@ from dump.format.schema import CallRecord, CollectiveRecord, TensorRecord
 REDUCES_GRADIENTS = "ddp_all_reduce"
 """The collective that DistributedDataParallel runs while backward does: it reads what backward calls wrote."""
 
+MESSAGES = ("send", "recv")
+"""The kinds of a collective of a sender and a receiver, in this order."""
+
 _MOST_GIVEN = 64
 
 _PARAMETER, _RESULT = "input.param.", "output.0."
@@ -203,13 +206,11 @@ def _largest(arguments: list[MeasuredArgument]) -> list[MeasuredArgument]:
 
 def _key(collective: CollectiveRecord) -> CollectiveRecord:
     """The same for both ends of a message."""
-    if collective.kind in ("send", "recv"):
-        return msgspec.structs.replace(collective, kind="message")
-    return collective
+    return msgspec.structs.replace(collective, kind="message") if collective.kind in MESSAGES else collective
 
 
 def _givers(collective: CollectiveRecord) -> tuple[int, ...]:
-    return collective.ranks[:1] if collective.kind in ("send", "recv") else collective.ranks
+    return collective.ranks[:1] if collective.kind in MESSAGES else collective.ranks
 
 
 def _clocks(parts: Mapping[int, Sequence[Given]]) -> dict[int, tuple[tuple[int, int], ...]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from acc_compare.measured.calls import is_output
-from acc_compare.model import Row, RunProfile
+from acc_compare.model import Role, Row, RunProfile
 from acc_compare.row_names import split_names
 from dump.format.schema import TensorRecord
 
@@ -20,26 +20,34 @@ class _Call(NamedTuple):
     error: float | None
     expected: float | None
     excess: float | None
+    origin: Role
     is_written: bool
 
 
-def profile_of(rows: Sequence[Row], most: int) -> RunProfile:
-    """At most `most` calls of `rows`, in their order."""
+def profile_of(rows: Sequence[Row], most: int, always: Collection[str] = ()) -> RunProfile:
+    """At most `most` calls of `rows`, in their order.  The calls `always` are among them, half of all at most."""
     calls: list[_Call] = []
     for row, (name, argument) in zip(rows, split_names([row.npu_name or row.bench_name for row in rows]), strict=True):
-        found = _Call(name, row.module, _error(row), row.expected, row.excess, is_output(argument))
+        found = _Call(name, row.module, _error(row), row.expected, row.excess, row.origin, is_output(argument))
         if calls and calls[-1].name == name:
             calls[-1] = max(calls[-1], found, key=_weight)
         else:
             calls.append(found)
-    width = max(1, math.ceil(len(calls) / most))
-    kept = [max(calls[start : start + width], key=_weight) for start in range(0, len(calls), width)]
+    wanted = [place for place, call in enumerate(calls) if call.name in always]
+    if len(wanted) > most // 2:
+        wanted = sorted(wanted, key=lambda place: _weight(calls[place]), reverse=True)[: most // 2]
+    left = sorted(set(range(len(calls))) - set(wanted))
+    width = max(1, math.ceil(len(left) / max(1, most - len(wanted))))
+    stretches = (left[start : start + width] for start in range(0, len(left), width))
+    worst = [max(stretch, key=lambda place: _weight(calls[place])) for stretch in stretches]
+    kept = [calls[place] for place in sorted((*wanted, *worst))]
     return RunProfile(
         calls=tuple(call.name for call in kept),
         modules=tuple(call.module for call in kept),
         errors=tuple(call.error for call in kept),
         expected=tuple(call.expected for call in kept),
         excess=tuple(call.excess for call in kept),
+        origins=tuple(call.origin for call in kept),
     )
 
 

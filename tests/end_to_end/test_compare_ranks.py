@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -146,6 +147,10 @@ def test_a_fault_in_one_rank_is_named_there_and_nothing_else_is(tmp_path: Path, 
     assert (faulty.code, faulty.verdict) == (1, "different")
     assert faulty.first == ("Functional.gelu.0.forward", 1, 1)
     assert len(faulty.advice["suspects"]) == 1
+    (page,) = (tmp_path / "faulty_bench" / "accuracy_compare").glob("overview_*.html")
+    data = re.search(r'id="data">(.*?)</script>', page.read_text(encoding="utf-8"))
+    assert data is not None
+    assert {each["ranks"] for each in json.loads(data[1])["meetings"]} == {"0-1"}
 
 
 def test_tensor_parallel_ranks_are_put_together_and_compared_with_one(tmp_path: Path) -> None:

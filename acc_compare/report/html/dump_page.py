@@ -60,6 +60,7 @@ def write_dump_page(location: DumpLocation, path: Path, *, lang: Lang = "en", li
         "words": words(lang, "dump"),
         "suspects": [{"call": origin.call, "tensor": origin.tensor, "place": "", "others": []} for origin in origins],
         "replayed": [],
+        "meetings": [],
         "panels": packed_panels(panels_of_dump(dump) if dump.mode == "tensor" else ()),
     }
     body = [_card(contents, made, table, lang)]

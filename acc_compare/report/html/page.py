@@ -113,6 +113,7 @@ def _data(finding: Finding, table: PackedTable, lang: Lang, *, has_parts: bool) 
         "lang": lang,
         "words": words(lang, "comparison"),
         "suspects": suspects,
+        "meetings": [{"ranks": each.ranks, "message": each.message} for each in table.meetings],
         "panels": packed_panels(finding.panels),
         "replayed": [
             {"call": each.call, "verdict": each.verdict, "says": text(each.said, lang)} for each in finding.made_again

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from acc_compare.model import Finding, Row
+from acc_compare.model import Finding, Meeting, Row
 from acc_compare.report.columns import ABSENT, STACK_COLUMN, Column, columns_of, read_columns
 from acc_compare.report.html.packing import pack
 from acc_compare.report.i18n import text
@@ -34,12 +34,14 @@ class PackedColumn:
 
 @dataclass(frozen=True, slots=True)
 class PackedTable:
-    """All rows of one finding, the place of a row by its name, and how many rows have each result."""
+    """All rows of one finding, the place of a row by its name, how many rows have each result, and the collectives that
+    rows name by number."""
 
     rows: int
     columns: tuple[PackedColumn, ...]
     places: dict[str, int]
     results: dict[str, int]
+    meetings: tuple[Meeting, ...] = ()
 
 
 def pack_rows(finding: Finding, lang: Lang, wanted: Iterable[str] = ()) -> PackedTable:

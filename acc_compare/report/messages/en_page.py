@@ -120,6 +120,7 @@ MESSAGES: Mapping[str, str] = {
     "page.profile.RelL2": "|N - B| / |B| of what the call wrote, measured or estimated.",
     "page.profile.Expected": "The relative error that is typical here: what the inputs and rounding explain.",
     "page.profile.Excess": "Measured over expected.",
+    "page.profile.Origin": "What the error is to the run: introduced here, propagated or absorbed.",
     "page.detail.run": "step and rank",
     "page.detail.runs": "The same call in every step and rank",
     "page.flow.title": "Dataflow around this call",
@@ -127,7 +128,14 @@ MESSAGES: Mapping[str, str] = {
     "page.flow.less": "Fewer calls",
     "page.flow.more": "More calls",
     "page.flow.hint": "Above: who made what it reads. Below: who reads what it makes. Click a call to go there.",
-    "page.flow.left": "Not drawn, for want of room: {number}",
+    "page.flow.left": "Not drawn, for want of room: {number}.",
+    "page.flow.rank": "rank {rank}",
+    "page.flow.ranks": "ranks {ranks}",
+    "page.flow.job": (
+        "Above: who made what it reads. Below: who reads what it makes. Rounded: a collective, in which these ranks"
+        " meet. Red lines carry an error. Click a call to go there."
+    ),
+    "page.flow.between": "calls between: {number}",
     "page.flow.alone": "No recorded call made what it reads, and none reads what it makes.",
     "terminal.call": "call",
     "terminal.kind": "kind",

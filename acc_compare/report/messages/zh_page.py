@@ -114,6 +114,7 @@ MESSAGES: Mapping[str, str] = {
     "page.profile.RelL2": "调用输出的 |N - B| / |B|，实测或估计。",
     "page.profile.Expected": "此处典型的相对误差：输入与舍入可解释的部分。",
     "page.profile.Excess": "实测与预期之比。",
+    "page.profile.Origin": "误差在运行中的角色：在此引入、传播而来或被吸收。",
     "page.detail.run": "步与卡",
     "page.detail.runs": "同一调用在各步各卡",
     "page.flow.title": "该调用前后的数据流",
@@ -121,7 +122,13 @@ MESSAGES: Mapping[str, str] = {
     "page.flow.less": "少看几层",
     "page.flow.more": "多看几层",
     "page.flow.hint": "上方：其输入由谁产生；下方：其输出被谁读取。点击调用可跳转。",
-    "page.flow.left": "因篇幅未画出：{number}",
+    "page.flow.left": "因篇幅未画出：{number}。",
+    "page.flow.rank": "rank {rank}",
+    "page.flow.ranks": "rank {ranks}",
+    "page.flow.job": (
+        "上方：其输入由谁产生；下方：其输出被谁读取。圆角框：集合通信，这些卡在此交汇。红线带有误差。点击调用可跳转。"
+    ),
+    "page.flow.between": "其间调用：{number}",
     "page.flow.alone": "没有已记录的调用产生其输入，也没有调用读取其输出。",
     "terminal.call": "调用",
     "terminal.kind": "类型",

@@ -45,6 +45,19 @@ def test_a_long_run_keeps_the_worst_of_each_stretch() -> None:
     assert "Functional.mul.777.forward" in found.calls
 
 
+def test_calls_that_are_always_there_take_half_at_most() -> None:
+    rows = [row(f"Functional.mul.{n}.forward.output.0", 0.01, excess=float(n)) for n in range(100)]
+    names = [f"Functional.mul.{n}.forward" for n in range(100)]
+    found = profile_of(rows, 10, [names[3], names[40]])
+    assert {names[3], names[40], names[99]} <= set(found.calls)
+    assert len(found.calls) <= 10
+    assert list(found.calls) == sorted(found.calls, key=names.index)
+    crowded = profile_of(rows, 10, names[:50])
+    assert len(crowded.calls) == 10
+    assert set(names[45:50]) < set(crowded.calls)
+    assert names[99] in crowded.calls
+
+
 @pytest.mark.parametrize(("theirs", "error"), [("abc", 0.0), ("abd", math.inf)])
 def test_digests_are_equal_or_not(theirs: str, error: float) -> None:
     name = "Functional.mul.0.forward.output.0"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import CHROMIUM, FLAGS
 
 from acc_compare.report.html.packing import unpack
 from acc_compare.report.html.page import write_page
@@ -86,3 +87,37 @@ def opened(tmp_path: Path, taken_apart: Callable[[Path], Page]) -> Callable[...,
         return taken_apart(path)
 
     return open_page
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Open a page and wait until its script is done; whatever it complains of or asks for fails the test."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_page(path: Path, fragment: str = "", *, width: int = 1400, **options: Any) -> Any:
+        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        contexts.append(context)
+        tab = context.new_page()
+        tab.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
+        tab.on("request", lambda request: None if request.url.startswith("file:") else complaints.append(request.url))
+        tab.goto(f"{path.as_uri()}{fragment}")
+        tab.wait_for_selector("html[data-ready]", timeout=60_000)
+        return tab
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from chromium import AXE, NEEDS_CHROMIUM, accessible, until
 
 from acc_compare import compare
 from acc_compare.messages import say
 from acc_compare.model import MadeAgain
-from acc_compare.report.html import page as page_module
 from acc_compare.report.html.dump_page import write_dump_pages
 from acc_compare.report.html.page import write_page
 from acc_compare.report.write import write_many_reports
@@ -24,54 +23,10 @@ from acc_compare.serving.pages import Pages
 from acc_compare.serving.server import Server
 
 ROOT = Path(__file__).resolve().parents[4]
-AXE = Path(page_module.__file__).parent / "source" / "node_modules" / "axe-core" / "axe.min.js"
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
-CHROMIUM = shutil.which("chromium")
 HOSTILE = "<script>document.title='run'</script><img src=x onerror=document.title='run'>"
 GELU = "Functional.gelu.1.forward"
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium (apt-get install chromium)"),
-    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def visit(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Open a page and wait until its script is done; whatever it complains of or asks for fails the test."""
-    complaints: list[str] = []
-    contexts = []
-
-    def open_page(path: Path, fragment: str = "", *, width: int = 1400, **options: Any) -> Any:
-        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        contexts.append(context)
-        tab = context.new_page()
-        tab.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
-        tab.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
-        tab.on("request", lambda request: None if request.url.startswith("file:") else complaints.append(request.url))
-        tab.goto(f"{path.as_uri()}{fragment}")
-        tab.wait_for_selector("html[data-ready]", timeout=60_000)
-        return tab
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture(scope="module")
@@ -81,15 +36,6 @@ def gelu(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("gelu") / "page.html"
     write_page(compare(samples / "gelu_in_bfloat16", samples / "bench_statistics").overall, path)
     return path
-
-
-def until(tab: Any, condition: Callable[[], bool]) -> None:
-    """Wait for what the page's own policy lets no foreign script wait for."""
-    for _ in range(400):
-        if condition():
-            return
-        tab.wait_for_timeout(25)
-    raise AssertionError("it did not happen within ten seconds")
 
 
 def tops(tab: Any) -> list[float]:
@@ -261,13 +207,6 @@ def test_every_look_fits_and_is_accessible(
     tab.locator("#rows .line").first.click()
     tab.wait_for_selector("#detail:not([hidden])")
     accessible(tab)
-
-
-def accessible(tab: Any) -> None:
-    """What axe finds of weight fails the test."""
-    tab.evaluate(AXE.read_text(encoding="utf-8"))
-    found = tab.evaluate("axe.run()")["violations"]
-    assert [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")] == []
 
 
 def test_digests_are_equal_or_differ(visit: Callable[..., Any], tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ export interface PageData {
   columns: ColumnHead[];
   suspects: Suspect[];
   panels: Panel[];
+  meetings: { ranks: string; message: number[] }[]; // collectives of several ranks; of a message its two ends
   replayed: { call: string; verdict: string; says: string }[]; // what came of making calls again
 }
 

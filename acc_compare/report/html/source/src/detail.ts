@@ -5,6 +5,7 @@ import { rowErrors } from "./calls";
 import type { Cell, Data, Panel } from "./data";
 import { el } from "./dom";
 import { Flow } from "./flow";
+import { isOfRuns } from "./links";
 import { PanelView } from "./panels";
 import { factorText, heat, quantity, shown } from "./format";
 import { say } from "./words";
@@ -62,7 +63,7 @@ export class Detail {
     this.panel.replaceChildren(
       el("div", { class: "title" }, title, close),
       el("p", { class: "facts" }, ...this.facts(call, other)),
-      ...(this.calls.places[call] ? [this.runs(call)] : this.arguments(call, row)),
+      ...(this.calls.places[call] ? this.acrossRuns(call) : this.arguments(call, row)),
     );
     this.panel.hidden = false;
     document.body.classList.add("with-detail");
@@ -122,6 +123,11 @@ export class Detail {
       el("h3", {}, say("flow.title")),
       this.picture(call),
     ];
+  }
+
+  private acrossRuns(call: number): Node[] {
+    const picture = isOfRuns(this.data) ? [el("h3", {}, say("flow.title")), this.picture(call)] : [];
+    return [this.runs(call), ...picture];
   }
 
   // The same call in every step and rank.
@@ -224,7 +230,7 @@ export class Detail {
   private picture(call: number): HTMLElement {
     const frame = el("div", { class: "picture" });
     const draw = (): void => {
-      const { picture, left, size } = this.flow.draw(call, this.depth, (other) => this.events.chosen(other));
+      const { picture, left, size, middle } = this.flow.draw(call, this.depth, (other) => this.events.chosen(other));
       const less = el("button", { type: "button", "aria-label": say("flow.less"), disabled: this.depth <= 1 }, "−");
       const more = el("button", { type: "button", "aria-label": say("flow.more"), disabled: this.depth >= DEEPEST }, "+");
       for (const [button, by] of [[less, -1], [more, 1]] as const) {
@@ -233,11 +239,18 @@ export class Detail {
           draw();
         });
       }
-      const told = size === 1 ? say("flow.alone") : left ? say("flow.left", { number: left }) : say("flow.hint");
+      const hint = [say(isOfRuns(this.data) ? "flow.job" : "flow.hint"), left ? say("flow.left", { number: left }) : ""];
+      const told = size === 1 ? say("flow.alone") : hint.filter(Boolean).join(" ");
+      const scroller = el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": say("flow.title") }, picture);
+      // Of a picture that is too wide the call itself is in sight, as soon as its place is known.
+      new ResizeObserver((_, observer) => {
+        scroller.scrollLeft = scroller.scrollWidth * middle - scroller.clientWidth / 2;
+        if (scroller.clientWidth) observer.disconnect();
+      }).observe(scroller);
       frame.replaceChildren(
         el("div", { class: "bar" }, less, el("span", {}, say("flow.depth", { number: this.depth })), more),
         el("p", { class: "hint" }, told),
-        el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": say("flow.title") }, picture),
+        scroller,
       );
     };
     draw();

@@ -1,29 +1,37 @@
-// Who made what a call reads, and who reads what it makes: the dataflow around one call as a picture.
+// The dataflow around one call as a picture.
 
 import { Graph, layout } from "@dagrejs/dagre";
-import { isOutput, operatorOf, type Calls } from "./calls";
+import { operatorOf, type Calls } from "./calls";
 import type { Data } from "./data";
 import { svg } from "./dom";
+import { linksOf, wanted, type Links } from "./links";
 import { say } from "./words";
 
-const STATISTICS = ["Dtype", "Tensor Shape", "max", "min", "mean", "l2norm"];
-const statistics = (data: Data): string[] => STATISTICS.map((name) => (data.isDump ? name : `NPU ${name}`));
 const WIDE = 168;
 const HIGH = 44;
-const MOST = 36; // calls in a picture
-const FAN = 6; // calls that one call leads to
+const LINE = 15; // of the rank
+const MOST = 36; // nodes in a picture
+const FAN = 6; // nodes that one node leads to
+const BEYOND = 3; // nodes before and after the next collective
+const FARTHEST = 99; // their depth
+const CARRIES = ["introduced", "propagated"];
 
 interface Edge {
   from: number;
   to: number;
-  row: number; // the row of the reader
+  between?: number; // calls that are left out
+}
+
+// What is told of a node: of a collective the member that is furthest off.
+interface State {
+  worst: number;
+  excess: number;
+  origin: string;
+  suspect: boolean;
 }
 
 export class Flow {
-  private values: Uint32Array | undefined;
-  private readonly none = 0xffffffff;
-  private maker = new Int32Array(0); // of each value the row that first wrote it, or -1
-  private readers = new Map<number, number[]>();
+  private kept: Links | undefined;
 
   constructor(
     private readonly data: Data,
@@ -31,83 +39,44 @@ export class Flow {
   ) {}
 
   static wants(data: Data): string[] {
-    return data.has("@value") ? ["@value"] : statistics(data);
+    return wanted(data);
   }
 
-  // The calls that wrote what the rows of `call` read.
-  private makers(call: number): Edge[] {
-    const found = new Map<number, Edge>();
-    for (let row = this.calls.first[call]; row < this.calls.first[call + 1]; row++) {
-      if (isOutput(this.calls.argumentOf(row))) continue;
-      const maker = this.makerOf(row);
-      if (maker < 0) continue;
-      const from = this.calls.ofRow[maker];
-      if (from !== call && !found.has(from)) found.set(from, { from, to: call, row });
+  // Made when it is first asked for, after what it wants is loaded.
+  private get links(): Links {
+    this.kept ??= linksOf(this.data, this.calls);
+    return this.kept;
+  }
+
+  // Of calls that are too many to draw those that are furthest off, of each rank one before any has two.
+  private chosen(all: number[], most: number): number[] {
+    if (all.length <= most) return all;
+    const off = new Map(all.map((node) => [node, this.state(node).excess || 0]));
+    const turns = new Map<string, number>();
+    const furthest = [...all].sort((a, b) => off.get(b)! - off.get(a)!);
+    const turn = new Map(furthest.map((node) => {
+      const rank = JSON.stringify(this.links.ranks(node));
+      turns.set(rank, (turns.get(rank) ?? 0) + 1);
+      return [node, turns.get(rank)!];
+    }));
+    return furthest.sort((a, b) => turn.get(a)! - turn.get(b)!).slice(0, most);
+  }
+
+  private state(node: number): State {
+    const found: State = { worst: node, excess: NaN, origin: "", suspect: false };
+    for (const call of this.links.members(node)) {
+      const excess = this.calls.excess[call];
+      if (Number.isNaN(found.excess) || excess > found.excess) Object.assign(found, { worst: call, excess });
+      found.suspect ||= this.calls.suspect[call] > 0;
+      const origin = this.data.has("Origin") ? String(this.data.get("Origin").at(this.calls.worst[call]) ?? "") : "";
+      const rank = (name: string): number => (CARRIES.includes(name) ? 2 - CARRIES.indexOf(name) : 0);
+      if (!found.origin || rank(origin) > rank(found.origin)) found.origin = origin;
     }
-    return [...found.values()];
+    return found;
   }
 
-  private users(call: number): Edge[] {
-    const found = new Map<number, Edge>();
-    for (let row = this.calls.first[call]; row < this.calls.first[call + 1]; row++) {
-      if (!isOutput(this.calls.argumentOf(row))) continue;
-      const value = this.values![row];
-      if (value === this.none || this.maker[value] !== row) continue;
-      for (const reader of this.readers.get(value) ?? []) {
-        const to = this.calls.ofRow[reader];
-        if (to !== call && !found.has(to)) found.set(to, { from: call, to, row: reader });
-      }
-    }
-    return [...found.values()];
-  }
-
-  private makerOf(row: number): number {
-    const value = this.values![row];
-    return value === this.none ? -1 : this.maker[value];
-  }
-
-  private prepare(): void {
-    if (this.values) return;
-    this.values = this.data.has("@value") ? this.recorded() : this.likely();
-    let most = 0;
-    for (const value of this.values) if (value !== this.none && value >= most) most = value + 1;
-    this.maker = new Int32Array(most).fill(-1);
-    for (let row = 0; row < this.data.rows; row++) {
-      const value = this.values[row];
-      if (value === this.none) continue;
-      if (isOutput(this.calls.argumentOf(row))) {
-        if (this.maker[value] < 0) this.maker[value] = row;
-      } else {
-        const readers = this.readers.get(value);
-        if (readers) readers.push(row);
-        else this.readers.set(value, [row]);
-      }
-    }
-  }
-
-  private recorded(): Uint32Array {
-    const block = this.data.get("@value");
-    return Uint32Array.from(block.codes, (code) => (block.cells[code] === null ? this.none : code));
-  }
-
-  // A dump that does not say which tensors are one value: those whose statistics agree to the last digit.
-  private likely(): Uint32Array {
-    const blocks = statistics(this.data).filter((name) => this.data.has(name)).map((name) => this.data.get(name));
-    const known = new Map<string, number>();
-    const norms = this.data.isDump ? "l2norm" : "NPU l2norm";
-    const norm = this.data.has(norms) ? this.data.get(norms) : null;
-    return Uint32Array.from({ length: this.data.rows }, (_, row) => {
-      if (!norm || typeof norm.at(row) !== "number") return this.none;
-      const key = blocks.map((block) => block.codes[row]).join();
-      let value = known.get(key);
-      if (value === undefined) known.set(key, (value = known.size));
-      return value;
-    });
-  }
-
-  // The calls within `depth` steps of `call`, both ways.
+  // The nodes within `depth` steps of the node `call`, both ways.
   around(call: number, depth: number): { nodes: Map<number, number>; edges: Edge[]; left: number } {
-    this.prepare();
     const nodes = new Map([[call, 0]]);
     const edges: Edge[] = [];
     let left = 0;
@@ -116,11 +85,11 @@ export class Flow {
       for (let level = 1; level <= depth; level++) {
         const next: number[] = [];
         for (const at of rim) {
-          const all = upward ? this.makers(at) : this.users(at);
-          const chosen = all.slice(0, level === 1 ? 2 * FAN : FAN);
+          const all = upward ? this.links.makers(at) : this.links.users(at);
+          const chosen = this.chosen(all, level === 1 ? 2 * FAN : FAN);
           left += all.length - chosen.length;
-          for (const edge of chosen) {
-            const other = upward ? edge.from : edge.to;
+          for (const other of chosen) {
+            const edge = upward ? { from: other, to: at } : { from: at, to: other };
             if (!nodes.has(other)) {
               if (nodes.size >= MOST) {
                 left++;
@@ -134,54 +103,104 @@ export class Flow {
         }
         rim = next;
       }
+      left += this.goOn(call, upward, depth, nodes, edges);
     }
     return { nodes, edges, left };
   }
 
-  draw(call: number, depth: number, chosen: (call: number) => void): { picture: SVGElement; left: number; size: number } {
-    const { nodes, edges, left } = this.around(call, depth);
+  // Adds the nearest place where `call` gives to other ranks or takes from them, however far it is, and what stands
+  // about it; says how much it left out.
+  private goOn(call: number, upward: boolean, depth: number, nodes: Map<number, number>, edges: Edge[]): number {
+    const path = this.wayAcross(call, upward);
+    let last = path.length - 1;
+    while (last >= 0 && !nodes.has(path[last])) last--;
+    if (last < 0) return 0;
+    const [near, far, between] = [path[last], path[path.length - 1], path.length - last - 2];
+    if (far !== near) edges.push(upward ? { from: far, to: near, between } : { from: near, to: far, between });
+    else if (Math.abs(nodes.get(far)!) < depth) return 0; // it stands in the midst of the picture
+    nodes.set(far, upward ? -FARTHEST : FARTHEST);
+    let left = 0;
+    for (const isMaker of [true, false]) {
+      const all = (isMaker ? this.links.makers(far) : this.links.users(far)).filter((each) => !path.includes(each) && !nodes.has(each));
+      const chosen = this.chosen(all, BEYOND);
+      left += all.length - chosen.length;
+      for (const other of chosen) {
+        nodes.set(other, isMaker ? -FARTHEST : FARTHEST);
+        edges.push(isMaker ? { from: other, to: far } : { from: far, to: other });
+      }
+    }
+    return left;
+  }
+
+  // The calls from `call` to the nearest at which ranks meet, both among them; none where there is no such.
+  private wayAcross(call: number, upward: boolean): number[] {
+    const before = new Map([[call, -1]]);
+    for (const at of before.keys()) {
+      if (at !== call && this.links.crosses(at, call)) {
+        const path = [];
+        for (let node = at; node >= 0; node = before.get(node)!) path.unshift(node);
+        return path;
+      }
+      for (const next of upward ? this.links.makers(at) : this.links.users(at)) if (!before.has(next)) before.set(next, at);
+    }
+    return [];
+  }
+
+  draw(call: number, depth: number, chosen: (call: number) => void): { picture: SVGElement; left: number; size: number; middle: number } {
+    const centre = this.links.node(call);
+    const { nodes, edges, left } = this.around(centre, depth);
     const graph = new Graph();
     graph.setGraph({ rankdir: "TB", nodesep: 14, ranksep: 30, marginx: 8, marginy: 8 });
     graph.setDefaultEdgeLabel(() => ({}));
-    for (const each of nodes.keys()) graph.setNode(String(each), { width: WIDE, height: HIGH });
-    for (const { from, to } of edges) graph.setEdge(String(from), String(to));
+    for (const each of nodes.keys()) graph.setNode(String(each), { width: WIDE, height: HIGH + (this.links.ranks(each) ? LINE : 0) });
+    for (const { from, to, between } of edges) graph.setEdge(String(from), String(to), between ? { width: 110, height: LINE, labelpos: "c" } : {});
     layout(graph);
     const { width = 1, height = 1 } = graph.graph() as { width?: number; height?: number };
     const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": say("flow.title"), class: "flow" });
     for (const edge of graph.edges()) {
-      const { points } = graph.edge(edge) as { points: { x: number; y: number }[] };
-      const row = edges.find(({ from, to }) => String(from) === edge.v && String(to) === edge.w)!.row;
-      const warm = this.calls.heat(this.calls.excess[this.calls.ofRow[this.makerOf(row)]] ?? NaN);
-      picture.append(svg("path", { d: `M${points.map(({ x, y }) => `${x} ${y}`).join("L")}`, class: `edge heat${warm}` }));
+      const { points, x, y } = graph.edge(edge) as { points: { x: number; y: number }[]; x: number; y: number };
+      const between = edges.find(({ from, to }) => String(from) === edge.v && String(to) === edge.w)!.between ?? 0;
+      const { excess, origin } = this.state(Number(edge.v));
+      const carries = CARRIES.includes(origin) ? " carries" : "";
+      picture.append(svg("path", { d: `M${points.map(({ x, y }) => `${x} ${y}`).join("L")}`, class: `edge heat${this.calls.heat(excess)}${carries}${between ? " long" : ""}` }));
+      if (between) picture.append(svg("text", { x, y: y + 4, class: "between" }, say("flow.between", { number: between })));
       const [end, before] = [points[points.length - 1], points[points.length - 2]];
       const angle = (Math.atan2(end.y - before.y, end.x - before.x) * 180) / Math.PI;
       picture.append(svg("path", { d: "M0 0L-8 -4L-8 4Z", class: "arrow", transform: `translate(${end.x} ${end.y}) rotate(${angle})` }));
     }
-    for (const each of nodes.keys()) picture.append(this.node(each, graph.node(String(each)) as { x: number; y: number }, each === call, chosen));
-    return { picture, left, size: nodes.size };
+    for (const each of nodes.keys()) picture.append(this.node(each, graph.node(String(each)) as { x: number; y: number; height: number }, each === centre, chosen));
+    return { picture, left, size: nodes.size, middle: (graph.node(String(centre)) as { x: number }).x / width };
   }
 
-  private node(call: number, at: { x: number; y: number }, isCentre: boolean, chosen: (call: number) => void): SVGElement {
-    const name = this.calls.names[call];
-    const excess = this.calls.excess[call];
-    const origin = this.data.has("Origin") ? this.data.get("Origin").at(this.calls.worst[call]) : null;
+  private node(node: number, at: { x: number; y: number; height: number }, isCentre: boolean, chosen: (call: number) => void): SVGElement {
+    const { worst, excess, origin, suspect } = this.state(node);
+    const name = this.calls.names[worst];
     const told = [Number.isNaN(excess) ? null : this.calls.excessText(excess), origin].filter(Boolean).join(", ");
     const number = /\.(\d+)\.(forward|backward)$/.exec(name);
     const label = `${operatorOf(name)}${number ? `.${number[1]}` : ""}${/backward/.test(name) ? " ←" : ""}`;
     const short = label.length > 24 ? `${label.slice(0, 22)}…` : label;
+    const ranks = this.links.ranks(node);
+    const place = ranks === null ? "" : "one" in ranks ? say("flow.rank", { rank: ranks.one }) : say("flow.ranks", { ranks: ranks.several });
+    const isMeeting = ranks !== null && "several" in ranks;
+    const lines = [
+      { text: short, class: "label" },
+      { text: place, class: "told" },
+      { text: told, class: "told" },
+    ].filter((line) => line.text);
+    const top = at.height / 2 - ((lines.length - 1) * LINE) / 2 + 4;
+    const kinds = [`heat${this.calls.heat(excess)}`, isCentre && "centre", suspect && "suspect", isMeeting && "meeting"].filter(Boolean);
     const group = svg(
       "g",
-      { class: `node heat${this.calls.heat(excess)}${isCentre ? " centre" : ""}${this.calls.suspect[call] ? " suspect" : ""}`, transform: `translate(${at.x - WIDE / 2} ${at.y - HIGH / 2})`, tabindex: 0, role: "button" },
-      svg("title", {}, told ? `${name}, ${told}` : name),
-      svg("rect", { width: WIDE, height: HIGH, rx: 6 }),
-      svg("text", { x: WIDE / 2, y: told ? 19 : 27, class: "label", "aria-hidden": "true" }, short),
-      told ? svg("text", { x: WIDE / 2, y: 35, class: "told", "aria-hidden": "true" }, told) : null,
+      { class: `node ${kinds.join(" ")}`, transform: `translate(${at.x - WIDE / 2} ${at.y - at.height / 2})`, tabindex: 0, role: "button" },
+      svg("title", {}, [name, place, told].filter(Boolean).join(", ")),
+      svg("rect", { width: WIDE, height: at.height, rx: isMeeting ? at.height / 2 : 6 }),
+      ...lines.map((line, index) => svg("text", { x: WIDE / 2, y: top + index * LINE, class: line.class, "aria-hidden": "true" }, line.text)),
     );
-    group.addEventListener("click", () => chosen(call));
+    group.addEventListener("click", () => chosen(worst));
     group.addEventListener("keydown", (event) => {
       if (event.key === "Enter" || event.key === " ") {
         event.preventDefault();
-        chosen(call);
+        chosen(worst);
       }
     });
     return group;
