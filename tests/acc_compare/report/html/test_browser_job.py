@@ -92,6 +92,18 @@ def test_an_error_is_followed_to_the_next_collective_and_into_other_ranks(
     assert 0 < carrying < tab.locator("#detail .flow .edge").count()
 
 
+def test_a_suspect_and_its_like_are_marked_where_they_ran(
+    visit: Callable[..., Any], write: Callable[..., Path]
+) -> None:
+    tab = visit(write())
+    tab.get_by_text("suspects only").click()
+    rows = tab.locator("#rows [role=row]:not(.head)")
+    until(tab, lambda: rows.count() == 2)
+    shown = rows.all_text_contents()
+    assert [name in row for name, row in zip((GELU, MIDDLE[0]), shown, strict=True)] == [True, True]
+    assert all("rank 1" in row for row in shown)
+
+
 def test_a_collective_leads_on_and_a_message_goes_one_way(
     visit: Callable[..., Any], write: Callable[..., Path]
 ) -> None:

@@ -78,9 +78,9 @@ export class Calls {
     this.suspect = new Uint8Array(size);
     this.measure();
     for (const suspect of data.head.suspects) {
-      for (const other of suspect.others) this.mark(other, 2);
+      for (const other of suspect.others) this.mark(other, suspect.place, 2);
     }
-    for (const suspect of data.head.suspects) this.mark(suspect.place ? `${suspect.call}\0${suspect.place}` : suspect.call, 1);
+    for (const suspect of data.head.suspects) this.mark(suspect.call, suspect.place, 1);
   }
 
   get isDump(): boolean {
@@ -91,9 +91,9 @@ export class Calls {
     return this.names.length;
   }
 
-  // The call's number; -1 where there is none of that name.
-  find(name: string): number {
-    return this.index.get(name) ?? -1;
+  // The number of the call of that name, where `place` is given of that step and rank; -1 where there is none.
+  find(name: string, place = ""): number {
+    return this.index.get(place ? `${name}\0${place}` : name) ?? -1;
   }
 
   nameOf(row: number): string {
@@ -119,8 +119,8 @@ export class Calls {
     return this.data.isDump ? shareText(excess) : factorText(excess);
   }
 
-  private mark(name: string, kind: number): void {
-    const call = this.find(name);
+  private mark(name: string, place: string, kind: number): void {
+    const call = this.find(name, place);
     if (call >= 0) this.suspect[call] = kind;
   }
 

@@ -107,7 +107,7 @@ function unfold(): void {
 function accusedRows(data: Data, calls: Calls): Set<number> {
   const found = new Set<number>();
   for (const suspect of data.head.suspects) {
-    const call = calls.find(suspect.call);
+    const call = calls.find(suspect.call, suspect.place);
     if (call < 0) continue;
     for (let row = calls.first[call]; row < calls.first[call + 1]; row++) {
       if (calls.argumentOf(row) === suspect.tensor) found.add(row);
