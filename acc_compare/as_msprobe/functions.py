@@ -12,6 +12,7 @@ from acc_compare.comparison import Comparison
 from acc_compare.comparison import compare as compare_dumps
 from acc_compare.report.advisor import advisor_text
 from dump.format.errors import ConfigError
+from dump.format.layout import DEBUG_FILE
 
 from . import tables
 
@@ -74,7 +75,8 @@ def write(
 ) -> Comparison:
     """Compare two dumps, or all steps and ranks that two folders share, and write a table for each pair.
 
-    Files are named as msprobe names them: compare_result_{rank}_{time}, and with 8.3.3 advisor_{time}.txt beside it.
+    Files are named as msprobe names them: compare_result_{rank}_{time} (debug_compare_result of a debug.json), and with
+    8.3.3 advisor_{time}.txt beside it.
     `say` is told of each file.  Raises as `compare`.
     """
     if not isinstance(mapping, (str, type(None))):
@@ -85,7 +87,8 @@ def write(
     for finding in comparison.findings:
         folder = out / f"step{finding.step}" if len({each.step for each in comparison.findings}) > 1 else out
         middle = _middle(finding.rank, finding.npu_path, npu) + (f"_{suffix}" if suffix else "")
-        path = folder / f"compare_result{middle}_{stamp}{'.xlsx' if as_xlsx else '.csv'}"
+        start = "debug_compare_result" if npu.name == DEBUG_FILE else "compare_result"
+        path = folder / f"{start}{middle}_{stamp}{'.xlsx' if as_xlsx else '.csv'}"
         put(finding, path, version, with_stacks=with_stacks)
         say(str(path))
     if version == "8.3.3" and with_advisor:

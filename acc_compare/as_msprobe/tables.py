@@ -10,27 +10,23 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
+from itertools import groupby
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from acc_compare.model import Finding, Row
 from acc_compare.report.columns import ABSENT, COLUMNS, STACK_COLUMN, Cell, Column, as_cell
-from acc_compare.report.i18n import text
 from acc_compare.report.safe_text import looks_like_formula, visible
 from dump.format.errors import ConfigError, OutputError
 from dump.format.schema import Leaf, ScalarRecord, TensorRecord
 
 from .plain_values import PlainCells, cells_of
+from .results import SHAPES_DIFFER, UNSUPPORTED, TableRow, judge_call, judge_row
 
 Version: TypeAlias = Literal["8.3.3", "26.2.0"]
 VERSIONS: tuple[Version, ...] = ("8.3.3", "26.2.0")
 
 _LAYOUTS = Path(__file__).with_name("layouts.json")
-_RESULTS: dict[tuple[Version, str, str], str] = {
-    ("8.3.3", "md5", "error"): "Different",
-    ("26.2.0", "statistics", "unmatched"): "pass",
-    ("26.2.0", "md5", "unmatched"): "warning",
-}
 _WRITTEN = r"\.(?:forward|backward)(?:\.\d+)?\.written\."
 _UNREAD: dict[Version, re.Pattern[str]] = {
     "26.2.0": re.compile(_WRITTEN),
@@ -41,6 +37,14 @@ _UNREAD: dict[Version, re.Pattern[str]] = {
 _FRAME = re.compile(r"\n(?=File )")
 """Where the next frame of a stack begins: msprobe lists frames, the line of code in one with its place,
 and has none of a backward call."""
+
+_OF_CALL = re.compile(r"(.+?\.(?:forward|backward|parameters_grad)(?:\.\d+)?)\.")
+_JUDGING = ("Result", "Err_message", "Accuracy Reached or Not")
+_TWELVE_DIGITS = ("Cosine", "MaxAbsErr", "MaxRelativeErr", "One Thousandth Err Ratio", "Five Thousandths Err Ratio")
+"""Columns that msprobe rounds to as many digits after the point."""
+
+_ONE_BY_ONE = 0.9999
+"""Above it msprobe rounds a cosine to six digits."""
 
 _OF_ONE_ELEMENT = ("MaxAbsErr", "MaxRelativeErr")
 """What msprobe computes of a tensor without extents."""
@@ -59,19 +63,29 @@ def columns(version: Version, mode: str) -> tuple[str, ...]:
 
 
 def lines(finding: Finding, version: Version, *, with_stacks: bool = True) -> Iterator[list[Cell]]:
-    """The head of the table and its rows, cell by cell."""
+    """The head of the table and its rows, cell by cell.  Of what the bench side has alone msprobe writes none."""
     names = [name for name in columns(version, finding.mode) if with_stacks or name != STACK_COLUMN]
     yield list(names)
-    readers = [_reader(name, finding.mode, version) for name in names]
-    before: Row | None = None
-    for row in finding.rows:
-        if _UNREAD[version].search(row.npu_name or row.bench_name):
-            continue
-        repeats = before is not None and before.stack is row.stack
-        yield [
-            ABSENT if name == STACK_COLUMN and repeats else read(row) for name, read in zip(names, readers, strict=True)
-        ]
-        before = row
+    readers = {name: _reader(name, finding.mode, version) for name in names if name not in _JUDGING}
+    read = (row for row in finding.rows if row.npu_name and not _UNREAD[version].search(row.npu_name))
+    for _, rows in groupby(read, key=_call):
+        call = [TableRow(row, {name: cell(row) for name, cell in readers.items()}) for row in rows]
+        for each in call[1:]:
+            if STACK_COLUMN in each.cells:
+                each.cells[STACK_COLUMN] = ABSENT
+        if version == "26.2.0":
+            judge_call(call, finding.mode)
+        else:
+            for each in call:
+                judge_row(each, finding.mode)
+        for each in call:
+            yield [each.cells[name] for name in names]
+
+
+def _call(row: Row) -> str:
+    """The call that a row is of."""
+    found = _OF_CALL.match(row.npu_name)
+    return found[1] if found else row.npu_name
 
 
 def write_csv(finding: Finding, path: Path, version: Version, *, with_stacks: bool = True) -> None:
@@ -107,10 +121,11 @@ _LONGEST_IN_EXCEL = 32_767
 
 def _shown(line: Sequence[Cell]) -> list[Cell]:
     """Cells that neither a terminal nor a spreadsheet takes for more than text."""
-    return [_harmless(cell) if isinstance(cell, str) else cell for cell in line]
+    return [harmless(cell) if isinstance(cell, str) else cell for cell in line]
 
 
-def _harmless(cell: str) -> str:
+def harmless(cell: str) -> str:
+    """Text that neither a terminal nor a spreadsheet takes for more than text."""
     seen = "\n".join(map(visible, cell.split("\n")))
     return f"'{seen}" if looks_like_formula(seen) and seen != "-inf" else seen
 
@@ -181,8 +196,7 @@ def _metric(row: Row, column: Column, mode: str, version: Version) -> Cell:
     both_scalar = isinstance(row.npu, ScalarRecord) and isinstance(row.bench, ScalarRecord)
     matched = bool(row.npu_name and row.bench_name)
     if mode == "tensor":
-        is_whole = isinstance(row.npu, TensorRecord) and (row.npu.shape or column.name in _OF_ONE_ELEMENT)
-        return "unsupported" if matched and not is_whole else as_cell(column.read(row))
+        return _distance(row, column)
     value = column.read(row)
     if both_scalar:
         value = _apart(row.npu, row.bench, version, relative=column.style == "percent")
@@ -192,6 +206,24 @@ def _metric(row: Row, column: Column, mode: str, version: Version) -> Cell:
         return as_cell(value)
     is_of_nothing = getattr(row.bench, _field(column), None) == 0
     return ABSENT if version == "8.3.3" and value == 0 and is_of_nothing else _percent(value, version)
+
+
+def _distance(row: Row, column: Column) -> Cell:
+    """A distance of whole tensors, rounded as msprobe rounds it."""
+    npu, bench = row.npu, row.bench
+    if not isinstance(npu, TensorRecord) or not isinstance(bench, TensorRecord) or 0 in npu.shape:
+        return UNSUPPORTED
+    if not npu.shape and column.name not in _OF_ONE_ELEMENT:
+        return UNSUPPORTED
+    if npu.shape != bench.shape:
+        return SHAPES_DIFFER
+    if column.name == "Cosine" and npu.shape == (1,):
+        return UNSUPPORTED
+    value = column.read(row)
+    if isinstance(value, float) and column.name in _TWELVE_DIGITS:
+        value = float(f"{value:.12f}")
+        value = round(value, 6) if column.name == "Cosine" and value > _ONE_BY_ONE else value
+    return as_cell(value)
 
 
 def _has_neither(row: Row, column: Column) -> bool:
@@ -222,50 +254,6 @@ def _apart(npu: Leaf, bench: Leaf, version: Version, *, relative: bool) -> float
     return abs(apart / numbers[1]) * 100 if numbers[1] else None
 
 
-def _messages(row: Row) -> list[str]:
-    """What the constant rules say; where an error begins is said in the advisor."""
-    if row.result == "pass":
-        return []
-    return [text(message, "en") for message in row.err_message if message.key not in _OF_LOCALISATION]
-
-
-def _message(row: Row, *, version: Version, mode: str) -> Cell:
-    messages = _messages(row)
-    if version == "26.2.0":
-        is_silent = mode == "statistics" and row.result == "unmatched"
-        named = _RESULTS.get((version, mode, row.result), row.result)
-        return json.dumps([f"{named}: {each}" for each in ([] if is_silent else messages)], ensure_ascii=False)
-    if mode == "tensor" and row.npu_name and not isinstance(row.npu, TensorRecord):
-        messages = ["NPU does not have data file."]
-    if mode == "statistics":
-        checks = ["Need double check api accuracy. "] if row.bench_name and _needs_check(row) else []
-        lone = [] if row.bench_name else ["No bench data matched."]
-        agrees = _same_grad(row, version=version, mode=mode) is not False
-        return "".join([*lone, *checks, *([] if agrees else ["Requires_grad inconsistent. "])])
-    return "\n".join(messages)
-
-
-def _needs_check(row: Row) -> bool:
-    """Do the sides differ by more than half of the larger one, by its sign, in any statistic?  8.3.3's rule."""
-    for field in ("max", "min", "mean", "norm"):
-        values = [getattr(leaf, field, None) for leaf in (row.npu, row.bench)]
-        numbers = [float(value) for value in values if isinstance(value, (int, float))]
-        if len(numbers) == 2 and abs(numbers[0] - numbers[1]) > 0.5 * (abs(max(numbers)) + 1e-10):
-            return True
-    return False
-
-
-def _result(row: Row, *, version: Version, mode: str) -> Cell:
-    if (version, mode) == ("8.3.3", "statistics") and row.result != "unmatched":
-        return "Warning" if _needs_check(row) else ""
-    return _RESULTS.get((version, mode, row.result), ABSENT if row.result == "unmatched" else row.result)
-
-
-def _reached(row: Row, *, version: Version, mode: str) -> Cell:
-    """8.3.3 leaves the cell empty where there is no tensor to hold against another."""
-    return "" if row.npu_name and row.bench_name and not isinstance(row.npu, TensorRecord) else as_cell(row.reached)
-
-
 def _same_grad(row: Row, *, version: Version, mode: str) -> Cell:
     """Arguments that are no tensors agree."""
     if not (row.npu_name and row.bench_name):
@@ -276,9 +264,10 @@ def _same_grad(row: Row, *, version: Version, mode: str) -> Cell:
 
 def _data_names(row: Row, *, version: Version, mode: str) -> Cell:
     """The files of both sides; -1 stands for none."""
-    if not row.npu_name or not row.bench_name:
+    if not row.npu_name:
         return ABSENT
-    return str([getattr(leaf, "data_name", None) or "-1" for leaf in (row.npu, row.bench)])
+    sides = ((row.npu_name, row.npu), (row.bench_name, row.bench))
+    return str([getattr(leaf, "data_name", None) or "-1" if name else ABSENT for name, leaf in sides])
 
 
 def _percent(value: object, version: Version) -> Cell:
@@ -288,11 +277,7 @@ def _percent(value: object, version: Version) -> Cell:
     return 0 if value == 0 and version == "26.2.0" else f"{float(value)}%"
 
 
-_OF_LOCALISATION = ("row.introduced", "row.explained")
 _READERS: dict[str, Callable[..., Cell]] = {
-    "Err_message": _message,
     "Data_name": _data_names,
-    "Result": _result,
-    "Accuracy Reached or Not": _reached,
     "Requires_grad Consistent": _same_grad,
 }

@@ -164,8 +164,8 @@ def _rows(part: MeasuredPair, mode: Mode, sides: tuple[Dump, Dump], found: Walk)
     bench_module = _module(msgspec.structs.replace(pair, npu=None), sides) if pair.npu and pair.bench else module
     operator = part.call.operator if part.call is not None else ""
     classic = judge_rows(CallCells(operator, mode, pair.arguments, part.cells))
-    stack = "\n".join(stack_of(part.call, npu)) if part.call is not None and npu.stacks else ""
     ours = pair.npu.name if pair.npu is not None else ""
+    stack = "\n".join(stack_of(part.call, npu) if part.call is not None else npu.stacks.get(ours, ()))
     theirs = pair.bench.name if pair.bench is not None else ""
     rows = []
     for argument, cells, judged in zip(pair.arguments, part.cells, classic, strict=True):
