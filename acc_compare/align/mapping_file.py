@@ -57,7 +57,7 @@ def read_rules(path: Path | str | None, *, is_fuzzy: bool = False) -> Rules:
     if path is None:
         return Rules(fused=shipped(), is_fuzzy=is_fuzzy)
     source = from_home(path)
-    found = _table(_parsed(_text(source), source), source, "the file")
+    found = _table(plain_yaml(source), source, "the file")
     if found and not set(found) & set(_KEYS):
         found = _of_msprobe(found, source)
     _known(found, _KEYS, source, "the file")
@@ -114,6 +114,11 @@ def _calls_of_arguments(found: Mapping[str, Node], source: Path) -> dict[str, No
                 source, f"{_brief(pair[0])}: its arguments answer to two calls, {calls[pair[0]]} and {pair[1]}"
             )
     return calls
+
+
+def plain_yaml(source: Path) -> Node:
+    """Any small YAML file of plain texts, lists and tables.  Raises ConfigError."""
+    return _parsed(_text(source), source)
 
 
 @cache

@@ -24,8 +24,7 @@ _INSTEAD = {
     "run_ut": "acc compare on the two dumps names the call at fault",
     "multi_run_ut": "acc compare on the two dumps names the call at fault",
     "api_precision_compare": "acc compare on the two dumps names the call at fault",
-    "merge_result": "acc compare on folders of several steps and ranks writes one overview of them",
-    "config_check": "settings stand in the header of every dump, and acc compare names those that differ",
+    "config_check": "settings and versions stand in the header of every dump; acc compare names those that differ",
     "graph_visualize": 'dump with "level": "mix"; msprobe\'s graph_visualize reads our construct.json',
     "graph": 'dump with "level": "mix"; msprobe\'s graph_visualize reads our construct.json',
     "parse": "acc compare reads the tensors of a dump, numpy opens each file of file_format npy",
@@ -200,10 +199,23 @@ def _analyze(given: list[str], is_older: bool) -> int:
     return 0
 
 
+def _merge(given: list[str], is_older: bool) -> int:
+    from .merging import merge
+
+    parser = _Parser(prog="msprobe merge_result")
+    parser.add_argument("-i", "--input_dir", required=True, help="the folder with the tables of all ranks")
+    parser.add_argument("-o", "--output_dir", required=True, help="where to")
+    parser.add_argument("-config", "--config-path", required=True, help="yaml with 'api' and 'compare_index'")
+    chosen = parser.parse_args(given)
+    print(merge(Path(chosen.input_dir), Path(chosen.output_dir), Path(chosen.config_path)))
+    return 0
+
+
 _COMMANDS: dict[str, Callable[[list[str], bool], int]] = {
     "compare": _compare,
     "nan_analyze": _analyze,
     "overflow_check": _analyze,
+    "merge_result": _merge,
 }
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ REFUSED = [
     (["acc_check", "-api_info", "x"], "acc_check"),
     (["run_ut"], "run_ut"),
     (["-f", "pytorch", "multi_run_ut"], "multi_run_ut"),
-    (["merge_result", "-i", "x"], "merge_result"),
+    (["merge_result", "-i", "x"], "-o"),
     (["config_check", "-d"], "config_check"),
     (["graph_visualize", "-tp", "x"], "graph_visualize"),
     (["no_such_thing"], "no_such_thing"),
