@@ -58,7 +58,8 @@ answers to one without it, and so does `{data_parallel}`.
 
 What is not a tensor is `{{"type": "int|float|bool|str|slice|...", "value": ...}}`; null is None; lists and mappings
 nest. An infinity is written 1e999, NaN null: `nan` beside a tensor's statistics, and the type beside a scalar's value,
-let a reader put it back.
+let a reader put it back. Where msprobe's names are called, or config.json says `nan_word`, statistics that are NaN are
+written as `NaN`, as msprobe does and JSON does not allow: its own analysis looks for that.
 
 ## {stack_file}, {construct_file}, {tensor_folder}
 

@@ -70,9 +70,10 @@ class DumpConfig:
     hold parts of call names, or `name-regex(...)`; `dump_enable` is None where nothing can switch recording on
     and off; `buffer_mb` are 2**20 bytes of tensor contents that may wait to be digested or written; `max_bytes`
     and `max_steps` end the recording of a process (`write.limits`), None for no end; `every` and `budget`, a share of
-    the run's time, pick steps (`sampling`); `request_id` is the request without which a batch is not recorded, "" for
-    any; with `checks_finite` each step is looked through for the first NaN; `ignored` holds one sentence for each
-    setting made in the file that has no effect here.  `sections` keeps the settings of both tasks, so that changing the
+    the run's time, pick steps (`sampling`); `nan_word` writes NaN as msprobe does, None leaves it to whose names are
+    called; `request_id` is the request without which a batch is not recorded, "" for any; with `checks_finite` each
+    step is looked through for the first NaN; `ignored` holds one sentence for each setting made in the file that has
+    no effect here.  `sections` keeps the settings of both tasks, so that changing the
     task by a flag finds its own (`merge`).
     """
 
@@ -99,6 +100,7 @@ class DumpConfig:
     max_steps: int | None = None
     every: int = 1
     budget: float | None = None
+    nan_word: bool | None = None
     request_id: str = ""
     checks_finite: bool = False
     ignored: tuple[str, ...] = ()

@@ -308,6 +308,7 @@ TOP: dict[str, Setting] = {
     "max_steps": Setting("max_steps", _count),
     "every": Setting("every", _count),
     "budget": Setting("budget", _share),
+    "nan_word": Setting("nan_word", _flag),
     "risk_level": Setting("", _no_effect("all calls are recorded, whatever their risk", silent=("ALL",))),
     "custom_op_namespaces": Setting(
         "", _no_effect("operators called through torch.ops are recorded, whatever their namespace")
@@ -335,7 +336,7 @@ SECTION: dict[str, Setting] = {
 }
 
 
-OWN = ("audit", "remeasure", "buffer_mb", "max_bytes", "max_steps", "every", "budget", "hash")
+OWN = ("audit", "remeasure", "buffer_mb", "max_bytes", "max_steps", "every", "budget", "nan_word", "hash")
 """Keys that msprobe does not have."""
 
 PASSED_OVER: dict[str, str] = {

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .config import DumpConfig
+from .environment import versions
 from .format.errors import AccError
 from .write.closing import Closing
 from .write.header import opening_keys
@@ -40,6 +41,7 @@ class SessionFiles:
                 hash_name=config.digest,
                 budget=_budget(config),
                 room=self.limits.room,
+                nan_word=versions.is_called_as_another() if config.nan_word is None else config.nan_word,
             )
         except AccError as error:
             self.failure = error

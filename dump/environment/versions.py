@@ -100,6 +100,11 @@ def asked_for(option: str | None) -> None:
 _interface: list[str] = []
 
 
+def is_called_as_another() -> bool:
+    """Was `called_as` told?"""
+    return bool(_interface)
+
+
 def called_as(interface: str) -> None:
     """Remember for headers whose interface the script calls, where it is not our own; "" where it is."""
     _interface[:] = [interface] if interface else []

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import gc
 import io
+import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from sys import intern
@@ -242,7 +243,10 @@ def _whole(top: Mapping[str, msgspec.Raw], source: Path) -> Parts:
 
 
 def _by_lines(data: bytes, start: int, source: Path) -> Parts:
-    """A file of ours that was not closed: every whole line counts, a torn last one does not."""
+    """A file of ours that is no strict JSON: every whole line counts, a torn last one does not.
+
+    It holds the word NaN, or was not closed: the line that closes one begins with a brace.
+    """
     try:
         header = {key: value for key, value in decode_any(data[:start] + b"}}").items() if key != "data"}
     except (*BAD_JSON, RecursionError) as error:
@@ -252,14 +256,13 @@ def _by_lines(data: bytes, start: int, source: Path) -> Parts:
     lines.seek(start)
     for number, line in enumerate(lines, start=2):
         try:
-            records.update(split_object(b"{" + line.removeprefix(b",") + b"}"))
+            records.update(_entries(b"{" + line.removeprefix(b",") + b"}"))
         except (*BAD_JSON, RecursionError) as error:
-            if not data[lines.tell() :].strip(b"\0\r\n "):
+            after = data[lines.tell() :]
+            if not after.strip(b"\0\r\n "):
+                if not after.strip() and (trailer := _trailer(line)) is not None:
+                    return Parts({**header, **trailer}, records)
                 break
-            if b"NaN" in line or b"Infinity" in line:
-                raise DumpCorrupt(
-                    f"{source}: line {number} holds NaN or Infinity, which are no JSON. Record this run again."
-                ) from error
             raise DumpCorrupt(
                 f"{source}: line {number} is not a record, though more follow it: the file was changed after "
                 "it was written. Record this run again."
@@ -269,6 +272,28 @@ def _by_lines(data: bytes, start: int, source: Path) -> Parts:
         records,
         CutShort("no_end", str(source), len(records)),
     )
+
+
+def _trailer(line: bytes) -> Mapping[str, object] | None:
+    """What a line holds that closes a file of ours; None where it is none."""
+    found: dict[str, object] | None = None
+    if line.startswith(b"}"):
+        with suppress(*BAD_JSON):
+            found = decode_any(b"{" + line[1:].removeprefix(b","))
+    return found
+
+
+def _entries(line: bytes) -> Mapping[str, object]:
+    """What a whole line holds.  Raises what `BAD_JSON` lists."""
+    try:
+        return split_object(line)
+    except BAD_JSON:
+        if b"NaN" not in line and b"Infinity" not in line:
+            raise
+    found = json.loads(line)
+    if type(found) is not dict:
+        raise ValueError("no object")
+    return found
 
 
 def _calls(records: Mapping[str, object], decoder: RecordDecoder) -> Iterator[CallRecord]:

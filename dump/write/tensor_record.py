@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 from ..format import encode
 from ..record.entries import Entry
 
 
-def tensor_record(entry: Entry) -> dict[str, object]:
-    """A tensor's record; what is not known of it is left out."""
+def tensor_record(entry: Entry, *, nan: object = encode.NULL) -> dict[str, object]:
+    """A tensor's record; what is not known of it is left out, a statistic that is NaN stands as `nan`."""
     measured, identity = entry.measured, entry.identity
     found = measured.statistics if measured is not None else None
     told = (None, None, None, None) if found is None else (found.max, found.min, found.mean, found.norm)
@@ -17,7 +18,7 @@ def tensor_record(entry: Entry) -> dict[str, object]:
     return encode.tensor(
         str(entry.dtype),
         list(entry.shape),
-        *(told if found is None else map(_number, told)),
+        *(told if found is None else map(functools.partial(_number, nan=nan), told)),
         entry.requires_grad,
         entry.grad_fn,
         entry.unrecorded or (None if measured is None else measured.failure),
@@ -34,10 +35,9 @@ def tensor_record(entry: Entry) -> dict[str, object]:
     )
 
 
-def _number(value: float | int | None) -> object:
+def _number(value: float | int | None, *, nan: object) -> object:
     if value is None:
         return encode.NULL
     if isinstance(value, int) or math.isfinite(value):
         return value
-    plain = encode.plain(value)
-    return encode.NULL if plain is None else plain
+    return nan if math.isnan(value) else encode.plain(value)

@@ -58,8 +58,9 @@ class StepWriter:
 
     At most `budget` bytes of tensor contents wait to be digested or written (`backlog`).  In a process forked
     from this one it does nothing: the files and the threads are the parent's.  What has no `room` is left out, and
-    with it all that comes after (`is_cut`); `limits.RESERVE` bytes of it must have been taken for this step.  Raises
-    OutputError when the folder holds a dump already or cannot be made.
+    with it all that comes after (`is_cut`); `limits.RESERVE` bytes of it must have been taken for this step.  With
+    `nan_word` a statistic that is NaN is written so, as msprobe writes it and JSON does not allow.  Raises OutputError
+    when the folder holds a dump already or cannot be made.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class StepWriter:
         budget: int = 512 << 20,
         helpers: int | None = None,
         room: Room | None = None,
+        nan_word: bool = False,
     ) -> None:
         self.folder = folder
         self.failure: AccError | None = None
@@ -81,6 +83,7 @@ class StepWriter:
         self._ends_here = False  # is_cut, where the writer's thread has come to
         self._files = TensorFiles(folder, file_format)
         self._hash = hash_name
+        self._nan: object = encode.NAN_WORD if nan_word else encode.NULL
         self._process = os.getpid()
         self._calls = self._tensors = self._nbytes = 0
         # Each with the stack itself, which its key is good for as long as it is kept.
@@ -309,7 +312,7 @@ class StepWriter:
 
     def _tensor(self, entry: Entry, place: str) -> dict[str, object]:
         self._tensors += 1
-        record = tensor_record(entry)
+        record = tensor_record(entry, nan=self._nan)
         if "data_name" in record:
             record["data_name"] = self._files.name_for(str(record["data_name"]), place)
         return record

@@ -182,6 +182,20 @@ def test_files_are_strict_json_once_closed(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["construct.json", "dump.json", "stack.json"]
 
 
+def test_msprobes_word_for_nan_is_written_where_it_is_asked_for_and_read_back(tmp_path: Path) -> None:
+    header = {"task": "statistics", "level": "L1", "framework": "pytorch", "format_version": 1}
+    writer = StepWriter(tmp_path, header, file_format="npy", hash_name=None, nan_word=True)
+    recorder = StepRecorder(DumpConfig(), writer)
+    read = recorder.read(INPUTS, "a")
+    recorder.emit(Emission("Torch.add.0.forward", {"input_args": read}, None, recorder.take_stack()))
+    _close(writer, recorder)
+    second = json.loads((tmp_path / "dump.json").read_text("utf-8"))["data"]["Torch.add.0.forward"]["input_args"][1]
+    assert [math.isnan(second[key]) for key in ("Max", "Min", "Mean", "Norm")] == [True] * 4
+    (call,) = read_dump(tmp_path).calls
+    assert [_same(argument.leaf, _expected(entry)) for argument, entry in zip(call.inputs, read, strict=True)]
+    assert _same(call.inputs[1].leaf, _expected(read[1]))
+
+
 def test_a_step_without_records_is_a_dump_too(tmp_path: Path) -> None:
     _close(_writer(tmp_path))
     dump = read_dump(tmp_path)
