@@ -182,12 +182,16 @@ class PrecisionDebugger:
 
     @staticmethod
     @told_in_one_line
-    def step() -> None:
+    def step(**others: Any) -> None:
         """The training step is over: its dump is closed, the next `start` begins a new one.
 
-        Where the dump could not be written, that is said once and the training goes on without recording.
+        Where the dump could not be written, that is said once and the training goes on without recording.  `others` are
+        those of msprobe's AclGraphDumper, which callers hand to either (`dump=False`): told, and without effect.
         """
         session = PrecisionDebugger._open()
+        if others:
+            told = ", ".join(sorted(others))
+            _tell_once(session, "step", f"note: step({told}) has no effect: each step is recorded.")
         session.step()
         _tell_failure(session)
         if PrecisionDebugger.outer.exit_after and session.finished:

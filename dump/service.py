@@ -108,7 +108,7 @@ class Service:
     def stop(self) -> None:
         self._session().stop()
 
-    def step(self) -> None:
+    def step(self, **_: Any) -> None:
         self._session().step()
 
 

@@ -65,7 +65,7 @@ def answer(*, at_once: bool = False) -> None:
                 module.__dict__["__version__"] = VERSION
             sys.modules[name] = module
             parent, _, last = name.rpartition(".")
-            if parent:
+            if parent and last not in MODULES[parent]:  # `msprobe.pytorch.compare` is a package and a function
                 setattr(sys.modules[parent], last, module)
     answer_torch_npu()
     if at_once:

@@ -34,7 +34,33 @@ _TORCHAIR = {
 }
 _ACL_SAVE = {"acl_save": "dump.as_msprobe.refused:acl_save"}
 _ACL_DUMPER = {"AclGraphDumper": "dump.as_msprobe.refused:AclGraphDumper"}
+_PRECISION_CHECKER = {"PrecisionChecker": "dump.as_msprobe.refused:PrecisionChecker"}
 _LOGGER = {"logger": "dump.as_msprobe.logging:logger"}
+
+_CHECKER = "msprobe.pytorch.api_accuracy_checker"
+_TRITON = f"{_CHECKER}.triton_adapter"
+_KERNELS = "dump.as_msprobe.kernels"
+KERNEL_CHECKS: dict[str, dict[str, str]] = {
+    "msprobe.core.common.const": {"CompareConst": f"{_KERNELS}:CompareConst"},
+    _CHECKER: {},
+    f"{_CHECKER}.compare": {},
+    f"{_CHECKER}.compare.compare_utils": {
+        "BENCHMARK_COMPARE_SUPPORT_LIST": f"{_KERNELS}:BENCHMARK_COMPARE_SUPPORT_LIST",
+    },
+    _TRITON: {},
+    f"{_TRITON}.get_compare_result": {"get_compare_result": f"{_KERNELS}:get_compare_result"},
+    f"{_TRITON}.precision_compare": {"precision_compare": f"{_KERNELS}:precision_compare"},
+    f"{_TRITON}.common": {},
+    f"{_TRITON}.common.compare_utils": {
+        "convert_compare_column_to_row": f"{_KERNELS}:convert_compare_column_to_row",
+        "print_check_details": f"{_KERNELS}:print_check_details",
+    },
+    f"{_TRITON}.precision_standard": {},
+    f"{_TRITON}.precision_standard.triton_standard_register": {
+        "exist_in_precision_standard": f"{_KERNELS}:exist_in_precision_standard",
+    },
+}
+"""What torch_npu's inductor imports once `import msprobe` has worked."""
 
 MODULES: dict[str, dict[str, str]] = {
     "msprobe": {},
@@ -67,6 +93,8 @@ MODULES: dict[str, dict[str, str]] = {
     "msprobe.pytorch.reproducibility": {},
     "msprobe.pytorch.reproducibility.random_reproducibility": _RANDOM_SAVE,
     "msprobe.pytorch.torchair_dump": _TORCHAIR,
+    "msprobe.pytorch.compile_accuracy_checker": {},
+    "msprobe.pytorch.compile_accuracy_checker.precision_checker": _PRECISION_CHECKER,
     "msprobe.pytorch.aclgraph_dump": _ACL_SAVE,
     "msprobe.pytorch.aclgraph_dumper": _ACL_DUMPER,
     "msprobe.core": {**_SINGLE_SAVE, **_SINGLE_COMPARATOR},
@@ -82,6 +110,7 @@ MODULES: dict[str, dict[str, str]] = {
     "msprobe.core.monitor.csv2db": _CSV2DB,
     "msprobe.core.monitor_v2": _TRAINER_V2,
     "msprobe.core.monitor_v2.trainer": _TRAINER_V2,
+    **KERNEL_CHECKS,
 }
 """Module by module: the name of each thing in it, and the module and name of ours that it is."""
 

@@ -65,6 +65,13 @@ class ConfigChecker:
         logger.warning(ConfigChecker._SAYS)
 
 
+class PrecisionChecker:
+    """msprobe's comparison of compiled modules with the same modules run eagerly."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        _refuse("PrecisionChecker", "Record with and without torch.compile, and give both dumps to acc compare.")
+
+
 class TrainerMonitorV2:
     """msprobe's second monitor."""
 

@@ -211,3 +211,17 @@ def test_one_is_handed_out_under_msprobes_name_whatever_is_asked_for(path: Path)
     fresh = PrecisionDebugger(dump_path=str(path / "other"), level="L1")
     assert fresh is not first
     assert fresh.config.dump_path == str(path / "other")
+
+
+def test_what_callers_hand_to_another_recorders_step_is_told(
+    path: Path, model: torch.nn.Module, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """vllm-ascend ends steps of either recorder with `step(dump=False)`."""
+    debugger = PrecisionDebugger(dump_path=str(path), level="L1")
+    for _ in range(2):
+        debugger.start(model)
+        _run(model)
+        debugger.step(dump=False)
+    debugger.service.step(dump=False)
+    assert _names(path / "step1")
+    assert capsys.readouterr().err.count("step(dump) has no effect") == 1

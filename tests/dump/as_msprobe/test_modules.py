@@ -22,7 +22,12 @@ CALLERS = [
     ("msprobe.pytorch.common.utils", "seed_all"),
     ("msprobe.pytorch.monitor.module_hook", "TrainerMon"),
     ("msprobe.pytorch.monitor.csv2tb", "csv2tensorboard_by_step"),
-    ("msprobe.core", "SingleSave"),
+    ("msprobe.core", "SingleSave SingleComparator"),
+    ("msprobe.core.config_check", "ConfigChecker"),
+    ("msprobe.core.monitor_v2.trainer", "TrainerMonitorV2"),
+    ("msprobe.core.monitor.csv2db", "CSV2DBConfig csv2db"),
+    ("msprobe.pytorch", "compare compare_distributed"),
+    ("msprobe.pytorch.compile_accuracy_checker.precision_checker", "PrecisionChecker"),
     ("msprobe.core.common.exceptions", "MsprobeException"),
     ("torch_npu.contrib.monitor", "TrainerMon"),
 ]

@@ -17,6 +17,7 @@ from dump.format.errors import ConfigError
         "set_fx_dump_config",
         "TrainerMonitorV2",
         "CSV2DBConfig",
+        "PrecisionChecker",
         "csv2db",
     ],
 )
