@@ -229,6 +229,23 @@ def test_a_printed_page_has_verdict_and_suspects(visit: Callable[..., Any], gelu
     assert len(tab.pdf()) > 10_000
 
 
+def test_paper_is_light_and_as_wide_as_it_is(visit: Callable[..., Any], gelu: Path) -> None:
+    tab = visit(gelu, color_scheme="dark")
+    look = "[document.documentElement.dataset.theme ?? '', document.querySelector('.plot .u-wrap').style.width]"
+    before = tab.evaluate(look)
+    tab.evaluate(f"addEventListener('beforeprint', () => queueMicrotask(() => {{ window.printed = {look}; }}))")
+    tab.pdf()
+    assert tab.evaluate("window.printed") == ["light", "684px"]
+    until(tab, lambda: tab.evaluate(look) == before)
+    tab.emulate_media(media="print")
+    tab.set_viewport_size({"width": 718, "height": 1000})
+    for name in ("Module", "RelL2", "Expected", "Excess"):
+        head = tab.locator("#rows .head [role=columnheader]", has_text=name).first
+        assert head.get_by_role("button").is_visible()
+        box = head.bounding_box()
+        assert box["x"] + box["width"] <= 718
+
+
 def test_the_map_of_ranks_leads_to_their_pages(visit: Callable[..., Any], build: Any, tmp_path: Path) -> None:
     parts = [replace(build.gelu(), rank=rank, step=step, worst_excess=5.0) for rank in (0, 1) for step in (0, 1)]
     paths = write_many_reports(

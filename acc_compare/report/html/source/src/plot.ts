@@ -7,6 +7,7 @@ import { quantity } from "./format";
 import { say } from "./words";
 
 const HEIGHT = 340;
+const PAPER = 684; // pixels across a sheet of A4 within its margins
 const REACH = 14; // pixels within which the pointer finds a call
 const LANE = 0.7; // decades between the least error and the lane of calls that are equal
 
@@ -43,7 +44,10 @@ export class Plot {
     this.plot = new uPlot(this.options(frame.clientWidth), this.series(), frame);
     this.plot.over.append(this.tip);
     this.listen(frame);
-    new ResizeObserver(() => this.plot.setSize({ width: frame.clientWidth, height: HEIGHT })).observe(frame);
+    const fit = (width: number): void => this.plot.setSize({ width, height: HEIGHT });
+    new ResizeObserver(() => fit(frame.clientWidth)).observe(frame);
+    addEventListener("beforeprint", () => fit(PAPER));
+    addEventListener("afterprint", () => fit(frame.clientWidth));
   }
 
   redraw(): void {
@@ -135,14 +139,16 @@ export class Plot {
     const under = colour("band-under");
     const band = colour("band");
     ctx.save();
-    for (let column = 0; column < columns; column++) {
+    // Columns alike are one piece: where a printer draws each by itself, seams would show.
+    for (let column = 0, width = 1; column < columns; column += width, width = 1) {
+      while (column + width < columns && most[column + width] === most[column] && least[column + width] === least[column]) width++;
       if (most[column] === -Infinity) continue;
       const top = plot.valToPos(most[column], "y", true);
       const edge = plot.valToPos(least[column], "y", true);
       ctx.fillStyle = under;
-      ctx.fillRect(bbox.left + column, top, 1, bottom - top);
+      ctx.fillRect(bbox.left + column, top, width, bottom - top);
       ctx.fillStyle = band;
-      ctx.fillRect(bbox.left + column, top, 1, Math.max(2, edge - top));
+      ctx.fillRect(bbox.left + column, top, width, Math.max(2, edge - top));
     }
     ctx.restore();
   }

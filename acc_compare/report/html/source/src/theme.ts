@@ -1,4 +1,4 @@
-// Light and dark: what the system asks for, until the reader chooses.
+// Light and dark: what the system asks for, until the reader chooses; paper is light.
 
 import { byId } from "./dom";
 
@@ -20,6 +20,17 @@ export function setUpTheme(changed: () => void): void {
     });
   }
   system.addEventListener("change", changed);
+  let before: string | undefined;
+  addEventListener("beforeprint", () => {
+    before = root.dataset.theme;
+    root.dataset.theme = "light";
+    changed();
+  });
+  addEventListener("afterprint", () => {
+    if (before) root.dataset.theme = before;
+    else delete root.dataset.theme;
+    changed();
+  });
 }
 
 // A page opened from disk may have no storage.
