@@ -7,7 +7,7 @@ import { el } from "./dom";
 import { Flow } from "./flow";
 import { isOfRuns } from "./links";
 import { PanelView } from "./panels";
-import { factorText, heat, quantity, shown } from "./format";
+import { errorText, factorText, heat, quantity, shown } from "./format";
 import { say } from "./words";
 
 const ALWAYS = ["Dtype", "Tensor Shape", "Stack", "mean", "l2norm", "Value", "NPU Dtype", "Bench Dtype", "NPU Tensor Shape", "Bench Tensor Shape", "Err_Message", "NPU_Stack_Info"];
@@ -100,7 +100,7 @@ export class Detail {
       const cells = [
         el("a", { href: `#row=${row + 1}` }, this.calls.argumentOf(row) || "–"),
         this.both(row),
-        Number.isNaN(error) ? "–" : quantity(error),
+        errorText(error),
         plain(shown(data.has("Expected") ? data.get("Expected").at(row) : null, "error")),
         plain(shown(data.has("Excess") ? data.get("Excess").at(row) : null, "factor")),
         plain(shown(data.has("Origin") ? data.get("Origin").at(row) : null, "text")),
@@ -135,12 +135,11 @@ export class Detail {
     const { names, places, error, expected, excess, first } = this.calls;
     const lines = names.flatMap((name, other) => {
       if (name !== names[call]) return [];
-      const number = (value: number): string => (Number.isNaN(value) ? "–" : quantity(value));
       const warmth = Number.isNaN(excess[other]) ? {} : { class: `heat${heat(excess[other])}` };
       const cells = [
         el("th", { scope: "row" }, el("a", { href: `#row=${first[other] + 1}` }, places[other])),
-        el("td", {}, number(error[other])),
-        el("td", {}, number(expected[other])),
+        el("td", {}, errorText(error[other])),
+        el("td", {}, errorText(expected[other])),
         el("td", warmth, Number.isNaN(excess[other]) ? "–" : factorText(excess[other])),
       ];
       return [el("tr", other === call ? { class: "chosen", "aria-current": "true" } : {}, ...cells)];

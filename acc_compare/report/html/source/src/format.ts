@@ -49,6 +49,11 @@ export function quantity(value: number): string {
   return `${mantissa.replace(/\.0$/, "")}e${Number(power)}`;
 }
 
+// A relative error as its column in the table shows it; a dash where none was measured.
+export function errorText(error: number): string {
+  return Number.isNaN(error) ? "–" : Number.isFinite(error) ? numberText(error, "error") : quantity(error);
+}
+
 function valueText(value: number): string {
   const size = Math.abs(value);
   if (size >= 1e-3 && size < 1e3) return value.toFixed(6);
