@@ -1,8 +1,8 @@
 """The first call that read finite numbers and wrote NaN or Inf, in one run, without a bench.
 
-A step's ranks run side by side: a collective that wrote NaN is no origin where another rank's part of it read one.  An
-Inf is meant where a number among the arguments is one (a mask), and so are those that are made from it alone; NaN never
-is.  Statistics are enough: nothing is read but what every dump says of a tensor.
+A step's ranks run side by side: a collective or a message that wrote NaN is no origin where another rank's part of it
+read one.  An Inf is meant where a number among the arguments is one (a mask), and so are those that are made from it
+alone; NaN never is.  Statistics are enough: nothing is read but what every dump says of a tensor.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from acc_compare import operators
 from dump.format.errors import IncomparableError
@@ -52,8 +53,9 @@ class Range:
 class FirstNan:
     """A call that read finite numbers and wrote others.
 
-    `nan` and `inf` count elements of `tensor`, None where the dump does not; `reads` are what it read, `way` the calls
-    before it along the largest numbers, the nearest last; `steps` the same call in the steps before.
+    `kind` is that of the worst; `nan` and `inf` count elements of `tensor`, None where the dump does not; `reads` are
+    what it read, `way` the calls before it along the largest numbers, the nearest last; `steps` the same call in the
+    steps before.
     """
 
     call: str
@@ -61,6 +63,7 @@ class FirstNan:
     rank: int | None
     module: str
     tensor: str
+    kind: Literal["nan", "inf"]
     nan: int | None
     inf: int | None
     reads: tuple[Range, ...]
@@ -102,9 +105,9 @@ def first_nan(path: Path) -> NanReport:
         for rank in ranks:
             if rank.dump.mode == "md5":
                 raise IncomparableError(f"{rank.dump.path}: holds digests, no numbers. Record statistics or tensors.")
-        poisoned = {call.name for rank in ranks for call in rank.dump.calls if _is_bad(_reads(call))}
+        exchanges = _Exchanges(rank.dump for rank in ranks)
         for rank in ranks:
-            _look_through(rank, poisoned)
+            _look_through(rank, exchanges)
             calls += len(rank.dump.calls)
         found = sorted((rank for rank in ranks if rank.origin is not None), key=_order)
         if found:
@@ -178,10 +181,29 @@ class NanWatch:
         return not is_bad
 
 
-def _look_through(rank: _Rank, poisoned: set[str]) -> None:
+class _Exchanges:
+    """Into which collectives and messages of a step some rank gave NaN or Inf, by what the call says of it and else by
+    its name; then what another rank receives is not of its making."""
+
+    def __init__(self, ranks: Iterable[Dump]) -> None:
+        given = [call for rank in ranks for call in rank.calls if _is_bad(_reads(call))]
+        self._names = {call.name for call in given if not call.collectives}
+        self._collectives = {key for call in given for key in _collectives(call)}
+
+    def gave(self, call: CallRecord) -> bool:
+        if call.collectives:
+            return not self._collectives.isdisjoint(_collectives(call))
+        return parse(call.name).prefix == "Distributed" and call.name in self._names
+
+
+def _collectives(call: CallRecord) -> Iterator[tuple[str, tuple[int, ...], int]]:
+    """What tells each from all others of the step: a message is one with what its receiver calls it."""
+    return ((each.group, each.ranks, each.order) for each in call.collectives)
+
+
+def _look_through(rank: _Rank, exchanges: _Exchanges) -> None:
     for call in rank.dump.calls:
-        from_another = parse(call.name).prefix == "Distributed" and call.name in poisoned
-        if rank.watch.look(call) and not from_another and rank.origin is None:
+        if rank.watch.look(call) and rank.origin is None and not exchanges.gave(call):
             rank.origin = call
 
 
@@ -230,6 +252,7 @@ def _told(rank: _Rank, step: int | None, history: Mapping[tuple[str, int | None]
         rank=rank.location.rank,
         module=parse(owner).path if owner else "",
         tensor=name,
+        kind="nan" if _has_nan(tensor) else "inf",
         nan=tensor.nan or (None if tensor.inf is None else 0),
         inf=tensor.inf or (None if tensor.nan is None else 0),
         reads=tuple(

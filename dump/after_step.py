@@ -28,7 +28,8 @@ def finish(config: DumpConfig, number: int, written: Written, say: Callable[[str
             found = first_made(read_dump(written.folder))
             for made in found:
                 line = f" ({made.stack[0].strip()})" if made.stack else ""
-                say(f"step {number}: the first {_NAMES[made.kind]} is {made.argument} of {made.call}{line}")
+                came = "is" if not made.is_exchange else "may have come from another rank:"
+                say(f"step {number}: the first {_NAMES[made.kind]} {came} {made.argument} of {made.call}{line}")
             if not found:
                 say(f"step {number}: no call made a NaN or an infinity")
     except (AccError, OSError) as error:

@@ -173,21 +173,19 @@ def _older_paths(path: Path) -> tuple[str, str]:
 
 
 def _analyze(given: list[str], is_older: bool) -> int:
-    """Where the first NaN and the first infinity of each step were made, on stdout and as JSON."""
-    from dump.format.layout import find_dumps
-    from dump.format.nonfinite import first_made
-    from dump.format.reader import read_dump
+    """Where the first NaN or infinity was made, of all steps and ranks, on stdout and as JSON."""
+    from acc_compare.first_nan import first_nan
 
     parser = _Parser(prog="msprobe nan_analyze")
     parser.add_argument("-i", "--input_path", required=True, help="a dump, or the folder of a step")
     parser.add_argument("-o", "--output_path", default="./output", help="where to")
     chosen = parser.parse_args(given)
     told = []
-    for place in find_dumps(Path(chosen.input_path)):
-        for made in first_made(read_dump(place.path)):
-            where = {"step": place.step, "rank": place.rank, "kind": made.kind, "call": made.call}
-            told.append({**where, "argument": made.argument, "stack": list(made.stack)})
-            print(f"{place.path}: the first {made.kind} is {made.argument} of {made.call}")
+    for made in first_nan(Path(chosen.input_path)).origins:
+        where = {"step": made.step, "rank": made.rank, "kind": made.kind, "call": made.call}
+        told.append({**where, "argument": made.tensor, "stack": list(made.stack)})
+        place = ", ".join(f"{key} {where[key]}" for key in ("step", "rank") if where[key] is not None)
+        print(f"{place or chosen.input_path}: the first {made.kind} is {made.tensor} of {made.call}")
     out = Path(chosen.output_path)
     path = out / f"anomaly_analyze_{datetime.now().strftime('%Y%m%d%H%M%S')}.json"
     try:

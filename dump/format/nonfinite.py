@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from .names import parse
 from .schema import Argument, Dump, TensorRecord
 
 Kind: TypeAlias = Literal["nan", "inf"]
@@ -14,12 +15,16 @@ Kind: TypeAlias = Literal["nan", "inf"]
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """`argument` is what `call` wrote the first such value to; `stack` are the lines of code that made the call."""
+    """`argument` is what `call` wrote the first such value to; `stack` are the lines of code that made the call.
+
+    A call that `is_exchange` wrote what ranks gave each other, and another may have given it.
+    """
 
     kind: Kind
     call: str
     argument: str
     stack: tuple[str, ...] = ()
+    is_exchange: bool = False
 
 
 def first_made(dump: Dump) -> tuple[Made, ...]:
@@ -32,7 +37,13 @@ def _first(dump: Dump, kind: Kind) -> Made | None:
     for call in dump.calls:
         written = _holding((*call.outputs, *call.written), kind)
         if written is not None and _holding((*call.inputs, *call.parameters), kind) is None:
-            return Made(kind, call.name, written, tuple(dump.stacks.get(call.name, ())))
+            return Made(
+                kind,
+                call.name,
+                written,
+                tuple(dump.stacks.get(call.name, ())),
+                bool(call.collectives) or parse(call.name).prefix == "Distributed",
+            )
     return None
 
 

@@ -88,6 +88,21 @@ def test_a_collective_is_no_origin_where_another_rank_read_nan(tmp_path: Path) -
     assert names(report) == [reduce, reduce]
 
 
+def test_a_message_is_no_origin_where_its_sender_gave_nan(tmp_path: Path) -> None:
+    def exchange(kind: str, order: int, reads: list[Any], writes: list[Value]) -> tuple[str, Any]:
+        name, body = call(f"Distributed.{kind}.0.forward", reads, writes)
+        collective = {"kind": kind, "group": "0 tag 0", "ranks": [0, 1], "order": order}
+        return name, {**body, "collectives": [collective]}
+
+    sends = [call(LOG, [(1, 2.0)], [(2, math.nan)]), exchange("send", 3, [(2, math.nan)], [])]
+    receives = [exchange("recv", 3, [], [(1, math.nan)]), call(ADD, [(1, math.nan)], [(2, math.nan)])]
+    report = looked_through(tmp_path / "a", {(0, 0): sends, (0, 1): receives})
+    assert [(each.call, each.rank, each.kind) for each in report.origins] == [(LOG, 0, "nan")]
+    other = [exchange("recv", 2, [], [(1, math.nan)])]
+    report = looked_through(tmp_path / "b", {(0, 0): sends, (0, 1): other})
+    assert names(report) == [LOG, "Distributed.recv.0.forward"]
+
+
 def test_the_way_there_and_the_steps_before(tmp_path: Path) -> None:
     def step(scale: float) -> list[tuple[str, Any]]:
         last = scale * 100 if scale < 500 else math.inf

@@ -136,12 +136,14 @@ def test_its_graph_is_made_of_our_construct_and_dump(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_its_analysis_of_nan_reads_our_dumps_and_ours_finds_it(version: Version, tmp_path: Path) -> None:
-    """A NaN is null in our JSON, which msprobe passes over: it finds none."""
+def test_its_analysis_of_nan_and_ours_find_the_call_that_made_it(version: Version, tmp_path: Path) -> None:
     real = _msprobe(version)
     step = _record("two_ranks", tmp_path / "run", STATISTICS)
     name = "overflow_check" if version == "26.2.0" else "nan_analyze"
     _run([real, *_command(version, name), "-i", str(step), "-o", str(tmp_path / "nan")], tmp_path)
+    (theirs,) = (tmp_path / "nan").glob("*.json")
+    found = {rank: [made["op_name"] for made in all_of] for rank, all_of in json.loads(theirs.read_text()).items()}
+    assert found == {"rank_0": ["Torch.log.0.forward"]}
     shim = [sys.executable, "-m", "acc_compare.as_msprobe.command", "nan_analyze", "-i", str(step), "-o", "ours"]
     _run(shim, tmp_path, PYTHONPATH=str(ROOT))
     (own,) = (tmp_path / "ours").glob("*.json")

@@ -51,7 +51,7 @@ def test_where_the_first_nan_was_made(name: str, tmp_path: Path, capsys: pytest.
     assert main([name, "-i", str(tmp_path / "dump"), "-o", str(tmp_path / "out")]) == 0
     (path,) = (tmp_path / "out").iterdir()
     (told,) = json.loads(path.read_text())
-    assert (told["step"], told["rank"], told["call"]) == (3, 1, "Torch.log.0.forward")
+    assert (told["step"], told["rank"], told["kind"], told["call"]) == (3, 1, "nan", "Torch.log.0.forward")
     assert "Torch.log.0.forward" in capsys.readouterr().out
 
 
