@@ -16,6 +16,9 @@ from acc_compare.operators import UNIT_ROUNDOFF
 _BLOCK = 1 << 16
 """Elements that are looked at together."""
 
+_LARGE = 1e140
+"""Magnitudes between this and its inverse have squares that are numbers, as many as there are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Distance:
@@ -63,35 +66,41 @@ def distance(found: torch.Tensor, reference: torch.Tensor) -> Distance:
 
 
 def _in_blocks(found: torch.Tensor, reference: torch.Tensor) -> Distance | None:
-    """The same of many elements, by blocks that stay in cache; None where they are not all finite."""
-    starts = range(0, found.numel(), _BLOCK)
-    scale = worst = 0.0
-    for start in starts:
+    """The same of many elements, by blocks that stay in cache; None where they are not all finite, or so large or small
+    that their squares are not."""
+    scale = worst = squares = apart = 0.0
+    blocks: list[tuple[float, int]] = []
+    for start in range(0, found.numel(), _BLOCK):
         exact = reference[start : start + _BLOCK].to(torch.float64)
         off = exact - found[start : start + _BLOCK]
-        low, high = torch.aminmax(exact)
-        least, most = torch.aminmax(off)
-        bounds = float(low), float(high), float(least), float(most)
-        if not all(map(math.isfinite, bounds)):
+        most, furthest = _largest(exact), _largest(off)
+        scale, worst = max(scale, most), max(worst, furthest)
+        if not (math.isfinite(most) and math.isfinite(furthest) and max(scale, worst) < _LARGE):
             return None
-        scale, worst = max(scale, -bounds[0], bounds[1]), max(worst, -bounds[2], bounds[3])
+        squares += float(torch.dot(exact, exact))
+        if furthest > 0.0:
+            apart += float(torch.dot(off, off))
+            blocks.append((furthest, start))
     if scale == 0.0 or worst == 0.0:
         size = 0.0 if worst == 0.0 else math.inf
         return Distance(size, size, False, True)
-    squares = apart = 0.0
-    for start in starts:
-        exact = reference[start : start + _BLOCK].to(torch.float64)
-        off = (exact - found[start : start + _BLOCK]).div_(scale)
-        apart += float(torch.dot(off, off))
-        exact = exact / scale
-        squares += float(torch.dot(exact, exact))
+    if min(scale, worst) < 1.0 / _LARGE:
+        return None
     least_size = math.sqrt(squares / found.numel())
     largest = 0.0
-    for start in starts:
+    for furthest, start in sorted(blocks, reverse=True):
+        if furthest <= largest * least_size:  # no element of this block or of those after it can be further off
+            break
         exact = reference[start : start + _BLOCK].to(torch.float64)
-        off = (exact - found[start : start + _BLOCK]).abs_().div_(scale)
-        largest = max(largest, float(off.div_((exact / scale).abs_().clamp_min_(least_size)).max()))
+        off = (exact - found[start : start + _BLOCK]).abs_()
+        largest = max(largest, float(off.div_(exact.abs().clamp_min_(least_size)).max()))
     return Distance(math.sqrt(apart / squares), largest, False, True)
+
+
+def _largest(values: torch.Tensor) -> float:
+    """The largest magnitude, or what is not finite."""
+    low, high = (float(end) for end in torch.aminmax(values))
+    return max(-low, high) if low == low else math.nan
 
 
 def in_last_place(largest: float, dtype: str) -> float | None:

@@ -217,7 +217,7 @@ class _Build:
         if setting.jitter and (tensor.is_floating_point() or tensor.is_complex()):
             tensor = flipped(tensor) if setting.bits else moved(tensor, setting.jitter, self._random)
         leaf = laid_out(tensor.to(setting.device), record.stride)
-        if leaf is tensor or leaf.data_ptr() == self._builder.loaded(record).data_ptr():
+        if leaf.data_ptr() == self._builder.loaded(record).data_ptr():  # which a kernel may write to
             leaf = leaf.clone()
         if setting.follows and record.requires_grad and (leaf.is_floating_point() or leaf.is_complex()):
             leaf.requires_grad_()

@@ -12,6 +12,7 @@ number times a few roundings).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 from acc_compare import operators
@@ -80,13 +81,24 @@ def fresh(
     call, `norm` is the reference's."""
     least = operators.roundoff([record.dtype, (forward or call).autocast])
     if operators.operator_class(parse(call.name).api) in _AMPLIFYING:
-        return least
+        return max(least, _summed(call, record, norm, least)) if forward is not None else least
     measured = _measured(call)
     out = _argument(place, record, norm)
     before = _measured(forward) if forward is not None else None
     autocast = operators.UNIT_ROUNDOFF.get((forward or call).autocast, 0.0)
     found = predict(measured, out, before, autocast=autocast, lowered=lowered)
     return max(least, found.fresh) if found is not None else least
+
+
+def _summed(call: NestedCall, record: TensorRecord, norm: float, unit: float) -> float:
+    """The typical error of the gradient of a weight that many elements share: of a sum of so many terms, in the type
+    that accumulates them, whose partial sums round too.  What moves the terms does not show it."""
+    read = [tensor for _, tensor in read_by(call) if operators.is_floating(tensor.dtype)]
+    gradient = max(read, key=lambda tensor: tensor.numel, default=record)
+    terms = gradient.numel / max(1, record.numel)
+    if terms <= 1.0 or norm <= 0.0:
+        return 0.0
+    return min(unit, ACCUMULATED) * math.sqrt(terms) * max(1.0, _norm(gradient) / norm)
 
 
 def limit(typical: float) -> float:
