@@ -7,7 +7,7 @@ result's dtype, is something else.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -30,9 +30,15 @@ class Distance:
     nonfinite: bool
     is_floating: bool
 
+    def times(self, factor: float) -> Distance:
+        return replace(self, relative=self.relative * factor, largest=self.largest * factor)
+
 
 def distance(found: torch.Tensor, reference: torch.Tensor) -> Distance:
-    """`found` against `reference`, of one shape, both on the CPU; the reference in a dtype at least as wide."""
+    """`found` against `reference`, of one shape, both on the CPU; the reference in a dtype at least as wide.
+
+    No element counts as off where none is by more than the least number that every device has in the result's dtype.
+    """
     if not (found.is_floating_point() or found.is_complex()):
         share = float((found != reference.to(found.dtype)).double().mean()) if found.numel() else 0.0
         return Distance(share, share, False, False)
@@ -53,8 +59,8 @@ def distance(found: torch.Tensor, reference: torch.Tensor) -> Distance:
     scale = float(exact.abs().max())
     off = (ours - exact).abs()
     worst = float(off.max())
-    if scale == 0.0 or worst == 0.0:
-        size = 0.0 if worst == 0.0 else float("inf")
+    if scale == 0.0 or worst <= _least(found.dtype):
+        size = 0.0 if worst <= _least(found.dtype) else float("inf")
         return Distance(size, size, nonfinite, True)
     magnitude = exact.abs() / scale
     norm = float(torch.linalg.vector_norm(magnitude))
@@ -81,8 +87,8 @@ def _in_blocks(found: torch.Tensor, reference: torch.Tensor) -> Distance | None:
         if furthest > 0.0:
             apart += float(torch.dot(off, off))
             blocks.append((furthest, start))
-    if scale == 0.0 or worst == 0.0:
-        size = 0.0 if worst == 0.0 else math.inf
+    if scale == 0.0 or worst <= _least(found.dtype):
+        size = 0.0 if worst <= _least(found.dtype) else math.inf
         return Distance(size, size, False, True)
     if min(scale, worst) < 1.0 / _LARGE:
         return None
@@ -95,6 +101,12 @@ def _in_blocks(found: torch.Tensor, reference: torch.Tensor) -> Distance | None:
         off = (exact - found[start : start + _BLOCK]).abs_()
         largest = max(largest, float(off.div_(exact.abs().clamp_min_(least_size)).max()))
     return Distance(math.sqrt(apart / squares), largest, False, True)
+
+
+def _least(dtype: torch.dtype) -> float:
+    """float16 is computed with its denormal numbers, of the wider types a device may take them for 0."""
+    info = torch.finfo(dtype)
+    return info.tiny * info.eps if dtype is torch.float16 else info.tiny
 
 
 def _largest(values: torch.Tensor) -> float:

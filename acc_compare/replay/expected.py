@@ -16,8 +16,8 @@ import math
 from collections.abc import Iterator, Mapping
 
 from acc_compare import operators
+from acc_compare.judge import predicted
 from acc_compare.judge.output_case import ACCUMULATED
-from acc_compare.judge.predicted import predict
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.model import PairedCall
 from dump.format.names import parse
@@ -86,8 +86,18 @@ def fresh(
     out = _argument(place, record, norm)
     before = _measured(forward) if forward is not None else None
     autocast = operators.UNIT_ROUNDOFF.get((forward or call).autocast, 0.0)
-    found = predict(measured, out, before, autocast=autocast, lowered=lowered)
+    found = predicted.predict(measured, out, before, autocast=autocast, lowered=lowered)
     return max(least, found.fresh) if found is not None else least
+
+
+def is_one_of_several(call: NestedCall, forward: NestedCall | None, place: str, record: TensorRecord) -> bool:
+    """Is another result as right: vectors with another sign, values in another order, gradients that come through
+    them?  `forward` is given for a backward call."""
+    if forward is None:
+        return predicted.is_one_of_several(_measured(call), _argument(place, record, 0.0))
+    made = _measured(forward)
+    came = (_argument(read, gradient, 0.0) for read, gradient in read_by(call) if gradient.norm != 0.0)
+    return any(predicted.is_one_of_several(made, gradient) for gradient in came)
 
 
 def _summed(call: NestedCall, record: TensorRecord, norm: float, unit: float) -> float:
@@ -106,17 +116,19 @@ def limit(typical: float) -> float:
     return TIMES * typical
 
 
-def moved_by(call: NestedCall, dtype: str, *, lowered: float) -> float:
+def moved_by(call: NestedCall, place: str, dtype: str, *, lowered: float) -> float:
     """By how much of themselves the inputs are moved to see what a rounding of them does.
 
     What computes in one piece rounds inside to float32 or finer; what is put together of several calls rounds between
-    them, and autocast and lowered products round what they read.
+    them, as what updates a number that it was given does (a running mean), and autocast and lowered products round what
+    they read.
     """
     api = parse(call.name).api
     kind = operators.operator_class(api)
     unit = max(operators.roundoff([dtype, call.autocast]), lowered if kind == "contraction" else 0.0)
     in_one_piece = (
         kind != "general"
+        and not place.startswith("written.")
         and not operators.has(api, "compound")
         and not call.autocast
         and not (lowered and kind == "contraction")

@@ -6,12 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import pytest
+import torch
 
 from acc_compare.replay.results import ReplayedCall, ReplayResult
 from acc_compare.replay.run import replay
 from acc_compare.replay.wanted import Wanted
 from dump.config import DumpConfig
+from dump.format.layout import TENSOR_FOLDER
+from dump.format.tensors import read_tensor, write_tensor
 from dump.session import Session
 
 Record: TypeAlias = "Callable[..., Path]"
@@ -50,3 +54,15 @@ def the_call(result: ReplayResult, name: str) -> ReplayedCall:
 
 def verdicts(result: ReplayResult) -> dict[str, str]:
     return {call.name: call.cause or call.verdict for call in result.calls}
+
+
+def draw(*shape: int, dtype: torch.dtype = torch.float32, grad: bool = True) -> torch.Tensor:
+    """Normal numbers, made by what no recording listens to."""
+    found = torch.Tensor(np.random.default_rng(sum(shape)).standard_normal(shape).tolist())
+    return (found if dtype is torch.float32 else found.to(dtype)).requires_grad_(grad)
+
+
+def rewrite(folder: Path, name: str, change: Callable[[Any], Any]) -> None:
+    file = folder / TENSOR_FOLDER / f"{name}.safetensors"
+    array = np.array(change(np.array(read_tensor(file.parent, file.name))), np.float32)
+    write_tensor(file, data=array.tobytes(), dtype="torch.float32", shape=array.shape)

@@ -53,6 +53,20 @@ def test_integers_and_zeros_and_nothing() -> None:
     assert in_last_place(1.0, "torch.int64") is None
 
 
+@pytest.mark.parametrize("block", [2, 1 << 16])
+@pytest.mark.parametrize(
+    ("dtype", "least"), [(torch.float32, 2.0**-126), (torch.bfloat16, 2.0**-126), (torch.float16, 2.0**-24)]
+)
+def test_what_a_device_may_take_for_0_is_none(
+    dtype: torch.dtype, least: float, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accuracy, "_BLOCK", block)
+    exact = torch.tensor([0.0, 0.75 * least, -0.5 * least, least], dtype=torch.float64)
+    assert distance(torch.zeros(4, dtype=dtype), exact).largest == 0.0
+    assert distance(torch.zeros(4, dtype=dtype), 2 * exact).relative == 1.0
+    assert distance(torch.full((4,), 2 * least, dtype=dtype), 0 * exact).largest == math.inf
+
+
 def test_equal_to_the_bit() -> None:
     nan = torch.tensor([math.nan, 1.0])
     assert equal(nan, nan.clone())

@@ -21,17 +21,11 @@ from dump import sim
 from dump.format.errors import ConfigError, DumpCorrupt, IncomparableError
 from dump.format.layout import TENSOR_FOLDER
 from dump.format.nested import read_nested
-from dump.format.tensors import read_tensor, write_tensor
+from dump.format.tensors import write_tensor
 
-from .conftest import Record, again, the_call, verdicts
+from .conftest import Record, again, draw, rewrite, the_call, verdicts
 
 sim.enable()
-
-
-def draw(*shape: int, dtype: torch.dtype = torch.float32, grad: bool = True) -> torch.Tensor:
-    """Normal numbers, made by what no recording listens to."""
-    found = torch.Tensor(np.random.default_rng(sum(shape)).standard_normal(shape).tolist())
-    return (found if dtype is torch.float32 else found.to(dtype)).requires_grad_(grad)
 
 
 def dense(dtype: torch.dtype) -> None:
@@ -155,12 +149,6 @@ def test_a_backward_after_a_wrong_forward_has_inherited_it(record: Record) -> No
     result = again(folder, "Torch.softmax.0", device="cpu")
     assert verdicts(result) == {"Torch.softmax.0.forward": "recorded_device", "Torch.softmax.0.backward": "forward"}
     assert len(result.of("inherited")) == 1
-
-
-def rewrite(folder: Path, name: str, change: Callable[[Any], Any]) -> None:
-    file = folder / TENSOR_FOLDER / f"{name}.safetensors"
-    array = np.array(change(np.array(read_tensor(file.parent, file.name))), np.float32)
-    write_tensor(file, data=array.tobytes(), dtype="torch.float32", shape=array.shape)
 
 
 def test_one_element_and_a_bench(record: Record) -> None:
