@@ -63,7 +63,7 @@ class Case:
 
 def operator_list() -> Sequence[Any]:
     """torch's list of operators.  The module that holds it imports `expecttest` for a class that is not used here."""
-    if importlib.util.find_spec("expecttest") is None:
+    if "expecttest" not in sys.modules and importlib.util.find_spec("expecttest") is None:
         stand_in = types.ModuleType("expecttest")
         stand_in.TestCase = unittest.TestCase  # type: ignore[attr-defined]
         stand_in.ACCEPT = False  # type: ignore[attr-defined]

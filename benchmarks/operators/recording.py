@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
@@ -45,10 +45,17 @@ class Recorded:
     failed: set[int]
 
 
-def record(cases: Sequence[Case], folder: Path, side: Side, *, skip: frozenset[int] = frozenset()) -> Recorded:
+def record(
+    cases: Sequence[Case],
+    folder: Path,
+    side: Side,
+    *,
+    skip: frozenset[int] = frozenset(),
+    task: Literal["statistics", "tensor"] = "statistics",
+) -> Recorded:
     """Make the calls of `cases`, less those to `skip`, under a recording."""
     found = Recorded(folder, {}, set())
-    session = Session(DumpConfig(dump_path=folder, extra_info=False))
+    session = Session(DumpConfig(dump_path=folder, task=task, extra_info=False))
     current = -1
 
     def noted(key: str, number: int) -> Iterator[str]:
