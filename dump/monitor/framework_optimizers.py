@@ -6,7 +6,9 @@ attributes of theirs that this file alone names; what is read is this rank's par
     Megatron   float16_groups[g][i]        is updated as  fp32_from_float16_groups[g][i]
                model_float16_groups[g][i]  is updated as  shard_fp32_from_float16_groups[g][i]
                model_fp32_groups[g][i]     is updated as  shard_fp32_groups[g][i]
-    DeepSpeed  ZeRO 1 and 2: parameter._hp_mapping holds this rank's fragments;  ZeRO 3: parameter._z3_optimizer does
+    DeepSpeed  ZeRO 0: fp16_groups[g][i] is updated as fp32_groups[g][i], with a fused optimizer as its stretch of the
+               flat fp32_groups_flat[g];  ZeRO 1 and 2: parameter._hp_mapping holds this rank's fragments;
+               ZeRO 3: parameter._z3_optimizer does
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ from typing import Any
 
 import torch
 
-_MEGATRON = (
+_COPIES = (
     ("float16_groups", "fp32_from_float16_groups"),
     ("model_float16_groups", "shard_fp32_from_float16_groups"),
     ("model_fp32_groups", "shard_fp32_groups"),
+    ("fp16_groups", "fp32_groups"),
 )
+_FLAT = ("fp16_groups", "fp32_groups_flat")
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -40,9 +44,10 @@ class OptimizerStates:
         ]
         self._updated: dict[int, torch.Tensor] = {}
         for each in inner:
-            for theirs, ours in _MEGATRON:
+            for theirs, ours in _COPIES:
                 for parameters, copies in zip(_groups(each, theirs), _groups(each, ours), strict=False):
                     self._updated.update({id(p): c for p, c in zip(parameters, copies, strict=False) if c is not None})
+        self._stretches = dict(stretch for each in inner for stretch in _stretches(each))
 
     def of(self, parameter: torch.Tensor) -> Mapping[str, Any]:
         """The state of one parameter, of sharded ones this rank's part; empty before the first step."""
@@ -51,7 +56,17 @@ class OptimizerStates:
                 if key is not None and key in state:
                     found: Mapping[str, Any] = state[key]
                     return found
+        if id(parameter) in self._stretches:
+            return self._of_stretch(parameter, *self._stretches[id(parameter)])
         return _of_deepspeed(parameter)
+
+    def _of_stretch(self, parameter: torch.Tensor, flat: torch.Tensor, start: int) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = next((state[flat] for state in self._states if flat in state), {})
+        return {
+            name: value.detach()[start : start + parameter.numel()].view(parameter.shape)
+            for name, value in found.items()
+            if isinstance(value, torch.Tensor) and value.shape == flat.shape
+        }
 
 
 def _inner(optimizer: Any) -> Iterator[Any]:
@@ -65,6 +80,15 @@ def _inner(optimizer: Any) -> Iterator[Any]:
 def _groups(optimizer: Any, name: str) -> list[Any]:
     found = getattr(optimizer, name, None)
     return list(found) if isinstance(found, (list, tuple)) else []
+
+
+def _stretches(optimizer: Any) -> Iterator[tuple[int, tuple[torch.Tensor, int]]]:
+    """By the id of each parameter the flat copy that is updated for it, and where in it the parameter begins."""
+    for parameters, flat in zip(*(_groups(optimizer, name) for name in _FLAT), strict=False):
+        start = 0
+        for parameter in parameters if isinstance(flat, torch.Tensor) else ():
+            yield id(parameter), (flat, start)
+            start += parameter.numel()
 
 
 def _of_deepspeed(parameter: torch.Tensor) -> Mapping[str, Any]:

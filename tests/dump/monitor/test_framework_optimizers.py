@@ -40,9 +40,10 @@ def test_a_state_is_that_of_the_parameter_itself_through_wrappers_too() -> None:
         ("float16_groups", "fp32_from_float16_groups"),
         ("model_float16_groups", "shard_fp32_from_float16_groups"),
         ("model_fp32_groups", "shard_fp32_groups"),
+        ("fp16_groups", "fp32_groups"),
     ],
 )
-def test_megatron_updates_another_tensor_for_it(theirs: str, updated: str, parameter: torch.nn.Parameter) -> None:
+def test_another_tensor_is_updated_for_it(theirs: str, updated: str, parameter: torch.nn.Parameter) -> None:
     shard = torch.ones(2)
     optimizer = _stepped(shard)
     mixed = SimpleNamespace(optimizer=optimizer, **{theirs: [[parameter]], updated: [[shard]]})
@@ -55,6 +56,22 @@ def test_megatron_updates_another_tensor_for_it(theirs: str, updated: str, param
 def test_megatron_keeps_some_main_parameters_inside_a_fused_optimizer(parameter: torch.nn.Parameter) -> None:
     held = SimpleNamespace(model_float16_groups=[[parameter]], shard_fp32_from_float16_groups=[[None]])
     assert OptimizerStates(held).of(parameter) == {}
+
+
+def test_deepspeed_updates_a_stretch_of_a_flat_tensor_for_it(parameter: torch.nn.Parameter) -> None:
+    first = torch.nn.Parameter(torch.ones(2, 3, dtype=torch.bfloat16))
+    flat = torch.cat((torch.ones(6), torch.full((4,), 2.0)))
+    optimizer = torch.optim.Adam([flat.requires_grad_()])
+    flat.grad = torch.arange(10.0)
+    optimizer.step()
+    fused = SimpleNamespace(optimizer=optimizer, fp16_groups=[[first, parameter]], fp32_groups_flat=[flat])
+    states = OptimizerStates(fused)
+    whole = optimizer.state[flat]["exp_avg"]
+    assert torch.equal(states.of(first)["exp_avg"], whole[:6].view(2, 3))
+    assert torch.equal(states.of(parameter)["exp_avg"], whole[6:])
+    assert set(states.of(parameter)) == {"exp_avg", "exp_avg_sq"}
+    unstepped = SimpleNamespace(fp16_groups=[[first]], fp32_groups_flat=[flat])
+    assert OptimizerStates(unstepped).of(first) == {}
 
 
 def test_deepspeed_keeps_fragments_at_the_parameter(parameter: Any) -> None:
