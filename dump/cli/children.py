@@ -17,6 +17,7 @@ import multiprocessing.util
 import os
 import pickle
 import runpy
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -238,9 +239,9 @@ os.register_at_fork(after_in_child=_in_forked_child)  # after that of `installed
 def new_settings(
     config: DumpConfig, reloadable: ReloadableConfig | None, *, exit_after: bool, start: Start
 ) -> ChildSettings:
-    """Settings for the children of this process, with a journal of their own."""
-    handle, journal = tempfile.mkstemp(prefix="acc_dump_", suffix=".jsonl")
-    os.close(handle)
+    """Settings for the children of this process, with a journal of their own, which the first child makes: a recording
+    that has none leaves no file behind, however it ends."""
+    journal = os.path.join(tempfile.gettempdir(), f"acc_dump_{secrets.token_hex(16)}.jsonl")
     own = replace(start, seed=None)
     return ChildSettings(config, reloadable, exit_after, own, journal, folder=os.getcwd())
 

@@ -18,12 +18,12 @@ from typing import Any, NoReturn, Protocol
 from ..format.errors import AccError, ConfigError
 from ..intercept.patching import Patches
 from ..record.observer import LastStepDone
+from ..record.stack import is_ours
 
 PACKAGE = __name__.partition(".")[0]
 INTERRUPTED = 130
 """The exit status of a script that was interrupted, as a shell counts it: 128 and the number of the signal."""
 _OURS = Path(__file__).resolve().parent.parent
-_OUR_FILES = str(Path(__file__).parent.parent) + os.sep
 
 
 class Recording(Protocol):
@@ -153,7 +153,7 @@ def _show(error: BaseException) -> None:
 def _without_our_frames(trace: TracebackType | None) -> TracebackType | None:
     theirs: list[TracebackType] = []
     while trace is not None:
-        if not trace.tb_frame.f_code.co_filename.startswith(_OUR_FILES):
+        if not is_ours(trace.tb_frame.f_code):
             theirs.append(trace)
         trace = trace.tb_next
     rebuilt: TracebackType | None = None

@@ -7,7 +7,6 @@ the user called is.
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Collection
 from types import FunctionType
 from typing import Any, TypeAlias
@@ -18,7 +17,7 @@ from .. import torch_internals
 from ..older_torch import is_dynamo_compiling
 from . import callers, calls, catalog
 from .callers import in_the_name_of
-from .in_place import RecordedMethod, redirect
+from .in_place import RecordedMethod, redirect, redirect_in_c, restore_in_c
 from .modules import runs_forward
 from .patching import Patches
 from .points import in_short
@@ -38,6 +37,7 @@ class ApiCalls:
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
+        self._redirected: dict[int, Any] = {}
         self._stand_ins: dict[int, RecordedFunction] = {}
 
     def install(self, patches: Patches) -> dict[str, str]:
@@ -56,7 +56,8 @@ class ApiCalls:
         self._hand_out(patches)
         stand_ins = self._stand_ins
         let_scripts_compile({id(stand_in): number for number, stand_in in stand_ins.items()}, patches)
-        exchange(stand_ins)
+        if stand_ins:
+            exchange(stand_ins)
         return left_out
 
     def _follow(self, operator: catalog.Operator, key: str, patches: Patches, followed: set[FunctionType]) -> None:
@@ -68,8 +69,11 @@ class ApiCalls:
         elif isinstance(operator.owner, type):
             method = RecordedMethod(original, wrap(original, key, self._watch), self._watch)
             patches.replace(operator.owner, operator.attribute, method)
-        else:
+        elif id(original) not in self._redirected:
             stand_in = self._stand_ins.get(id(original))
+            if stand_in is None and redirect_in_c(original, functools.partial(wrap, key=key, watch=self._watch)):
+                self._redirected[id(original)] = original
+                return
             if stand_in is None:
                 stand_in = self._stand_ins[id(original)] = RecordedFunction(original, key, self._watch)
             patches.replace(operator.owner, operator.attribute, stand_in)
@@ -85,6 +89,8 @@ class ApiCalls:
     def remove(self) -> None:
         """Put the originals back where the stand-ins have gone since."""
         callers.forget()
+        while self._redirected:
+            restore_in_c(self._redirected.popitem()[1])
         if self._stand_ins:
             exchange({id(stand_in): stand_in.original for stand_in in self._stand_ins.values()})
             self._stand_ins.clear()
@@ -102,10 +108,15 @@ class RecordedFunction(StandIn):
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if is_dynamo_compiling():
             return self.original(*args, **kwargs)
-        watch, run = self._watch, in_the_name_of(sys._getframe(1), self.original)
-        if watch.recorder is not None and not watch.busy and (watch.listening() or ends_setup(watch, args)):
-            return record(watch, self._key, run, args, kwargs)
-        return run(*args, **kwargs)
+        watch, run = self._watch, self.original
+        try:
+            run = in_the_name_of(1, run)
+        except Exception as error:
+            watch.failed(error, __file__)
+        try:
+            return record(watch, self._key, run, args, kwargs) if listens(watch, args) else run(*args, **kwargs)
+        except BaseException as error:
+            raise error.with_traceback(callers.beyond(error.__traceback__))  # noqa: B904  # it is the same error
 
 
 def wrap(original: Function, key: str, watch: Watch, *, called_through: int = 0) -> Function:
@@ -117,15 +128,29 @@ def wrap(original: Function, key: str, watch: Watch, *, called_through: int = 0)
     def recorded(*args: Any, **kwargs: Any) -> Any:
         if is_dynamo_compiling():
             return original(*args, **kwargs)
-        run = in_the_name_of(sys._getframe(1 + called_through), original)
-        if watch.recorder is not None and not watch.busy and (watch.listening() or ends_setup(watch, args)):
-            return record(watch, key, run, args, kwargs)
-        return run(*args, **kwargs)
+        run = original
+        try:
+            run = in_the_name_of(1 + called_through, original)
+        except Exception as error:
+            watch.failed(error, __file__)
+        try:
+            return record(watch, key, run, args, kwargs) if listens(watch, args) else run(*args, **kwargs)
+        except BaseException as error:
+            raise error.with_traceback(callers.beyond(error.__traceback__))  # noqa: B904  # it is the same error
 
     recorded.__name__ = recorded.__qualname__ = key.rpartition(".")[2]
     functools.update_wrapper(recorded, original)
     name_original(recorded, original)
     return recorded
+
+
+def listens(watch: Watch, args: tuple[Any, ...]) -> bool:
+    """Is this call to be recorded?  Where that cannot be told, no."""
+    try:
+        return watch.recorder is not None and not watch.busy and (watch.listening() or ends_setup(watch, args))
+    except Exception as error:
+        watch.failed(error, __file__)
+        return False
 
 
 def ends_setup(watch: Watch, args: tuple[Any, ...]) -> bool:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
-from types import CodeType, FrameType, FunctionType
+from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any, TypeAlias
+
+from ..record.stack import OURS, bears_another_name
 
 Function: TypeAlias = "Callable[..., Any]"
 
-_CALL: CodeType = (lambda function, /, *args, **kwargs: function(*args, **kwargs)).__code__
+_CALL: CodeType = (lambda function, /, *args, **kwargs: function(*args, **kwargs)).__code__.replace(co_consts=(OURS,))
 _MOST = 1 << 13
 _NO_COLUMNS = 0x80 | (13 << 3)
 """Opens an entry of a line table (CPython 3.11 and later) that says nothing of columns."""
@@ -23,8 +25,13 @@ _NO_COLUMNS = 0x80 | (13 << 3)
 _doubles: dict[tuple[int, int], tuple[FrameType | CodeType, Function]] = {}
 
 
-def in_the_name_of(frame: FrameType, function: Function) -> Function:
-    """`function`, called from the place where `frame` stands."""
+def in_the_name_of(frames_up: int, function: Function) -> Function:
+    """`function`, called from where the caller of this, or one so many frames above it, stands; as it is where no such
+    frame is, as where it is all that a thread runs."""
+    try:
+        frame = sys._getframe(1 + frames_up)
+    except ValueError:
+        return function
     code = frame.f_code
     key = id(code), frame.f_lasti
     found = _doubles.get(key)
@@ -33,6 +40,17 @@ def in_the_name_of(frame: FrameType, function: Function) -> Function:
             _doubles.clear()
         found = _doubles[key] = code, _double(frame)
     return functools.partial(found[1], function)
+
+
+def beyond(trace: TracebackType | None) -> TracebackType | None:
+    """Of a traceback that begins in a function of ours, what lies beyond the call in the caller's name; where none was
+    made, beyond that function."""
+    link = trace
+    while link is not None:
+        if bears_another_name(link.tb_frame.f_code):
+            return link.tb_next
+        link = link.tb_next
+    return trace and trace.tb_next
 
 
 def forget() -> None:
@@ -47,11 +65,11 @@ def _double(frame: FrameType) -> Function:
         "co_name": frame.f_code.co_name,
     }
     if sys.version_info >= (3, 11):
-        changes |= {"co_qualname": frame.f_code.co_qualname, "co_linetable": _one_line(len(_CALL.co_code) // 2)}
+        changes |= {"co_qualname": frame.f_code.co_qualname, "co_linetable": one_line(len(_CALL.co_code) // 2)}
     return FunctionType(_CALL.replace(**changes), frame.f_globals)
 
 
-def _one_line(units: int) -> bytes:
+def one_line(units: int) -> bytes:
     """The table of a code of so many units of two bytes that lie on its first line."""
     entries = (min(8, units - start) for start in range(0, units, 8))
     return b"".join(bytes([_NO_COLUMNS | (length - 1), 0]) for length in entries)

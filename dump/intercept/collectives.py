@@ -128,7 +128,6 @@ class Collectives:
         self._works: weakref.WeakKeyDictionary[Any, list[OpenCollective]] = weakref.WeakKeyDictionary()
         self._results: dict[int, list[OpenCollective]] = {}
         self._coalescing: list[OpenCollective] | None = None
-        self._functional: dict[Any, str | None] = {}
         self._inside = False
 
     def install(self, patches: Patches) -> None:
@@ -167,7 +166,7 @@ class Collectives:
             with self._busy():
                 work = original(group, *args, **kwargs)
             if method.api != "send":
-                self._await(opened, work)
+                self._watch.attempt(self._await, opened, work)
             return work
 
         return issued
@@ -224,7 +223,7 @@ class Collectives:
         @functools.wraps(original)
         def waited(work: Any, *args: Any, **kwargs: Any) -> Any:
             result = original(work, *args, **kwargs)
-            for opened in self._works.pop(work, ()) if self._works else ():
+            for opened in (self._watch.attempt(self._works.pop, work, ()) or ()) if self._works else ():
                 self._watch.guard(opened.arrived)
             return result
 
@@ -244,7 +243,7 @@ class Collectives:
             work = original(group, *args, **kwargs)
             issued, self._coalescing = self._coalescing or [], None
             for opened in issued:
-                self._await(opened, work)
+                self._watch.attempt(self._await, opened, work)
             return work
 
         return ended
@@ -252,13 +251,15 @@ class Collectives:
     # ---- functional collectives
 
     def _functionally(self, original: Any, name_of: Callable[[Any], str]) -> Function:
+        @functools.cache
+        def api_of(operator: Any) -> str | None:
+            return _functional_api(name_of(operator))
+
         @functools.wraps(original)
         def __call__(operator: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
             if self._watch.recorder is None:
                 return original(operator, *args, **kwargs)
-            api = self._functional.get(operator, _NOT_OPEN)
-            if api is _NOT_OPEN:
-                api = self._functional[operator] = _functional_api(name_of(operator))
+            api = self._watch.attempt(api_of, operator)
             if api is None or not self._meets():
                 return original(operator, *args, **kwargs)
             return self._run_functional(functools.partial(original, operator), api, args, kwargs)

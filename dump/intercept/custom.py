@@ -194,7 +194,7 @@ def _recording_calls(original: Callable[..., Any], key: str, watch: Watch, *, wr
     """A stand-in for a function.  Unlike torch's operators it knows no `__torch_function__`."""
 
     def recorded(*args: Any, **kwargs: Any) -> Any:
-        if is_dynamo_compiling() or not _listens(watch, args):
+        if is_dynamo_compiling() or not apis.listens(watch, args):
             return original(*args, **kwargs)
         return apis.record(watch, key, original, args, kwargs, writes=writes)
 
@@ -217,7 +217,7 @@ def _recording_launches(run: Callable[..., Any], key: str, watch: Watch) -> Call
         def launch(*args: Any, **kwargs: Any) -> None:
             handles.append(run(*args, grid=grid, warmup=warmup, **kwargs))
 
-        if warmup or not _listens(watch, args):
+        if warmup or not apis.listens(watch, args):
             launch(*args, **kwargs)
         else:
             apis.record(watch, key, launch, args, kwargs, writes=True)
@@ -240,10 +240,6 @@ class _Subscripted:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._original, name)
-
-
-def _listens(watch: Watch, args: tuple[Any, ...]) -> bool:
-    return watch.listening() or apis.ends_setup(watch, args)
 
 
 def _is_kernel(thing: Any) -> bool:

@@ -94,19 +94,23 @@ def _follow(kind: Any, name_of: Callable[[Any], str | None], watch: Watch, patch
     original: Any = kind.__call__
     stand_ins: dict[tuple[Any, str], Callable[..., Any]] = {}
 
+    def stand_in_for(called: Any, args: tuple[Any, ...]) -> Callable[..., Any] | None:
+        qualified = name_of(called)
+        if qualified is None or has_torch_function(args):  # the override comes back here with what it made of it
+            return None
+        key = NAMES.key(qualified)
+        stand_in = stand_ins.get((called, key))
+        if stand_in is None:
+            run = functools.partial(original, called)
+            stand_in = stand_ins[called, key] = apis.wrap(run, key, watch, called_through=1)
+        return stand_in
+
     @functools.wraps(original)
     def __call__(self: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
         if watch.recorder is None or watch.busy:
             return original(self, *args, **kwargs)
-        qualified = name_of(self)
-        if qualified is None or has_torch_function(args):  # the override comes back here with what it made of it
-            return original(self, *args, **kwargs)
-        key = NAMES.key(qualified)
-        stand_in = stand_ins.get((self, key))
-        if stand_in is None:
-            run = functools.partial(original, self)
-            stand_in = stand_ins[self, key] = apis.wrap(run, key, watch, called_through=1)
-        return stand_in(*args, **kwargs)
+        stand_in = watch.attempt(stand_in_for, self, args)
+        return original(self, *args, **kwargs) if stand_in is None else stand_in(*args, **kwargs)
 
     patches.replace(kind, "__call__", __call__)
 

@@ -1,36 +1,44 @@
 """Recording that leaves a function of torch the object that it is: who compares, pickles or looks up, sees no other.
 
-A function written in Python keeps its identity and gets other code for a while (`redirect`).  A method written in C is
-found on the class as itself, and on a tensor as one that is recorded (`RecordedMethod`).  A function written in C can
-have neither: `intercept.stand_ins`.
+A function written in Python keeps its identity and gets other code for a while (`redirect`).  A function written in C
+keeps it too, where the native core can lead it elsewhere (`redirect_in_c`); else: `intercept.stand_ins`.  A method
+written in C is found on the class as itself, and on a tensor as one that is recorded (`RecordedMethod`).
 """
 
 from __future__ import annotations
 
 import inspect
-import itertools
+import sys
 from collections.abc import Callable
-from types import CodeType, FunctionType, MethodType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from typing import Any, TypeAlias
 
+from .. import native
+from ..record.stack import OURS
+from .callers import one_line
 from .patching import Patches
 from .watch import Watch
 
 Function: TypeAlias = "Callable[..., Any]"
 
-_numbers = itertools.count()
-_recorded: Any = None
-"""The name in `_through` for which each function gets that of its own recorder."""
+_NUMBER = 7070707
+"""The constant in `_through` in the place of which each function gets the number of its own recorder."""
 
 
 def _through(*args: Any, **kwargs: Any) -> Any:
-    return _recorded(*args, **kwargs)
+    try:
+        return __spec__.loader_state[7070707](*args, **kwargs)
+    except BaseException as error:  # the recorder's frame was the one between this and what the function did
+        trace = error.__traceback__
+        trace = trace and trace.tb_next
+        raise error.with_traceback(trace and trace.tb_next)  # noqa: B904  # it is the same error
 
 
 def redirect(function: FunctionType, make: Callable[[Function], Function], patches: Patches) -> None:
     """Let calls of `function` run `make(twin)`, `twin` being a second function that does what `function` did.
 
-    The code looks its target up among the function's globals, and not among its constants, for dynamo can follow that.
+    The code looks its target up by a global name, and not among its constants, for dynamo can follow that.  So that
+    no name is seen that was not there, it is what a module's `__spec__` has for its loader: nothing, for one in Python.
     """
     twin = FunctionType(
         function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
@@ -39,20 +47,43 @@ def redirect(function: FunctionType, make: Callable[[Function], Function], patch
     twin.__annotations__ = function.__annotations__
     twin.__qualname__, twin.__module__ = function.__qualname__, function.__module__
     twin.__dict__.update(function.__dict__)
-    name = f"_acc_recorded_{next(_numbers)}"
-    patches.replace(function.__globals__, name, make(twin))
+    spec = function.__globals__["__spec__"]
+    before = () if spec.loader_state is None else spec.loader_state
+    patches.replace(spec, "loader_state", (*before, make(twin)))
     if "__signature__" not in function.__dict__ and "__wrapped__" not in function.__dict__:
         patches.replace(function, "__signature__", inspect.signature(function))
-    patches.replace(function, "__code__", _leading_to(name, function.__code__))
+    patches.replace(function, "__code__", _leading_to(len(before), function.__code__))
 
 
-def _leading_to(name: str, code: CodeType) -> CodeType:
-    """The code of `_through` in the place of `code`, calling what stands under `name`."""
-    return _through.__code__.replace(
-        co_names=tuple(name if used == "_recorded" else used for used in _through.__code__.co_names),
-        co_name=code.co_name,
-        co_freevars=code.co_freevars,
-    )
+def _leading_to(number: int, code: CodeType) -> CodeType:
+    """The code of `_through` in the place of `code`, calling the recorder of that number; its source is that of
+    `code`."""
+    changes = {name: getattr(code, name) for name in ("co_filename", "co_firstlineno", "co_name", "co_freevars")}
+    if sys.version_info >= (3, 11):
+        changes |= {"co_qualname": code.co_qualname, "co_linetable": one_line(len(_through.__code__.co_code) // 2)}
+    constants = (number if value == _NUMBER else value for value in _through.__code__.co_consts)
+    return _through.__code__.replace(**changes, co_consts=(*constants, OURS))
+
+
+def redirect_in_c(function: Any, make: Callable[[Any], Function]) -> bool:
+    """The same for a function written in C.
+
+    False where there is no native core, or one built before it could do this, or the function is no such.
+    """
+    lead = getattr(native.core, "redirect", None)
+    if lead is None or type(function) is not BuiltinFunctionType:
+        return False
+    try:
+        lead(function, make)
+    except TypeError:  # laid out in a way that the core does not know
+        return False
+    return True
+
+
+def restore_in_c(function: Any) -> None:
+    """End what `redirect_in_c` began."""
+    assert native.core is not None
+    native.core.restore(function)
 
 
 class RecordedMethod:

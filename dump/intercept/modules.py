@@ -172,9 +172,10 @@ class ModuleCalls:
 
         def __call__(self: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
             is_idle = watch.busy or (watch.recorder is None and opened)
-            if is_dynamo_compiling() or is_idle or not (watch.is_our_thread() or takes_over(self)):
+            if is_dynamo_compiling() or is_idle or not (watch.is_our_thread() or watch.attempt(takes_over, self)):
                 return original(self, *args, **kwargs)
-            entered = self_.enter(self, args, kwargs)
+            depth = len(opened)
+            entered = watch.attempt(self_.enter, self, args, kwargs) or _Entered(self, depth, None, None, False)
             try:
                 if is_torchs_own and getattr(self, compiled_call) is None:
                     output = getattr(self, call_impl)(*args, **kwargs)
@@ -184,7 +185,7 @@ class ModuleCalls:
                     self_.finish(entered, output)
                 return output
             finally:
-                self_.leave(entered)
+                watch.attempt(self_.leave, entered)
 
         patches.replace(torch.nn.Module, "__call__", __call__)
 

@@ -98,6 +98,12 @@ class OptimizerSteps:
     def _before(
         self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        return self._watch.attempt(self._begun, sys._getframe(1), optimizer, args, kwargs)
+
+    def _begun(
+        self, frame: FrameType, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """The step that runs in `frame` has begun; the arguments that it is to have instead of its own, if any."""
         self.drop_those_that_raised()
         closure = kwargs.get("closure") or next(filter(callable, args[1:]), None)
         self._watch.claim(Progress.steps_optimizer)
@@ -106,7 +112,7 @@ class OptimizerSteps:
         begun = None
         if self._watch.listening() and not self._is_open(optimizer):
             begun = self._watch.guard(lambda: self._begin(optimizer))
-        step = _OpenStep(sys._getframe(1), optimizer, *(begun or (None, "", None)))
+        step = _OpenStep(frame, optimizer, *(begun or (None, "", None)))
         self._open.append(step)
         self._watch.collectives = []
         self._mute()
@@ -128,7 +134,7 @@ class OptimizerSteps:
         for outer in muting:
             outer.mutes = True
         self._mute()
-        self._look(step)
+        self._watch.attempt(self._look, step)
 
     def _mute(self) -> None:
         self._watch.muted = any(step.mutes for step in self._open)
@@ -140,6 +146,9 @@ class OptimizerSteps:
             step.body = self._watch.guard(lambda: self._read(recorder, step)) or {}
 
     def _after(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._watch.attempt(self._done, optimizer)
+
+    def _done(self, optimizer: torch.optim.Optimizer) -> None:
         self.drop_those_that_raised()
         if not self._is_open(optimizer):
             return  # it began before we were there

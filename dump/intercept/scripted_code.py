@@ -59,7 +59,7 @@ class ScriptedCode:
 
         def __call__(self_: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
             if watch.listening():
-                self._count(self_)
+                watch.attempt(self._count, self_)
             return original(self_, *args, **kwargs)
 
         patches.replace(owner, "__call__", __call__)

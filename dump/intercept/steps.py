@@ -101,7 +101,7 @@ class StepFinder:
 
         def __init__(optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:  # noqa: N807
             original(optimizer, *args, **kwargs)
-            self._optimizers.made(optimizer)
+            self._watch.attempt(self._optimizers.made, optimizer)
 
         patches.replace(torch.optim.Optimizer, "__init__", __init__)
 
@@ -114,7 +114,7 @@ class StepFinder:
             before = self._optimizer_steps
             result = original(scaler, optimizer, *args, **kwargs)
             if self._optimizer_steps == before and isinstance(optimizer, torch.optim.Optimizer):
-                self.stepped(optimizer)
+                self._watch.attempt(self.stepped, optimizer)
             return result
 
         patches.replace(scalers, "step", step)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from enum import IntEnum
 from types import FrameType
-from typing import Protocol, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 import torch
 import torch.utils.checkpoint
@@ -33,6 +33,7 @@ from ..torch_internals import (
 )
 from .points import in_short, point_of
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _CUSTOM_OP_NODE = "GeneratedBackwardFor_"
@@ -87,8 +88,12 @@ class Watch:
         self._progress = Progress.nothing
 
     def listening(self) -> bool:
-        """Should a call that begins now be recorded?"""
-        return self.is_on() and not _runs_kernel_in_backward()
+        """Should a call that begins now be recorded?  Where that cannot be told, no."""
+        try:
+            return self.is_on() and not _runs_kernel_in_backward()
+        except Exception as error:
+            self.failed(error, __file__)
+            return False
 
     def is_on(self) -> bool:
         """The same, whoever makes the call: the script, or an operator whose kernel is written in Python."""
@@ -173,18 +178,31 @@ class Watch:
             with without_overrides():
                 return act()
         except Exception as error:
-            self._failed(error, sys._getframe(1).f_code.co_filename)
+            self.failed(error, sys._getframe(1).f_code.co_filename)
             return None
         finally:
             self.busy = outer
 
-    def _failed(self, error: Exception, file: str) -> None:
-        point, reason = point_of(file), in_short(error)
-        text = f"{point}: {reason}" if point else reason
-        self.failures[text] = self.failures.get(text, 0) + 1
-        if point not in self._told:
-            self._told.add(point)
-            with contextlib.suppress(Exception):
+    def attempt(self, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """Keep account of the user's step, or decide whether something is to be recorded; None where that fails.
+
+        Unlike `guard` it leaves `busy` alone, and overrides too: `act` calls nothing of torch's that has any.
+        """
+        try:
+            return act(*args, **kwargs)
+        except Exception as error:
+            self.failed(error, sys._getframe(1).f_code.co_filename)
+            return None
+
+    def failed(self, error: Exception, file: str) -> None:
+        """Something of ours in `file` failed, and the call goes on without it: count it, and say the first.  Raises
+        nothing, not even where there is no room left on the stack."""
+        with contextlib.suppress(Exception):
+            point, reason = point_of(file), in_short(error)
+            text = f"{point}: {reason}" if point else reason
+            self.failures[text] = self.failures.get(text, 0) + 1
+            if point not in self._told:
+                self._told.add(point)
                 self._tell(text)
 
     def take_elsewhere(self) -> int:

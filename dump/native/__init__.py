@@ -1,4 +1,4 @@
-"""The native core: sums over memory in C, where the package was built with a compiler.
+"""The native core: sums over memory, and what Python's own C keeps to itself, where a compiler built the package.
 
 `core` is the module of C functions, or None: then the same is done in Python, a few times slower.  `state` says which
 and why.  ACC_NATIVE=0 turns it off.  A function is given memory by its address, the dtype by its place in `DTYPES`,

@@ -1,4 +1,5 @@
-/* The module `dump.native.core`: memory by address, numbers in tuples.  dump/native/__init__.py says what they are.
+/* The module `dump.native.core`: memory by address, numbers in tuples; functions in C that lead elsewhere.
+   dump/native/__init__.py says what they are.
 
    Of Python's C interface only the part that every Python from 3.10 on has, so that one build serves them all. */
 
@@ -6,6 +7,7 @@
 #define Py_LIMITED_API 0x030A0000
 #include <Python.h>
 
+#include "builtins.h"
 #include "distance.h"
 #include "statistics.h"
 
@@ -148,6 +150,8 @@ static PyMethodDef methods[] = {
     {"measure", (PyCFunction)(void (*)(void))measure, METH_FASTCALL, "See core.pyi."},
     {"distance", distance, METH_VARARGS, "See core.pyi."},
     {"signs", signs, METH_NOARGS, "See core.pyi."},
+    {"redirect", builtins_redirect, METH_VARARGS, "See core.pyi."},
+    {"restore", builtins_restore, METH_O, "See core.pyi."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -1,4 +1,6 @@
-from typing import TypeAlias, overload
+from collections.abc import Callable
+from types import BuiltinFunctionType
+from typing import Any, TypeAlias, overload
 
 @overload
 def measure(address: int, dtype: int, count: int, /) -> tuple[float, float, float, float, int, int, bytes]: ...
@@ -33,3 +35,13 @@ def distance(
 
     `edges` are two pairs of values that mean the same (`sums.dtype_edges`), or None.
     """
+
+def redirect(function: BuiltinFunctionType, make: Callable[[BuiltinFunctionType], Callable[..., Any]], /) -> None:
+    """Let calls of `function` call `make(twin)`, `twin` being another function that does what it did.
+
+    It stays the object that it is, in all that can be asked of it.  Raises TypeError where it is no function written
+    in C, is laid out otherwise than those of CPython 3.10 to 3.14, or is redirected already.
+    """
+
+def restore(function: BuiltinFunctionType, /) -> None:
+    """Let it do again what it did.  Raises TypeError where it was not redirected."""

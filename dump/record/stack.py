@@ -21,6 +21,9 @@ _WORKLOAD = _OURS + "workload.py"
 _LAUNCHERS = ("<frozen runpy>", f"{os.sep}runpy.py")
 _KEPT_FRAMES = 1 << 13
 
+OURS = "acc"
+"""The last constant of code of ours that bears another's file and name."""
+
 
 def take() -> RawStack:
     """The stack of the present thread, from the caller outwards."""
@@ -48,9 +51,19 @@ def render(stack: RawStack) -> list[str]:
         path = code.co_filename
         if path.endswith(_LAUNCHERS) or path in _OUR_LAUNCHERS:
             break
-        if not path.startswith(_OURS) or path == _WORKLOAD:
+        if not is_ours(code) or path == _WORKLOAD:
             lines.append(_text(code, offset))
     return lines
+
+
+def is_ours(code: CodeType) -> bool:
+    """Is it code of this package, whatever file it seems to come from?"""
+    return code.co_filename.startswith(_OURS) or bears_another_name(code)
+
+
+def bears_another_name(code: CodeType) -> bool:
+    """Is it code of this package that has another's file and name?"""
+    return code.co_consts[-1:] == (OURS,)
 
 
 @functools.lru_cache(_KEPT_FRAMES)

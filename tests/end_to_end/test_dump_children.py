@@ -209,3 +209,20 @@ def test_a_process_that_the_script_forks_by_itself(tmp_path: Path, way: str, dum
     assert (recorded.returncode, recorded.stdout) == (alone.returncode, alone.stdout)
     assert len(find_dumps(tmp_path / "out")) == dumps
     assert said in recorded.stderr if said is not None else "child" not in recorded.stderr
+
+
+def test_a_recording_that_is_killed_leaves_nothing_outside_its_dump(tmp_path: Path) -> None:
+    script = "import os, signal, torch\ntorch.nn.Linear(2, 2)(torch.ones(2))\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    (tmp_path / "killed.py").write_text(script, encoding="utf-8")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    run = subprocess.run(
+        [sys.executable, "-m", "dump", "--task", "statistics", "-o", "dumped", "-s", "killed.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)},
+        capture_output=True,
+        check=False,
+    )
+    assert run.returncode < 0
+    assert (tmp_path / "dumped").is_dir()
+    assert list(temporary.iterdir()) == []

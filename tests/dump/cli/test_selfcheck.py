@@ -89,8 +89,9 @@ TRAIN = """
 import sys, torch
 model = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.BatchNorm1d(4), torch.nn.Dropout(), torch.nn.Linear(4, 1))
 optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+seen = torch.einsum.__code__.co_argcount < 1
 for step in range(9):
-    loss = model(torch.randn(8, 2)).sum() * (2 if type(torch.exp) is not type(len) and "notices" in sys.argv else 1)
+    loss = model(torch.randn(8, 2)).sum() * (2 if seen and "notices" in sys.argv else 1)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import pickle
 import sys
+import traceback
+import typing
 from collections.abc import Callable, Iterator
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
@@ -14,6 +17,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from dump import native
 from dump.config import DumpConfig
 from dump.intercept import catalog
 from dump.session import Session
@@ -73,6 +77,10 @@ def _looks(thing: Any) -> dict[str, Any]:
     except Exception as error:
         found["pickles"] = type(error)
     found["hash"] = hash(thing)
+    if hasattr(native.core, "redirect"):
+        found["type"], found["id"] = type(thing), id(thing)
+    if isinstance(thing, FunctionType) and isinstance(inspect.unwrap(thing), FunctionType):
+        found["source"] = inspect.getsourcefile(thing), inspect.getsourcelines(thing)[1]
     return found
 
 
@@ -110,6 +118,67 @@ def test_every_function_looks_the_same_and_is_the_same_as_before(config: DumpCon
         session.close()
     assert _everything() == looks
     assert _alike() == alike
+
+
+def test_no_module_of_torch_has_another_name_and_every_function_its_source(config: DumpConfig) -> None:
+    names = {name: dir(module) for name, module in list(sys.modules.items()) if name.startswith("torch")}
+    source, hints = inspect.getsource(F.softmax), typing.get_type_hints(F.softmax)
+    session = Session(config)
+    session.start()
+    try:
+        assert {name: dir(sys.modules[name]) for name in names} == names
+        assert inspect.getsource(F.softmax) == source
+        assert typing.get_type_hints(F.softmax) == hints
+    finally:
+        session.close()
+
+
+@pytest.mark.skipif(not hasattr(native.core, "redirect"), reason=f"the native core is {native.state}")
+def test_what_is_held_where_nothing_can_be_exchanged_is_the_function_too(config: DumpConfig) -> None:
+    local, partial = torch.tanh, functools.partial(F.gelu)
+    session = Session(config)
+    session.start()
+    try:
+        assert local is torch.tanh is functions[0]
+        assert partial.func is F.gelu
+        assert type(torch.tanh) is BuiltinFunctionType
+    finally:
+        session.close()
+
+
+@pytest.mark.parametrize(
+    ("act", "ours"),
+    [
+        (lambda: F.softmax("x", 0), 1),
+        (lambda: torch.einsum("ij,jk", torch.ones(2, 2)), 1),
+        (lambda: F.layer_norm(torch.ones(2), (3,)), 1),
+        (lambda: torch.ones(2).add("x"), 1),
+        (lambda: torch.ones(2) + "x", 0),  # Python asks the other side, and raises
+        (lambda: torch.ones(2) + torch.ones(3), 1),
+        (lambda: torch.relu("x"), int(not hasattr(native.core, "redirect"))),
+        (lambda: torch.linalg.norm(torch.ones(2), ord="x"), int(not hasattr(native.core, "redirect"))),
+    ],
+)
+def test_a_traceback_has_no_more_than_one_frame_of_ours(config: DumpConfig, act: Callable[[], Any], ours: int) -> None:
+    alone = _trace(act)
+    session = Session(config)
+    session.start()
+    try:
+        recorded = _trace(act)
+    finally:
+        session.close()
+    assert recorded[-1] == alone[-1]
+    assert len(recorded) == len(alone) + ours
+    assert [frame for frame in recorded if frame in alone] == alone
+
+
+def _trace(act: Callable[[], Any]) -> list[str]:
+    """Lines of the frames of the error that it raises, and the error."""
+    try:
+        act()
+    except Exception as error:
+        return [f"{each.filename}:{each.lineno}" for each in traceback.extract_tb(error.__traceback__)] + [repr(error)]
+    raise AssertionError("nothing was raised")
 
 
 def test_every_name_that_torch_hands_out_is_what_stands_there(recording: None) -> None:

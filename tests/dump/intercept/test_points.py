@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from dump import torch_internals
+from dump import native, torch_internals
 from dump.intercept import apis, catalog, points
 from dump.intercept.patching import Patches
 from dump.intercept.points import Point, install_each, point_of
@@ -67,6 +67,7 @@ def test_an_operator_that_cannot_be_replaced_is_left_out_alone(monkeypatch: pyte
         catalog.Operator(SimpleNamespace(f=torch.relu), "f", "T", "f"),
     )
     monkeypatch.setattr(catalog, "operators", lambda: (fixed, free))
+    monkeypatch.setattr(native, "core", None)
     followed = apis.ApiCalls(Watch())
     with Patches() as patches:
         assert list(followed.install(patches)) == ["Torch.fixed"]
