@@ -259,9 +259,10 @@ def _refused(why: str, *, silent: tuple[Any, ...] = ()) -> Read:
 _HASH = Setting("hash", _hash)
 _FILE_FORMAT = Setting("file_format", _choice(FILE_FORMATS, {"bin": "is MindSpore's format"}))
 _OTHER_TASK = "is a task of msprobe's that is not done here"
+_REPLAY = "acc replay makes the calls of a dump again and judges them, acc check does so while the script runs"
 _INSTEAD = {
-    "acc_check": f"{_OTHER_TASK}: acc compare on two dumps names the call at fault",
-    "run_ut": f"{_OTHER_TASK}: acc compare on two dumps names the call at fault",
+    "acc_check": f"{_OTHER_TASK}: {_REPLAY}",
+    "run_ut": f"{_OTHER_TASK}: {_REPLAY}",
     "grad_probe": f"{_OTHER_TASK}: acc monitor watches the gradients",
 }
 FOREIGN_SECTIONS = (

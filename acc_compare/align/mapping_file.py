@@ -9,13 +9,14 @@ layers:  {TransformerLayer: {self_attention: attn}}                  by the clas
 shipped: false                                                     leave the shipped table out
 
 msprobe's mappings are taken too: of data (Functional.linear.3.forward.input.0: Functional.linear.4.forward.input.0),
-of layers (TopLayer: {0.module: module} ..., a table for each class) and of cells (fc2.Dense: fc2.Linear).
+of layers (TopLayer: {0.module: module} ..., a table for each class), of cells (fc2.Dense: fc2.Linear) and of APIs (a
+list of entries with ms_api and pt_api).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -46,6 +47,11 @@ _CALL = re.compile(r"(.+?\.\d+)\.(?:forward|backward)(?:\..*)?", re.DOTALL)
 _CELL = re.compile(r"(.+)\.([A-Z]\w*)", re.DOTALL)
 """A module's path and its class, as msprobe's cell mapping has them."""
 
+_API = re.compile(r"[A-Z]\w*\.[a-z_]\w*")
+"""An API with its prefix, as msprobe's API mapping has it."""
+
+_PLACES = ("args", "outputs", "parameters", "parameters_grad")
+
 Node: TypeAlias = "str | list[Node] | dict[str, Node]"
 
 
@@ -57,7 +63,10 @@ def read_rules(path: Path | str | None, *, is_fuzzy: bool = False) -> Rules:
     if path is None:
         return Rules(fused=shipped(), is_fuzzy=is_fuzzy)
     source = from_home(path)
-    found = _table(plain_yaml(source), source, "the file")
+    content = plain_yaml(source)
+    if isinstance(content, list) and any(isinstance(entry, dict) for entry in content):
+        content = _of_apis(content, source)
+    found = _table(content, source, "the file")
     if found and not set(found) & set(_KEYS):
         found = _of_msprobe(found, source)
     _known(found, _KEYS, source, "the file")
@@ -83,7 +92,28 @@ def _of_msprobe(found: Mapping[str, Node], source: Path) -> dict[str, Node]:
         return {"layers": dict(found)}
     if all(_CELL.fullmatch(key) and isinstance(value, str) and _CELL.fullmatch(value) for key, value in found.items()):
         return _of_cells({key: value for key, value in found.items() if isinstance(value, str)}, source)
+    if all(_API.fullmatch(key) and isinstance(value, str) and _API.fullmatch(value) for key, value in found.items()):
+        return {"apis": dict(found)}
     return dict(found)
+
+
+def _of_apis(entries: Sequence[Node], source: Path) -> dict[str, Node]:
+    """msprobe's API mapping, entry by entry, `ms_api` for this side.
+
+    Raises ConfigError where arguments or results change places, which is not followed.
+    """
+    apis: dict[str, Node] = {}
+    for entry in entries:
+        table = _table(entry, source, "an entry of a list")
+        mine, other = (table.get(f"{side}_api") for side in ("ms", "pt"))
+        if not isinstance(mine, str) or not isinstance(other, str):
+            raise _wrong(source, "a list: expected entries of an API mapping, with 'ms_api' and 'pt_api'")
+        for place in _PLACES:
+            if table.get(f"ms_{place}") != table.get(f"pt_{place}"):
+                raise _wrong(source, f"{_brief(mine)}: {place} that change places are not followed")
+        if apis.setdefault(mine, other) != other:
+            raise _wrong(source, f"{_brief(mine)} answers to two others")
+    return {"apis": apis}
 
 
 def _of_cells(found: Mapping[str, str], source: Path) -> dict[str, Node]:

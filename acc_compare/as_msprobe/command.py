@@ -18,12 +18,13 @@ from dump.format.errors import AccError, ConfigError, OutputError
 
 from . import tables
 
+_REPLAY = "acc replay makes recorded calls again and judges them by float64, acc check does so while the script runs"
 _INSTEAD = {
-    "acc_check": "acc compare on the two dumps names the call at fault",
-    "multi_acc_check": "acc compare on the two dumps names the call at fault",
-    "run_ut": "acc compare on the two dumps names the call at fault",
-    "multi_run_ut": "acc compare on the two dumps names the call at fault",
-    "api_precision_compare": "acc compare on the two dumps names the call at fault",
+    "acc_check": _REPLAY,
+    "multi_acc_check": _REPLAY,
+    "run_ut": _REPLAY,
+    "multi_run_ut": _REPLAY,
+    "api_precision_compare": _REPLAY,
     "config_check": "settings and versions stand in the header of every dump; acc compare names those that differ",
     "graph_visualize": 'dump with "level": "mix"; msprobe\'s graph_visualize reads our construct.json',
     "graph": 'dump with "level": "mix"; msprobe\'s graph_visualize reads our construct.json',
@@ -36,7 +37,6 @@ _INSTEAD = {
 }
 _REFUSED = (
     ("consistent_check", "--consistent_check", "training and inference are paired by their modules: --mapping"),
-    ("api_mapping", "-am", "APIs of MindSpore are not compared"),
     ("config", "--config", "outputs are compared as they were recorded"),
     ("rank", "--rank", "ranks are paired by themselves; give the folder of one to compare it alone"),
     ("step", "--step", "steps are paired by themselves; give the folder of one to compare it alone"),
@@ -122,7 +122,7 @@ def _parser(is_older: bool) -> _Parser:
     parser.add_argument("-dm", "--data_mapping", help="which names answer to each other")
     parser.add_argument("-lm", "--layer_mapping", nargs="?", const=True, help="which layers answer to each other")
     parser.add_argument("-cm", "--cell_mapping", nargs="?", const=True, help="which modules answer to each other")
-    parser.add_argument("-am", "--api_mapping", nargs="?", const=True, help="refused")
+    parser.add_argument("-am", "--api_mapping", nargs="?", const=True, help="which APIs answer to each other")
     return parser
 
 
@@ -137,9 +137,6 @@ def _compare(given: list[str], is_older: bool) -> int:
             raise ConfigError(f"{flag}: is not done by acc, which answers to msprobe here; {instead}.")
     if getattr(chosen, "mode", "auto") not in _MODES:
         raise ConfigError(f"-m {chosen.mode}: only dumps of PyTorch are compared here, -m auto.")
-    for flag, given_path in (("-lm", chosen.layer_mapping), ("-cm", chosen.cell_mapping)):
-        if given_path is True:
-            raise ConfigError(f"{flag}: expected the path of a mapping file; none is made up from the models.")
     npu, bench = _older_paths(Path(chosen.input_path)) if is_older else (chosen.target_path, chosen.golden_path)
     comparison = write(
         Path(npu),
@@ -149,13 +146,25 @@ def _compare(given: list[str], is_older: bool) -> int:
         as_xlsx=is_older or chosen.xlsx,
         with_stacks=not is_older or chosen.stack_mode,
         fuzzy=chosen.fuzzy_match,
-        mapping=chosen.data_mapping or chosen.layer_mapping or chosen.cell_mapping,
+        mapping=_mapping(chosen),
         with_advisor=is_older and not chosen.compare_only,
         say=print,
     )
     if chosen.diff_analyze:
         print(advisor_text(comparison.overall))
     return 0
+
+
+def _mapping(chosen: argparse.Namespace) -> str | None:
+    """The one mapping file that is named."""
+    flags = {"-dm": "data_mapping", "-lm": "layer_mapping", "-cm": "cell_mapping", "-am": "api_mapping"}
+    given = {flag: path for flag, name in flags.items() if (path := getattr(chosen, name))}
+    for flag, path in given.items():
+        if path is True:
+            raise ConfigError(f"{flag}: expected the path of a mapping file; none is made up from the models.")
+    if len(given) > 1:
+        raise ConfigError(f"{', '.join(given)}: expected one mapping, found several; docs/mapping.md has all in one.")
+    return next(iter(given.values()), None)
 
 
 def _older_paths(path: Path) -> tuple[str, str]:

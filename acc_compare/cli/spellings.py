@@ -19,6 +19,10 @@ _RENAMED = {
     "--data_mapping": "--mapping",
     "-lm": "--mapping",
     "--layer_mapping": "--mapping",
+    "-cm": "--mapping",
+    "--cell_mapping": "--mapping",
+    "-am": "--mapping",
+    "--api_mapping": "--mapping",
 }
 _ALWAYS = {"-da", "--diff_analyze", "-tensor_log", "--is_print_compare_log", "-s", "--stack_mode", "--xlsx"}
 """Flags that ask for what is always done."""

@@ -147,10 +147,28 @@ def test_msprobes_cell_mapping_is_paths_and_classes(tmp_path: Path) -> None:
     assert rules.renaming.classes == {"Dense": "Linear"}
 
 
+APIS = [
+    "Functional.npu_gelu: Functional.gelu\nTensor.npu_add: Tensor.add\n",
+    "- {ms_api: Functional.npu_gelu, pt_api: Functional.gelu, ms_args: [0], pt_args: [0]}\n"
+    "- {ms_api: Tensor.npu_add, pt_api: Tensor.add}\n",
+]
+
+
+@pytest.mark.parametrize("text", APIS, ids=["names", "entries"])
+def test_msprobes_api_mapping_renames_apis(text: str, tmp_path: Path) -> None:
+    rules = read_rules(written(tmp_path, text))
+    assert rules.renaming.apis == {"Functional.npu_gelu": "Functional.gelu", "Tensor.npu_add": "Tensor.add"}
+    assert (rules.renaming.modules, rules.renaming.classes) == ({}, {})
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
         ("fc1.Dense: fc1.Linear\nfc2.Dense: fc2.Other", "'Dense' answers to two others"),
+        ("- {ms_api: A.b, pt_api: C.d, ms_args: [0, 1], pt_args: [1, 0]}", "'A.b': args that change places"),
+        ("- {ms_api: A.b, pt_api: C.d}\n- {ms_api: A.b, pt_api: C.e}", "'A.b' answers to two others"),
+        ("- {ms_api: A.b}", "expected entries of an API mapping"),
+        ("- {ms_api: A.b, pt_api: C.d}\n- text", "an entry of a list"),
         ("layers: {Layer: [a]}", "layers: 'Layer': expected a table of names"),
         ("TopLayer: {a: [b]}", "'a': expected the name on the bench side"),
     ],

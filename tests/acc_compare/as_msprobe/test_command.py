@@ -57,7 +57,7 @@ def test_where_the_first_nan_was_made(name: str, tmp_path: Path, capsys: pytest.
 
 REFUSED = [
     (["acc_check", "-api_info", "x"], "acc_check"),
-    (["run_ut"], "run_ut"),
+    (["run_ut"], "acc replay"),
     (["-f", "pytorch", "multi_run_ut"], "multi_run_ut"),
     (["merge_result", "-i", "x"], "-o"),
     (["config_check", "-d"], "config_check"),
@@ -69,6 +69,9 @@ REFUSED = [
     (["compare", "-tp", "a", "-gp", "b", "--consistent_check"], "--consistent_check"),
     (["compare", "-tp", "a", "-gp", "b", "-cm"], "-cm"),
     (["compare", "-tp", "a", "-gp", "b", "-lm"], "-lm"),
+    (["compare", "-tp", "a", "-gp", "b", "-am"], "-am"),
+    (["compare", "-tp", "a", "-gp", "b", "-am", "x.yaml", "-dm", "y.yaml"], "-dm, -am"),
+    (["compare", "-tp", "a", "-gp", "b", "-am", "x.yaml"], "x.yaml"),
     (["compare", "-tp", "a", "-gp", "b", "-m", "atb"], "-m atb"),
     (["compare", "-tp", "no_such_dump", "-gp", "no_such_bench"], "no_such"),
     (["-f", "pytorch", "compare", "-i", "no_such.json"], "no_such.json"),

@@ -12,6 +12,7 @@ WORDS = [
     ("compare -tp a -gp b -o out", "compare a b -o out"),
     ("compare -gp b --target_path a -fm -da --xlsx", "compare a b --fuzzy"),
     ("compare --target_path a --golden_path b --output_path out -dm m.yaml", "compare a b -o out --mapping m.yaml"),
+    ("compare -tp a -gp b -am m.yaml", "compare a b --mapping m.yaml"),
     ("compare a b --fuzzy_match -s", "compare a b --fuzzy"),
     ("compare a b -o out", "compare a b -o out"),
     ("dump -s script.py -tp x", "dump -s script.py -tp x"),
