@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from acc_compare.align.mapping_file import read_rules
 from acc_compare.judge.suspects import accused, merge_alike
+from acc_compare.judge.verdict import seen
 from acc_compare.load import PlacedPair, pair_locations, pair_worlds
 from acc_compare.many import Progress, Task, compare_all, compare_worlds
 from acc_compare.messages import Message, count, say
-from acc_compare.model import ComparedShare, Finding, Suspect, VerdictName
+from acc_compare.model import ComparedShare, Finding, Sensitivity, Suspect, VerdictName
 from acc_compare.replay.results import read_verdicts
 from acc_compare.replay.taken_in import with_verdicts
 from acc_compare.report import columns
@@ -202,7 +203,10 @@ def _over_all(findings: Sequence[Finding], notes: Sequence[Message], npu: Path, 
     elif suspects:
         summary = accused(suspects)
     settings = dict.fromkeys(sentence for finding in findings for sentence in finding.settings)
-    said = dict.fromkeys((*notes, *(note for finding in findings for note in finding.notes)))
+    seen_of_all = _seen_of_all([finding.sensitivity for finding in findings if finding.sensitivity is not None])
+    told = [seen(seen_of_all)] if seen_of_all is not None and verdict != "different" else []
+    told += (note for finding in findings for note in finding.notes if note.key != "note.sensitivity")
+    said = dict.fromkeys((*notes, *told))
     return Finding(
         verdict=verdict,
         summary=say("summary.pairs", number=len(findings), summary=summary),
@@ -216,4 +220,20 @@ def _over_all(findings: Sequence[Finding], notes: Sequence[Message], npu: Path, 
         npu_device=first.npu_device,
         bench_device=first.bench_device,
         settings=tuple(settings),
+        sensitivity=seen_of_all,
+    )
+
+
+def _seen_of_all(found: Sequence[Sensitivity]) -> Sensitivity | None:
+    """What was seen in each of `found` was seen in all of them: what holds for nine calls of ten, or for every second
+    call, of each holds for so many of them all.  None where nothing could be judged."""
+    if not found:
+        return None
+    weakest = max(found, key=lambda each: each.everywhere)
+    return Sensitivity(
+        everywhere=weakest.everywhere,
+        mostly=max(each.mostly for each in found),
+        median=max(each.median for each in found),
+        weakest=weakest.weakest,
+        calls=sum(each.calls for each in found),
     )

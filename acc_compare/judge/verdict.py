@@ -105,7 +105,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
         verdict, summary, parts = judge_worlds(calls, (npu, bench), (verdict, summary))
         notes = (*parts, *notes)
     if sensitivity is not None and verdict != "different":
-        notes = (_seen(sensitivity), *notes)
+        notes = (seen(sensitivity), *notes)
     if alignment.differs_in_batches and verdict == "same":
         verdict, summary, note = judge_accumulated(calls)
         notes = (*notes, note)
@@ -241,7 +241,8 @@ def sensitivity_of(found: Walk) -> Sensitivity | None:
     return Sensitivity(limits[weakest][1], ordered[last * 9 // 10], ordered[last // 2], weakest, len(ordered))
 
 
-def _seen(sensitivity: Sensitivity) -> Message:
+def seen(sensitivity: Sensitivity) -> Message:
+    """What the comparison could have seen, in words."""
     return say(
         "note.sensitivity",
         mostly=sensitivity.mostly,

@@ -135,6 +135,18 @@ def test_over_many_steps_that_agree_all_calls_are_counted(make: Any, tmp_path: P
     )
 
 
+def test_what_could_be_seen_of_many_is_said_once(make: Any, tmp_path: Path) -> None:
+    found = compare(*pair(make, tmp_path, {"step0/rank0": {}, "step1/rank0": {"off": 1e-7}}))
+    parts = [finding.sensitivity for finding in found.findings]
+    seen = found.overall.sensitivity
+    assert seen is not None
+    assert parts[0] != parts[1]
+    assert (seen.everywhere, seen.weakest) == max((part.everywhere, part.weakest) for part in parts if part)
+    assert seen.mostly == max(part.mostly for part in parts if part)
+    assert seen.calls == sum(part.calls for part in parts if part)
+    assert [note.key for note in found.overall.notes].count("note.sensitivity") == 1
+
+
 def test_a_step_of_one_side_is_noted(make: Any, tmp_path: Path) -> None:
     found = compare(*pair(make, tmp_path, {"step0/rank0": {}, "step1/rank0": {}}, {"step0/rank0": {}}))
     assert (found.verdict, found.overall.summary.key) == ("incomplete", "summary.missing")

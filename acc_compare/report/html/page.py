@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from acc_compare.messages import say
-from acc_compare.model import Finding
+from acc_compare.model import Finding, Suspect
 from acc_compare.report.atomic_write import new_file
 from acc_compare.report.html.cards import FULL, LISTED, Cards
 from acc_compare.report.html.frame import FILLED, blocks, document, filled_sections, words
@@ -69,7 +69,7 @@ def page(
         title=f"{text(say(f'verdict.{finding.verdict}'), lang)}: {text(finding.summary, lang)}",
         sections=["verdict", *(name for name, is_there in shown.items() if is_there)],
         lang=lang,
-        data=_data(finding, table, lang, has_parts=bool(parts)) if table.rows else (),
+        data=_data(finding, table, lang, parts) if table.rows else (),
         live=live,
     )
 
@@ -95,15 +95,16 @@ def _body(
         yield filled_sections(lang, "comparison")
 
 
-def _data(finding: Finding, table: PackedTable, lang: Lang, *, has_parts: bool) -> Iterable[str]:
-    suspects = [
-        {
-            "call": suspect.name,
-            "tensor": suspect.tensor,
-            "place": place_of(suspect, lang) if has_parts else "",
-            "others": [other for other in suspect.others if isinstance(other, str)],
-        }
-        for suspect in finding.suspects[:_MARKED]
+def _data(finding: Finding, table: PackedTable, lang: Lang, parts: Sequence[Finding]) -> Iterable[str]:
+    def place(suspect: Suspect) -> str:
+        return place_of(suspect, lang) if parts else ""
+
+    alike = [
+        {"call": name, "place": place(suspect)}
+        for each in parts or [finding]
+        for suspect in each.suspects
+        for name in (suspect.name, *suspect.others)
+        if isinstance(name, str)
     ]
     head = {
         "kind": "comparison",
@@ -112,7 +113,11 @@ def _data(finding: Finding, table: PackedTable, lang: Lang, *, has_parts: bool) 
         "mode": finding.mode,
         "lang": lang,
         "words": words(lang, "comparison"),
-        "suspects": suspects,
+        "suspects": [
+            {"call": suspect.name, "tensor": suspect.tensor, "place": place(suspect)}
+            for suspect in finding.suspects[:_MARKED]
+        ],
+        "alike": alike[:_MARKED],
         "meetings": [{"ranks": each.ranks, "message": each.message} for each in table.meetings],
         "panels": packed_panels(finding.panels),
         "replayed": [

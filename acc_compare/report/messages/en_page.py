@@ -129,7 +129,7 @@ MESSAGES: Mapping[str, str] = {
     "page.flow.more": "More calls",
     "page.flow.hint": "Above: who made what it reads. Below: who reads what it makes. Click a call to go there.",
     "page.flow.left": "Not drawn, for want of room: {number}.",
-    "page.flow.rank": "rank {rank}",
+    "page.flow.rank": "rank {number}",
     "page.flow.ranks": "ranks {ranks}",
     "page.flow.job": (
         "Above: who made what it reads. Below: who reads what it makes. Rounded: a collective, in which these ranks"

@@ -123,8 +123,8 @@ MESSAGES: Mapping[str, str] = {
     "page.flow.more": "多看几层",
     "page.flow.hint": "上方：其输入由谁产生；下方：其输出被谁读取。点击调用可跳转。",
     "page.flow.left": "因篇幅未画出：{number}。",
-    "page.flow.rank": "rank {rank}",
-    "page.flow.ranks": "rank {ranks}",
+    "page.flow.rank": "rank {number}",
+    "page.flow.ranks": "各卡 {ranks}",
     "page.flow.job": (
         "上方：其输入由谁产生；下方：其输出被谁读取。圆角框：集合通信，这些卡在此交汇。红线带有误差。点击调用可跳转。"
     ),

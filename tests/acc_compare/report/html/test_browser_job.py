@@ -123,7 +123,7 @@ def test_a_collective_leads_on_and_a_message_goes_one_way(
 
 
 @pytest.mark.parametrize(
-    ("lang", "scheme", "width", "ranks"), [("zh", "dark", 1400, "rank 0-1"), ("en", "light", 420, "ranks 0-1")]
+    ("lang", "scheme", "width", "ranks"), [("zh", "dark", 1400, "各卡 0-1"), ("en", "light", 420, "ranks 0-1")]
 )
 def test_it_fits_and_is_accessible(
     visit: Callable[..., Any], write: Callable[..., Path], lang: Lang, scheme: str, width: int, ranks: str

@@ -40,6 +40,20 @@ def test_steps_of_a_rank_stand_side_by_side(opened: Callable[..., Any], several:
     assert (suspect["call"], suspect["place"]) == (GELU, "step 1, rank 1")
 
 
+def test_what_is_like_a_suspect_is_marked_in_its_own_step_and_rank(
+    opened: Callable[..., Any], several: Comparison
+) -> None:
+    *healthy, faulty = several.findings
+    again = replace(faulty.suspects[0], step=0, rank=1, others=("Functional.gelu.0.forward",))
+    parts = [*healthy[:2], replace(healthy[2], suspects=(again,)), faulty]
+    alike = [(each["call"], each["place"]) for each in opened(several.overall, parts=parts).data()["alike"]]
+    assert alike == [
+        (GELU, "step 0, rank 1"),
+        ("Functional.gelu.0.forward", "step 0, rank 1"),
+        (GELU, "step 1, rank 1"),
+    ]
+
+
 def test_a_suspect_leads_to_its_own_step_and_rank(several: Comparison) -> None:
     table = pack_profiles(several.findings, several.suspects, "en")
     assert table.places == {GELU: 3 * 114 + several.findings[3].profile.calls.index(GELU)}  # type: ignore[union-attr]

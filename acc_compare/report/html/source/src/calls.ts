@@ -77,9 +77,7 @@ export class Calls {
     this.side = new Uint8Array(size);
     this.suspect = new Uint8Array(size);
     this.measure();
-    for (const suspect of data.head.suspects) {
-      for (const other of suspect.others) this.mark(other, suspect.place, 2);
-    }
+    for (const { call, place } of data.head.alike) this.mark(call, place, 2);
     for (const suspect of data.head.suspects) this.mark(suspect.call, suspect.place, 1);
   }
 

@@ -14,7 +14,6 @@ export interface Suspect {
   call: string;
   tensor: string;
   place: string; // step and rank, where the page has several
-  others: string[];
 }
 
 export interface Histogram {
@@ -50,6 +49,7 @@ export interface PageData {
   words: Record<string, string>;
   columns: ColumnHead[];
   suspects: Suspect[];
+  alike: { call: string; place: string }[]; // calls that show what a suspect shows
   panels: Panel[];
   meetings: { ranks: string; message: number[] }[]; // collectives of several ranks; of a message its two ends
   replayed: { call: string; verdict: string; says: string }[]; // what came of making calls again

@@ -180,7 +180,7 @@ export class Flow {
     const label = `${operatorOf(name)}${number ? `.${number[1]}` : ""}${/backward/.test(name) ? " ←" : ""}`;
     const short = label.length > 24 ? `${label.slice(0, 22)}…` : label;
     const ranks = this.links.ranks(node);
-    const place = ranks === null ? "" : "one" in ranks ? say("flow.rank", { rank: ranks.one }) : say("flow.ranks", { ranks: ranks.several });
+    const place = ranks === null ? "" : "one" in ranks ? say("flow.rank", { number: ranks.one }) : say("flow.ranks", { ranks: ranks.several });
     const isMeeting = ranks !== null && "several" in ranks;
     const lines = [
       { text: short, class: "label" },
