@@ -55,6 +55,11 @@ class Recorded:
         given = {record.storage for _, record in read_by(self.forward)} - {None}
         return bool(self.forward.written) or any(record.storage in given for _, record in written_by(self.forward))
 
+    @property
+    def writes_to_followed(self) -> bool:
+        """Did it write to memory that it was given, of what autograd follows?"""
+        return any(record.requires_grad and place in self.forward.written for place, record in read_by(self.forward))
+
     def builder(self, load: Load, *, tells_tuples: bool = True) -> Builder:
         """What makes its arguments, whose tensors `load` gives."""
         gradients = self.backward.outputs if self.backward is not None else ()
@@ -96,6 +101,8 @@ class Made:
 
 def make(target: Target, recorded: Recorded, builder: Builder, setting: Setting) -> Made:
     """Make the call.  Raises CannotReplay where its arguments cannot be had, or torch refuses."""
+    if setting.follows and recorded.writes_to_followed:
+        setting = replace(setting, copies=True)
     try:
         return _make(target, recorded, builder, setting)
     except RuntimeError as error:
@@ -103,7 +110,7 @@ def make(target: Target, recorded: Recorded, builder: Builder, setting: Setting)
             raise CannotReplay(failure(error)) from error
     except FAILED as error:
         raise CannotReplay(failure(error)) from error
-    return make(target, recorded, builder, replace(setting, copies=True))  # it writes to what autograd follows
+    return make(target, recorded, builder, replace(setting, copies=True))  # it writes to a view of a leaf
 
 
 def asks_for_too_much(target: Target, recorded: Recorded, builder: Builder) -> bool:
