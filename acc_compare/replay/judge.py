@@ -14,6 +14,7 @@ from acc_compare.replay.accuracy import Distance, distance, equal, in_last_place
 from acc_compare.replay.arguments import Builder, Load, Setting, may_be_huge
 from acc_compare.replay.calls import FAILED, Made, Recorded, asks_for_too_much, failure, make
 from acc_compare.replay.names import CannotReplay, Target, target_of
+from acc_compare.replay.parts import is_made_alone
 from acc_compare.replay.results import Accuracy, ReplayedCall, ReplayedTensor
 from dump.format.names import parse
 from dump.format.schema import NestedCall, TensorRecord
@@ -100,6 +101,8 @@ def wanted_target(recorded: Recorded) -> Target:
         raise CannotReplay(say("replay.reason.uninitialised"))
     if not expected.read_by(forward):
         raise CannotReplay(say("replay.reason.reads_nothing"))
+    if not is_made_alone(forward, is_backward=False):
+        raise CannotReplay(say("replay.reason.parts"))
     return target
 
 
@@ -187,6 +190,8 @@ class Case:
         unique = [each for each in written if not expected.is_one_of_several(call, forward, *each)]
         if written and not unique:
             return ReplayedCall(*common, reason=say("replay.reason.not_unique"))
+        if forward is not None and not is_made_alone(call, is_backward=True):
+            return ReplayedCall(*common, reason=say("replay.reason.parts"))
         try:
             tensors = tuple(
                 self._tensor(call, forward, place, record, reference, again, part) for place, record in unique

@@ -48,7 +48,8 @@ class Tally:
 def tally(result: ReplayResult, events: Sequence[Event]) -> Tally:
     """What a replay found of what was planted."""
     made = {(call.step, call.name) for call in result.calls if call.reason is None}
-    wrong = {(event.step, event.name) for event in events if event.effect != 0.0} & made
+    fired = (event for event in events if event.sort == "fired" and event.effect != 0.0)
+    wrong = {(event.step, event.name) for event in fired} & made
     confirmed = {(call.step, call.name) for call in result.of("confirmed")}
     others = tuple(f"step {step} {name}" for step, name in sorted(confirmed - wrong, key=str))
     return Tally(len(made), len(wrong), len(confirmed & wrong), others)

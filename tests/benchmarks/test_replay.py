@@ -23,6 +23,7 @@ def test_what_was_planted_is_held_against_what_was_confirmed() -> None:
         Event("fired", "k", 0, 0, (name,), effect=effect) for name, effect in (("a", 0.1), ("b", 0.1), ("d", 0.1))
     ]
     harmless = Event("fired", "k", 0, 0, ("e",), effect=0.0)
-    found = tally(ReplayResult("x", "cpu", "cpu", "float64", calls), [*planted, harmless])
+    after = Event("reads", "k", 0, 0, ("e",))
+    found = tally(ReplayResult("x", "cpu", "cpu", "float64", calls), [*planted, harmless, after])
     assert found == Tally(4, 2, 1, ("step 0 c",))
     assert (found + found).others == ("step 0 c", "step 0 c")
