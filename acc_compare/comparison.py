@@ -22,7 +22,7 @@ from acc_compare.report.card import card
 from acc_compare.report.i18n import text
 from acc_compare.report.messages import Lang
 from acc_compare.report.write import DEFAULT_FORMATS, ReportPaths, write_many_reports, write_reports
-from dump.format.errors import ConfigError
+from dump.format.errors import ConfigError, IncomparableError
 from dump.format.paths import from_home
 from dump.format.reader import without_collecting
 
@@ -97,6 +97,7 @@ def compare(
     bench: Path | str,
     *,
     floor: Path | str | None = None,
+    reference: Path | str | None = None,
     mapping: Path | str | None = None,
     fuzzy: bool = False,
     replayed: Path | str | None = None,
@@ -107,6 +108,8 @@ def compare(
     """Compare two dumps, or all steps and ranks that two dump folders share.
 
     `floor` is a second bench run that should agree with the first: the distance of the two is taken as normal.
+    `reference` is a run in a wider type, such as float32 beside two in bfloat16: it tells which side is further off,
+    and what both sides are off by alike is no suspect.
     `mapping` is a YAML file that says what the NPU side calls otherwise (docs/mapping.md); `fuzzy` also pairs calls
     that are left over by the operator alone.  `replayed` is the JSON of an `acc replay` of the NPU side: suspects that
     were made again are told to be confirmed or cleared.
@@ -128,15 +131,21 @@ def compare(
     rules = read_rules(mapping, is_fuzzy=fuzzy)
     worlds = pair_worlds(npu, bench)
     if worlds:
+        if reference is not None:
+            raise IncomparableError(
+                "a reference says nothing of sides that ran on different numbers of ranks. Compare without --reference."
+            )
         task = Task(rules=rules, keep_rows=keep_rows or len(worlds) == 1, profile=_profiled(len(worlds)))
         joined = compare_worlds(worlds, task, jobs=jobs, progress=progress)
         return Comparison(tuple(joined), joined[0] if len(joined) == 1 else _over_all(joined, (), npu, bench))
     pairs, notes = pair_locations(npu, bench)
     floors = _floor_locations(bench, from_home(floor)) if floor is not None else {}
+    references = _floor_locations(bench, from_home(reference)) if reference is not None else None
     one_world = len(pairs) > 1 or pairs[0].npu.path != npu or pairs[0].bench.path != bench
     task = Task(
         rules=rules,
         floors=floors,
+        references=references,
         one_world=one_world,
         keep_rows=keep_rows or len(pairs) == 1,
         profile=_profiled(len(pairs)),

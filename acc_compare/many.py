@@ -8,7 +8,7 @@ the next step is judged by what all of them came to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
@@ -24,12 +24,14 @@ from acc_compare.joining import join, knows_parts, wholes
 from acc_compare.judge.job_graph import collective_calls, linked
 from acc_compare.judge.origins import Previous
 from acc_compare.judge.ranks import Given, JobStep, communicating, given_by
+from acc_compare.judge.reference import References, reference_errors
 from acc_compare.judge.verdict import Setting, judge
 from acc_compare.load import PlacedPair, PlacedWorlds, is_other_world, mode_of, refuse_other_world
-from acc_compare.measured.pairs import measure_pairs
+from acc_compare.measured.errors import TensorError
+from acc_compare.measured.pairs import MeasuredPair, measure_pairs
 from acc_compare.measured.panels import panels_of
 from acc_compare.measured.profile import profile_of
-from acc_compare.model import Finding
+from acc_compare.model import Alignment, Finding
 from dump.format.errors import IncomparableError
 from dump.format.layout import DUMP_FILE
 from dump.format.reader import read_dump, without_collecting
@@ -47,11 +49,13 @@ WORTH_A_PROCESS = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What all pairs of one comparison share.  `one_world` says that both sides must be of one number of ranks,
-    `profile` how many calls of each pair a short profile of it has, 0 for none."""
+    """What all pairs of one comparison share.  `floors` and `references` are second bench runs and runs in a wider
+    type, by the folder of the bench's dump; `one_world` says that both sides must be of one number of ranks, `profile`
+    how many calls of each pair a short profile of it has, 0 for none."""
 
     rules: Rules = field(default_factory=Rules)
     floors: Mapping[Path, PlacedPair] = field(default_factory=dict)
+    references: Mapping[Path, PlacedPair] | None = None
     one_world: bool = False
     keep_rows: bool = True
     profile: int = 0
@@ -260,8 +264,9 @@ def _compare_pair(pair: PlacedPair, setting: Setting, task: Task, *, jobs: int, 
     elif is_other_world(ours, theirs) and (knows_parts(ours) or knows_parts(theirs)):
         ours, theirs = _joined({pair.npu.rank or 0: ours}, {pair.bench.rank or 0: theirs})
         setting = replace(setting, other_world=True)
-    floor_pair = task.floors.get(pair.bench.path)
-    return _compare_dumps(ours, theirs, setting, task, jobs=jobs, tell=tell, floor=floor_pair)
+    floor = task.floors.get(pair.bench.path)
+    reference = (task.references or {}).get(pair.bench.path)
+    return _compare_dumps(ours, theirs, setting, task, jobs=jobs, tell=tell, floor=floor, reference=reference)
 
 
 def _compare_dumps(
@@ -273,6 +278,7 @@ def _compare_dumps(
     jobs: int,
     tell: Progress,
     floor: PlacedPair | None = None,
+    reference: PlacedPair | None = None,
 ) -> Finding:
     mode = mode_of(ours, theirs)
     alignment = align(ours, theirs, task.rules)
@@ -281,6 +287,8 @@ def _compare_dumps(
         bench_to_npu = {p.bench.name: p.npu.name for p in alignment.pairs if p.npu is not None and p.bench is not None}
         second = read_dump(floor.bench.path)
         setting = replace(setting, floor=_measured_floor(theirs, second, bench_to_npu, jobs=jobs))
+    if task.references is not None:
+        setting = replace(setting, references=_references(alignment, measured, reference, task.rules, jobs=jobs))
     tell("judging", 0, 0)
     finding = judge(alignment, measured, mode, setting)
     tell("judging", 1, 1)
@@ -341,3 +349,37 @@ def _measured_floor(bench: Dump, second: Dump, names: Mapping[str, str], *, jobs
             if argument.error is not None:
                 floor[(names[part.call.full_name], argument.name)] = argument.error.relative
     return floor
+
+
+def _references(
+    apart: Alignment, measured: Sequence[MeasuredPair], reference: PlacedPair | None, rules: Rules, *, jobs: int
+) -> References:
+    """How far both sides are from a run in a wider type, under the NPU side's call names; of none nothing is known."""
+    if reference is None:
+        return {}
+    third = read_dump(reference.bench.path)
+    if mode_of(apart.npu, third) == "md5":
+        raise IncomparableError("digests do not say how far a side is from a reference. Record statistics or tensors.")
+    ours = _errors_to(third, apart.npu, rules, jobs)
+    theirs = _errors_to(third, apart.bench, rules, jobs)
+    answers = {p.npu.name: p.bench.name for p in apart.pairs if p.npu is not None and p.bench is not None}
+    found = {}
+    for (call, argument), between in _errors(measured):
+        mine, other = ours.get((call, argument)), theirs.get((answers.get(call, ""), argument))
+        if mine is not None and other is not None:
+            found[(call, argument)] = reference_errors(mine, other, between)
+    return found
+
+
+def _errors_to(third: Dump, side: Dump, rules: Rules, jobs: int) -> dict[tuple[str, str], TensorError]:
+    return dict(_errors(measure_pairs(align(side, third, rules), mode_of(side, third), jobs=jobs)))
+
+
+def _errors(measured: Iterable[MeasuredPair]) -> Iterator[tuple[tuple[str, str], TensorError]]:
+    """The error of every tensor that was measured, by the first side's name of its call, and its own."""
+    for part in measured:
+        if part.call is None:
+            continue
+        for argument in (*part.call.read, *part.call.wrote):
+            if argument.error is not None:
+                yield (part.call.full_name, argument.name), argument.error

@@ -19,10 +19,12 @@ Reached: TypeAlias = Literal["Yes", "No", "Unmatched", "N/A"]
 Kind: TypeAlias = Literal["operator", "nan_inf", "optimizer", "input", "random", "structure", "dtype"]
 VerdictName: TypeAlias = Literal["same", "different", "incomplete"]
 Role: TypeAlias = Literal["", "agrees", "introduced", "propagated", "absorbed", "input", "random"]
-Basis: TypeAlias = Literal["", "floor", "peers", "prior", "exact", "before", "inside", "unknown", "finite"]
-"""What an expected error rests on: two bench runs, the run's other calls, what is known of the operator beforehand;
-equality (its inputs are equal, and it does not round); what was seen before, or inside a module; nothing, where its
-inputs differ by nobody knows how much; or that its inputs are finite."""
+Basis: TypeAlias = Literal["", "floor", "reference", "peers", "prior", "exact", "before", "inside", "unknown", "finite"]
+"""What an expected error rests on: two bench runs, what both sides are off a reference by, the run's other calls,
+what is known of the operator beforehand; equality (its inputs are equal, and it does not round); what was seen before,
+or inside a module; nothing, where its inputs differ by nobody knows how much; or that its inputs are finite."""
+Side: TypeAlias = Literal["npu", "bench", "both", "unclear"]
+"""Which side is further off, `both` where they are alike, `unclear` where what was recorded does not tell."""
 
 
 class PairedArgument(msgspec.Struct, frozen=True):
@@ -58,17 +60,16 @@ class FusedPair:
 
 
 class PairedCall(msgspec.Struct, frozen=True):
-    """A call on one side with the call that answers to it on the other; None where nothing answers."""
+    """A call on one side with the call that answers to it on the other, None where nothing does: `reason` says why.
+    `fused` tells which, where one call was laid against several; `part_of` is the fused call of the other side that a
+    call without a partner of its own belongs to."""
 
     npu: CallRecord | None
     bench: CallRecord | None
     arguments: tuple[PairedArgument, ...]
     reason: Message | None = None
-    """Why a call has no partner; None for a matched pair."""
     fused: FusedPair | None = None
-    """Where one call was laid against several: which."""
     part_of: str = ""
-    """The fused call of the other side that a call without a partner of its own belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +87,23 @@ class Alignment:
     differs_in_batches: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ReferenceErrors:
+    """The relative L2 errors of one tensor on either side against a reference, and whose their difference is."""
+
+    npu: float
+    bench: float
+    side: Side
+
+
 class Row(msgspec.Struct, frozen=True):
     """One line of the workbook: one argument of one pair of calls, measured and judged.
 
-    `metrics` maps a column of results.md to its cell; a column that does not apply is absent.
-    `expected` and `excess` are those of the localisation, `expected_from` says what the first rests on; `origin` is the
-    role of the row's call there, "" where it could not be judged.  `err_message` tells why the row has its colour.
-    `module` is the path of the module that the call ran in, "" at the top; `bench_module` that on the bench side, ""
-    where it is the same.  `result` is that of the classic rules; `accused` says that a suspect rests on this row.
+    `metrics` maps the columns that apply to their cells.  `expected` and `excess` are those of the localisation,
+    `expected_from` says what the first rests on, `origin` is the row's role there, "" where it could not be judged.
+    `err_message` tells why the row has its colour.  `module` is the path of the module that the call ran in, "" at the
+    top; `bench_module` the bench's, "" where it is the same.  `result` is that of the classic rules; `accused` says
+    that a suspect rests on this row.  `reference` tells how far both sides are from a third run, if there is one.
     """
 
     npu_name: str
@@ -114,6 +124,7 @@ class Row(msgspec.Struct, frozen=True):
     module: str = ""
     bench_module: str = ""
     accused: bool = False
+    reference: ReferenceErrors | None = None
 
     @property
     def outcome(self) -> Result:
@@ -197,7 +208,7 @@ class Suspect:
     introduce error alike.  `pattern` is what the error looks like, None where it looks like nothing that has a name.
     `message` says what happened, `evidence` on what grounds, `spread` how far it reaches, `advice` what to try next;
     `stack` holds the user's source lines, innermost first.  `clock` orders suspects of one step: how many collectives
-    came before on any rank, and the place among the calls of its own.
+    came before on any rank, and the place among the calls of its own.  `reference` is as in a row.
     """
 
     name: str
@@ -218,6 +229,7 @@ class Suspect:
     stack: tuple[str, ...] = ()
     others: tuple[Value, ...] = ()
     clock: tuple[int, int] = (0, 0)
+    reference: ReferenceErrors | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,8 +335,7 @@ class TensorPanel:
 
 @dataclass(frozen=True, slots=True)
 class MadeAgain:
-    """What a replay says of one call of the NPU side: `verdict` for programs (`confirmed`, `cleared` ...), `said` in
-    words."""
+    """What a replay says of one call of the NPU side: `verdict` for programs (`confirmed` ...), `said` in words."""
 
     call: str
     verdict: str
@@ -333,8 +344,8 @@ class MadeAgain:
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """A collective of several ranks, told alike by all of them: its kind, its group, its number among the group's, its
-    ranks in short, and of a message the sender and the receiver."""
+    """A collective, told alike by all its ranks: its kind, its group, its number among the group's, its ranks in short,
+    and of a message the sender and the receiver."""
 
     kind: str
     group: str
@@ -345,12 +356,10 @@ class Meeting:
 
 @dataclass(frozen=True, slots=True)
 class RunProfile:
-    """The error of calls in the order of one run, in a form that is small enough to keep of a thousand runs: of each
-    stretch of calls the one that is furthest off, with its module, its error, what is expected of it, its excess and
-    what the error is to the run.
-
-    Where it is known, `makers` are the places in `calls` of those that made what a call read, and `meetings` the
-    collectives in which it met other ranks."""
+    """The error of calls in the order of one run, small enough to keep of a thousand runs: of each stretch of calls the
+    one that is furthest off, with its module, its error, what is expected of it, its excess and what the error is to
+    the run.  Where it is known, `makers` are the places in `calls` of those that made what a call read, and `meetings`
+    the collectives in which it met other ranks."""
 
     calls: tuple[str, ...]
     modules: tuple[str, ...]
@@ -365,10 +374,9 @@ class RunProfile:
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What a comparison came to.  `settings` are those that change results and differ between the sides, `notes` tell
-    what was not compared; `worst_excess` is the largest excess of a row, None where
-    none could be judged.  `panels` show elements of suspects and of the worst calls where both dumps have them,
-    `made_again` is what a replay says of calls, `profile` the run in short, where it is one of several.  `lowered` is
-    the type that one side computes its products in throughout, "" where it does not."""
+    what was not compared; `worst_excess` is the largest excess of a row, None where none could be judged.  `panels`
+    show elements of suspects and of the worst calls where both dumps have them, `made_again` is what a replay says of
+    calls, `profile` the run in short, of several.  `lowered` is the type of one side's products throughout, or ""."""
 
     verdict: VerdictName
     summary: Message

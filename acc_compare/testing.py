@@ -20,6 +20,7 @@ def assert_same(
     bench: Path | str,
     *,
     floor: Path | str | None = None,
+    reference: Path | str | None = None,
     mapping: Path | str | None = None,
     fuzzy: bool = False,
     allow: Collection[Kind] = (),
@@ -43,7 +44,7 @@ def assert_same(
     unknown = set(allow) - set(get_args(Kind))
     if unknown:
         raise ValueError(f"unknown kind {sorted(unknown)[0]!r} in allow; known kinds: {', '.join(get_args(Kind))}")
-    comparison = compare(npu, bench, floor=floor, mapping=mapping, fuzzy=fuzzy)
+    comparison = compare(npu, bench, floor=floor, reference=reference, mapping=mapping, fuzzy=fuzzy)
     suspects = [suspect for suspect in comparison.suspects if suspect.kind not in allow]
     if suspects:
         lines = list(_different(comparison, suspects))

@@ -60,6 +60,7 @@ Examples:
   acc compare npu_dump gpu_dump
   acc compare npu_dump/step0 gpu_dump/step0 -o results
   acc compare npu_dump gpu_dump --floor gpu_dump_again     a second bench run shows what is normal
+  acc compare npu_dump gpu_dump --reference gpu_float32    both in bfloat16: which of the two is further off
   acc compare npu_dump gpu_dump --format xlsx,csv
   acc compare npu_dump gpu_dump --lang zh                  the advisor in Chinese
   acc compare npu_dump gpu_dump --each -j 8                a workbook for each step and rank, eight cores
@@ -75,6 +76,10 @@ def compare(
     floor: Annotated[
         Path | None,
         typer.Option(metavar="BENCH2", help="A second bench run: its distance from the first is normal."),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(metavar="REF", help="A run in a wider type (float32): tells which side is further off."),
     ] = None,
     mapping: Annotated[
         Path | None,
@@ -125,6 +130,7 @@ def compare(
             npu,
             bench,
             floor=floor,
+            reference=reference,
             mapping=mapping,
             fuzzy=fuzzy,
             replayed=replayed,

@@ -159,6 +159,9 @@ OPTIONS: Mapping[str, str] = {
     "The dump to judge.": "被评判的采集。",
     "The dump to trust.": "作为标杆的采集。",
     "Where the reports go.": "报告写到哪里。",
+    "A run in a wider type (float32): tells which side is further off.": (
+        "更宽数据类型（float32）的运行：说明哪一侧偏离更远。"
+    ),
     "A second bench run: its distance from the first is normal.": "第二次标杆运行：与第一次之差视为正常。",
     "Renamed modules and APIs, fused operators (docs/mapping.md).": "改名的模块与 API、融合算子（docs/mapping.md）。",
     "Pair left-over calls by the operator alone.": "剩余的调用仅按算子配对。",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from acc_compare.judge.origins import Judged, Origin
 from acc_compare.judge.ranks import JobStep, of_several, ranges
 from acc_compare.measured.calls import MeasuredCall
 from acc_compare.messages import Message, Value, listed, say
+from acc_compare.model import ReferenceErrors
 from dump.format.schema import Dump, Mode, ScalarRecord
 
 _SETTINGS = 5
@@ -20,8 +21,8 @@ _FINEST = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Comparand:
-    """Where a comparison was made: both dumps, the step and the rank, what there was to compare, and the step of all
-    ranks where they gave each other anything."""
+    """Where a comparison was made: both dumps, the step and the rank, what there was to compare, the step of all
+    ranks where they gave each other anything, and how far both sides are from a third run."""
 
     npu: Dump
     step: int | None
@@ -29,6 +30,7 @@ class Comparand:
     mode: Mode
     bench: Dump | None = None
     job: JobStep | None = None
+    references: Mapping[tuple[str, str], ReferenceErrors] = field(default_factory=dict)
 
 
 def message_of(origin: Origin, place: Comparand) -> Message:

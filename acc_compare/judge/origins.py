@@ -13,7 +13,7 @@ from acc_compare.judge.dataflow import Flow
 from acc_compare.judge.noise import Noise
 from acc_compare.judge.systematic import Shift
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
-from acc_compare.model import Basis, Kind, Role
+from acc_compare.model import Basis, Kind, ReferenceErrors, Role
 
 SUSPICIOUS = 10.0
 """Where nothing says how noise scatters (a floor of two runs, gradients between backward and the optimizer), what is
@@ -107,7 +107,7 @@ class Context:
     before was compared and its optimizer judged, the measured floor of each tensor, whether the same tool recorded
     both sides, and what error is normal in this run.  `other_world` says that the sides ran on different numbers of
     ranks; then `unmeasured` names calls of which no result could be compared.  `lowered` is the type that products were
-    found to be computed in on one side in an earlier step."""
+    found to be computed in on one side in an earlier step, `references` how far both sides are from a third run."""
 
     npu: Flow
     bench: Flow
@@ -121,6 +121,7 @@ class Context:
     other_world: bool = False
     unmeasured: frozenset[str] = frozenset()
     lowered: str = ""
+    references: Mapping[tuple[str, str], ReferenceErrors] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -15,9 +15,10 @@ from acc_compare.judge.origins import Origin, ratio
 from acc_compare.judge.patterns import pattern_in_files, pattern_of, rounding_of
 from acc_compare.judge.propagation import Propagation
 from acc_compare.judge.ranks import ranges
+from acc_compare.judge.reference import told_of
 from acc_compare.measured.calls import MeasuredCall
 from acc_compare.messages import Message, Value, count, listed, say
-from acc_compare.model import ErrorPattern, Relation, Row, Suspect
+from acc_compare.model import ErrorPattern, ReferenceErrors, Relation, Row, Suspect
 from dump.format.names import forward_name, parse
 from dump.format.schema import Dump
 
@@ -129,6 +130,7 @@ def _suspect(
     relative = None if error is None or error.source == "digest" else error.relative
     excess = judged.excess
     others = () if first.kind == "input" else _others(members)
+    beside = place.references.get((first.call.full_name, judged.argument.name))
     base = Suspect(
         name=first.producer if first.kind == "structure" and not first.rewired else first.call.shown_name,
         kind=first.kind,
@@ -141,15 +143,20 @@ def _suspect(
         excess=excess if place.mode != "md5" else None,
         calls=1 if first.kind == "input" else len({origin.call.full_name for origin in members}),
         message=message_of(first, place),
-        evidence=evidence_of(first, members),
+        evidence=(*evidence_of(first, members), *_beside(beside)),
         pattern=_pattern(first, place, closely=closely),
         spread=propagation.of(first),
         stack=stack_of(first.call, place.npu),
         others=others[:_LISTED],
+        reference=beside,
     )
     if first.kind == "dtype":
         return _lowered(base, members, place)
     return replace(base, advice=advice_for(base, first, place))
+
+
+def _beside(reference: ReferenceErrors | None) -> tuple[Message, ...]:
+    return (told_of(reference),) if reference is not None else ()
 
 
 def _pattern(first: Origin, place: Comparand, *, closely: bool) -> ErrorPattern | None:
@@ -177,7 +184,10 @@ def _lowered(base: Suspect, members: Sequence[Origin], place: Comparand) -> Susp
     return replace(
         base,
         message=say("happened.lowered", operators=listed(names)),
-        evidence=(say("evidence.lowered", calls=count(base.calls, "call"), operators=count(len(names), "operator")),),
+        evidence=(
+            say("evidence.lowered", calls=count(base.calls, "call"), operators=count(len(names), "operator")),
+            *_beside(base.reference),
+        ),
         pattern=pattern,
         advice=after_lower_precision(base, place),
     )
@@ -211,6 +221,7 @@ def _optimizer_suspect(fault: OptimizerFault, place: Comparand) -> Suspect:
         )
     if by_digest:
         message = say("happened.update_digest", parameter=worst.parameter)
+    beside = place.references.get((fault.call.full_name, worst.argument.name))
     found = Suspect(
         name=fault.call.full_name,
         kind="optimizer",
@@ -223,7 +234,8 @@ def _optimizer_suspect(fault: OptimizerFault, place: Comparand) -> Suspect:
         excess=None if by_digest else excess,
         calls=1,
         message=message,
-        evidence=tuple(evidence),
+        evidence=(*evidence, *_beside(beside)),
+        reference=beside,
         pattern=pattern,
         stack=stack_of(fault.call, place.npu),
     )

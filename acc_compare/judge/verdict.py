@@ -18,6 +18,7 @@ from acc_compare.judge.gradients import judge_gradients
 from acc_compare.judge.optimizer import judge_optimizer
 from acc_compare.judge.origins import Context, Judged, Origin, Previous, Walk
 from acc_compare.judge.ranks import JobStep
+from acc_compare.judge.reference import References, told_of_all
 from acc_compare.judge.suspects import accused, mark_accused, stack_of, suspects_of
 from acc_compare.judge.walk import judged_calls, walk
 from acc_compare.judge.worlds import first_of, is_bookkeeping, judge_worlds, unmeasured_calls
@@ -51,7 +52,8 @@ _REASONS = 5
 class Setting:
     """What the judging must know beside the two dumps.  `job` is what other ranks gave to collectives in this step;
     `other_world` says that the sides ran on different numbers of ranks, so that their parts were put together;
-    `lowered` is what an earlier step of the rank showed its products to be computed in."""
+    `lowered` is what an earlier step of the rank showed its products to be computed in; `references` says how far both
+    sides are from a third run, None where there is none."""
 
     step: int | None = None
     rank: int | None = None
@@ -60,6 +62,7 @@ class Setting:
     job: JobStep | None = None
     other_world: bool = False
     lowered: str = ""
+    references: References | None = None
 
 
 def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, setting: Setting) -> Finding:
@@ -83,6 +86,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
         other_world=setting.other_world,
         unmeasured=unmeasured_calls(npu, chosen) if setting.other_world else frozenset(),
         lowered=setting.lowered,
+        references=setting.references or {},
     )
     found = walk(chosen, context)
     if setting.other_world:
@@ -93,14 +97,17 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     if context.previous != "poisoned" and not alignment.differs_in_batches:
         found.origins += judge_gradients(optimizers, chosen, (npu, bench), context)
     faults = [fault for call in optimizers if (fault := judge_optimizer(call)) is not None]
-    place = Comparand(npu, setting.step, setting.rank, mode, bench, setting.job)
+    place = Comparand(npu, setting.step, setting.rank, mode, bench, setting.job, context.references)
     suspects = suspects_of(found.origins, faults, chosen, place)
-    rows = mark_accused([row for part in measured for row in _rows(part, mode, (npu, bench), found)], suspects)
+    every = [row for part in measured for row in _rows(part, mode, (npu, bench), found, context.references)]
+    rows = mark_accused(every, suspects)
     coverage = _coverage(alignment, measured, other_world=setting.other_world)
     unmeasured = sum(argument.error is None for call in calls for argument in (*call.read, *call.wrote))
     sensitivity = sensitivity_of(found)
     verdict, summary = _verdict(suspects, (coverage, unmeasured), sensitivity, (npu, bench))
     notes = (*_notes(npu, bench, calls, chosen, unmeasured), *_aligned(alignment))
+    if setting.references is not None:
+        notes = (told_of_all(setting.references, chosen), *notes)
     if setting.other_world:
         verdict, summary, parts = judge_worlds(calls, (npu, bench), (verdict, summary))
         notes = (*parts, *notes)
@@ -158,7 +165,7 @@ def device_of(dump: Dump) -> str:
     return f"{kind} ({name})" if name and name != kind else kind
 
 
-def _rows(part: MeasuredPair, mode: Mode, sides: tuple[Dump, Dump], found: Walk) -> list[Row]:
+def _rows(part: MeasuredPair, mode: Mode, sides: tuple[Dump, Dump], found: Walk, references: References) -> list[Row]:
     pair, npu = part.pair, sides[0]
     module = _module(pair, sides)
     bench_module = _module(msgspec.structs.replace(pair, npu=None), sides) if pair.npu and pair.bench else module
@@ -194,6 +201,7 @@ def _rows(part: MeasuredPair, mode: Mode, sides: tuple[Dump, Dump], found: Walk)
                 of_optimizer=part.call is not None and part.call.is_optimizer,
                 module=module,
                 bench_module=bench_module if bench_module != module else "",
+                reference=references.get((ours, argument.name)),
             )
         )
     return rows

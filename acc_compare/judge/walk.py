@@ -30,6 +30,7 @@ from acc_compare.judge.origins import (
     largest_error,
 )
 from acc_compare.judge.outputs import judge_output
+from acc_compare.judge.reference import unless_of_both
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from dump.format.names import BACKWARD, FORWARD, forward_name
 
@@ -107,7 +108,7 @@ def _judge_call(call: MeasuredCall, forward: MeasuredCall | None, context: Conte
     for argument in call.wrote:
         verdict = judge_output(call, argument, forward, context, seen)
         if verdict is not None:
-            found.judged[(call.full_name, argument.name)], origin = verdict
+            found.judged[(call.full_name, argument.name)], origin = unless_of_both(verdict, context.references)
             if origin is not None and (best is None or origin.judged.beyond > best.judged.beyond):
                 best = origin
     if best is not None and not (_by_bound(best) and seen.worst > _BOUND_TRUSTED):

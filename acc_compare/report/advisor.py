@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from acc_compare.judge.evidence import some
 from acc_compare.messages import Message, count, listed, say
-from acc_compare.model import ComparedShare, ErrorPattern, Finding, Sensitivity, Suspect
+from acc_compare.model import ComparedShare, ErrorPattern, Finding, ReferenceErrors, Sensitivity, Suspect
 from acc_compare.report.formatting import (
     HAPPENED,
     KIND,
@@ -249,6 +249,7 @@ def _suspect_object(suspect: Suspect) -> dict[str, object]:
         "expected": _finite(suspect.expected),
         "excess": _finite(suspect.excess),
         "calls": suspect.calls,
+        "reference": _reference(suspect.reference),
         "message": text(suspect.message),
         "evidence": [text(part) for part in suspect.evidence],
         "looks_like": next((text(texts[0]) for label, texts in facts(suspect) if label == SHAPE), ""),
@@ -259,6 +260,12 @@ def _suspect_object(suspect: Suspect) -> dict[str, object]:
         "stack": list(suspect.stack),
         "others": [text(name) if isinstance(name, Message) else str(name) for name in suspect.others],
     }
+
+
+def _reference(found: ReferenceErrors | None) -> dict[str, object] | None:
+    if found is None:
+        return None
+    return {"npu": _finite(found.npu), "bench": _finite(found.bench), "further_off": found.side}
 
 
 def _pattern(pattern: ErrorPattern | None) -> dict[str, object] | None:

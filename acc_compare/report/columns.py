@@ -79,8 +79,8 @@ def as_cell(value: object) -> Cell:
 
 
 def columns_of(finding: Finding) -> tuple[Column, ...]:
-    """The columns of `finding`, in order: those of its mode; `NPU_Stack_Info`, `Module` and `Bench Module` only
-    where a row has one.
+    """The columns of `finding`, in order: those of its mode; `NPU_Stack_Info`, `Module`, `Bench Module` and those
+    of a reference only where a row has one.
 
     Raises:
         ConfigError: the finding's mode has no columns.
@@ -181,9 +181,22 @@ def _measured(name: str, style: NumberStyle, explanation: str, *, ours: bool = F
     return Column(name, methodcaller("get", name), style, 13, explanation, ours, of="metrics")
 
 
+def _judged(name: str, cell: Callable[[Row], Any], style: NumberStyle, explanation: str, width: int = 13) -> Column:
+    return Column(name, cell, style, width, explanation, ours=True)
+
+
+def _beside(field: Literal["npu", "bench", "side"]) -> Callable[[Row], object]:
+    return lambda row: row.reference and getattr(row.reference, field)
+
+
 STACK_COLUMN, MODULE_COLUMN, BENCH_MODULE_COLUMN = "NPU_Stack_Info", "Module", "Bench Module"
 
-_OFTEN_EMPTY = {STACK_COLUMN: "stack", MODULE_COLUMN: "module", BENCH_MODULE_COLUMN: "bench_module"}
+_OFTEN_EMPTY = {
+    STACK_COLUMN: "stack",
+    MODULE_COLUMN: "module",
+    BENCH_MODULE_COLUMN: "bench_module",
+    **dict.fromkeys(("NPU to Reference", "Bench to Reference", "Further Off"), "reference"),
+}
 """Columns that a table has only where a row has something to put in them."""
 
 _COMMON = (
@@ -325,45 +338,32 @@ _EXACT = (
 )
 _METRICS: dict[str, tuple[MetricTable[Any], ...]] = {"tensor": (REAL_DATA,), "statistics": (STATISTICS, SKETCHED)}
 _LOCALISED = (
-    Column(
-        "Expected",
-        attrgetter("expected"),
-        "error",
-        13,
-        "The relative error that is typical here: what the inputs and rounding explain.",
-        True,
-    ),
-    Column(
+    _judged("Expected", attrgetter("expected"), "error", "The relative error that inputs and rounding explain here."),
+    _judged(
         "Expected From",
         lambda row: row.expected_from or None,
         "text",
+        "What Expected rests on. floor: two bench runs differ by it (--floor). reference: both sides are off the "
+        "reference by that much (--reference). peers: the inputs' error, rounding, and what other calls of this "
+        "operator show in this run. prior: the same without such calls. exact: equal inputs, and no rounding. "
+        "before, inside: what was seen before the call, or in the modules inside it. finite: the inputs hold no "
+        "NaN or Inf. unknown: its inputs differ by nobody knows how much.",
         18,
-        "What Expected rests on. floor: two bench runs differ by it (--floor). peers: the inputs' error, rounding, "
-        "and what other calls of this operator show in this run. prior: the same without such calls. exact: equal "
-        "inputs, and no rounding. before, inside: what was seen before the call, or in the modules inside it. "
-        "finite: the inputs hold no NaN or Inf. unknown: its inputs differ by nobody knows how much.",
-        True,
     ),
-    Column(
-        "Excess",
-        attrgetter("excess"),
-        "factor",
-        13,
-        "Measured over expected. How much of it is improbable depends on how the calls scatter; Origin says.",
-        True,
-    ),
-    Column(
+    _judged("Excess", attrgetter("excess"), "factor", "Measured over expected; Origin says how improbable that is."),
+    _judged(
         "Origin",
         lambda row: row.origin or None,
         "text",
-        13,
-        "introduced: the error begins here. propagated: it came in with the inputs. absorbed: the call made "
-        "it smaller. input: it was there before any operator ran. random: a random operator drew other "
-        "numbers. agrees: no more than rounding.",
-        True,
+        "introduced: the error begins here. propagated: it came in with the inputs. absorbed: the call made it "
+        "smaller. input: it was there before any operator ran. random: a random operator drew other numbers. "
+        "agrees: no more than rounding.",
     ),
-    Column(MODULE_COLUMN, lambda row: row.module or None, "text", 24, "The module that the call ran in.", True),
-    Column(BENCH_MODULE_COLUMN, lambda row: row.bench_module or None, "text", 24, "The bench's, where another.", True),
+    _judged("NPU to Reference", _beside("npu"), "error", "|N - R| / |R|: the NPU side against the reference run."),
+    _judged("Bench to Reference", _beside("bench"), "error", "|B - R| / |R|: the bench against the reference run."),
+    _judged("Further Off", _beside("side"), "text", "Whose the difference is: npu, bench, both (alike), unclear."),
+    _judged(MODULE_COLUMN, lambda row: row.module or None, "text", "The module that the call ran in.", 24),
+    _judged(BENCH_MODULE_COLUMN, lambda row: row.bench_module or None, "text", "The bench's, where another.", 24),
 )
 
 COLUMNS: dict[str, tuple[Column, ...]] = {

@@ -224,6 +224,47 @@ def test_a_floor_that_is_missing_or_of_another_mode(make: Any, tmp_path: Path) -
         compare(npu, bench, floor=tmp_path / "again")
 
 
+@pytest.mark.parametrize("mode", ["statistics", "tensor"])
+@pytest.mark.parametrize(("npu_off", "bench_off", "side"), [(1e-2, 0.0, "npu"), (0.0, 1e-2, "bench")])
+def test_a_reference_tells_which_side_is_further_off(
+    make: Any, tmp_path: Path, mode: str, npu_off: float, bench_off: float, side: str
+) -> None:
+    sides = ({"step0/rank0": {"off": off, "mode": mode}} for off in (npu_off, bench_off))
+    npu, bench = pair(make, tmp_path, *sides)
+    record(make, mode=mode).write(tmp_path / "third" / "step0" / "rank0")
+    found = compare(npu, bench, reference=tmp_path / "third")
+    (suspect,) = found.suspects
+    assert suspect.reference is not None
+    assert (suspect.name, suspect.reference.side) == ("Functional.gelu.0.forward", side)
+    off = getattr(suspect.reference, side)
+    assert off == pytest.approx(1e-2, rel=0.5)
+    assert f"evidence.reference_{side}" in [message.key for message in suspect.evidence]
+    assert "note.reference" in [note.key for note in found.overall.notes]
+    told = found.to_frame().set_index("NPU Name")["Further Off"]
+    assert told["Functional.gelu.0.forward.output.0"] == side
+    files = found.write(tmp_path / "out")
+    assert json.loads(files.advisor_json.read_text())["suspects"][0]["reference"]["further_off"] == side
+    assert "Further Off" not in compare(npu, bench).to_frame()
+
+
+def test_a_reference_that_says_nothing(make: Any, tmp_path: Path) -> None:
+    npu, bench = pair(make, tmp_path, {"step0/rank0": {"off": 1e-2}})
+    with pytest.raises(DumpNotFound):
+        compare(npu, bench, reference=tmp_path / "nowhere")
+    other = make.Run()
+    other.call("Torch.sin.0.forward", [x := make.normal(3)], [np.sin(x)])
+    other.write(tmp_path / "other" / "step0" / "rank0")
+    found = compare(npu, bench, reference=tmp_path / "other")
+    assert "note.no_reference" in [note.key for note in found.overall.notes]
+    assert [suspect.reference for suspect in found.suspects] == [None]
+
+
+def test_digests_are_no_reference(make: Any, tmp_path: Path) -> None:
+    npu, bench = pair(make, tmp_path, *({"step0/rank0": {"mode": "md5"}} for _ in range(2)))
+    with pytest.raises(IncomparableError):
+        compare(npu, bench, reference=bench)
+
+
 def test_one_dump_that_was_cut_makes_all_incomplete(make: Any, tmp_path: Path) -> None:
     npu, bench = pair(make, tmp_path, {"step0/rank0": {}, "step1/rank0": {}})
     file = npu / "step1" / "rank0" / "dump.json"

@@ -53,7 +53,8 @@ CHINESE: Mapping[str, str] = {
     "Est. RelL2": "由草图估计的 |N - B| / |B|，能看到最大值与范数看不到的差异。",
     "Expected": "此处典型的相对误差：输入与舍入可解释的部分。",
     "Expected From": (
-        "Expected 的依据。floor：两次标杆运行之差（--floor）。peers：输入误差、舍入，以及本次运行中同一算子的其他调用。"
+        "Expected 的依据。floor：两次标杆运行之差（--floor）。reference：两侧与参考运行之差即为如此（--reference）。"
+        "peers：输入误差、舍入，以及本次运行中同一算子的其他调用。"
         "prior：同上，但没有这样的调用。exact：输入相等且没有舍入。before、inside：此前或内层模块中已见到的误差。"
         "finite：输入不含 NaN 或 Inf。unknown：输入有差异，但不知多少。"
     ),
@@ -62,6 +63,9 @@ CHINESE: Mapping[str, str] = {
         "introduced：误差由此产生。propagated：随输入传来。absorbed：调用使其变小。input：在任何算子运行之前已存在。"
         "random：随机算子取了不同的数。agrees：不超过舍入。"
     ),
+    "NPU to Reference": "|N - R| / |R|：NPU 侧与参考运行之差。",
+    "Bench to Reference": "|B - R| / |R|：标杆侧与参考运行之差。",
+    "Further Off": "两侧之差来自哪一侧：npu、bench、both（相当）、unclear（所记录的不足以判断）。",
     "Module": "调用所在的模块。",
     "Bench Module": "标杆侧所在的模块（与 NPU 侧不同时）。",
 }

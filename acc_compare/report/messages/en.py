@@ -186,6 +186,20 @@ MESSAGES: Mapping[str, str] = {
     "evidence.fused": "it was laid against {against}",
     "evidence.sketch": "measured by the sketch, which is right within about a third",
     "evidence.bound": "the dump has no sketch: the true difference is at least this large",
+    "evidence.reference_npu": (
+        "against the reference the NPU side is off by {npu}, the bench by {bench}: the NPU side is further off than "
+        "its type explains"
+    ),
+    "evidence.reference_bench": (
+        "against the reference the NPU side is off by {npu}, the bench by {bench}: it is the bench that is further off"
+    ),
+    "evidence.reference_both": (
+        "against the reference both sides are off alike: the NPU side by {npu}, the bench by {bench}"
+    ),
+    "evidence.reference_unclear": (
+        "against the reference the NPU side is off by {npu}, the bench by {bench}: too alike in what was recorded to "
+        "say whose the difference is"
+    ),
     "evidence.writers": "calls that wrote to that memory: {calls}",
     "evidence.start": "what differs from the start: {names}",
     "evidence.settings": "called with other settings: {settings}",
@@ -228,7 +242,8 @@ MESSAGES: Mapping[str, str] = {
         "make this call again by itself, on its recorded inputs, against float64; write it for its owner:\n{commands}"
     ),
     "advice.see_further": (
-        "to see further: whole tensors (--task tensor), a bench in float32, or a second bench run for --floor"
+        "to see further: whole tensors (--task tensor), a bench in float32, a second bench run for --floor, "
+        "or one in float32 for --reference"
     ),
     "looks.region_alone": "{where} off, the rest agrees to rounding",
     "looks.region_and_relation": "{where} off, the rest agrees to rounding; what is off {what}",
@@ -309,6 +324,11 @@ MESSAGES: Mapping[str, str] = {
     "note.renames_nothing": "{source}: {entry} renames nothing in this dump.",
     "note.npu_only": "{place} is on the NPU side only",
     "note.bench_only": "{place} is on the bench side only",
+    "note.reference": (
+        "against the reference, of {results}: the NPU side is further off in {npu}, the bench in {bench}, both are "
+        "alike in {both}, not to be told in {unclear}"
+    ),
+    "note.no_reference": "no call of the reference answers to one that was compared: it says nothing",
     "note.sensitivity": (
         "What this comparison could see: an error above {mostly} of a result in nine calls of ten, above {all} "
         "in every call; weakest: {weakest}."

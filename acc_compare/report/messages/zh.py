@@ -161,6 +161,14 @@ MESSAGES: Mapping[str, str] = {
     "evidence.fused": "与之对照的是 {against}",
     "evidence.sketch": "由草图测得，误差约在三分之一以内",
     "evidence.bound": "转储中没有草图：真实差异至少有这么大",
+    "evidence.reference_npu": (
+        "与参考运行相比，NPU 侧相差 {npu}，标杆相差 {bench}：NPU 侧偏离更远，超出其数据类型所能解释"
+    ),
+    "evidence.reference_bench": "与参考运行相比，NPU 侧相差 {npu}，标杆相差 {bench}：偏离更远的是标杆",
+    "evidence.reference_both": "与参考运行相比，两侧偏离相当：NPU 侧 {npu}，标杆 {bench}",
+    "evidence.reference_unclear": (
+        "与参考运行相比，NPU 侧相差 {npu}，标杆相差 {bench}：所记录的不足以判断差异来自哪一侧"
+    ),
     "evidence.writers": "写过这块内存的调用：{calls}",
     "evidence.start": "一开始就不同的有：{names}",
     "evidence.settings": "调用参数不同：{settings}",
@@ -197,7 +205,8 @@ MESSAGES: Mapping[str, str] = {
     "advice.elements": "查看偏差最大的元素：\n{commands}",
     "advice.replay": "用记录的输入单独重放该调用，与 float64 比较，并导出给算子的负责人：\n{commands}",
     "advice.see_further": (
-        "要看得更细：记录完整张量（--task tensor）、使用 float32 的标杆，或为 --floor 再运行一次标杆"
+        "要看得更细：记录完整张量（--task tensor）、使用 float32 的标杆，为 --floor 再运行一次标杆，"
+        "或为 --reference 运行一次 float32"
     ),
     "looks.region_alone": "{where}不一致，其余在舍入误差内一致",
     "looks.region_and_relation": "{where}不一致，其余在舍入误差内一致；不一致的部分{what}",
@@ -264,6 +273,11 @@ MESSAGES: Mapping[str, str] = {
     "note.renames_nothing": "{source}：{entry} 在这份转储中没有改名任何内容。",
     "note.npu_only": "{place}只在 NPU 侧有",
     "note.bench_only": "{place}只在标杆侧有",
+    "note.reference": (
+        "与参考运行相比，在 {results} 中：NPU 侧偏离更远 {npu} 个，标杆 {bench} 个，"
+        "两侧相当 {both} 个，无法判断 {unclear} 个"
+    ),
+    "note.no_reference": "参考运行中没有与所比对调用相对应的调用：无从参考",
     "note.sensitivity": (
         "本次比较能看到的：十个调用中有九个，超过结果 {mostly} 的误差；每个调用中，超过 {all} 的误差；最弱的是 "
         "{weakest}。"

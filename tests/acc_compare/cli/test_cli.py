@@ -54,6 +54,15 @@ def test_floor(make: Any, tmp_path: Path, capsys: Any) -> None:
     assert main([*arguments, "--floor", str(again)]) == 0
 
 
+def test_reference(make: Any, tmp_path: Path, capsys: Any) -> None:
+    npu, bench, third = (record(make, tmp_path / name, off=off) for name, off in (("n", 1e-2), ("b", 0), ("r", 1e-4)))
+    arguments = ["compare", str(npu), str(bench), "-o", str(tmp_path / "out"), "--format", "csv", "--reference"]
+    assert main([*arguments, str(third)]) == 1
+    document = json.loads(next((tmp_path / "out").rglob("*.json")).read_bytes())
+    assert document["suspects"][0]["reference"]["further_off"] == "npu"
+    assert main([*arguments, str(tmp_path / "nowhere")]) == 2
+
+
 @pytest.mark.parametrize(
     ("formats", "suffixes"),
     [("csv", [".csv"]), ("csv, xlsx", [".csv", ".xlsx"]), ("", [])],

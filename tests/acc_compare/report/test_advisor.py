@@ -192,6 +192,7 @@ def test_json_of_a_fault_has_the_promised_keys(build):
         "expected": 3e-7,
         "excess": 5300.0,
         "calls": 4,
+        "reference": None,
     }
     assert {key: suspect[key] for key in promised} == promised
     assert set(suspect) - set(promised) == {

@@ -24,7 +24,7 @@ _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _ENGLISH = re.compile(r"[A-Za-z]{2,}(?:,? (?:a |of )?[a-z']{2,}){2,}")
 """Three words in a row, the later ones not capitalised: no name, no command."""
 
-_SAME_IN_BOTH = {"NPU", "NPU ", "rank {number}", "{verdict}："}
+_SAME_IN_BOTH = {"NPU", "NPU ", "rank {number}", "rank {rank}", "rank {ranks}", "{verdict}："}
 
 
 def test_every_language_has_the_same_keys() -> None:
