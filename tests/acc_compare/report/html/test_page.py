@@ -167,6 +167,33 @@ def test_a_grid_of_ranks_and_steps(build: Any, opened: Callable[..., Any]) -> No
     assert "data" not in page.ids()
 
 
+def _ranks(build: Any, number: int, *, faulty: int, steps: int = 1) -> list[Any]:
+    healthy = replace(build.gelu(), rows=(), suspects=(), verdict="same", worst_excess=1.0)
+    return [
+        replace(build.gelu(), rows=(), step=step, rank=rank, worst_excess=1e5)
+        if rank == faulty
+        else replace(healthy, step=step, rank=rank)
+        for step in range(steps)
+        for rank in range(number)
+    ]
+
+
+def test_many_ranks_of_one_step_stand_abreast(build: Any, opened: Callable[..., Any]) -> None:
+    page = opened(replace(build.gelu(), rows=()), parts=_ranks(build, 300, faulty=290))
+    heads = [text for attributes, text in page.all("th", scope="row")]
+    assert heads == [f"rank {number}" for number in range(300)]
+    assert [attributes["href"] for attributes, _ in page.all("a") if "pair" in str(attributes["href"])] == [
+        "#pair-step0_rank290"
+    ]
+    assert len(page.all("tr")) == 1 + 38
+
+
+def test_a_map_that_has_no_room_for_all_ranks_has_those_that_differ(build: Any, opened: Callable[..., Any]) -> None:
+    page = opened(replace(build.gelu(), rows=()), parts=_ranks(build, 300, faulty=290, steps=2))
+    heads = [text for attributes, text in page.all("th", scope="row")]
+    assert heads == [*(f"rank {number}" for number in range(199)), "rank 290"]
+
+
 @pytest.mark.parametrize(
     ("excess", "warmth"), [(None, 0), (0.5, 0), (2.0, 0), (3.0, 1), (30.0, 3), (1000.0, 6), (1e9, 6), (float("inf"), 6)]
 )
