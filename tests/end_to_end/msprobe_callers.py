@@ -253,6 +253,36 @@ def trainer_mon(config):
         train(model, optimizer)
 
 
+class Wrapped:
+    """An optimizer of a framework's around torch's."""
+
+    def __init__(self, optimizer):
+        self.optimizer = optimizer
+        self.param_groups = optimizer.param_groups
+
+    def zero_grad(self):
+        self.optimizer.zero_grad()
+
+    def step(self):
+        self.optimizer.step()
+
+
+def chatlearn(config):
+    """The monitor of a trainer whose chunks and wrapped optimizer are handed in one after the other."""
+    model = a_model()
+    optimizer = Wrapped(torch.optim.AdamW(model.parameters()))
+    if not IS_BARE:
+        from msprobe.pytorch import TrainerMon
+
+        monitor = TrainerMon(
+            config_file_path="./monitor_config.json", process_group=None, params_have_main_grad=True, opt_ty=None
+        )
+        monitor.set_wrapped_optimizer(optimizer)
+        monitor.monitor_gnorm_with_ad([model], grad_acc_steps=1, optimizer=None, dp_group=None, tp_group=None)
+    for _ in range(3):
+        train(model, optimizer)
+
+
 if __name__ == "__main__":
     torch.manual_seed(7)
     globals()[sys.argv[1]](sys.argv[2])

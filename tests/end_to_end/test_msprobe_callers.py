@@ -94,6 +94,14 @@ def test_the_monitor_is_found_in_torch_npu(command: list[str], tmp_path: Path) -
         assert (tmp_path / "watched" / "acc_dump" / "step0").is_dir()
 
 
+@pytest.mark.slow
+def test_the_monitor_takes_a_wrapped_optimizer_under_its_old_names(tmp_path: Path) -> None:
+    bare = _run(tmp_path / "bare", str(SCRIPT), "chatlearn", "config.json", "bare")
+    assert _run(tmp_path / "watched", str(SCRIPT), "chatlearn", "config.json", path=SHIM) == bare
+    (run,) = (tmp_path / "watched" / "monitor_output").iterdir()
+    assert len(list(run.glob("grad_reduced_*.csv"))) == 3
+
+
 _MONITOR = """
     from torch_npu.contrib.monitor import TrainerMon
 
