@@ -17,7 +17,7 @@ import typer
 from acc_compare.cli.check import add_to as add_check_command
 from acc_compare.cli.check import make_check
 from acc_compare.cli.diff import DIFF_HELP, diff
-from acc_compare.cli.exit_code import EXITS
+from acc_compare.cli.exit_code import EXITS, leaving_with
 from acc_compare.cli.graph import GRAPH_HELP, graph
 from acc_compare.cli.help_language import asked_language, chinese_frame, in_chinese, shows_help
 from acc_compare.cli.inspect import INSPECT_HELP, inspect
@@ -142,20 +142,20 @@ def compare(
         progress("reports", 0, 0)
         paths = comparison.write(out, formats=chosen, lang=language, each=each)
         runs = write_tensorboard(comparison.findings, board.expanduser()) if board is not None else ()
-    if quiet:
-        print(comparison.summary(language))
-    else:
-        width = _terminal_width()
-        if width is not None:
-            colour = is_coloured(sys.stdout, os.environ.get("NO_COLOR"))
-            print(suspects_table(comparison.overall, width=width, lang=language, colour=colour))
-        print(advisor_text(comparison.overall, lang=language, width=min(WIDTH, width or WIDTH)))
-        if len(comparison.findings) > 1:
-            print(overview_text(comparison.findings))
-        _tell_files(paths, language)
-        for run in runs:
-            print(f"  {run}")
-    raise typer.Exit(EXITS[comparison.verdict])
+    with leaving_with(EXITS[comparison.verdict]):
+        if quiet:
+            print(comparison.summary(language))
+        else:
+            width = _terminal_width()
+            if width is not None:
+                colour = is_coloured(sys.stdout, os.environ.get("NO_COLOR"))
+                print(suspects_table(comparison.overall, width=width, lang=language, colour=colour))
+            print(advisor_text(comparison.overall, lang=language, width=min(WIDTH, width or WIDTH)))
+            if len(comparison.findings) > 1:
+                print(overview_text(comparison.findings))
+            _tell_files(paths, language)
+            for run in runs:
+                print(f"  {run}")
 
 
 def _terminal_width() -> int | None:

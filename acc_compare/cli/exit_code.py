@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import IntEnum
+
+import typer
 
 from acc_compare.model import VerdictName
 
@@ -21,3 +26,17 @@ EXITS: Mapping[VerdictName, Exit] = {
     "different": Exit.suspect,
     "incomplete": Exit.not_compared,
 }
+
+
+@contextmanager
+def leaving_with(status: Exit) -> Iterator[None]:
+    """Print what there is to say, then leave with `status`, also where nobody reads to the end, as `| head` does.
+
+    Raises typer.Exit.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes what is left as it ends
+    raise typer.Exit(status)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from acc_compare.cli.exit_code import Exit
+from acc_compare.cli.exit_code import Exit, leaving_with
 from dump.format.paths import from_home
 
 NAN_HELP = """Name the first call that read finite numbers and wrote NaN or Inf: one dump, no bench.
@@ -37,5 +37,5 @@ def nan(
 
     language = known_language(lang)
     report = first_nan(from_home(dump))
-    print(nan_json(report) if as_json else nan_text(report, lang=language).rstrip())
-    raise typer.Exit(Exit.suspect if report.origins else Exit.nothing_suspect)
+    with leaving_with(Exit.suspect if report.origins else Exit.nothing_suspect):
+        print(nan_json(report) if as_json else nan_text(report, lang=language).rstrip())

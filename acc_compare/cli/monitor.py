@@ -56,7 +56,7 @@ def compare(
 ) -> None:
     from datetime import datetime
 
-    from acc_compare.cli.exit_code import Exit
+    from acc_compare.cli.exit_code import Exit, leaving_with
     from acc_compare.cli.progress import Bars
     from acc_compare.monitor.advisor import advisor_text
     from acc_compare.monitor.comparison import compare_monitored
@@ -66,16 +66,16 @@ def compare(
     with Bars(sys.stderr) as progress:
         finding = compare_monitored(npu, bench, floor=floor, kinds=kind or (), steps=wanted, progress=progress)
     paths = write_monitor_reports(finding, out, timestamp=f"{datetime.now():%Y%m%d%H%M%S}")
-    if quiet:
-        print(finding.summary)
-    else:
-        print(advisor_text(finding))
-        print("Written:")
-        for path in paths.all:
-            print(f"  {path}")
-        if paths.note:
-            print(f"  ({paths.note})")
-    raise typer.Exit(Exit.suspect if finding.verdict == "different" else Exit.nothing_suspect)
+    with leaving_with(Exit.suspect if finding.verdict == "different" else Exit.nothing_suspect):
+        if quiet:
+            print(finding.summary)
+        else:
+            print(advisor_text(finding))
+            print("Written:")
+            for path in paths.all:
+                print(f"  {path}")
+            if paths.note:
+                print(f"  ({paths.note})")
 
 
 def show(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acc_compare.cli.bench_ops import BENCH_OPS_HELP, bench_ops
-from acc_compare.cli.exit_code import Exit
+from acc_compare.cli.exit_code import Exit, leaving_with
 from acc_compare.cli.first_nan import NAN_HELP, nan
 from acc_compare.cli.progress import Bars
 from acc_compare.cli.repro import REPRO_HELP, repro
@@ -112,16 +112,16 @@ def replay(
             progress=progress,
         )
         paths = write_replay(result, out, timestamp=f"{datetime.now():%Y%m%d%H%M%S}", formats=(formats,), lang=language)
-    if quiet:
-        print("".join(text(part, language) for part in summary(result)))
-    else:
-        print(replay_text(result, lang=language))
-        from acc_compare.messages import say
+    with leaving_with(exit_code(result)):
+        if quiet:
+            print("".join(text(part, language) for part in summary(result)))
+        else:
+            print(replay_text(result, lang=language))
+            from acc_compare.messages import say
 
-        print(text(say("written"), language))
-        for path in paths.all:
-            print(f"  {path}")
-    raise typer.Exit(exit_code(result))
+            print(text(say("written"), language))
+            for path in paths.all:
+                print(f"  {path}")
 
 
 def exit_code(result: ReplayResult) -> Exit:

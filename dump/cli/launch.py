@@ -16,6 +16,7 @@ from types import CodeType, ModuleType, TracebackType
 from typing import Any, NoReturn, Protocol
 
 from ..format.errors import AccError, ConfigError
+from ..format.paths import from_home
 from ..intercept.patching import Patches
 from ..record.observer import LastStepDone
 from ..record.stack import is_ours
@@ -172,7 +173,7 @@ def split_target(arguments: Sequence[str], module: str | None) -> Target | None:
 
 
 def _find_script(name: str) -> Path:
-    path = Path(name)
+    path = from_home(name)
     if (path / "__main__.py").is_file():
         return path / "__main__.py"
     if not path.is_file():

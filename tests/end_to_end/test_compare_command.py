@@ -146,3 +146,23 @@ def test_a_real_dump_is_the_same_as_itself(tmp_path: Path) -> None:
     done = acc(GPU_DUMP, GPU_DUMP, "-o", tmp_path / "out")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("SAME: 760 calls compared")
+
+
+@pytest.mark.parametrize(("off", "status"), [(1.0, 0), (2.0, 1)])
+def test_the_exit_code_is_the_verdict_where_nobody_reads_what_is_printed(
+    tmp_path: Path, off: float, status: int
+) -> None:
+    read, written = os.pipe()
+    os.close(read)
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", RUN, "compare", write(tmp_path / "npu", off=off), write(tmp_path / "b")],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=written,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(written)
+    assert (ran.returncode, ran.stderr) == (status, "")
+    assert len(list(tmp_path.glob("compare_result/*/*.xlsx"))) == 1

@@ -71,6 +71,15 @@ def test_a_module_is_run_as_main(
     assert capsys.readouterr().out == "whole package\n"
 
 
+def test_a_script_in_the_users_home_is_found(
+    session: Session, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "train.py").write_text("import sys; print(sys.argv)", encoding="utf-8")
+    assert launch.run(Target("~/train.py", ("~/theirs",)), session) == 0
+    assert capsys.readouterr().out == f"{[str(tmp_path / 'train.py'), '~/theirs']}\n"
+
+
 def test_a_folder_with_a_main_runs(session: Session, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _script(tmp_path, "print('ran')\n", "folder/__main__.py")
     assert launch.run(Target(str(tmp_path / "folder")), session) == 0
