@@ -13,6 +13,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ PAGES = {
     "page_dark": Shot(1280, 1270, scheme="dark", lang="zh"),
     "page_elements": Shot(1720, 1120, opened="a.goto"),
     "page_steps": Shot(1280, 900, opened="table.map a", shown="#map"),
+    "page_ranks": Shot(1720, 1120, opened="a.goto", shown="#rows"),
     "page_graph": Shot(1720, 1000, opened="a.goto", shown="#run"),
 }
 READMES = {"README.md": "en", "README.zh-CN.md": "zh"}
@@ -174,6 +176,9 @@ def _pages(folder: Path) -> dict[str, Path]:
         elif name == "page_steps":
             over = compare(*_steps(folder))
             write_page(over.overall, found[name], parts=over.findings)
+        elif name == "page_ranks":
+            over = compare(*_ranks(folder))
+            write_page(over.overall, found[name], parts=over.findings)
         else:
             pair = (SAMPLES / "real_data", SAMPLES / "bench_tensor") if name == "page_elements" else PAIR
             write_page(compare(*pair).overall, found[name], lang=shot.lang)
@@ -189,6 +194,14 @@ def _steps(folder: Path) -> tuple[Path, Path]:
                 place = folder / side / f"step{step}" / f"rank{rank}"
                 shutil.copytree(SAMPLES / name / "step0" / "rank0", place)
     return folder / "npu", folder / "gpu"
+
+
+def _ranks(folder: Path) -> tuple[Path, Path]:
+    """A step of two ranks, recorded now; a gelu of rank 1 is at fault."""
+    sys.path.insert(0, str(ROOT))
+    from benchmarks.scale.run import record
+
+    return record(folder)
 
 
 def _run(*command: str) -> None:

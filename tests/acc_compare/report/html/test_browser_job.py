@@ -102,6 +102,7 @@ def test_a_suspect_and_its_like_are_marked_where_they_ran(
     shown = rows.all_text_contents()
     assert [name in row for name, row in zip((GELU, MIDDLE[0]), shown, strict=True)] == [True, True]
     assert all("rank 1" in row for row in shown)
+    assert GELU in str(tab.locator("#rows .line.accused").text_content())
 
 
 def test_a_collective_leads_on_and_a_message_goes_one_way(

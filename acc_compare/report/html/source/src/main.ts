@@ -103,14 +103,14 @@ function unfold(): void {
   if (target instanceof HTMLDetailsElement) target.open = true;
 }
 
-// The very tensors in which a suspect's error was seen.
+// The very tensors in which a suspect's error was seen; of several runs, of which a row is a call, the suspects.
 function accusedRows(data: Data, calls: Calls): Set<number> {
   const found = new Set<number>();
   for (const suspect of data.head.suspects) {
     const call = calls.find(suspect.call, suspect.place);
     if (call < 0) continue;
     for (let row = calls.first[call]; row < calls.first[call + 1]; row++) {
-      if (calls.argumentOf(row) === suspect.tensor) found.add(row);
+      if (suspect.place || calls.argumentOf(row) === suspect.tensor) found.add(row);
     }
   }
   return found;
