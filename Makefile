@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo docs page page-tools browser test test-all test-torch-npu test-newest test-torches dist test-lowest test-frameworks lint type samples fuzz bench-recording bench-compare bench-localisation bench-operators bench-monitor bench-page bench-reliability bench-scale clean
+.PHONY: help demo docs page page-tools browser test test-all test-torch-npu test-newest test-torches dist test-lowest test-frameworks lint type samples fuzz bench-recording bench-compare bench-localisation bench-operators bench-monitor bench-page bench-reliability bench-replay bench-scale clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -95,6 +95,9 @@ bench-scale: $(INSTALLED)  ## compare jobs of up to 1,024 ranks; writes docs/sca
 
 bench-reliability: $(INSTALLED)  ## what a recording survives: kills, signals, full disks; writes docs/reliability.md
 	$(BIN)/python benchmarks/reliability/run.py
+
+bench-replay: $(INSTALLED)  ## what replaying and checking cost (benchmarks/replay/run.py: are planted faults confirmed?)
+	$(BIN)/python -m benchmarks.replay.speed
 
 clean:  ## remove the environment and everything that was generated
 	rm -rf $(VENV) .venv-torch-npu .venv-newest .torches .venv-frameworks .peer-26.2.0 .peer-8.3.3 demo_output build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

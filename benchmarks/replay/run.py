@@ -29,7 +29,7 @@ from benchmarks.localisation.scoring import right_names
 @dataclass(frozen=True, slots=True)
 class Tally:
     """Calls of one case, or of all: `planted` wrote a wrong result and could be made again, `confirmed` of them were;
-    `others` were confirmed and had no fault planted."""
+    `others` were confirmed, had no fault planted and were not the first to read what one had written to."""
 
     replayed: int
     planted: int
@@ -48,10 +48,11 @@ class Tally:
 def tally(result: ReplayResult, events: Sequence[Event]) -> Tally:
     """What a replay found of what was planted."""
     made = {(call.step, call.name) for call in result.calls if call.reason is None}
-    fired = (event for event in events if event.sort == "fired" and event.effect != 0.0)
+    fired = [event for event in events if event.sort == "fired" and event.effect != 0.0]
     wrong = {(event.step, event.name) for event in fired} & made
+    readers = {(event.step, event.name) for event in events if event.sort == "reads"}
     confirmed = {(call.step, call.name) for call in result.of("confirmed")}
-    others = tuple(f"step {step} {name}" for step, name in sorted(confirmed - wrong, key=str))
+    others = tuple(f"step {step} {name}" for step, name in sorted(confirmed - wrong - readers, key=str))
     return Tally(len(made), len(wrong), len(confirmed & wrong), others)
 
 

@@ -18,12 +18,13 @@ def test_what_was_planted_is_held_against_what_was_confirmed() -> None:
         call("c", wrong=True),
         ReplayedCall("d", "Torch.exp", 0, reason=say("replay.reason.random")),
         call("e", wrong=False),
+        call("f", wrong=True),
     )
     planted = [
         Event("fired", "k", 0, 0, (name,), effect=effect) for name, effect in (("a", 0.1), ("b", 0.1), ("d", 0.1))
     ]
     harmless = Event("fired", "k", 0, 0, ("e",), effect=0.0)
-    after = Event("reads", "k", 0, 0, ("e",))
-    found = tally(ReplayResult("x", "cpu", "cpu", "float64", calls), [*planted, harmless, after])
-    assert found == Tally(4, 2, 1, ("step 0 c",))
+    after = [Event("reads", "k", 0, 0, (name,)) for name in ("e", "f")]
+    found = tally(ReplayResult("x", "cpu", "cpu", "float64", calls), [*planted, harmless, *after])
+    assert found == Tally(5, 2, 1, ("step 0 c",))
     assert (found + found).others == ("step 0 c", "step 0 c")
