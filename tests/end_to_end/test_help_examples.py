@@ -98,7 +98,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert recorded.returncode == 0, recorded.stderr
     for folder in (root / "npu_dump").glob("step*/proc*"):
         folder.rename(folder.with_name("rank0"))
-    for name in ("gpu_dump", "gpu_dump_again", "dumps/npu"):
+    for name in ("gpu_dump", "gpu_dump_again", "gpu_float32", "dumps/npu"):
         shutil.copytree(root / "npu_dump", root / name)
     watched = run([*ACC, "monitor", "-o", "monitor_output", "train.py"], root)
     assert watched.returncode == 0, watched.stderr
