@@ -19,8 +19,7 @@ struct builtin {
 };
 
 /* What a redirected function has in the place of its method.  `method` comes first and is like the original but for
-   its flags: by those that say how C takes the arguments, Python calls some kinds around `call`; where there are none of
-   them it calls `call`. */
+   its flags: see `flags_of`. */
 struct redirected {
     PyMethodDef method;
     PyMethodDef *method_before;
@@ -95,6 +94,16 @@ static int is_known(PyObject *function)
     return fits;
 }
 
+/* Python calls some kinds of functions around `call`, by those flags that say how C takes the arguments: it looks for
+   just these and no others beside them.  Since 3.13 a signature is made of some of them; those stay, with one beside
+   them that means nothing here. */
+static int flags_of(const PyMethodDef *method)
+{
+    if (method->ml_flags & (METH_O | METH_NOARGS))
+        return method->ml_flags | METH_COEXIST;
+    return METH_KEYWORDS | (method->ml_flags & (METH_STATIC | METH_CLASS));
+}
+
 PyObject *builtins_redirect(PyObject *module, PyObject *arguments)
 {
     PyObject *function, *make, *twin, *target;
@@ -120,7 +129,7 @@ PyObject *builtins_redirect(PyObject *module, PyObject *arguments)
         return PyErr_NoMemory();
     }
     redirected->method = *builtin->method;
-    redirected->method.ml_flags = METH_KEYWORDS | (builtin->method->ml_flags & (METH_STATIC | METH_CLASS));
+    redirected->method.ml_flags = flags_of(builtin->method);
     redirected->method_before = builtin->method;
     redirected->call_before = builtin->call;
     redirected->target = target;
