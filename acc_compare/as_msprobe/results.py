@@ -17,6 +17,9 @@ from acc_compare.report.columns import ABSENT, Cell
 from dump.format.schema import TensorRecord
 
 Level: TypeAlias = Literal["pass", "warning", "error"]
+NAN = "Nan"
+"""A statistic, or a difference, that is none."""
+
 UNSUPPORTED, SHAPES_DIFFER = "unsupported", "shape unmatched"
 """In place of a distance that is not computed."""
 
@@ -216,8 +219,12 @@ _OF_NO_EXTENT = (
     "This is type of 0-d tensor, can not calculate 'Cosine', 'EucDist', 'One Thousandth Err Ratio' and"
     " 'Five Thousandths Err Ratio'. "
 )
-_SAID_OF_NO_EXTENT = 16
-"""How often: four of its distances each repeat all that was said before."""
+_SAID_OF_NAN = {
+    name: f"Cannot compare by {word}, the data contains nan/inf/-inf in dump data."
+    for name, word in (("MaxAbsErr", "MaxAbsError"), ("MaxRelativeErr", "MaxRelativeError"))
+}
+_AGAIN = 4
+"""How often it says so: two distances each repeat all that was said before, and so do the two after those of NaN."""
 
 
 def judge_row(each: TableRow, mode: str) -> None:
@@ -253,6 +260,8 @@ def _needs_check(each: TableRow) -> bool:
 
 
 def _number(cell: Cell) -> float | None:
+    if cell in ("inf", "-inf"):
+        return float(str(cell))
     return float(cell) if isinstance(cell, (int, float)) and not isinstance(cell, bool) else None
 
 
@@ -268,16 +277,18 @@ def _said_of_data(each: TableRow) -> str:
     if 0 in npu.shape:
         return "This is empty data, can not compare."
     if not npu.shape:
-        return _OF_NO_EXTENT * _SAID_OF_NO_EXTENT
+        of_nan = (words for name, words in _SAID_OF_NAN.items() if each.cells[name] == NAN)
+        return "".join((_OF_NO_EXTENT * _AGAIN, *of_nan)) * _AGAIN
     if npu.shape != bench.shape:
         return "Shape of NPU and bench tensor do not match. Skipped."
-    if _nonfinite_apart(npu, bench):
+    if nonfinite_apart(npu, bench):
         return "The position of inf or nan in NPU and bench Tensor do not match."
     words = "Dtype of NPU and bench tensor do not match." if npu.dtype != bench.dtype else ""
     return words + ("This is a 1-d tensor of length 1." if npu.shape[0] == math.prod(npu.shape) == 1 else "")
 
 
-def _nonfinite_apart(npu: TensorRecord, bench: TensorRecord) -> bool:
+def nonfinite_apart(npu: TensorRecord, bench: TensorRecord) -> bool:
+    """Have the sides NaN or infinities in other numbers, and so at other positions?"""
     return (npu.nan or 0, npu.inf or 0) != (bench.nan or 0, bench.inf or 0)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
@@ -21,7 +22,7 @@ from dump.format.errors import ConfigError, OutputError
 from dump.format.schema import Leaf, ScalarRecord, TensorRecord
 
 from .plain_values import PlainCells, cells_of
-from .results import SHAPES_DIFFER, UNSUPPORTED, TableRow, judge_call, judge_row
+from .results import NAN, SHAPES_DIFFER, UNSUPPORTED, TableRow, judge_call, judge_row, nonfinite_apart
 
 Version: TypeAlias = Literal["8.3.3", "26.2.0"]
 VERSIONS: tuple[Version, ...] = ("8.3.3", "26.2.0")
@@ -49,6 +50,7 @@ _ONE_BY_ONE = 0.9999
 _OF_ONE_ELEMENT = ("MaxAbsErr", "MaxRelativeErr")
 """What msprobe computes of a tensor without extents."""
 
+_INFINITE = ("inf", "-inf")
 _FIELDS = {"Max": "max", "Min": "min", "Mean": "mean", "L2norm": "norm", "Norm": "norm"}
 
 
@@ -94,7 +96,8 @@ def write_csv(finding: Finding, path: Path, version: Version, *, with_stacks: bo
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
-            writer.writerows(map(_shown, lines(finding, version, with_stacks=with_stacks)))
+            table = lines(finding, version, with_stacks=with_stacks)
+            writer.writerows(map(_shown, _spaced(table) if version == "26.2.0" else table))
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror}).") from error
 
@@ -124,10 +127,23 @@ def _shown(line: Sequence[Cell]) -> list[Cell]:
     return [harmless(cell) if isinstance(cell, str) else cell for cell in line]
 
 
+def _spaced(table: Iterator[list[Cell]]) -> Iterator[list[Cell]]:
+    """With the space that 26.2.0 sets before infinite numbers in csv, which Excel takes for names otherwise.
+
+    Differences of statistics are texts of its own, without.
+    """
+    head = next(table)
+    yield head
+    numbers = (*columns("26.2.0", "statistics")[16:24], *(_OF_ONE_ELEMENT if "MaxAbsErr" in head else ()))
+    spaced = {index for index, name in enumerate(head) if name in numbers}
+    for line in table:
+        yield [f" {cell}" if index in spaced and cell in _INFINITE else cell for index, cell in enumerate(line)]
+
+
 def harmless(cell: str) -> str:
     """Text that neither a terminal nor a spreadsheet takes for more than text."""
     seen = "\n".join(map(visible, cell.split("\n")))
-    return f"'{seen}" if looks_like_formula(seen) and seen != "-inf" else seen
+    return f"'{seen}" if looks_like_formula(seen) and seen.strip() not in _INFINITE else seen
 
 
 def _reader(name: str, mode: str, version: Version) -> Callable[[Row], Cell]:
@@ -189,6 +205,8 @@ def _statistic(row: Row, column: str, ours: Column) -> Cell:
     if plain is not None:
         return plain.statistic
     value = ours.read(row)
+    if isinstance(value, float) and math.isnan(value):
+        return NAN
     return "None" if value is None else as_cell(value)
 
 
@@ -197,6 +215,9 @@ def _metric(row: Row, column: Column, mode: str, version: Version) -> Cell:
     matched = bool(row.npu_name and row.bench_name)
     if mode == "tensor":
         return _distance(row, column)
+    npu, bench = (_number(leaf, column) for leaf in (row.npu, row.bench))
+    if npu is not None and bench is not None and not _are_finite(npu, bench):
+        return _apart_nonfinite(npu, bench, version, relative=column.style == "percent")
     value = column.read(row)
     if both_scalar:
         value = _apart(row.npu, row.bench, version, relative=column.style == "percent")
@@ -204,8 +225,9 @@ def _metric(row: Row, column: Column, mode: str, version: Version) -> Cell:
         return 0 if version == "26.2.0" else ABSENT
     if column.style != "percent":
         return as_cell(value)
-    is_of_nothing = getattr(row.bench, _field(column), None) == 0
-    return ABSENT if version == "8.3.3" and value == 0 and is_of_nothing else _percent(value, version)
+    if npu is not None and bench == 0:  # a share of nothing
+        return ABSENT if version == "8.3.3" else 0 if npu == 0 else "inf"
+    return _percent(value, version)
 
 
 def _distance(row: Row, column: Column) -> Cell:
@@ -217,6 +239,10 @@ def _distance(row: Row, column: Column) -> Cell:
         return UNSUPPORTED
     if npu.shape != bench.shape:
         return SHAPES_DIFFER
+    if nonfinite_apart(npu, bench) and npu.shape:
+        return ABSENT
+    if not npu.shape and npu.max is not None and bench.max is not None and not _are_finite(npu.max, bench.max):
+        return _of_one_element(float(npu.max), float(bench.max), relative=column.name == "MaxRelativeErr")
     if column.name == "Cosine" and npu.shape == (1,):
         return UNSUPPORTED
     value = column.read(row)
@@ -224,6 +250,14 @@ def _distance(row: Row, column: Column) -> Cell:
         value = float(f"{value:.12f}")
         value = round(value, 6) if column.name == "Cosine" and value > _ONE_BY_ONE else value
     return as_cell(value)
+
+
+def _of_one_element(npu: float, bench: float, *, relative: bool) -> Cell:
+    """The largest error of tensors without extents of which one is NaN or infinite."""
+    apart = abs(npu - bench)
+    if math.isnan(apart) or (relative and math.isinf(bench)):
+        return NAN
+    return as_cell(apart)
 
 
 def _has_neither(row: Row, column: Column) -> bool:
@@ -252,6 +286,35 @@ def _apart(npu: Leaf, bench: Leaf, version: Version, *, relative: bool) -> float
     if not relative:
         return apart
     return abs(apart / numbers[1]) * 100 if numbers[1] else None
+
+
+def _number(leaf: Leaf, column: Column) -> float | None:
+    """A tensor's statistic that a column of distances is about."""
+    value = getattr(leaf, _field(column)) if isinstance(leaf, TensorRecord) else None
+    return None if value is None else float(value)
+
+
+def _are_finite(*numbers: float) -> bool:
+    return all(map(math.isfinite, numbers))
+
+
+def _apart_nonfinite(npu: float, bench: float, version: Version, *, relative: bool) -> Cell:
+    """How far two numbers are apart of which one is NaN or infinite.
+
+    26.2.0 goes by what the two are, 8.3.3 by what subtraction and division make of them.
+    """
+    if version == "26.2.0":
+        if npu == bench or (math.isnan(npu) and math.isnan(bench)):
+            return 0
+        if math.isnan(npu) or math.isnan(bench):
+            return NAN
+        return str(npu if math.isinf(npu) else -bench)
+    apart = npu - bench
+    if math.isnan(apart):
+        return NAN
+    if not relative:
+        return as_cell(apart)
+    return f"{abs(apart / bench * 100)}%" if bench else ABSENT
 
 
 def _same_grad(row: Row, *, version: Version, mode: str) -> Cell:

@@ -64,8 +64,8 @@ def _record(script: str, folder: Path, section: dict[str, object], **variables: 
     return folder / "dump" / "step0"
 
 
-def _pair(folder: Path, section: dict[str, object]) -> tuple[Path, Path]:
-    npu, bench = _record("pair", folder / "npu", section, FAULT="1"), _record("pair", folder / "bench", section)
+def _pair(script: str, folder: Path, section: dict[str, object]) -> tuple[Path, Path]:
+    npu, bench = _record(script, folder / "npu", section, FAULT="1"), _record(script, folder / "bench", section)
     (npu_file,), (bench_file,) = npu.glob("*/dump.json"), bench.glob("*/dump.json")
     return npu_file, bench_file
 
@@ -99,13 +99,14 @@ def _same(ours: str, theirs: str) -> bool:
     return abs(first - second) <= 1e-6 * max(abs(first), abs(second))
 
 
+@pytest.mark.parametrize("script", ["pair", "nonfinite"])
 @pytest.mark.parametrize("section", [STATISTICS, CHECKSUMS, TENSORS], ids=["statistics", "md5", "tensor"])
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_shims_comparison_writes_msprobes_rows(
-    version: Version, section: dict[str, object], tmp_path: Path
+    version: Version, section: dict[str, object], script: str, tmp_path: Path
 ) -> None:
     real = _msprobe(version)
-    pair = _pair(tmp_path, section)
+    pair = _pair(script, tmp_path, section)
     theirs = _compare([real], version, pair, tmp_path / "theirs")
     shim = [sys.executable, "-m", "acc_compare.as_msprobe.command"]
     ours = _compare(shim, version, pair, tmp_path / "ours", PYTHONPATH=str(ROOT))

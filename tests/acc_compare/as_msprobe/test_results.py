@@ -127,6 +127,13 @@ EXTENTS: list[tuple[Leaf, Leaf, dict[str, Cell], str, str]] = [
     (TensorRecord(FLOAT, (1,), data_name="x"), TensorRecord(FLOAT, (1,), data_name="x"), {}, "length 1", "No"),
     (TensorRecord(FLOAT, (4,), data_name="x"), TENSOR, {"Cosine": "shape unmatched"}, "Shape of NPU", "Unmatched"),
     (TensorRecord(FLOAT, (2, 2), nan=1, data_name="x"), TENSOR, {}, "inf or nan", "No"),
+    (
+        TensorRecord(FLOAT, (), data_name="x"),
+        TENSOR,
+        {"Cosine": "unsupported", "MaxAbsErr": "Nan", "MaxRelativeErr": "Nan"},
+        "the data contains nan",
+        "None",
+    ),
     (TensorRecord("torch.int8", (2, 2), data_name="x"), TENSOR, {}, "Dtype of NPU", "No"),
 ]
 
@@ -155,7 +162,9 @@ def test_the_older_version_of_a_call_that_one_side_has_alone() -> None:
     )
 
 
-@pytest.mark.parametrize(("npu", "result"), [(1.4, ""), (2.1, "Warning"), ("nan", "")])
+@pytest.mark.parametrize(
+    ("npu", "result"), [(1.4, ""), (2.1, "Warning"), ("Nan", ""), ("inf", ""), ("-inf", "Warning")]
+)
 def test_the_older_version_wants_half_of_the_larger(npu: Cell, result: str) -> None:
     row = _row(f"{CALL}.output.0", "statistics", version="8.3.3")
     row.cells.update({"NPU max": npu, "Bench max": 1.0})
