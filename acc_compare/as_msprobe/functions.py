@@ -87,9 +87,10 @@ def write(
     for finding in comparison.findings:
         folder = out / f"step{finding.step}" if len({each.step for each in comparison.findings}) > 1 else out
         middle = _middle(finding.rank, finding.npu_path, npu) + (f"_{suffix}" if suffix else "")
-        start = "debug_compare_result" if npu.name == DEBUG_FILE else "compare_result"
+        as_saved = npu.name == DEBUG_FILE
+        start = "debug_compare_result" if as_saved else "compare_result"
         path = folder / f"{start}{middle}_{stamp}{'.xlsx' if as_xlsx else '.csv'}"
-        put(finding, path, version, with_stacks=with_stacks)
+        put(finding, path, version, with_stacks=with_stacks, as_saved=as_saved)
         say(str(path))
     if version == "8.3.3" and with_advisor:
         advisor = out / f"advisor{'_' + suffix if suffix else ''}_{stamp}.txt"

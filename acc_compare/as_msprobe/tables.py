@@ -40,6 +40,10 @@ _FRAME = re.compile(r"\n(?=File )")
 and has none of a backward call."""
 
 _OF_CALL = re.compile(r"(.+?\.(?:forward|backward|parameters_grad)(?:\.\d+)?)\.")
+_OF_SAVED = re.compile(
+    r"Saved\.(?P<name>.+)\.(?P<number>\d+)\.(?P<way>forward\.output|backward\.input)\.(?P<index>\d+)(?P<rest>.*)",
+    re.DOTALL,
+)
 _JUDGING = ("Result", "Err_message", "Accuracy Reached or Not")
 _TWELVE_DIGITS = ("Cosine", "MaxAbsErr", "MaxRelativeErr", "One Thousandth Err Ratio", "Five Thousandths Err Ratio")
 """Columns that msprobe rounds to as many digits after the point."""
@@ -64,15 +68,22 @@ def columns(version: Version, mode: str) -> tuple[str, ...]:
         raise ConfigError(f"msprobe {version} has no table for mode {mode!r}") from None
 
 
-def lines(finding: Finding, version: Version, *, with_stacks: bool = True) -> Iterator[list[Cell]]:
-    """The head of the table and its rows, cell by cell.  Of what the bench side has alone msprobe writes none."""
+def lines(
+    finding: Finding, version: Version, *, with_stacks: bool = True, as_saved: bool = False
+) -> Iterator[list[Cell]]:
+    """The head of the table and its rows, cell by cell.  Of what the bench side has alone msprobe writes none.
+
+    With `as_saved` it is that of two debug.json, which have names of their own and no stacks.
+    """
     names = [name for name in columns(version, finding.mode) if with_stacks or name != STACK_COLUMN]
     yield list(names)
     readers = {name: _reader(name, finding.mode, version) for name in names if name not in _JUDGING}
     read = (row for row in finding.rows if row.npu_name and not _UNREAD[version].search(row.npu_name))
     for _, rows in groupby(read, key=_call):
         call = [TableRow(row, {name: cell(row) for name, cell in readers.items()}) for row in rows]
-        for each in call[1:]:
+        if as_saved:
+            _name_as_saved(call)
+        for each in call if as_saved else call[1:]:
             if STACK_COLUMN in each.cells:
                 each.cells[STACK_COLUMN] = ABSENT
         if version == "26.2.0":
@@ -84,31 +95,46 @@ def lines(finding: Finding, version: Version, *, with_stacks: bool = True) -> It
             yield [each.cells[name] for name in names]
 
 
+def _name_as_saved(call: Sequence[TableRow]) -> None:
+    """Give the rows of a value that was saved the names that it has in debug.json."""
+    for side in ("NPU Name", "Bench Name"):
+        found = [_OF_SAVED.fullmatch(str(each.cells[side])) for each in call]
+        is_alone = all(match is None or match["index"] == "0" for match in found)
+        for each, match in zip(call, found, strict=True):
+            if match is not None:
+                name = f"{match['name']}{'_grad' if match['way'] == 'backward.input' else ''}.{match['number']}.debug"
+                each.cells[side] = f"{name}{'' if is_alone else '.' + match['index']}{match['rest']}"
+
+
 def _call(row: Row) -> str:
     """The call that a row is of."""
     found = _OF_CALL.match(row.npu_name)
     return found[1] if found else row.npu_name
 
 
-def write_csv(finding: Finding, path: Path, version: Version, *, with_stacks: bool = True) -> None:
+def write_csv(
+    finding: Finding, path: Path, version: Version, *, with_stacks: bool = True, as_saved: bool = False
+) -> None:
     """The table as csv.  Raises OutputError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
-            table = lines(finding, version, with_stacks=with_stacks)
+            table = lines(finding, version, with_stacks=with_stacks, as_saved=as_saved)
             writer.writerows(map(_shown, _spaced(table) if version == "26.2.0" else table))
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror}).") from error
 
 
-def write_xlsx(finding: Finding, path: Path, version: Version, *, with_stacks: bool = True) -> None:
+def write_xlsx(
+    finding: Finding, path: Path, version: Version, *, with_stacks: bool = True, as_saved: bool = False
+) -> None:
     """The table as a workbook of one sheet.  Raises OutputError."""
     from openpyxl import Workbook
 
     book = Workbook(write_only=True)
     sheet = book.create_sheet("Sheet1")
-    for line in lines(finding, version, with_stacks=with_stacks):
+    for line in lines(finding, version, with_stacks=with_stacks, as_saved=as_saved):
         sheet.append([cell[:_LONGEST_IN_EXCEL] if isinstance(cell, str) else cell for cell in _shown(line)])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

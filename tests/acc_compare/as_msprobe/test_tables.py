@@ -76,6 +76,36 @@ def _assert_same(ours: Table, theirs: Table) -> None:
     assert differ == []
 
 
+def _saved(path: Path, scale: float) -> Path:
+    """A debug.json with a tensor, its gradient, a nested value and a number."""
+    largest = {"Max": 2.0 * scale, "Min": scale, "Mean": 1.5 * scale, "Norm": 2.2 * scale}
+    record = {"type": "torch.Tensor", "dtype": "torch.float32", "shape": [2], **largest, "requires_grad": True}
+    data = {
+        "y.0.debug": record,
+        "many.x.0.debug": [record, {"k": {"type": "int", "value": 3}, "t": record}],
+        "s.0.debug": {"type": "float", "value": 3.5},
+        "y.1.debug": record,
+        "y_grad.0.debug": record,
+    }
+    path.parent.mkdir()
+    path.write_text(json.dumps({"task": "statistics", "level": "debug", "dump_data_dir": None, "data": data}))
+    return path
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_saved_values_have_the_names_of_debug_json_and_no_stacks(version: Version, tmp_path: Path) -> None:
+    pair = [_saved(tmp_path / side / "debug.json", scale) for side, scale in (("npu", 2.0), ("bench", 3.0))]
+    write(pair[0], pair[1], tmp_path / "out", version=version, as_xlsx=False)
+    (path,) = (tmp_path / "out").glob("debug_compare_result_*.csv")
+    with path.open(encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
+    names = [*("y.0.debug", "many.x.0.debug.0", "many.x.0.debug.1.k", "many.x.0.debug.1.t"), "s.0.debug"]
+    assert [row[0] for row in rows] == [row[1] for row in rows] == [*names, "y.1.debug", "y_grad.0.debug"]
+    assert {row[head.index("NPU_Stack_Info")] for row in rows} == {"N/A"}
+    results = {row[head.index("Result")] for row in rows}
+    assert results == ({"pass"} if version == "26.2.0" else {""})
+
+
 def test_a_stack_is_a_list_of_frames_at_the_first_row_of_a_forward_call(tmp_path: Path) -> None:
     pair = tmp_path / "pair"
     shutil.copytree(WRITTEN / "26.2.0_statistics", pair)
