@@ -131,11 +131,12 @@ class Backlog:
                 self._do(job)
 
     def close(self) -> None:
-        """End the helpers; every job must be finished."""
+        """End the helpers, until there is a job again; every job must be finished."""
         for _ in self._threads:
             self._ahead.put(None)
         for thread in self._threads:
             thread.join()
+        self._threads.clear()
 
     def _has_room(self, job: Job) -> bool:
         with self._changed:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from functools import partial
 
 from ..format.errors import AccError
 from .writer import StepWriter, Written
+
+_closing: weakref.WeakSet[Closing] = weakref.WeakSet()
 
 
 class Closing:
@@ -20,6 +24,7 @@ class Closing:
         self._thread = threading.Thread(target=self._run, name="dump-closing", daemon=True) if waits else None
         if self._thread is not None:
             self._thread.start()
+            _closing.add(self)
 
     def _run(self) -> None:
         try:
@@ -27,13 +32,26 @@ class Closing:
         except AccError as error:
             self._failure = error
 
+    def wait(self) -> None:
+        """Until nothing goes on beside the run any more."""
+        if self._thread is not None:
+            self._thread.join()
+
     def result(self) -> Written:
         """Wait for the end.  Raises what kept the files from it."""
         if self._thread is None:
             self._run()
         else:
-            self._thread.join()
+            self.wait()
         if self._failure is not None:
             raise self._failure
         assert self._written is not None
         return self._written
+
+
+def _wait_before_fork() -> None:
+    for closing in list(_closing):
+        closing.wait()
+
+
+os.register_at_fork(before=_wait_before_fork)

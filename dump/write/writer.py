@@ -4,13 +4,19 @@ Nothing written is ever rewritten, so a process killed at any moment loses at wo
 the last partial line.  Tensor contents are digested and written by helpers, within a budget in bytes (`backlog`);
 a record is written after them.  A failure (disk full, permission) is kept and told once, by `close`; recording
 stops and the training goes on.
+
+Before the process forks, what is queued is written and the threads end; the next record starts them again.  A process
+that the script keeps to one thread has one then: Python 3.12 warns of forks of others, and a lock that a thread of ours
+holds at that moment would be held in the child for ever.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +45,8 @@ BUDGET_BYTES = 512 << 20
 _AS_IT_IS = frozenset(("is_recompute", "tuples", "autocast", "collectives"))  # keys whose values are no arguments
 
 _Item: TypeAlias = "list[Emission] | Job | threading.Event | None"
+
+_writing: weakref.WeakSet[StepWriter] = weakref.WeakSet()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +103,10 @@ class StepWriter:
         self._unwritten: dict[IO[bytes], list[bytes]] = {}
         self._backlog = Backlog(self._work, budget=budget, helpers=helpers_here() if helpers is None else helpers)
         self._open(header)
-        self._thread = threading.Thread(target=self._run, name="dump-writer", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        self._waking = threading.Lock()
+        self._wake()
+        _writing.add(self)
 
     def _open(self, header: Mapping[str, object]) -> None:
         try:
@@ -134,6 +144,8 @@ class StepWriter:
     def record(self, emission: Emission) -> None:
         """Queue a record; the thread takes it when 64 are together, and within half a second."""
         if self._takes():
+            if self._thread is None:
+                self._wake()
             with self._handing:
                 self._batch.append(emission)
             if len(self._batch) >= _BATCH:
@@ -156,6 +168,7 @@ class StepWriter:
         """
         if not self._takes():
             return
+        self._wake()
         if place is not None:
             self._hand_over(waits=True)  # a disk that this fills has still room for the records before it
         job = Job(measured, place, payload)
@@ -173,6 +186,28 @@ class StepWriter:
         self.is_cut = self.is_cut or not self._room.take(nbytes)
         return not self.is_cut
 
+    def rest(self) -> None:
+        """Write what is queued and end the threads, until there is something to write again."""
+        if os.getpid() == self._process and self._thread is not None:
+            self._end_threads()
+
+    def _wake(self) -> None:
+        with self._waking:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="dump-writer", daemon=True)
+                self._thread.start()
+
+    def _end_threads(self, *, helps: bool = True) -> None:
+        self._hand_over(waits=True)
+        self._queue.put(None)
+        if helps:
+            self._backlog.help()
+        thread = self._thread
+        assert thread is not None
+        thread.join()
+        self._thread = None
+        self._backlog.close()
+
     def _takes(self) -> bool:
         return self.failure is None and not self.is_cut and os.getpid() == self._process
 
@@ -182,12 +217,9 @@ class StepWriter:
         The caller works along on what is queued, unless it only waits beside a run that goes on.
         """
         if os.getpid() == self._process:
-            self._hand_over(waits=True)
-            self._queue.put(None)
-            if helps:
-                self._backlog.help()
-            self._thread.join()
-            self._backlog.close()
+            _writing.discard(self)
+            self._wake()
+            self._end_threads(helps=helps)
             try:
                 self._finish(trailer)
             except OSError as error:
@@ -355,3 +387,12 @@ def _unwritable(folder: Path, error: OSError) -> OutputError:
         f"{folder}: cannot be written ({error.strerror or error}). Free space or give another dump_path;"
         " what was written before is kept."
     )
+
+
+def _rest_before_fork() -> None:
+    for writer in list(_writing):
+        with contextlib.suppress(Exception):  # the script's fork goes on; what cannot be written is told by `close`
+            writer.rest()
+
+
+os.register_at_fork(before=_rest_before_fork)

@@ -86,12 +86,13 @@ def test_the_verdict_and_its_exit_code(
 
 
 TRAIN = """
-import sys, torch
+import sys, threading, torch
 model = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.BatchNorm1d(4), torch.nn.Dropout(), torch.nn.Linear(4, 1))
 optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
-seen = torch.einsum.__code__.co_argcount < 1
 for step in range(9):
-    loss = model(torch.randn(8, 2)).sum() * (2 if seen and "notices" in sys.argv else 1)
+    loss = model(torch.randn(8, 2)).sum()
+    seen = any(thread.name == "dump-writer" for thread in threading.enumerate())
+    loss = loss * (2 if seen and "notices" in sys.argv else 1)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
