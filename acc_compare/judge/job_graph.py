@@ -61,7 +61,7 @@ def _meeting(collective: CollectiveRecord) -> Meeting:
         collective.group,
         collective.order,
         ranks,
-        collective.ranks if is_message else (),
+        collective.ranks[:2] if is_message else (),
     )
 
 

@@ -61,7 +61,7 @@ def map_section(
     title = element("h2", {"id": "map-title"}, text(say("page.section.map"), lang))
     rest = element("p", {"class": "hint"}, text(say("page.map_rest", number=left), lang)) if left else Markup("")
     table = element("table", {"class": "map"}, lines)
-    frame = element("div", {"class": "scroll", "tabindex": 0, "role": "region", "aria-labelledby": "map-title"}, table)
+    frame = element("div", {"class": "scroll", "tabindex": 0, "role": "group", "aria-labelledby": "map-title"}, table)
     attributes = {"id": "map", "aria-labelledby": "map-title"}
     return element("section", attributes, title, element("p", {"class": "hint"}, legend), frame, rest, below)
 

@@ -67,6 +67,7 @@ export class Detail {
     );
     this.panel.hidden = false;
     document.body.classList.add("with-detail");
+    this.panel.querySelector(".many .chosen")?.scrollIntoView({ block: "nearest" });
     this.panel.scrollTop = 0;
     this.panel.focus({ preventScroll: true });
   }
@@ -146,7 +147,7 @@ export class Detail {
     });
     const heads = ["run", "error", "expected", "excess"].map((key) => el("th", { scope: "col" }, say(`detail.${key}`)));
     const table = el("table", { class: "of-runs" }, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...lines.slice(0, RUNS)));
-    return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": say("detail.runs") }, el("h3", {}, say("detail.runs")), table);
+    return el("div", {}, el("h3", {}, say("detail.runs")), el("div", { class: "scroll many", tabindex: 0, role: "region", "aria-label": say("detail.runs") }, table));
   }
 
   // The arguments of a call of one dump, with what was measured of each.
