@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +17,14 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Distances:
-    """`apart` (s, t): relative distance, 0 to 2, NaN where a side has no number.  `bad_npu`, `bad_bench` (s, t): the
-    side holds NaN or Inf.  `seen` (s, t): both sides have a row.  `size`, `npu_size` (s, t): the bench's and the NPU's
-    norm, or their largest element where there is none (`statistic` says which); NaN where unknown."""
+    """`apart` (s, t): relative distance, 0 to 2, NaN where a side has no number: the largest of `channels`, which are
+    the bounds that `measure` takes from "norm", "mean" and "extremes", as far as both sides have them.  `bad_npu`,
+    `bad_bench` (s, t): the side holds NaN or Inf.  `seen` (s, t): both sides have a row.  `size`, `npu_size` (s, t):
+    the bench's and the NPU's norm, or their largest element where there is none (`statistic` says which); NaN where
+    unknown."""
 
     apart: Numbers
+    channels: dict[str, Numbers]
     bad_npu: Mask
     bad_bench: Mask
     seen: Mask
@@ -39,36 +44,41 @@ def measure(pair: Pair) -> Distances:
     """
     npu, bench = pair.npu, pair.bench
     seen = npu.seen & bench.seen
-    ops = npu.values.keys() & bench.values.keys()
+    channels = between(npu.values, bench.values, counts_of(pair))
     apart = np.full(seen.shape, np.nan)
-    statistic = "norm" if "norm" in ops else "largest element"
-    with np.errstate(all="ignore"):
-        if "norm" in ops:
-            ours, theirs = npu.values["norm"], bench.values["norm"]
-            scale = np.maximum(np.abs(ours), np.abs(theirs))
-            apart = _larger(apart, _ratio(np.abs(ours - theirs), scale))
-            if "mean" in ops:
-                roots = np.sqrt(_counts(pair))[:, None]
-                apart = _larger(apart, _ratio(np.abs(npu.values["mean"] - bench.values["mean"]) * roots, scale))
-        extremes = [op for op in ("min", "max") if op in ops]
-        if extremes:
-            sides = [side.values[op] for side in (npu, bench) for op in extremes]
-            scale = np.abs(sides[0])
-            for side in sides[1:]:
-                np.fmax(scale, np.abs(side), out=scale)
-            for op in extremes:
-                apart = _larger(apart, _ratio(np.abs(npu.values[op] - bench.values[op]), scale))
-    apart[~seen] = np.nan
+    for channel in channels.values():
+        channel[~seen] = np.nan
+        np.fmax(apart, channel, out=apart)
     blank = _blank(pair)[:, None]
     return Distances(
         apart,
+        channels,
         _bad(npu) & seen & ~blank,
         _bad(bench) & seen & ~blank,
         seen,
         _size(bench),
         _size(npu),
-        statistic,
+        "norm" if "norm" in npu.values.keys() & bench.values.keys() else "largest element",
     )
+
+
+def between(ours: Mapping[str, Numbers], theirs: Mapping[str, Numbers], counts: Numbers) -> dict[str, Numbers]:
+    """The three bounds of `measure` between two sets of statistics (s, t) of tensors of `counts` (s,) elements."""
+    ops = ours.keys() & theirs.keys()
+    channels: dict[str, Numbers] = {}
+    with np.errstate(all="ignore"):
+        if "norm" in ops:
+            scale = np.maximum(np.abs(ours["norm"]), np.abs(theirs["norm"]))
+            channels["norm"] = _ratio(np.abs(ours["norm"] - theirs["norm"]), scale)
+            if "mean" in ops:
+                roots = np.sqrt(counts)[:, None]
+                channels["mean"] = _ratio(np.abs(ours["mean"] - theirs["mean"]) * roots, scale)
+        extremes = [op for op in ("min", "max") if op in ops]
+        if extremes:
+            scale = reduce(np.fmax, [np.abs(side[op]) for side in (ours, theirs) for op in extremes])
+            moved = [_ratio(np.abs(ours[op] - theirs[op]), scale) for op in extremes]
+            channels["extremes"] = np.fmax.reduce(moved)
+    return channels
 
 
 def _size(table: Table) -> Numbers:
@@ -85,12 +95,8 @@ def _ratio(part: Numbers, whole: Numbers) -> Numbers:
     return ratio
 
 
-def _larger(first: Numbers, second: Numbers) -> Numbers:
-    larger: Numbers = np.fmax(first, second)
-    return larger
-
-
-def _counts(pair: Pair) -> Numbers:
+def counts_of(pair: Pair) -> Numbers:
+    """(s,): the number of elements of each series, NaN where a file does not say."""
     counts = pair.bench.tensors.counts
     return np.array([counts.get(name) or np.nan for _, name, _ in pair.keys], dtype=np.float64)
 

@@ -30,7 +30,7 @@ def curves_of(
 ) -> tuple[Curve, ...]:
     """Both runs' size of the worst series: those that part first, then those furthest apart."""
     drawn = []
-    for row in worst(distances, expected, parting)[:MOST_CURVES]:
+    for row in worst(expected, parting)[:MOST_CURVES]:
         places = _telling_places(distances.apart[row], None if parting is None else parting.place)
         drawn.append(
             Curve(
@@ -41,7 +41,7 @@ def curves_of(
                 steps=pair.steps[places].astype(np.float64),
                 npu=distances.npu_size[row, places],
                 bench=distances.size[row, places],
-                apart=distances.apart[row, places],
+                apart=expected.apart[row, places],
                 limit=np.minimum(expected.limit[row, places], MOST_APART),
             )
         )
@@ -50,7 +50,7 @@ def curves_of(
 
 def heat_map_of(pair: Pair, distances: Distances, expected: Expected, parting: Parting | None, *, rank: int) -> HeatMap:
     """The largest distance of each of the worst series in each bin of steps; rows stay in the model's order."""
-    rows = sorted(worst(distances, expected, parting)[:MOST_ROWS])
+    rows = sorted(worst(expected, parting)[:MOST_ROWS])
     bins = min(MOST_BINS, len(pair.steps))
     starts = np.linspace(0, len(pair.steps), bins, endpoint=False).astype(np.int64)
     apart = distances.apart[rows].copy()
@@ -66,11 +66,10 @@ def heat_map_of(pair: Pair, distances: Distances, expected: Expected, parting: P
     )
 
 
-def worst(distances: Distances, expected: Expected, parting: Parting | None) -> list[int]:
+def worst(expected: Expected, parting: Parting | None) -> list[int]:
     """All rows: those that part first, then by the largest distance over what is expected."""
     first = list(parting.members) if parting is not None else []
-    with np.errstate(all="ignore"):
-        excess = np.nan_to_num(distances.apart / expected.floor, nan=0.0).max(axis=1)
+    excess = np.nan_to_num(expected.excess, nan=0.0).max(axis=1)
     taken = set(first)
     return first + [int(row) for row in np.argsort(-excess, kind="stable") if int(row) not in taken]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from acc_compare.monitor.distances import Distances, Mask
+from acc_compare.monitor.distances import Distances
 from acc_compare.monitor.model import Furthest, Origin, OriginKind
-from acc_compare.monitor.noise import DRIVEN, GRADIENTS, STEP_GROWTH, Expected
+from acc_compare.monitor.noise import DRIVEN, FIRST_GROWTH, GRADIENTS, Expected
 from acc_compare.monitor.tables import Pair, label
 from acc_compare.report.i18n import quantity
 
@@ -31,7 +31,6 @@ PHASES = {
 """What is measured of a step, in the order in which it comes to be (docs/monitor.md)."""
 
 JUDGED_LAST = 9
-_STANDING = 3
 _MOST_ALIKE = 12
 _EVERYWHERE = 0.8
 _BY_FAR = 0.02
@@ -65,8 +64,7 @@ def partings(pair: Pair, distances: Distances, expected: Expected, *, rank: int)
     """The first step of a table with a cell beyond its limit or a series that stands out from its kin, and the first
     with NaN or Inf on one side alone, as far as there are any."""
     lone = distances.bad_npu ^ distances.bad_bench
-    beyond = (distances.apart > expected.limit) & ~distances.bad_npu & ~distances.bad_bench
-    beyond |= _standing_out(distances, expected)
+    beyond = ((expected.apart > expected.limit) | expected.standing) & ~distances.bad_npu & ~distances.bad_bench
     found = []
     for cells, is_bad in ((lone, True), (beyond, False)):
         columns = cells.any(axis=0)
@@ -87,8 +85,7 @@ def _parting(
     is_bad: bool,
     rank: int,
 ) -> Parting:
-    with np.errstate(all="ignore"):
-        excess = np.nan_to_num(distances.apart[rows, place] / expected.limit[rows, place], nan=0.0)
+    excess = np.nan_to_num(expected.excess[rows, place], nan=0.0)
     # A NaN runs backward from the loss: of several that appear together the last in the model came first.
     order = rows[::-1] if is_bad else rows[np.argsort(-excess, kind="stable")]
     first = order[0]
@@ -101,7 +98,7 @@ def _parting(
         place=place,
         members=tuple(int(row) for row in order),
         names=tuple(label(pair.keys[row]) for row in order[:_MOST_ALIKE]),
-        apart=tuple(float(value) for value in distances.apart[order, place]),
+        apart=tuple(float(value) for value in expected.apart[order, place]),
         limit=tuple(float(value) for value in expected.limit[order, place]),
         is_bad=is_bad,
         bad_on_npu=bad_on_npu,
@@ -110,18 +107,6 @@ def _parting(
         later_finite=is_bad and place + 1 < len(pair.steps) and not side[:, place + 1 :].any(),
         dtypes=_dtypes(pair, int(first)),
     )
-
-
-def _standing_out(distances: Distances, expected: Expected) -> Mask:
-    """Cells from which on, for three steps, a series is far above the floor and above nine of ten of its kin."""
-    far = (distances.apart > expected.floor) & (distances.apart > STEP_GROWTH * expected.kin[None, :])
-    if len(far) < 4:
-        return np.zeros(far.shape, np.bool_)
-    lasting: Mask = far.copy()
-    for shift in range(1, _STANDING):
-        lasting[:, :-shift] &= far[:, shift:]
-        lasting[:, -shift:] = False
-    return lasting
 
 
 def _dtypes(pair: Pair, row: int) -> tuple[str, str]:
@@ -210,7 +195,7 @@ def _kind(part: Parting, watched: Sequence[str]) -> OriginKind:
 
 
 def _stands_out(parameters: Furthest | None) -> bool:
-    return parameters is not None and parameters.apart > STEP_GROWTH * parameters.median
+    return parameters is not None and parameters.apart > FIRST_GROWTH * parameters.median
 
 
 def _is_everywhere(part: Parting) -> bool:

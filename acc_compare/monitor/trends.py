@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from acc_compare.monitor.distances import Distances
-from acc_compare.monitor.noise import Expected
+from acc_compare.monitor.noise import Expected, has_kin
 from acc_compare.monitor.rows import Numbers
 from acc_compare.monitor.tables import Pair, label
 
@@ -42,6 +42,8 @@ def drifts(pair: Pair, distances: Distances, expected: Expected, place: int) -> 
     The steps after `place` are cut into eight windows (fewer where there are few steps).  A series drifts when in each
     window of the second half the median of log(NPU / bench) has the same sign and is above three times the spread of
     a step: 1.4826 median |x(t) - x(t-1)| / sqrt(2) of x = log of the bench's size.  Worst first.
+    One-dimensional parameters add up what noise makes of their gradients, without varying much from step to step, and
+    are not asked.
     """
     with np.errstate(all="ignore"):
         bench = np.log(np.abs(distances.size[:, place:]))
@@ -52,7 +54,7 @@ def drifts(pair: Pair, distances: Distances, expected: Expected, place: int) -> 
     edges = np.linspace(0, ratio.shape[1], windows + 1).astype(int)
     late = range(windows // 2, windows)
     found = []
-    for row in np.flatnonzero(~expected.null.any(axis=1)):
+    for row in np.flatnonzero(~expected.null.any(axis=1) & has_kin(pair)):
         spread = _spread(bench[row])
         medians = np.array([_median(ratio[row, edges[w] : edges[w + 1]]) for w in late])
         if np.isfinite(medians).all() and (np.abs(medians) > _SPREADS * spread).all() and len({*np.sign(medians)}) == 1:

@@ -59,7 +59,7 @@ def used(npu: Path, bench: Path) -> dict[str, float]:
         expected = expect(pair, distances, gradients=gradients)
         if kind in GRADIENTS:
             gradients = gradients_seen(pair, expected, gradients)
-        found[kind] = float(np.nanmax(distances.apart / expected.limit))
+        found[kind] = float(np.nanmax(expected.excess))
     return found
 
 
