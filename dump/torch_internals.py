@@ -242,6 +242,8 @@ _TENSORS = {
     "from_dlpack": _row("_C._from_dlpack", "2.1", "a second tensor on that memory", "measuring on the host"),
     "sparse_values": _row("Tensor._values", "2.1", "what a sparse tensor holds, in its own order",
         "values of sparse tensors", kind="method"),
+    "is_zerotensor": _row("Tensor._is_zerotensor", "2.1", "is it one of autograd's zeros, which have no memory",
+        "gradients that are zero without having been computed", kind="method", otherwise=_no),
     "own_parameters": _row("nn.Module._parameters", "2.1", "the parameters of a module itself, by name",
         "parameters of module calls", kind="attribute"),
     "private_device_owner": _row("_C._get_privateuse1_backend_name", "2.1",

@@ -17,6 +17,7 @@ from ..config import DumpConfig
 from ..environment import device
 from ..torch_internals import (
     is_in_transform,
+    is_zerotensor,
     sparse_values,
     storage_address,
     without_autocast,
@@ -331,7 +332,10 @@ def _borrow(tensor: torch.Tensor) -> contents.Contents:
 
 def _values(tensor: torch.Tensor) -> torch.Tensor:
     """What a sparse tensor holds, a row for each index, in its own order: adding up rows of one index is left to the
-    run, whose kernels may be at fault.  Any other tensor as it is."""
+    run, whose kernels may be at fault.  Zeros that have no memory, with memory.  Any other tensor as it is."""
+    if is_zerotensor(tensor):
+        with _quiet():
+            return tensor.detach().clone()
     if tensor.layout is not torch.sparse_coo or tensor.is_meta:
         return tensor
     values: torch.Tensor = sparse_values(tensor.detach())

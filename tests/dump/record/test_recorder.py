@@ -234,6 +234,17 @@ def test_what_cannot_be_recorded_is_named(
     assert even.unrecorded is None
 
 
+def test_zeros_without_memory_are_zeros() -> None:
+    """As autograd makes them for the gradient of a sign."""
+    x = torch.randn(20, 20, requires_grad=True)
+    (gradient,) = torch.autograd.grad(torch.sgn(x), x, torch.ones(20, 20))
+    assert gradient.data_ptr() == 0
+    recorder, _ = _recorder()
+    (entry,) = recorder.read([gradient], "a.input")
+    assert (entry.shape, entry.unrecorded) == ((20, 20), None)
+    assert (entry.measured.statistics.max, entry.measured.statistics.norm) == (0.0, 0.0)
+
+
 def test_of_a_sparse_tensor_its_values_are_recorded() -> None:
     recorder, _ = _recorder()
     tensor = torch.sparse_coo_tensor([[0, 0, 2]], torch.tensor([[3.0], [0.0], [4.0]]), (5, 1), check_invariants=False)
