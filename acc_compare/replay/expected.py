@@ -116,18 +116,19 @@ def limit(typical: float) -> float:
     return TIMES * typical
 
 
-def moved_by(call: NestedCall, place: str, dtype: str, *, lowered: float) -> float:
-    """By how much of themselves the inputs are moved to see what a rounding of them does.
+def moved_by(call: NestedCall, place: str, dtype: str, *, lowered: float, is_backward: bool = False) -> float:
+    """By how much of themselves the inputs of a forward call are moved to see what a rounding of them does.
 
     What computes in one piece rounds inside to float32 or finer; what is put together of several calls rounds between
-    them, as what updates a number that it was given does (a running mean), and autocast and lowered products round what
-    they read.
+    them, as autograd's formulas of gradients do and what updates a number that it was given (a running mean), and
+    autocast and lowered products round what they read.
     """
     api = parse(call.name).api
     kind = operators.operator_class(api)
     unit = max(operators.roundoff([dtype, call.autocast]), lowered if kind == "contraction" else 0.0)
     in_one_piece = (
         kind != "general"
+        and not is_backward
         and not place.startswith("written.")
         and not operators.has(api, "compound")
         and not call.autocast

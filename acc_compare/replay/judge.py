@@ -332,7 +332,13 @@ class _Explain:
         What moves by more than itself may be nothing but what is left of the reference's own roundings, where all has
         cancelled: then what moves it is a rounding of the reference's type, and one of the record's is as much larger.
         """
-        unit = expected.moved_by(self._case.recorded.forward, self._place, self._record.dtype, lowered=lowered)
+        unit = expected.moved_by(
+            self._case.recorded.forward,
+            self._place,
+            self._record.dtype,
+            lowered=lowered,
+            is_backward=self._part == "gradients",
+        )
         found = [self._response] if self._response is not None else []
         found += [move for draw in range(self._drawn, draws) for move in self._draw(unit, draw)]
         finest = self._case.finest

@@ -67,3 +67,18 @@ def test_a_gradient_that_many_elements_share_is_a_long_sum(record: Record) -> No
     assert all(gradient.recorded.relative > 6 * 2.0**-24 for gradient in gradients)
     rewrite(folder, "Functional.layer_norm.0.backward.output.2", lambda array: array * 1.001)
     assert verdicts(again(folder))["Functional.layer_norm.0.backward"] == "elsewhere"
+
+
+def test_gradients_that_are_zeros_without_memory(record: Record) -> None:
+    folder = record(lambda: torch.sgn(draw(20, 20)).backward(draw(20, 20, grad=False)))
+    assert verdicts(again(folder)) == {"Torch.sgn.0.forward": "cleared", "Torch.sgn.0.backward": "cleared"}
+
+
+def test_a_gradient_in_a_narrow_type_is_put_together(record: Record) -> None:
+    """Of exp(-x^2) the square is rounded to bfloat16, which is an eighth of the result."""
+    x = torch.tensor([8.6, -8.3, 8.9, 8.2], dtype=torch.bfloat16, requires_grad=True)
+    gradient = torch.tensor([0.5, 1.0, 2.0, 1.5], dtype=torch.bfloat16)
+    folder = record(lambda: torch.erfc(x).backward(gradient))
+    (tensor,) = the_call(again(folder), "Torch.erfc.0.backward").tensors
+    assert not tensor.recorded.wrong
+    assert tensor.recorded.relative > 4 * 2.0**-8
