@@ -7,9 +7,11 @@ code is not recorded one by one; it is counted, so that it is said and not passe
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import os
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from types import CodeType, FunctionType
 from typing import Any, TypeAlias
@@ -113,14 +115,29 @@ def _builtins_known(builtins: Mapping[int, str]) -> Iterator[None]:
 
 
 def keep_own_code_uncompiled() -> None:
-    """Keep dynamo away from this package: where it runs compiled code, it would compile what our stand-ins call."""
+    """Keep dynamo away from this package, and from what it uses of Python's own: where compiled code runs, dynamo would
+    compile what our stand-ins call."""
     loaded = {name for name in list(sys.modules) if name.startswith(_OURS)}
     if loaded <= _kept:
         return
     _kept.update(loaded)
     for thing in gc.get_objects():
-        if type(thing) is FunctionType and thing.__code__.co_filename.startswith(_FOLDER):
+        if type(thing) is FunctionType and _is_ours(thing):
             _keep(thing.__code__)
+    for borrowed in (
+        dataclasses.is_dataclass,
+        *vars(weakref.WeakKeyDictionary).values(),
+        *vars(weakref.WeakSet).values(),
+    ):
+        if isinstance(borrowed, FunctionType):
+            _keep(borrowed.__code__)
+
+
+def _is_ours(function: FunctionType) -> bool:
+    """Does it stand in a file of ours, or was it made by one, as the methods of a dataclass are?"""
+    if function.__code__.co_filename.startswith(_FOLDER):
+        return True
+    return function.__code__.co_filename == "<string>" and str(function.__globals__.get("__name__")).startswith(_OURS)
 
 
 def _keep(code: CodeType) -> None:

@@ -123,6 +123,25 @@ def test_what_runs_inside_scripted_code_is_told(record: Any) -> None:
 
 
 @pytest.mark.skipif(release(torch.__version__) < (2, 2), reason="dynamo of torch 2.1 counts one graph more")
+@pytest.mark.skipif(release(torch.__version__) < (2, 7), reason="other frames are counted before torch 2.7")
+def test_dynamo_compiles_the_frames_that_it_compiles_alone(record: Any) -> None:
+    from torch._dynamo.utils import counters
+
+    def frames() -> dict[str, int]:
+        torch._dynamo.reset()
+        counters.clear()
+        model = Small()
+        compiled = torch.compile(model, backend="eager")
+        for _ in range(2):
+            compiled(torch.ones(1, 3)).sum().backward()
+        return dict(counters["frames"])
+
+    alone, recorded = frames(), []
+    record(lambda: recorded.append(frames()), level="mix")
+    torch._dynamo.reset()
+    assert recorded == [alone]
+
+
 def test_what_was_compiled_is_told(record: Any) -> None:
     compiled, x = torch.compile(lambda x: torch.exp(x) + 1, backend="eager"), torch.ones(3)
     torch._dynamo.utils.counters.clear()
