@@ -31,6 +31,7 @@ class Flow:
         self._writers: dict[int, list[Producer]] = {}
         self._parameters: dict[Hashable, str] = {}
         self._gradients: set[int] = set()
+        self._trained: set[int] = set()
         for call in dump.calls:
             self._note_parameters(call)
             for argument in (*call.outputs, *call.written):
@@ -52,6 +53,8 @@ class Flow:
             leaf = argument.leaf
             if isinstance(leaf, TensorRecord) and argument.name.startswith("input.param."):
                 self._parameters.setdefault(self.key(leaf), argument.name.removeprefix("input.param."))
+                if leaf.storage is not None:
+                    self._trained.add(leaf.storage)
             elif (
                 isinstance(leaf, TensorRecord) and argument.name.startswith("input.grad.") and leaf.storage is not None
             ):
@@ -85,6 +88,10 @@ class Flow:
     def parameter(self, tensor: TensorRecord) -> str | None:
         """The name of the parameter that this value is, where modules or an optimizer recorded it."""
         return self._parameters.get(self.key(tensor))
+
+    def is_trained(self, tensor: TensorRecord) -> bool:
+        """Is its memory that of a parameter which an optimizer updates?"""
+        return bool(tensor.requires_grad) or tensor.storage in self._trained
 
     def is_gradient(self, tensor: TensorRecord) -> bool:
         """Is its memory that of a gradient which an optimizer reads?  Backward sums it without a call of its own."""

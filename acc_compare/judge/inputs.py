@@ -104,7 +104,7 @@ def _judge_given(call: MeasuredCall, argument: MeasuredArgument, context: Contex
     if not argument.is_floating and seen.worst > INPUT_NOISE:
         return Judged(argument, "propagated", Expected.at_most(seen.worst, "before")), None
     parameter = context.npu.parameter(argument.npu) or ""
-    trained = bool(argument.npu.requires_grad) and context.previous == "unjudged"
+    trained = context.npu.is_trained(argument.npu) and context.previous == "unjudged"
     return judged, Origin("optimizer" if trained else "input", call, judged, 0.0, parameter=parameter)
 
 
@@ -115,9 +115,11 @@ def _is_drift(argument: MeasuredArgument, context: Context) -> bool:
         return True
     if not context.step:
         return False
-    if argument.npu.requires_grad and context.previous == "judged":
+    # What holds parameters in pieces reads them by other tensors than those that require gradients.
+    is_trained = context.npu.is_trained(argument.npu)
+    if is_trained and context.previous == "judged":
         return True
-    return argument.is_floating and argument.relative <= (_DRIFT if argument.npu.requires_grad else _BUFFER_DRIFT)
+    return argument.is_floating and argument.relative <= (_DRIFT if is_trained else _BUFFER_DRIFT)
 
 
 def _lone_producer(call: MeasuredCall, argument: MeasuredArgument, producer: Producer | None, context: Context) -> str:

@@ -93,10 +93,10 @@ class Expectation:
 @dataclass(slots=True)
 class Observed:
     """One output beside its prediction.  `error`, `predicted` and `fresh` are relative to its norm, as are its largest
-    element, `peak`, and the error that one element may show, `at_an_end`; `lean` is its |mean| / rms;
-    `is_ruled_by_few` elements says that the error may as well be next to nothing.  `buckets` is how many numbers the
-    error was estimated from, None for whole tensors; `own` and `inherited` are its channels and those of what its call
-    read."""
+    element, `peak`, and the error that one element may show, `at_an_end`; `lean` is its |mean| / rms; `assured` is as
+    predicted, `is_ruled_by_few` elements says that the error may as well be next to nothing.  `buckets` is how many
+    numbers the error was estimated from, None for whole tensors; `own` and `inherited` are its channels and those of
+    what its call read."""
 
     key: NoiseKey
     row: PriorRow
@@ -108,6 +108,7 @@ class Observed:
     at_an_end: float
     lean: float
     is_ruled_by_few: bool
+    assured: float
     buckets: int | None
     own: Shifts
     inherited: Shifts
@@ -173,11 +174,11 @@ class Noise:
         else:
             deviations = math.log(output.error / typical) / deviation if output.error > 0 else -math.inf
             limit = typical * math.exp(self.quantile * deviation)
-        if output.error < WORTH * typical:
+        if output.error < WORTH * max(typical, output.assured):
             deviations = min(deviations, 0.0)
         return Expectation(
             typical=typical,
-            limit=max(WORTH * typical, limit),
+            limit=max(WORTH * typical, WORTH * output.assured, limit),
             deviations=deviations,
             calls=calls,
             quantile=self.quantile,
@@ -302,6 +303,7 @@ def _beside(call: MeasuredCall, out: MeasuredArgument, found: Predicted, prior: 
         peak=min(1.0, out.largest_of_both / out.norm),
         at_an_end=found.at_an_end,
         lean=_lean(out),
+        assured=found.assured,
         is_ruled_by_few=found.is_ruled_by_jumps or 2.0 * found.at_an_end**2 > found.relative**2,
         buckets=BUCKETS if out.error.source == "sketch" and out.count > BUCKETS else None,
         own=shifts_of(out) if out.count > 1 else {},

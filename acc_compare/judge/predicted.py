@@ -43,19 +43,23 @@ from acc_compare.judge.predicted_backward import BACKWARD
 from acc_compare.judge.predicted_forward import FORWARD
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 
+_IN_A_LIST = 2
+"""Dots in the name of an element of a list, `input.0.3`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
     """`fresh` and `inherited` are relative to the norm of the output; `share` is how much of the square of `inherited`
     comes from its largest input, which says how uncertain an estimate of it is; `at_an_end` is how far one element may
     be off where the operator is steepest.  `is_ruled_by_jumps` says that the error comes from elements that jump, of
-    which there may be none."""
+    which there may be none; up to `assured` the error of the inputs explains it whatever calls of its kind show."""
 
     fresh: float
     inherited: float
     share: float = 1.0
     at_an_end: float = 0.0
     is_ruled_by_jumps: bool = False
+    assured: float = 0.0
 
     @property
     def relative(self) -> float:
@@ -95,7 +99,7 @@ def predict(
         return None
     given = () if forward is None else tuple(a for a in forward.read if a.is_floating)
     made = () if forward is None else tuple(a for a in forward.wrote if a.is_floating)
-    inputs = tuple(call.floating_inputs())
+    inputs = _read_for(call, out)
     if any(math.isinf(a.relative) for a in (*inputs, *given, *made)):
         return None
     kind = operators.operator_class(call.operator)
@@ -124,7 +128,22 @@ def predict(
         share=largest * largest / total if total > 0 else 1.0,
         at_an_end=at_an_end / case.size,
         is_ruled_by_jumps=2.0 * jump**2 > total,
+        assured=math.hypot(*(a.distance for a in inputs)) / case.size if _contracts(call) else 0.0,
     )
+
+
+def _contracts(call: MeasuredCall) -> bool:
+    return not call.is_backward and operators.has(call.operator, "nonexpansive")
+
+
+def _read_for(call: MeasuredCall, out: MeasuredArgument) -> tuple[MeasuredArgument, ...]:
+    """The floating inputs that go into `out`: of an operator on lists those at its place."""
+    inputs = tuple(call.floating_inputs())
+    if not operators.is_listwise(call.operator):
+        return inputs
+    place = out.name.rpartition(".")[2]
+    mine = tuple(a for a in inputs if a.name.count(".") < _IN_A_LIST or a.name.rpartition(".")[2] == place)
+    return mine or inputs
 
 
 def is_one_of_several(call: MeasuredCall, out: MeasuredArgument) -> bool:
@@ -146,7 +165,7 @@ def _unit(
     """The unit roundoff of the type that `out` was computed in.  Types promote to the widest, so forward that is the
     output's own; products, and backward, run in the type of what they read or of what forward made, and autocast
     widens their results afterwards."""
-    dtypes = {out.npu.dtype, out.bench.dtype}
+    dtypes = {out.npu.dtype, out.bench.dtype, operators.reduced_in(call.options.get("input.hook")) or ""}
     if call.is_backward:
         dtypes |= {side for a in (*inputs, *made) for side in (a.npu.dtype, a.bench.dtype)}
     elif operators.operator_class(call.operator) == "contraction":

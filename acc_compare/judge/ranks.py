@@ -22,6 +22,7 @@ from acc_compare.judge.origins import INPUT_NOISE
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.measured.pairs import MeasuredPair
 from acc_compare.model import Alignment, PairedCall
+from acc_compare.operators import reduced_in
 from dump.format.names import BACKWARD, parse
 from dump.format.schema import CallRecord, CollectiveRecord, TensorRecord
 
@@ -74,7 +75,7 @@ def given_by(rank: int, alignment: Alignment, measured: Sequence[MeasuredPair]) 
     """What `rank` gave to each collective of the step, in order."""
     calls = [part.call for part in measured if part.call is not None]
     reduction = _Reduction(alignment, calls)
-    found = []
+    found: list[Given] = []
     for call in calls:
         collectives = of_several(call.pair.npu)
         if collectives and call.pair.npu is not None:
@@ -97,9 +98,11 @@ class _Reduction:
         self._alignment = alignment
         self._written = {(call.full_name, a.name): a for call in calls if call.is_backward for a in call.wrote}
         self._contributions: Contributions | None = None
+        self._before: dict[str, MeasuredArgument] = {}
 
     def gradients(self, call: MeasuredCall, rank: int) -> dict[str, tuple[MeasuredArgument, ...]]:
-        """By parameter, what the backward calls of this rank wrote."""
+        """By parameter, what the backward calls of this rank wrote, and what the reduction before this one left in its
+        gradient."""
         if self._contributions is None:
             self._contributions = Contributions(self._alignment.npu, Flow(self._alignment.npu))
         found = {}
@@ -108,7 +111,9 @@ class _Reduction:
                 parts = self._contributions.to(argument.leaf)
                 known = [self._written.get((part.call, part.argument)) for part in parts]
                 result = f"{_RESULT}{argument.name.removeprefix(_PARAMETER)}"
+                known.append(self._before.get(result))
                 found[result] = _from(rank, [part for part in known if part is not None])
+        self._before.update((result.name, result) for result in call.wrote)
         return found
 
 
@@ -137,7 +142,8 @@ class JobStep:
 
     def taken_in(self, call: MeasuredCall, rank: int) -> list[MeasuredCall]:
         """`call` as `rank` ran it, with what other ranks gave among what it read: one for each gradient that is
-        reduced.  Without anything written where a rank that gave is not compared: then nobody knows."""
+        reduced.  Without anything written where a rank that gave is not compared, or where a hook reduces of which
+        it is not known how: then nobody knows."""
         collectives = of_several(call.pair.npu)
         if not collectives:
             return [call]
@@ -147,7 +153,8 @@ class JobStep:
             for collective, found in zip(collectives, takers, strict=True)
             for giver in _givers(collective)
         )
-        if silent:
+        hook = reduced_in(call.options.get("input.hook"))
+        if silent or hook is None:
             return [msgspec.structs.replace(call, wrote=())]
         reduces = any(collective.kind == REDUCES_GRADIENTS for collective in collectives)
         others = [given for found in takers for giver, given in sorted(found.items()) if reduces or giver != rank]

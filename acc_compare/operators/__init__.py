@@ -16,7 +16,7 @@ from typing import Literal
 
 from acc_compare.operators.dtypes import LARGEST, UNIT_ROUNDOFF, is_floating, roundoff
 from acc_compare.operators.functions import may_leave_finite, most_amplified, most_moved
-from acc_compare.operators.options import draws_with, has_variants, variant
+from acc_compare.operators.options import draws_with, has_variants, reduced_in, variant
 from acc_compare.operators.spelling import functional_name, plain_name
 from acc_compare.operators.table import OPERATORS, Mark, Operator, OperatorClass
 
@@ -34,6 +34,7 @@ __all__ = [
     "has_variants",
     "is_additive",
     "is_floating",
+    "is_listwise",
     "is_mean",
     "is_random_source",
     "is_shaped_by_values",
@@ -48,6 +49,7 @@ __all__ = [
     "overwrites",
     "plain_name",
     "product_of",
+    "reduced_in",
     "roundoff",
     "variant",
 ]
@@ -85,6 +87,11 @@ def draws(api: str) -> bool:
 def is_random_source(api: str) -> bool:
     """Does it make random numbers from nothing, rather than apply them to an input?"""
     return has(api, "source") or (has(api, "source_in_place") and api.endswith("_"))
+
+
+def is_listwise(api: str) -> bool:
+    """Does it compute its results one by one from the tensors at their places in its lists?"""
+    return api.startswith("_foreach_")
 
 
 def moves_memory_only(api: str) -> bool:

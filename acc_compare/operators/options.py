@@ -61,3 +61,22 @@ def has_variants(api: str) -> bool:
 def variant(api: str, values: Mapping[str, object]) -> str:
     """The operator that a call of `api` is with such arguments: a `div` that is told to round is `floor_divide`."""
     return "floor_divide" if isinstance(values.get("input.rounding_mode"), str) and has_variants(api) else api
+
+
+_REDUCED_IN = {
+    "allreduce_hook": "",
+    "BuiltinCommHookType.ALLREDUCE": "",
+    "fp16_compress_hook": "torch.float16",
+    "BuiltinCommHookType.FP16_COMPRESS": "torch.float16",
+    "bf16_compress_hook": "torch.bfloat16",
+}
+
+
+def reduced_in(hook: object) -> str | None:
+    """The type in which a communication hook of DistributedDataParallel, by its name, reduces gradients: "" for their
+    own; None where nobody knows.
+
+    >>> reduced_in("fp16_compress_hook"), reduced_in("powerSGD_hook")
+    ('torch.float16', None)
+    """
+    return "" if hook is None else _REDUCED_IN.get(str(hook))

@@ -25,6 +25,7 @@ A row is the operator's plain name (`spelling.plain_name`) with its marks after 
     vectors        results that are matrices are right up to signs, rotations or the order of rows
     unordered      which of several right answers comes is not said
     compound       several products in one call (attention, recurrent nets)
+    nonexpansive   results are no further apart than what was read is
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ OperatorClass: TypeAlias = Literal[
 Mark: TypeAlias = Literal[
     "jumps", "kinks", "chooses", "draws", "source", "source_in_place", "uninitialised", "memory", "layout", "converts",
     "shaped", "overwrites", "additive", "mean", "factors", "log", "likelihood", "indexed", "overlaps", "matmul", "conv",
-    "places", "attends", "vectors", "unordered", "compound", "root",
+    "places", "attends", "vectors", "unordered", "compound", "root", "nonexpansive",
 ]  # fmt: skip
 
 
@@ -149,8 +150,9 @@ _ROWS: Mapping[OperatorClass, str] = {
     """,
     # Sums of K terms.
     "reduction": """
-        sum mean+mean nansum nanmean+mean var std var_mean+mean std_mean+mean norm vector_norm matrix_norm
-        frobenius_norm norm_except_dim dist prod+factors cumsum cumprod+factors logcumsumexp+log trace trapezoid
+        sum mean+mean nansum nanmean+mean var std var_mean+mean std_mean+mean norm+nonexpansive
+        vector_norm+nonexpansive matrix_norm frobenius_norm+nonexpansive norm_except_dim dist prod+factors cumsum
+        cumprod+factors logcumsumexp+log trace trapezoid
         cumulative_trapezoid sum_to_size powsum cov corrcoef cross pdist avg_pool1d+mean+overlaps
         avg_pool2d+mean+overlaps avg_pool3d+mean+overlaps adaptive_avg_pool1d+mean+overlaps
         adaptive_avg_pool2d+mean+overlaps adaptive_avg_pool3d+mean+overlaps lp_pool1d+overlaps lp_pool2d+overlaps

@@ -40,6 +40,7 @@ from .group_methods import (
     METHODS,
     GroupMethod,
     group_argument,
+    hook_of,
     members,
     members_named,
     peers,
@@ -346,8 +347,8 @@ class Collectives:
         gradients = {name: parameter.grad for name, parameter in parameters.items()}
         if not gradients or self._watch.recorder is None:
             return
-        issued = Issued("Distributed.ddp_all_reduce", members(model.process_group), [], {"param": parameters})
-        opened = self._begin(issued, within=False)
+        told = {"param": parameters, **hook_of(model)}
+        opened = self._begin(Issued("Distributed.ddp_all_reduce", members(model.process_group), [], told), within=False)
         if opened is not None:
             for gradient in gradients.values():
                 opened.recorder.touch(gradient)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 
 from ..record import tree
-from ..torch_internals import group_gather_base, group_named, group_scatter_base, name_of_group
+from ..torch_internals import ddp_facts, group_gather_base, group_named, group_scatter_base, name_of_group
 
 _PICKLED = ("_object", "_object_list")  # functions that send Python objects, as bytes that mean nothing by themselves
 _FRAMES = 8
@@ -97,6 +97,12 @@ def settings(api: str, options: Any, ranks: tuple[int, ...], peer: Members | Non
     if hasattr(options, "rootRank"):
         found["dst" if api in _TO_ONE else "src"] = ranks[options.rootRank]
     return found
+
+
+def hook_of(model: Any) -> dict[str, str]:
+    """`{"hook": name}` where a communication hook reduces the gradients of a DistributedDataParallel."""
+    name = ddp_facts(model).get("comm_hook")
+    return {"hook": str(name)} if name else {}
 
 
 def members(group: Any) -> Members:

@@ -268,3 +268,22 @@ def test_a_foreign_dump_may_leave_out_who_made_an_input(make: Any, foreign: bool
         return one
 
     assert (("input", "Functional.linear.1.forward") in suspects(make.judged(side(3e-6), side(0.0)))) is accused
+
+
+def in_pieces(make: Any, *, held: float, memory_is_trained: bool) -> Any:
+    """Step 1 of a run that reads a parameter by a tensor of its own, as what holds it in pieces does."""
+    one = make.Run()
+    w = make.normal(16, seed=1)
+    piece = make.off(w, held) if held else w.copy()
+    if memory_is_trained:
+        one.same_memory(piece, w)
+    one.call("Torch.mul.0.forward", [piece, make.normal(16, seed=2)], [piece * make.normal(16, seed=2)])
+    one.call("Optimizer.SGD.0.forward", kwargs={"param": {"fc.weight": w}, "grad": {"fc.weight": make.normal(16)}})
+    return one
+
+
+@pytest.mark.parametrize(("trained", "accused"), [(True, 0), (False, 1)], ids=["a parameter", "anything else"])
+def test_pieces_of_parameters_part_by_the_steps_before(make: Any, trained: bool, accused: int) -> None:
+    runs = [in_pieces(make, held=size, memory_is_trained=trained) for size in (0.2, 0.0)]
+    finding = make.judged(*runs, step=1, previous="judged")
+    assert len(finding.suspects) == accused

@@ -376,3 +376,51 @@ def test_rows_with_means_of_their_own_show_in_the_gradient_of_a_normalisation(ma
     found = predict(backward, backward.wrote[0], forward)
     assert found is not None
     assert found.fresh > 1e-4 if mean else found.fresh < 1e-6
+
+
+def _lists(make: Any, name: str, function: Any, errors: list[float]) -> Any:
+    runs = []
+    for side in (0, 1):
+        run = make.Run()
+        parts = [make.normal(8, 8, seed=n) for n in range(len(errors))]
+        given = [
+            make.off(x, size, seed=50 + n) if side == 0 else x
+            for n, (x, size) in enumerate(zip(parts, errors, strict=True))
+        ]
+        run.call(name, [given], [function(x) for x in given])
+        runs.append(run)
+    (part,) = make.measured(*runs)
+    return part.call
+
+
+def test_of_lists_each_result_comes_from_what_stands_at_its_place(make: Any) -> None:
+    call = _lists(make, "Torch._foreach_mul.0.forward", lambda x: 2 * x, [1e-3, 1e-6])
+    first, second = (predict(call, out) for out in call.wrote)
+    assert first is not None
+    assert second is not None
+    assert first.inherited == pytest.approx(call.wrote[0].relative, rel=0.5)
+    assert second.inherited == pytest.approx(call.wrote[1].relative, rel=0.5)
+
+
+def test_norms_are_no_further_apart_than_what_they_are_of(make: Any) -> None:
+    norms = _lists(make, "Torch._foreach_norm.0.forward", lambda x: np.asarray(np.linalg.norm(x), "f4"), [1e-3, 1e-6])
+    found = [predict(norms, out) for out in norms.wrote]
+    assert [each.assured if each else None for each in found] == pytest.approx(
+        [norms.read[0].relative, norms.read[1].relative]
+    )
+    products = _lists(make, "Torch._foreach_mul.0.forward", lambda x: 2 * x, [1e-3, 1e-6])
+    assert [each.assured if each else None for each in (predict(products, out) for out in products.wrote)] == [0, 0]
+
+
+@pytest.mark.parametrize(("hook", "unit"), [("fp16_compress_hook", 2.0**-11), ("allreduce_hook", 2.0**-24)])
+def test_gradients_that_a_hook_compresses_are_off_by_its_rounding(make: Any, hook: str, unit: float) -> None:
+    runs = []
+    for _ in (0, 1):
+        run = make.Run()
+        gradient = make.normal(64)
+        run.call("Distributed.ddp_all_reduce.0.forward", [gradient], [gradient], kwargs={"hook": hook})
+        runs.append(run)
+    (part,) = make.measured(*runs)
+    found = predict(part.call, part.call.wrote[0])
+    assert found is not None
+    assert unit <= found.fresh < 4 * unit

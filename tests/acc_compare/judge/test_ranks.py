@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from acc_compare.judge.ranks import Given, JobStep, ranges
+from acc_compare.align.calls import align
+from acc_compare.judge.ranks import REDUCES_GRADIENTS, Given, JobStep, given_by, ranges
+from acc_compare.measured.pairs import measure_pairs
 from dump.format.schema import CollectiveRecord
 
 
@@ -58,3 +62,51 @@ def test_what_never_happens_elsewhere_holds_nobody() -> None:
 )
 def test_ranks_are_said_short(ranks: list[int], text: str) -> None:
     assert ranges(ranks) == text
+
+
+def _reduction(make: Any, hook: str | None) -> Any:
+    runs = []
+    for _ in (0, 1):
+        run = make.Run()
+        told = {} if hook is None else {"hook": hook}
+        run.call("Distributed.ddp_all_reduce.0.forward", [], [make.normal(8)], kwargs=told)
+        record = {"kind": REDUCES_GRADIENTS, "group": "0", "ranks": [0, 1], "order": 0}
+        run.bodies["Distributed.ddp_all_reduce.0.forward"]["collectives"] = [record]
+        runs.append(run)
+    (part,) = make.measured(*runs)
+    return part.call
+
+
+@pytest.mark.parametrize(
+    ("hook", "known"),
+    [
+        (None, 1),
+        ("fp16_compress_hook", 1),
+        ("powerSGD_hook", 0),
+        ("fp16_compress_wrapper.<locals>.fp16_compress_wrapper_hook", 0),
+    ],
+)
+def test_of_a_hook_that_reduces_otherwise_nobody_knows(make: Any, hook: str | None, known: int) -> None:
+    call = _reduction(make, hook)
+    collective = CollectiveRecord(REDUCES_GRADIENTS, "0", (0, 1), 0)
+    job = JobStep.of({rank: [Given(rank, call.full_name, 0, (collective,), {})] for rank in (0, 1)})
+    assert sum(len(part.wrote) for part in job.taken_in(call, 0)) == known
+
+
+def test_a_second_reduction_inherits_what_the_first_left_in_the_gradient(make: Any) -> None:
+    """Without zeroing in between, and where a rank that ran out of batches takes no part in the second."""
+    runs = []
+    for wrong in (1e-3, 0.0):
+        run = make.Run()
+        weight, reduced = run.parameter(make.normal(8)), [make.off(make.normal(8, seed=n), wrong) for n in (1, 2)]
+        for number, gradient in enumerate(reduced):
+            name = f"Distributed.ddp_all_reduce.{number}.forward"
+            run.call(name, kwargs={"param": {"w": weight}})
+            run.bodies[name]["output"] = [{"w": run._leaf(gradient)}]
+            record = {"kind": REDUCES_GRADIENTS, "group": "0", "ranks": [0, 1], "order": number}
+            run.bodies[name]["collectives"] = [record]
+        runs.append(run.dump())
+    alignment = align(*runs)
+    first, second = given_by(0, alignment, measure_pairs(alignment, "statistics"))
+    assert first.arguments["output.0.w"] == ()
+    assert [round(a.relative, 4) > 0 for a in second.arguments["output.0.w"]] == [True]

@@ -201,6 +201,21 @@ def test_gradients_are_followed_into_the_reduction_of_ddp(record: Any) -> None:
     assert _collective(dump, name).kind == "ddp_all_reduce"
 
 
+def test_the_hook_that_reduces_is_told(record: Any) -> None:
+    from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import fp16_compress_hook
+
+    def hook_of(*, registered: bool) -> object:
+        model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 1))
+        if registered:
+            model.register_comm_hook(None, fp16_compress_hook)
+        dump = record(lambda: model(torch.ones(3, 2)).sum().backward())
+        call = next(call for call in dump.dump.calls if call.name == "Distributed.ddp_all_reduce.0.forward")
+        return {a.name: getattr(a.leaf, "value", None) for a in call.inputs}.get("input.hook")
+
+    assert hook_of(registered=False) is None
+    assert hook_of(registered=True) == "fp16_compress_hook"
+
+
 @NEEDS_MESHES
 def test_the_part_of_a_dtensor_is_recorded_with_its_layout(record: Any) -> None:
     from torch.distributed.device_mesh import init_device_mesh
