@@ -75,6 +75,16 @@ def _without_lone_surrogates(data: bytes) -> bytes:
     return _ESCAPE.sub(lambda match: rb"\ufffd" if match[1] else match[0], data)
 
 
+def text_nests_too_deep(data: bytes) -> bool:
+    """Does `data` open more levels than any record may hold?"""
+    depth = 0
+    for match in _TOKEN.finditer(data):
+        depth += 1 if match[0] in b"[{" else -1 if match[0] in b"]}" else 0
+        if depth > 2 * DEEPEST:
+            return True
+    return False
+
+
 def deep_call(data: bytes) -> str | None:
     """The name two levels above where `data` first nests deeper than any record may: the call's."""
     depth, name = 0, None

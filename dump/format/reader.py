@@ -35,6 +35,7 @@ from dump.format.json_text import (
     not_json,
     quoted,
     split_object,
+    text_nests_too_deep,
     too_deep,
 )
 from dump.format.layout import CONSTRUCT_FILE, DEBUG_FILE, DUMP_FILE, STACK_FILE, STACK_JOURNAL
@@ -335,6 +336,8 @@ def _with_digest(header: Header, digits: int) -> Header:
 
 def _lines_of_owners(data: bytes, source: Path) -> dict[str, Any]:
     """The whole lines of a `construct.json` that was cut; the comma stands before or after an entry."""
+    if text_nests_too_deep(data):  # how deep a decoder goes before it gives up is another matter in each Python
+        raise too_deep(source, None)
     found: dict[str, Any] = {}
     lines = io.BytesIO(data)
     if lines.readline().strip() != b"{":

@@ -10,6 +10,7 @@ import importlib
 import inspect
 import io
 import pickle
+import re
 import sys
 import threading
 import traceback
@@ -386,7 +387,7 @@ def fx_targets() -> Any:
     nodes = [
         (
             n.op,
-            str(n.target),
+            re.sub(" at 0x[0-9a-f]+", "", str(n.target)),
             n.target in known,
             torch.fx.node._get_qualified_name(n.target) if callable(n.target) else "",
         )

@@ -13,6 +13,7 @@ import hashlib
 import io
 import os
 import pickle
+import re
 import sys
 import threading
 import warnings
@@ -1001,7 +1002,9 @@ def main(situations: dict[str, Callable[[], Any]] = SITUATIONS) -> None:
             debugger.stop()
             debugger.step()
         places = [
-            f"{os.path.basename(w.filename)}:{w.lineno} {w.category.__name__} {str(w.message)[:60]}" for w in caught
+            f"{os.path.basename(w.filename)}:{w.lineno} {w.category.__name__} "
+            f"{re.sub('pid=[0-9]+', 'pid', str(w.message))[:60]}"
+            for w in caught
         ]
         print(f"{name}\t{line}\t{places}".replace("\n", " "), flush=True)
         if os.environ.get("SHOW"):
