@@ -13,7 +13,7 @@ from pathlib import Path
 
 from acc_compare.align.mapping_file import plain_yaml
 from acc_compare.report.columns import ABSENT
-from dump.format.errors import ConfigError, DumpError, DumpNotFound, OutputError
+from dump.format.errors import ConfigError, DumpError, DumpNotFound
 
 from . import tables
 
@@ -138,10 +138,4 @@ def _write(path: Path, merged: Mapping[int, Values], distances: Sequence[str]) -
         for name in sorted(names) if len(merged) > 1 else names:
             cells = [values[distance].get(name) for values in merged.values()]
             sheet.append([tables.harmless(cell) if isinstance(cell, str) else cell for cell in (name, *cells)])
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            raise OutputError(f"{path}: exists already. Give another output path.")
-        book.save(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror}).") from error
+    tables.save(book, path)

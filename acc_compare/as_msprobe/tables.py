@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from acc_compare.model import Finding, Row
 from acc_compare.report.columns import ABSENT, COLUMNS, STACK_COLUMN, Cell, Column, as_cell
@@ -23,6 +23,9 @@ from dump.format.schema import Leaf, ScalarRecord, TensorRecord
 
 from .plain_values import PlainCells, cells_of
 from .results import NAN, SHAPES_DIFFER, UNSUPPORTED, TableRow, judge_call, judge_row, nonfinite_apart
+
+if TYPE_CHECKING:
+    from openpyxl import Workbook
 
 Version: TypeAlias = Literal["8.3.3", "26.2.0"]
 VERSIONS: tuple[Version, ...] = ("8.3.3", "26.2.0")
@@ -136,6 +139,11 @@ def write_xlsx(
     sheet = book.create_sheet("Sheet1")
     for line in lines(finding, version, with_stacks=with_stacks, as_saved=as_saved):
         sheet.append([cell[:_LONGEST_IN_EXCEL] if isinstance(cell, str) else cell for cell in _shown(line)])
+    save(book, path)
+
+
+def save(book: Workbook, path: Path) -> None:
+    """Write a workbook where nothing is yet.  Raises OutputError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():

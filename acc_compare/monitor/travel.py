@@ -9,16 +9,10 @@ import numpy as np
 from acc_compare.monitor.distances import Mask, between, counts_of
 from acc_compare.monitor.rows import Numbers
 from acc_compare.monitor.tables import Pair, Table
+from acc_compare.operators import UNIT_ROUNDOFF
 
-ROUNDOFF = {
-    "float64": 2.0**-53,
-    "float32": 2.0**-24,
-    "bfloat16": 2.0**-8,
-    "float16": 2.0**-11,
-    "float8_e4m3fn": 2.0**-4,
-    "float8_e5m2": 2.0**-3,
-}
-"""Unit roundoff (IEEE 754-2019; bfloat16: 8 bits of significand; OCP 8-bit floating point specification, 2023)."""
+ROUNDOFF = {name.removeprefix("torch."): unit for name, unit in UNIT_ROUNDOFF.items()}
+"""Unit roundoff by the names that a file has for dtypes."""
 
 _SHARE = 1 / 3
 """Of the matrices whose gradients autocast makes in a narrow type: norms and embeddings stay wide."""
