@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from benchmarks.localisation.rows import BETWEEN, Case, Kernel, Side, variant
+from benchmarks.localisation.kernels import COPIES, OPERATORS
+from benchmarks.localisation.rows import BETWEEN, OPERATOR, Case, Kernel, Side, variant
 
-GROUP = "one rank of several"
+Cases: TypeAlias = "tuple[Case, ...]"
+
+GROUP, NOISY = "one rank of several", "ranks in noise"
+_DEALING = ("sharding", "dealt")
+"""Models whose batch is dealt out among ranks."""
 ALL_REDUCE = "c10d::allreduce_"
 
 
@@ -40,45 +47,50 @@ JOBS = (
     Job("ring", "ring", "", 2, 1, reduces=True),
     Job("megatron-tp", "megatron", "tp", 2, 2, reduces=True),
     Job("megatron-sp", "megatron", "sp", 2, 3, reduces=True),
+    Job("accumulate", "dealt", "accumulate", 2, 6),
+    Job("unused", "dealt", "unused", 2, 2),
+    Job("static", "dealt", "static", 2, 3),
+    Job("fp16-hook", "dealt", "fp16_hook", 2, 2),
+    Job("fsdp2-mixed", "dealt", "mixed", 2, 2),
+    Job("fsdp2-kept", "dealt", "kept", 2, 3),
+    Job("hsdp", "dealt", "hsdp", 4, 2),
+    Job("clip", "dealt", "clip", 2, 2),
+    Job("fsdp2-clip", "dealt", "fsdp_clip", 2, 1),
+    Job("uneven", "dealt", "uneven", 2, 2),
+    Job("branch", "dealt", "branch", 2, 2),
+    Job("batch-norm", "dealt", "statistics", 2, 3),
+    Job("autocast", "dealt", "autocast", 2, 2),
 )
 
-HEALTHY = tuple(
-    Case(f"again-{job.name}", job.model, "again", job.side(extra=(("RUN", "again"),)), job.side(), None, exact=True)
-    for job in JOBS
+_NOISE = tuple(Kernel(operator, "rounds", 1.0) for operator in OPERATORS if operator not in COPIES)
+_MEGATRON = next(job for job in JOBS if job.name == "megatron-tp")
+
+HEALTHY = (
+    *(
+        Case(f"again-{job.name}", job.model, "again", job.side(extra=(("RUN", "again"),)), job.side(), None, exact=True)
+        for job in JOBS
+    ),
+    *(Case(f"noisy-{job.name}", job.model, NOISY, job.side(*_NOISE), job.side(), None) for job in JOBS),
 )
+"""Every job recorded twice: by the same kernels, and by kernels that round otherwise."""
+
+
+def _faulty(
+    name: str, kernel: Callable[[Job], Kernel], jobs: Iterable[Job], kinds: tuple[str, ...] = OPERATOR
+) -> Cases:
+    return tuple(
+        Case(f"{job.name}-{name}", job.model, GROUP, job.side(kernel(job)), job.side(), kinds=kinds) for job in jobs
+    )
+
 
 FAULTS = (
-    *(
-        Case(
-            f"{job.name}-gelu",
-            job.model,
-            GROUP,
-            job.side(Kernel("aten::gelu", "scale", 1.01, (job.call,), rank=1)),
-            job.side(),
-        )
-        for job in JOBS
-    ),
-    *(
-        Case(
-            f"{job.name}-gelu-backward",
-            job.model,
-            GROUP,
-            job.side(Kernel("aten::gelu_backward", "scale", 1.02, (job.call,), rank=0)),
-            job.side(),
-        )
-        for job in JOBS
-    ),
-    *(
-        Case(
-            f"{job.name}-all-reduce",
-            job.model,
-            GROUP,
-            job.side(Kernel(ALL_REDUCE, "", 1.5, (3,), rank=1)),
-            job.side(),
-            kinds=BETWEEN,
-        )
-        for job in JOBS
-        if job.reduces
+    *_faulty("gelu", lambda job: Kernel("aten::gelu", "scale", 1.01, (job.call,), rank=1), JOBS),
+    *_faulty("gelu-backward", lambda job: Kernel("aten::gelu_backward", "scale", 1.02, (job.call,), rank=0), JOBS),
+    *_faulty(
+        "all-reduce",
+        lambda _: Kernel(ALL_REDUCE, "", 1.5, (3,), rank=1),
+        (job for job in JOBS if job.reduces),
+        BETWEEN,
     ),
     *(
         Case(
@@ -90,14 +102,15 @@ FAULTS = (
             "kind",
             ("input",),
         )
-        for job in JOBS[:4]
+        for job in JOBS
+        if job.model in _DEALING
     ),
     Case(
         "megatron-tp-maximum",
         "megatron",
         GROUP,
-        JOBS[-2].side(extra=variant("maximum")),
-        JOBS[-2].side(),
+        _MEGATRON.side(extra=variant("maximum")),
+        _MEGATRON.side(),
         "kind",
         ("operator",),
     ),

@@ -17,7 +17,7 @@ pytestmark = [
 ]
 
 
-IN_TESTS = ("ddp", "fsdp2", "tp")
+IN_TESTS = ("ddp", "fsdp2", "tp", "fp16-hook")
 """Jobs take half a minute each; the benchmark runs the others."""
 
 
