@@ -44,7 +44,6 @@ _BLIND = 0.5
 
 _ENOUGH = 0.5
 """Where most calls of one side have no counterpart, agreement of the rest says too little."""
-
 _REASONS = 5
 
 
@@ -52,8 +51,7 @@ _REASONS = 5
 class Setting:
     """What the judging must know beside the two dumps.  `job` is what other ranks gave to collectives in this step;
     `other_world` says that the sides ran on different numbers of ranks, so that their parts were put together;
-    `lowered` is what an earlier step of the rank showed its products to be computed in; `references` says how far both
-    sides are from a third run, None where there is none."""
+    `lowered` is what an earlier step showed products to be computed in, `references` how far both are from a third."""
 
     step: int | None = None
     rank: int | None = None
@@ -331,6 +329,9 @@ def _notes(
         if _is_simulated(dump):
             notes.append(say("note.simulated", side=side))
         notes += _missed(side, dump)
+    both = [call.full_name for call in calls if any(a.npu.nan and a.bench.nan for a in call.wrote)]
+    if both:
+        notes.append(say("note.nan_in_both", calls=count(len(both), "call"), first=both[0], dump=str(npu.path)))
     if unmeasured:
         notes.append(say("note.unmeasured", tensors=count(unmeasured, "tensor")))
     narrowed = Counter(

@@ -309,6 +309,10 @@ MESSAGES: Mapping[str, str] = {
     ),
     "note.versions": "torch {npu} on the NPU side, {bench} on the bench.",
     "note.modules_only": "Level L0: modules only. Record at L1 or mix to have the operator named.",
+    "note.nan_in_both": (
+        "NaN stands in results of {calls} on both sides, the first of them {first}; agreement says nothing of these, "
+        "acc nan {dump} says where it begins"
+    ),
     "note.itself": "A dump was compared with itself: both paths lead to the same folder.",
     "note.foreign": (
         "One side was recorded by msprobe, whose API calls list other gradients: what backward calls wrote is "

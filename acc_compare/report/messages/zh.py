@@ -263,6 +263,9 @@ MESSAGES: Mapping[str, str] = {
     "note.narrowed": "{results}在 NPU 侧为 {npu}，在标杆侧为 {bench}；舍入到较窄的类型视为正常。",
     "note.versions": "NPU 侧的 torch 版本为 {npu}，标杆侧为 {bench}。",
     "note.modules_only": "级别 L0：只有模块。以 L1 或 mix 级别记录，才能指出具体算子。",
+    "note.nan_in_both": (
+        "两侧均有 {calls} 的结果含 NaN，最早为 {first}；一致并不说明这些结果正确，acc nan {dump} 说明它从何处开始"
+    ),
     "note.itself": "转储与自身作了比较：两个路径指向同一文件夹。",
     "note.foreign": "有一侧由 msprobe 记录，其 API 调用列出的梯度不同：反向调用的输出只显示，不判断。",
     "note.no_sketch": "有一份转储没有草图：不影响最大值、最小值、均值和范数的小差异无法看到。",

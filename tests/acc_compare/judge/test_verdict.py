@@ -122,6 +122,24 @@ def test_some_tensors_that_could_not_be_measured_are_a_note(make: Any) -> None:
     assert "1 tensor could not be compared: of other shapes, or not measured." in list(map(text, finding.notes))
 
 
+@pytest.mark.parametrize(("ours", "theirs", "told"), [(True, True, True), (True, False, False), (False, False, False)])
+def test_nan_on_both_sides_is_told(make: Any, ours: bool, theirs: bool, told: bool) -> None:
+    def one(bad: bool) -> Any:
+        run = make.Run()
+        x = make.normal(4)
+        y = np.tanh(x)
+        if bad:
+            y[0] = np.nan
+        run.call("Torch.abs.0.forward", [x], [np.abs(x)])
+        run.call("Functional.gelu.0.forward", [x], [y])
+        return run
+
+    notes = {note.key: dict(note.values) for note in make.judged(one(ours), one(theirs)).notes}
+    assert ("note.nan_in_both" in notes) is told
+    if told:
+        assert notes["note.nan_in_both"]["first"] == "Functional.gelu.0.forward"
+
+
 @pytest.mark.parametrize(
     ("npu", "bench", "note"),
     [
