@@ -55,6 +55,9 @@ _FEW = 40
 _ENOUGH = 4
 _KNOWN_WELL = 30
 """So many different calls of one run, and so many runs, tell what an operator does."""
+_LEAST_OF_GROUP = 0.3
+"""Calls of one operator may be off together: the gradients of all biases hang on one gradient.  The medians of groups
+lie within a normal distribution of this width as far out as healthy runs reach (benchmarks/localisation, 169 pairs)."""
 _ALIKE = 6
 """Decimals to which residuals are told apart."""
 
@@ -174,11 +177,14 @@ class Noise:
         else:
             deviations = math.log(output.error / typical) / deviation if output.error > 0 else -math.inf
             limit = typical * math.exp(self.quantile * deviation)
-        if output.error < WORTH * max(typical, output.assured):
+        least = max(
+            WORTH * typical, WORTH * output.assured, RESOLUTION["exact" if output.buckets is None else "sketch"]
+        )
+        if output.error <= least:  # nothing finer than what was recorded of it resolves is known
             deviations = min(deviations, 0.0)
         return Expectation(
             typical=typical,
-            limit=max(WORTH * typical, WORTH * output.assured, limit),
+            limit=max(least, limit),
             deviations=deviations,
             calls=calls,
             quantile=self.quantile,
@@ -238,7 +244,7 @@ class Noise:
 
 def _of_group(row: PriorRow, group: Residuals) -> float:
     """How far the median residual of an operator's calls varies from run to run."""
-    return math.sqrt(row.between**2 + row.sketch**2 / group.distinct)
+    return math.hypot(row.between, row.sketch / math.sqrt(group.distinct), _LEAST_OF_GROUP)
 
 
 def shared_casts(calls: Iterable[MeasuredCall]) -> frozenset[tuple[str, str]]:

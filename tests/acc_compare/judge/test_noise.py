@@ -86,10 +86,16 @@ def test_an_operator_that_is_off_everywhere_is_silent_where_little_is_known(
     make: Any, calls_made: int, runs: int, key: NoiseKey
 ) -> None:
     row = PRIOR[NoiseKey("gelu", False, False)]
-    sizes = [2e-6 * factor for factor in np.linspace(0.9, 1.1, calls_made)]
+    sizes = [4e-6 * factor for factor in np.linspace(0.9, 1.1, calls_made)]
     noise, known = (Noise(calls(make, sizes), prior) for prior in ({key: row._replace(runs=runs)}, PRIOR))
     assert not any(expected(noise, n).is_exceeded for n in range(calls_made))
     assert any(expected(known, n).is_exceeded for n in range(calls_made)) is (calls_made > 3)
+
+
+@pytest.mark.parametrize(("size", "is_exceeded"), [(5e-8, False), (5e-6, True)])
+def test_an_error_finer_than_sketches_resolve_is_none(make: Any, size: float, is_exceeded: bool) -> None:
+    prior = {NoiseKey("gelu", False, False): UNKNOWN._replace(location=-4.0, exact=0.1, sketch=0.1, between=0.1)}
+    assert expected(Noise(calls(make, [size]), prior), 0).is_too_large is is_exceeded
 
 
 def test_a_factor_in_many_elements_is_seen_below_their_noise(make: Any) -> None:
