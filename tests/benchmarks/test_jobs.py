@@ -17,7 +17,7 @@ pytestmark = [
 ]
 
 
-IN_TESTS = ("ddp", "fsdp2", "tp", "fp16-hook")
+IN_TESTS = ("ddp", "fsdp2", "tp")
 """Jobs take half a minute each; the benchmark runs the others."""
 
 
