@@ -9,6 +9,7 @@ under `acc check` with its defaults, beside the same steps without.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from benchmarks.recording.workloads import resnet
 from dump.config import DumpConfig
 from dump.session import Session
 
+_ROOT = Path(__file__).parents[2]
 _STEPS = 4
 _SCRIPT = """
 import sys, time, torch
@@ -71,7 +73,13 @@ def recorded(folder: Path) -> Path:
 
 def steps_under(command: list[str]) -> list[float]:
     """The first steps of the small Llama under a command."""
-    done = subprocess.run([sys.executable, *command, str(_STEPS)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, *command, str(_STEPS)],
+        env={**os.environ, "PYTHONPATH": str(_ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     found = [float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("step ")]
     if len(found) != _STEPS:
         raise SystemExit(f"{' '.join(command)}: {done.stdout}{done.stderr}")
