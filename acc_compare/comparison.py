@@ -215,8 +215,8 @@ def _over_all(findings: Sequence[Finding], notes: Sequence[Message], npu: Path, 
     seen_of_all = _seen_of_all([finding.sensitivity for finding in findings if finding.sensitivity is not None])
     told = [seen(seen_of_all)] if seen_of_all is not None and verdict != "different" else []
     told += (note for finding in findings for note in finding.notes if note.key != "note.sensitivity")
-    nan = [note for note in told if note.key == "note.nan_in_both"]
-    said = dict.fromkeys((*notes, *(note for note in told if note not in nan[1:])))
+    nan = next((note for note in told if note.key == "note.nan_in_both"), None)
+    said = dict.fromkeys((*notes, *(note for note in told if note.key != "note.nan_in_both" or note is nan)))
     return Finding(
         verdict=verdict,
         summary=say("summary.pairs", number=len(findings), summary=summary),

@@ -340,15 +340,11 @@ def _tell_nobody(what: str, done: int, total: int) -> None:
 
 def _measured_floor(bench: Dump, second: Dump, names: Mapping[str, str], *, jobs: int) -> dict[tuple[str, str], float]:
     """The distance of two bench runs at each tensor, under the NPU side's call names."""
-    mode = mode_of(bench, second)
-    floor: dict[tuple[str, str], float] = {}
-    for part in measure_pairs(align(bench, second), mode, jobs=jobs):
-        if part.call is None or part.call.full_name not in names:
-            continue
-        for argument in (*part.call.read, *part.call.wrote):
-            if argument.error is not None:
-                floor[(names[part.call.full_name], argument.name)] = argument.error.relative
-    return floor
+    return {
+        (names[call], argument): error.relative
+        for (call, argument), error in _errors_to(second, bench, Rules(), jobs).items()
+        if call in names
+    }
 
 
 def _references(

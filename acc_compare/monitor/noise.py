@@ -17,7 +17,7 @@ import numpy as np
 from acc_compare.monitor.distances import Distances, Mask, counts_of
 from acc_compare.monitor.rows import Numbers
 from acc_compare.monitor.tables import Pair
-from acc_compare.monitor.travel import ROUNDOFF, narrowed, roundoffs, sides_of, stands_still, travelled
+from acc_compare.monitor.travel import ROUNDOFF, for_steps, narrowed, roundoffs, sides_of, stands_still, travelled
 
 FIRST_GROWTH, LEAST_GROWTH = 32.0, 8.0
 """How much louder noise may get from one step to the next: after the first step, and once many were seen."""
@@ -318,11 +318,7 @@ def _standing_out(found: Numbers, floor: Numbers, kin: Numbers) -> Mask:
     far = (found > floor) & (found > STANDS_OUT * kin)
     if len(far) < 4:
         return np.zeros(far.shape, np.bool_)
-    lasting: Mask = far.copy()
-    for shift in range(1, STANDING):
-        lasting[:, :-shift] &= far[:, shift:]
-        lasting[:, -shift:] = False
-    return lasting
+    return for_steps(far, STANDING)
 
 
 def has_kin(pair: Pair) -> Mask:

@@ -17,8 +17,8 @@ ROUNDOFF = {name.removeprefix("torch."): unit for name, unit in UNIT_ROUNDOFF.it
 _SHARE = 1 / 3
 """Of the matrices whose gradients autocast makes in a narrow type: norms and embeddings stay wide."""
 
-STILL = 3
-"""Steps without any change after which a parameter is frozen."""
+STILL = 4
+"""Steps without any change in a row that a frozen parameter shows."""
 
 _FIRST_STEPS = 4
 
@@ -69,10 +69,16 @@ def stands_still(pair: Pair) -> Mask:
     still: Mask = (sides[0] == 0) ^ (sides[1] == 0)
     still &= (roundoffs(pair) <= ROUNDOFF["float32"]) & pair.npu.seen & pair.bench.seen
     still[:, 0] = False
-    for shift in range(1, STILL):
-        still[:, :-shift] &= still[:, shift:]
-        still[:, -shift:] = False
-    return still
+    return for_steps(still, STILL)
+
+
+def for_steps(cells: Mask, steps: int) -> Mask:
+    """(s, t): the cells from which on so many steps in a row hold."""
+    lasting: Mask = cells.copy()
+    for shift in range(1, steps):
+        lasting[:, :-shift] &= cells[:, shift:]
+        lasting[:, -shift:] = False
+    return lasting
 
 
 def travelled(pair: Pair) -> Numbers:
