@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,28 +78,30 @@ def _without_lone_surrogates(data: bytes) -> bytes:
 
 def text_nests_too_deep(data: bytes) -> bool:
     """Does `data` open more levels than any record may hold?"""
-    depth = 0
-    for match in _TOKEN.finditer(data):
-        depth += 1 if match[0] in b"[{" else -1 if match[0] in b"]}" else 0
-        if depth > 2 * DEEPEST:
-            return True
-    return False
+    return any(depth > 2 * DEEPEST for depth, _ in _levels(data))
 
 
 def deep_call(data: bytes) -> str | None:
     """The name two levels above where `data` first nests deeper than any record may: the call's."""
-    depth, name = 0, None
+    name = None
+    for depth, text in _levels(data):
+        if text is not None and depth == 2:  # a string in `data`: a call's name, as records are objects
+            name = text
+        if depth > 2 * DEEPEST:
+            break
+    return name.decode("utf-8", "replace") if name is not None else None
+
+
+def _levels(data: bytes) -> Iterator[tuple[int, bytes | None]]:
+    """The depth after each bracket, and at each string with its text."""
+    depth = 0
     for match in _TOKEN.finditer(data):
         token = match[0]
         if token in b"[{":
             depth += 1
         elif token in b"]}":
             depth -= 1
-        elif depth == 2:  # a string in `data`: a call's name, as records are objects
-            name = match[1]
-        if depth > 2 * DEEPEST:
-            break
-    return name.decode("utf-8", "replace") if name is not None else None
+        yield depth, match[1]
 
 
 def too_deep(source: object, call: str | None) -> DumpCorrupt:
