@@ -8,13 +8,14 @@ left without numbers, and says why: `unrecorded` is the key of the message.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import msgspec
 
-from acc_compare.wholes import Whole, are_alike, candidates, chosen, concatenated, summed
+from acc_compare.wholes import Grid, Whole, are_alike, candidates, chosen, concatenated, grid_of, odd_one, summed
 from dump.format.names import FORWARD, parse
 from dump.format.schema import Argument, CallRecord, Dump, LayoutRecord, TensorRecord
 
@@ -22,20 +23,36 @@ Pieces: TypeAlias = "dict[int, TensorRecord]"
 Wholes: TypeAlias = "Mapping[tuple[str, str], Sequence[Whole]]"
 
 _DIFFER = "parts.differ"
+_CUT = re.compile(r"_?S\((\d{1,3})(?:, \d+)?\)", re.ASCII)
+"""Cut along a dimension; `_S(0, 2)` in an order that another cut of the same dimension makes, which no statistic
+sees."""
+
+_MESSAGES = ("send", "recv")
 _NUMBERS = ("max", "min", "mean", "norm", "nan", "inf", "sketch", "md5", "data_name")
 
 
-def join(dumps: Mapping[int, Dump], world_size: int, other: Wholes) -> Dump:
-    """One dump of what the ranks saw together.  `dumps` are theirs by rank, `other` what the parts of the other side
-    may make, by call and argument."""
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """One dump of what the ranks of a side saw together.  `odd` names the rank whose copy of a tensor is that of the
+    dump, where others hold what the other side has, by call and argument."""
+
+    dump: Dump
+    odd: Mapping[tuple[str, str], int]
+
+
+def join(dumps: Mapping[int, Dump], world_size: int, other: Wholes) -> Joined:
+    """What the ranks saw together.  `dumps` are theirs by rank, `other` what the parts of the other side may make, by
+    call and argument."""
     first = dumps[min(dumps)]
     calls = []
+    odd: dict[tuple[str, str], int] = {}
     for call, found in _calls(dumps, world_size):
         joined = None if found is None else found.joined(call, other)
         calls.append(joined if joined is not None else _without_numbers(call, "parts.calls"))
+        odd.update({(call.name, name): rank for name, rank in found.odd.items()} if found is not None else {})
     incomplete = next((dump.incomplete for dump in dumps.values() if dump.incomplete is not None), None)
     path = first.path if len(dumps) == 1 else first.path.parent
-    return replace(first, path=path, calls=tuple(calls), incomplete=incomplete)
+    return Joined(replace(first, path=path, calls=tuple(calls), incomplete=incomplete), odd)
 
 
 def wholes(dumps: Mapping[int, Dump], world_size: int) -> Wholes:
@@ -53,10 +70,23 @@ def _calls(dumps: Mapping[int, Dump], world_size: int) -> Iterator[tuple[CallRec
     first = dumps[min(dumps)]
     layouts = {rank: _layouts(dump) for rank, dump in dumps.items()}
     by_name = {rank: {call.name: call for call in dump.calls} for rank, dump in dumps.items()}
+    grids = _grids(dumps, world_size)
     for call in first.calls:
         found = {rank: named[call.name] for rank, named in by_name.items() if call.name in named}
         alone = first.owners.get(call.name) is None
-        yield call, _Call(found, layouts, world_size, alone=alone) if len(found) == len(dumps) else None
+        yield call, _Call(found, layouts, (world_size, grids), alone=alone) if len(found) == len(dumps) else None
+
+
+def _grids(dumps: Mapping[int, Dump], world_size: int) -> tuple[Grid, ...]:
+    """How ranks lie in rows and columns, by the groups that gave each other something."""
+    groups = {
+        collective.ranks
+        for dump in dumps.values()
+        for call in dump.calls
+        for collective in call.collectives
+        if collective.kind not in _MESSAGES
+    }
+    return tuple(sorted({grid for group in groups if (grid := grid_of(group, world_size)) is not None}))
 
 
 def knows_parts(dump: Dump) -> bool:
@@ -77,18 +107,19 @@ def _layouts(dump: Dump) -> dict[int, LayoutRecord]:
 
 
 class _Call:
-    """One call as all ranks made it; `alone` outside of any module."""
+    """One call as all ranks of a `world` made it, so many in these grids; `alone` outside of any module."""
 
     def __init__(
         self,
         calls: Mapping[int, CallRecord],
         layouts: Mapping[int, Mapping[int, LayoutRecord]],
-        world_size: int,
+        world: tuple[int, tuple[Grid, ...]],
         *,
         alone: bool,
     ) -> None:
         self._layouts = layouts
-        self._world_size = world_size
+        self._world_size, self._grids = world
+        self.odd: dict[str, int] = {}
         self._arguments = {rank: {a.name: a for group in _groups(call) for a in group} for rank, call in calls.items()}
         call = next(iter(calls.values()))
         self._forward = parse(call.name).direction == FORWARD
@@ -107,11 +138,9 @@ class _Call:
             pieces = self._pieces(name)
             if pieces is None:
                 continue
-            layout = leaf.layout or self._layout_of(pieces)
-            if layout is not None:
-                yield name, [Whole(_by_layout(leaf, layout, pieces), "same")]
-            elif len(pieces) == self._world_size:
-                yield name, candidates(list(pieces.values()), scaled=self._scales)
+            parts = self._by_layouts(leaf, pieces)
+            if parts is not None or len(pieces) == self._world_size:
+                yield name, candidates(parts or list(pieces.values()), scaled=self._scales, grids=self._grids_of(parts))
 
     def _pieces(self, name: str) -> Pieces | None:
         """The parts of an argument by rank; None where some rank has none."""
@@ -130,26 +159,49 @@ class _Call:
         pieces = self._pieces(argument.name)
         if pieces is None:
             return Argument(argument.name, _unknown(leaf, "parts.calls"))
-        return Argument(argument.name, self._whole(leaf, pieces, other.get((call.name, argument.name), ())))
+        return Argument(argument.name, self._whole(argument, pieces, other.get((call.name, argument.name), ())))
 
-    def _whole(self, leaf: TensorRecord, pieces: Pieces, other: Sequence[Whole]) -> TensorRecord:
-        layout = leaf.layout or self._layout_of(pieces)
-        if layout is not None:
-            return _by_layout(leaf, layout, pieces)
-        if len(pieces) < self._world_size:
+    def _whole(self, argument: Argument, pieces: Pieces, other: Sequence[Whole]) -> TensorRecord:
+        leaf = argument.leaf
+        assert isinstance(leaf, TensorRecord)
+        copies = list(pieces.values())
+        number = None if are_alike(copies) or len(pieces) < self._world_size else odd_one(copies, other)
+        if number is not None:
+            self.odd[argument.name] = list(pieces)[number]
+            return msgspec.structs.replace(copies[number], layout=None)
+        parts = self._by_layouts(leaf, pieces)
+        if parts is None and len(pieces) < self._world_size:
             return _unknown(leaf, "parts.elsewhere")
-        parts = list(pieces.values())
-        whole = chosen(candidates(parts, scaled=self._scales), other, forward=self._forward)
+        if parts is not None and len(parts) == 1:
+            return parts[0]
+        parts = parts or copies
+        wholes = candidates(parts, scaled=self._scales, grids=self._grids_of(parts))
+        whole = chosen(wholes, other, forward=self._forward)
         if whole is not None:
             return whole.record
-        return parts[0] if are_alike(parts) else _unknown(leaf, _DIFFER)
+        return parts[0] if are_alike(parts) else _unknown(leaf, parts[0].unrecorded or _DIFFER)
 
-    def _layout_of(self, pieces: Pieces) -> LayoutRecord | None:
-        """The layout that every rank's value has elsewhere, if it is one."""
-        found = {
-            self._layouts[rank].get(piece.value) if piece.value is not None else None for rank, piece in pieces.items()
-        }
-        return found.pop() if len(found) == 1 else None
+    def _by_layouts(self, leaf: TensorRecord, pieces: Pieces) -> list[TensorRecord] | None:
+        """The whole that each mesh holds, where every rank's part has a layout, its own or that of the same value; None
+        where one has none."""
+        layouts = {rank: piece.layout or self._layout_of(rank, piece) for rank, piece in pieces.items()}
+        meshes: dict[tuple[int, ...], LayoutRecord] = {}
+        for layout in layouts.values():
+            if layout is None:
+                return None
+            meshes.setdefault(layout.mesh, layout)
+        held = {rank for mesh in meshes for rank in mesh}
+        if len(pieces) < self._world_size and len(meshes) > 1:
+            return [_unknown(leaf, "parts.elsewhere")]
+        return [_by_layout(leaf, layout, pieces) for layout in meshes.values()] if held >= set(pieces) else None
+
+    def _grids_of(self, parts: Sequence[TensorRecord] | None) -> tuple[Grid, ...]:
+        """The grids that so many parts may lie in."""
+        return self._grids if parts is None else tuple(g for g in self._grids if g[0] * g[1] == len(parts))
+
+    def _layout_of(self, rank: int, piece: TensorRecord) -> LayoutRecord | None:
+        """The layout that a rank's value has elsewhere."""
+        return self._layouts[rank].get(piece.value) if piece.value is not None else None
 
 
 def _groups(call: CallRecord) -> tuple[tuple[Argument, ...], ...]:
@@ -161,7 +213,7 @@ def _by_layout(leaf: TensorRecord, layout: LayoutRecord, pieces: Pieces) -> Tens
     whole = msgspec.structs.replace(leaf, shape=layout.shape)
     if all(placement == "R" for placement in layout.placements):
         known = [pieces[rank] for rank in layout.mesh if rank in pieces]
-        return msgspec.structs.replace(leaf, layout=None) if are_alike(known) else _unknown(whole, _DIFFER)
+        return msgspec.structs.replace(known[0], layout=None) if are_alike(known) else _unknown(whole, _DIFFER)
     if any(rank not in pieces for rank in layout.mesh):
         return _unknown(whole, "parts.elsewhere")
     parts = [pieces[rank] for rank in layout.mesh]
@@ -186,8 +238,9 @@ def _combined(parts: Sequence[TensorRecord], placement: str) -> TensorRecord | N
         return parts[0]
     if placement == "R":
         return parts[0] if are_alike(parts) else None
-    if placement.startswith("S(") and placement[2:-1].isdigit():
-        return concatenated(parts, int(placement[2:-1]))
+    cut = _CUT.fullmatch(placement)
+    if cut:
+        return concatenated(parts, int(cut[1]))
     return summed(parts) if placement == "P(sum)" else None
 
 

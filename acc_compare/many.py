@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 from acc_compare.align.calls import align
 from acc_compare.align.rules import Rules
-from acc_compare.joining import join, knows_parts, wholes
+from acc_compare.joining import Joined, join, knows_parts, wholes
 from acc_compare.judge.job_graph import collective_calls, linked
 from acc_compare.judge.origins import Previous
 from acc_compare.judge.ranks import Given, JobStep, communicating, given_by
@@ -241,13 +241,19 @@ def _lowered(outcomes: Sequence[_Outcome]) -> str:
 def _previous(outcomes: Sequence[_Outcome], pair: PlacedPair, *, rank: int | None = None) -> Previous:
     """What is known of the steps before this one on the same rank; with `rank`, on all ranks of its job."""
     earlier = [outcome for outcome in outcomes if outcome.step != pair.step]
+    own = earlier if rank is None else [outcome for outcome in earlier if outcome.rank == rank]
+    return _before(earlier, pair.step, own)
+
+
+def _before(earlier: Sequence[_Outcome], step: int | None, own: Sequence[_Outcome] | None = None) -> Previous:
+    """What is known of the steps before `step`; `own` are those of one rank, where there are several."""
     if any(outcome.poisoned for outcome in earlier):
         return "poisoned"
     if any(outcome.suspect for outcome in earlier):
         return "suspect"
-    own = earlier if rank is None else [outcome for outcome in earlier if outcome.rank == rank]
+    own = earlier if own is None else own
     last = own[-1] if own else None
-    if last is None or last.step is None or pair.step is None or last.step != pair.step - 1:
+    if last is None or last.step is None or step is None or last.step != step - 1:
         return "none"
     return "judged" if last.optimizer else "unjudged"
 
@@ -262,7 +268,8 @@ def _compare_pair(pair: PlacedPair, setting: Setting, task: Task, *, jobs: int, 
     if task.one_world:
         refuse_other_world(ours, theirs)
     elif is_other_world(ours, theirs) and (knows_parts(ours) or knows_parts(theirs)):
-        ours, theirs = _joined({pair.npu.rank or 0: ours}, {pair.bench.rank or 0: theirs})
+        one, two = _joined({pair.npu.rank or 0: ours}, {pair.bench.rank or 0: theirs})
+        ours, theirs = one.dump, two.dump
         setting = replace(setting, other_world=True)
     floor = task.floors.get(pair.bench.path)
     reference = (task.references or {}).get(pair.bench.path)
@@ -312,6 +319,7 @@ def compare_worlds(
     """
     tell = progress if progress is not None else _tell_nobody
     findings: list[Finding] = []
+    outcomes: list[_Outcome] = []
     for number, step in enumerate(steps):
         tell("steps", number, len(steps))
         with without_collecting():
@@ -319,16 +327,27 @@ def compare_worlds(
             bench = {rank: read_dump(location.path) for rank, location in step.bench.items()}
             ours, theirs = _joined(npu, bench)
             # What a step left open may have led to anything in the next.
-            agreed = all(earlier.verdict == "same" for earlier in findings)
-            previous: Previous = "none" if not number else "unjudged" if agreed else "suspect"
+            is_open = any(earlier.verdict != "same" for earlier in findings)
+            known = _before(outcomes, step.step)
+            previous: Previous = "suspect" if is_open and known != "poisoned" else known
             setting = Setting(step=step.step, previous=previous, other_world=True)
-            finding = _compare_dumps(ours, theirs, setting, task, jobs=jobs, tell=_tell_nobody)
+            finding = _compare_dumps(ours.dump, theirs.dump, setting, task, jobs=jobs, tell=_tell_nobody)
+        finding = _on_ranks(finding, ours.odd)
+        outcomes.append(_Outcome.of(finding))
         findings.append(finding if task.keep_rows else replace(finding, rows=()))
     tell("steps", len(steps), len(steps))
     return findings
 
 
-def _joined(npu: Mapping[int, Dump], bench: Mapping[int, Dump]) -> tuple[Dump, Dump]:
+def _on_ranks(finding: Finding, odd: Mapping[tuple[str, str], int]) -> Finding:
+    """The suspects with the rank that they were seen on, where one alone is off."""
+    suspects = tuple(
+        replace(suspect, rank=odd.get((suspect.name, suspect.tensor), suspect.rank)) for suspect in finding.suspects
+    )
+    return replace(finding, suspects=suspects)
+
+
+def _joined(npu: Mapping[int, Dump], bench: Mapping[int, Dump]) -> tuple[Joined, Joined]:
     """Both sides, the ranks of each put together."""
     worlds = [max(len(side), *(dump.header.world_size or 1 for dump in side.values())) for side in (npu, bench)]
     return join(npu, worlds[0], wholes(bench, worlds[1])), join(bench, worlds[1], wholes(npu, worlds[0]))

@@ -9,8 +9,10 @@ is taken on each rank over its own part of the batch, so that gradients and loss
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import combinations, product
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -20,6 +22,8 @@ from acc_compare.metrics.sketches import estimate_distance, estimate_norm, sketc
 from dump.format.schema import TensorRecord
 
 How: TypeAlias = Literal["same", "dealt", "summed"]
+Grid: TypeAlias = "tuple[int, int]"
+"""Ranks in rows: how many rows, and of how many ranks each."""
 
 FITS = 0.1
 """Relative difference up to which two wholes may be taken for the same tensor where nothing else says so."""
@@ -27,47 +31,154 @@ FITS = 0.1
 _ALIKE = 1e-5
 """Relative difference that replicas of one tensor may show in norm, max and min."""
 
+_LOOKED_AT = 16
+"""Parts of a tensor that are looked at for some that are alike."""
 
-@dataclass(frozen=True, slots=True)
+_COPIES = 1e-3
+"""Relative difference up to which a part is taken for a copy of what the other side has whole."""
+
+
+@dataclass(frozen=True)
 class Whole:
     """A tensor as its parts may make it: they are copies (`same`), were `dealt` out along a dimension, or are to be
-    `summed`; `scaled` says that it was divided by the number of ranks."""
+    `summed`; `scaled` says that it was divided by a number of ranks, `nested` that groups of ranks were put together
+    in one way and what they made in another, `repeats` that some of the parts that were dealt out are alike.  `make`
+    does it, when it is first asked for."""
 
-    record: TensorRecord
+    shape: tuple[int, ...]
     how: How
+    make: Callable[[], TensorRecord]
     scaled: bool = False
+    nested: bool = False
+    repeats: bool = False
+
+    @classmethod
+    def of(cls, record: TensorRecord, how: How = "same") -> Whole:
+        """One that is known."""
+        return cls(record.shape, how, lambda: record)
+
+    @cached_property
+    def record(self) -> TensorRecord:
+        return self.make()
 
 
-def candidates(parts: Sequence[TensorRecord], *, scaled: bool) -> list[Whole]:
-    """All that the parts of a tensor, one from each rank, may make; with `scaled` that divided by their number too."""
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One way to put parts together: `dimension` is that along which they were dealt out."""
+
+    how: How
+    dimension: int = -1
+
+    def shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+        """That of the whole; None where parts of these shapes make none."""
+        first, d = shapes[0], self.dimension
+        if self.how != "dealt":
+            return first if all(shape == first for shape in shapes) else None
+        if any(len(s) != len(first) or s[:d] + s[d + 1 :] != first[:d] + first[d + 1 :] for s in shapes):
+            return None
+        return (*first[:d], sum(shape[d] for shape in shapes), *first[d + 1 :])
+
+    def together(self, parts: Sequence[TensorRecord]) -> TensorRecord:
+        if self.how == "dealt":
+            return concatenated(parts, self.dimension)
+        total = summed(parts) if self.how == "summed" else None
+        return total if total is not None else parts[0]
+
+
+def candidates(parts: Sequence[TensorRecord], *, scaled: bool, grids: Iterable[Grid] = ()) -> list[Whole]:
+    """All that the parts of a tensor, one from each rank, may make; with `scaled` that divided by their number too.
+
+    `grids` are (rows, columns) that ranks may lie in, as where data and tensors are dealt out among different groups.
+    """
     if len(parts) == 1:
-        return [Whole(parts[0], "same")]
-    found = [Whole(parts[0], "same")] if are_alike(parts) else []
-    first = parts[0]
-    if all(len(part.shape) == len(first.shape) and part.dtype == first.dtype for part in parts):
-        rest = [[p.shape[:d] + p.shape[d + 1 :] for p in parts] for d in range(len(first.shape))]
-        found += [Whole(concatenated(parts, d), "dealt") for d, other in enumerate(rest) if len(set(other)) == 1]
-        total = None if found and found[0].how == "same" else summed(parts)
-        found += [Whole(total, "summed")] if total is not None else []
-    if scaled:
-        found += [Whole(_divided(whole.record, len(parts)), whole.how, scaled=True) for whole in found]
+        return [Whole.of(parts[0])]
+    found = _in_rows(parts, (1, len(parts)), scaled=scaled)
+    for grid in grids:
+        found += _in_rows(parts, grid, scaled=scaled)
     return found
+
+
+def _in_rows(parts: Sequence[TensorRecord], grid: Grid, *, scaled: bool) -> list[Whole]:
+    """What the parts make when each of the `grid`'s rows is put together in one way, and the rows in another."""
+    if any(part.dtype != parts[0].dtype or len(part.shape) != len(parts[0].shape) for part in parts):
+        return []
+    number, each = grid
+    rows = [parts[start : start + each] for start in range(0, len(parts), each)]
+    columns = [parts[start::each] for start in range(each)]
+    ways = [_Way("same"), *(_Way("dealt", d) for d in range(len(parts[0].shape))), _Way("summed")]
+    add_up = all(part.sketch is not None and part.mean is not None for part in parts)
+    alike = [all(map(are_alike, lines)) for lines in (rows, columns)]
+    repeating = [any(map(_repeats, lines)) for lines in (rows, columns)]
+    found = []
+    for inner, outer in product(ways, ways if number > 1 else ways[:1]):
+        hows = {inner.how, outer.how}
+        if (number > 1 and inner == outer) or ("summed" in hows and ("dealt" in hows or not add_up)):
+            continue  # in one way all along, or in a way of which nothing follows
+        if any(way.how == "same" and not same for way, same in zip((inner, outer), alike, strict=True)):
+            continue
+        if inner.how == "summed" and alike[0]:
+            continue
+        made = [inner.shape([part.shape for part in row]) for row in rows]
+        whole = outer.shape([shape for shape in made if shape is not None]) if None not in made else None
+        if whole is None:
+            continue
+        how: How = "summed" if "summed" in hows else "dealt" if "dealt" in hows else "same"
+        repeats = any(way.how == "dealt" and again for way, again in zip((inner, outer), repeating, strict=True))
+        plain = Whole(whole, how, partial(_together, rows, inner, outer), nested=number > 1, repeats=repeats)
+        found.append(plain)
+        if scaled:
+            divisors = sorted({number, each, len(parts)} - {1})
+            found += [replace(plain, make=partial(_divided, plain, by), scaled=True) for by in divisors]
+    return sorted(found, key=lambda each: each.scaled)
+
+
+def _together(rows: Sequence[Sequence[TensorRecord]], inner: _Way, outer: _Way) -> TensorRecord:
+    return outer.together([inner.together(row) for row in rows])
+
+
+def grid_of(group: Sequence[int], world_size: int) -> Grid | None:
+    """The rows and columns of ranks of which a group of ranks is one; None where it is neither.
+
+    >>> grid_of([2, 3], 4), grid_of([0, 4], 8), grid_of([0, 1, 2, 3], 4)
+    ((2, 2), (2, 4), None)
+    """
+    size = len(group)
+    if not 1 < size < world_size:
+        return None
+    step = group[1] - group[0]
+    if list(group) != list(range(group[0], group[0] + step * size, step or 1)):
+        return None
+    if step == 1 and world_size % size == 0:
+        return world_size // size, size
+    return (size, step) if step * size == world_size else None
 
 
 def chosen(ours: Sequence[Whole], theirs: Sequence[Whole], *, forward: bool) -> Whole | None:
     """Which of `ours` is meant, by what fits any of `theirs` best; None where nothing does.
 
-    In a `forward` call, parts that can make the other side's shape in one way alone do so, however much differs.
+    In a `forward` call, parts that can make the other side's shape in one way alone do so, however much differs: those
+    that are not alike were dealt out.
     """
-    pairs = [(a, b) for a in ours for b in theirs if a.record.shape == b.record.shape]
+    pairs = [(a, b) for a in ours for b in theirs if a.shape == b.shape]
     if not pairs:
         return None
-    ranked = [(distance(a.record, b.record), number, a) for number, (a, b) in enumerate(pairs)]
-    best, _, whole = min(ranked, key=lambda each: each[:2])
-    if best <= FITS:
-        return whole
-    plain = {id(a): a for a, _ in pairs if not a.scaled and a.how != "summed"}
-    return next(iter(plain.values())) if forward and len(plain) == 1 else None
+    ranked = [(distance(a.record, b.record), a.repeats + b.repeats, number, a) for number, (a, b) in enumerate(pairs)]
+    fitting = [(unlikely, best, number, a) for best, unlikely, number, a in ranked if best <= FITS]
+    if fitting:
+        return min(fitting, key=lambda each: each[:3])[-1]
+    plain = {id(a): a for a, _ in pairs if not (a.scaled or a.how == "summed" or a.repeats)}
+    simple = [each for each in plain.values() if not each.nested] or list(plain.values())
+    return simple[0] if forward and simple and are_alike([each.record for each in simple]) else None
+
+
+def odd_one(parts: Sequence[TensorRecord], theirs: Sequence[Whole]) -> int | None:
+    """Which of the parts is furthest from what the other side has, where another is a copy of that; None where none
+    is one."""
+    known = [each.record for each in theirs if each.shape == parts[0].shape and not each.scaled]
+    if not known or any(part.shape != parts[0].shape for part in parts):
+        return None
+    apart = [min(distance(part, record) for record in known) for part in parts]
+    return max(range(len(apart)), key=apart.__getitem__) if min(apart) <= _COPIES else None
 
 
 def distance(one: TensorRecord, two: TensorRecord) -> float:
@@ -150,7 +261,8 @@ def summed(parts: Sequence[TensorRecord]) -> TensorRecord | None:
     )
 
 
-def _divided(record: TensorRecord, by: int) -> TensorRecord:
+def _divided(whole: Whole, by: int) -> TensorRecord:
+    record = whole.record
     numbers = {name: getattr(record, name) for name in ("max", "min", "mean", "norm")}
     divided = {name: None if number is None else number / by for name, number in numbers.items()}
     sketch = None if record.sketch is None else (sketch_vector(record.sketch) / by).astype("<f4").tobytes()
@@ -167,6 +279,11 @@ def are_alike(parts: Sequence[TensorRecord]) -> bool:
         and all(_near(getattr(part, name), getattr(first, name)) for name in ("norm", "max", "min"))
         for part in parts[1:]
     )
+
+
+def _repeats(parts: Sequence[TensorRecord]) -> bool:
+    """Are some of the parts alike?"""
+    return any(are_alike(pair) for pair in combinations(parts[:_LOOKED_AT], 2))
 
 
 def _near(one: float | None, two: float | None) -> bool:

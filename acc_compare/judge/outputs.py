@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from acc_compare import operators
@@ -118,9 +119,15 @@ def _expected(
     """From the best source there is: two runs of the bench, what this run shows of the operator, the prior; or else
     equality, and what was seen before."""
     expected = _from_noise(call, argument, context)
-    if expected is None and context.other_world and argument.is_floating:
-        # Whole tensors are told apart by bounds, which do not scatter as errors do: what was seen so far is a measure.
-        expected = Expected.at_most(UNSEEN / SUSPICIOUS * max(seen.worst, INPUT_NOISE), "before")
+    if context.other_world and argument.is_floating:
+        # Whole tensors are told apart by bounds, which do not scatter as errors do.
+        read = call.read if forward is None else (*call.read, *forward.read, *forward.wrote)
+        bounded = Expected.at_most(
+            UNSEEN / SUSPICIOUS * max(min(seen.worst, behind_bounds(read)), INPUT_NOISE), "before"
+        )
+        by_bounds = any(a.error is None or (a.error.source == "bound" and a.relative > INPUT_NOISE) for a in read)
+        if expected is None or (by_bounds and bounded.limit > expected.limit):
+            expected = bounded
     if expected is None:
         expected = _from_equality(call, argument, forward)
     floor = context.floor.get((call.full_name, argument.name), 0.0)
@@ -131,6 +138,19 @@ def _expected(
     if _inputs_unrecorded(call) and UNSEEN * max(seen.worst, INPUT_NOISE) > expected.relative:
         return Expected.at_most(UNSEEN * max(seen.worst, INPUT_NOISE), "before")
     return expected
+
+
+def behind_bounds(read: Sequence[MeasuredArgument]) -> float:
+    """The largest error that may stand behind what is known of these: one that is spread over n elements shows in their
+    norm, mean and extremes as little as its sqrt(n)th part."""
+    found = 0.0
+    for argument in read:
+        if argument.error is None:
+            return math.inf
+        by_bound = argument.error.source == "bound"
+        hidden = max(argument.relative, INPUT_NOISE) * math.sqrt(argument.count) if by_bound else argument.relative
+        found = max(found, hidden)
+    return found
 
 
 def _from_noise(call: MeasuredCall, argument: MeasuredArgument, context: Context) -> Expected | None:

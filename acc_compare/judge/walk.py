@@ -29,7 +29,7 @@ from acc_compare.judge.origins import (
     Walk,
     largest_error,
 )
-from acc_compare.judge.outputs import judge_output
+from acc_compare.judge.outputs import behind_bounds, judge_output
 from acc_compare.judge.reference import unless_of_both
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from dump.format.names import BACKWARD, FORWARD, forward_name
@@ -101,7 +101,9 @@ def _judge_call(call: MeasuredCall, forward: MeasuredCall | None, context: Conte
         if verdict is not None:
             found.judged[(call.full_name, argument.name)], origin = verdict
             origins += [origin] if origin is not None else []
-    seen.worst = max(seen.worst, largest_error(call.read))
+    # What only moves memory tells of how it is cut, where that differs; what computes with it shows what is wrong.
+    is_moved = context.other_world and operators.moves_layout_only(call.operator)
+    seen.worst = max(seen.worst, 0.0 if is_moved else largest_error(call.read))
     given = [a.error for a in call.read if a.rank is not None and a.error is not None]
     seen.nonfinite = seen.nonfinite or any(error.is_nonfinite for error in given)
     best: Origin | None = None
@@ -111,11 +113,12 @@ def _judge_call(call: MeasuredCall, forward: MeasuredCall | None, context: Conte
             found.judged[(call.full_name, argument.name)], origin = unless_of_both(verdict, context.references)
             if origin is not None and (best is None or origin.judged.beyond > best.judged.beyond):
                 best = origin
-    if best is not None and not (_by_bound(best) and seen.worst > _BOUND_TRUSTED):
+    behind = min(seen.worst, behind_bounds(call.read)) if context.other_world else seen.worst
+    if best is not None and not (_by_bound(best) and behind > _BOUND_TRUSTED):
         origins.append(best)
     if not seen.nonfinite:
         found.origins += origins
-    written = largest_error(call.wrote)
+    written = 0.0 if is_moved else largest_error(call.wrote)
     seen.worst = max(seen.worst, written)
     seen.nonfinite = seen.nonfinite or any(origin.kind == "nan_inf" for origin in origins)
     seen.reshaped = seen.reshaped or any(origin.reshaped for origin in origins)

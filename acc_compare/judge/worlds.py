@@ -15,7 +15,7 @@ from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.messages import Message, count, say
 from acc_compare.model import VerdictName
 from dump.format.names import parse
-from dump.format.schema import CallRecord, Dump
+from dump.format.schema import CallRecord, Dump, ScalarRecord
 
 _ENOUGH = 0.9
 """Where fewer of the results could be compared, agreement of the rest is no SAME."""
@@ -43,10 +43,21 @@ def is_of_the_world(origin: Origin) -> bool:
     """Does it differ as the number of ranks does?"""
     if origin.kind == "structure" or origin.reshaped:
         return True
-    moved = operators.moves_layout_only(origin.call.operator) and not origin.judged.argument.name.startswith("output")
-    if moved and not origin.call.owner:  # buffers of several parts; what computes with them shows
-        return True
+    if operators.moves_layout_only(origin.call.operator):
+        if _cuts_otherwise(origin.call):
+            return True
+        if not origin.judged.argument.name.startswith("output") and not origin.call.owner:
+            return True  # buffers of several parts; what computes with them shows
     return not origin.judged.argument.is_floating
+
+
+def _cuts_otherwise(call: MeasuredCall) -> bool:
+    """Do integers differ that it was called with, such as a number of pieces, or does a side make more of them?"""
+    return any(
+        (pair.npu is None) != (pair.bench is None)
+        or (isinstance(pair.npu, ScalarRecord) and isinstance(pair.bench, ScalarRecord) and pair.npu != pair.bench)
+        for pair in call.pair.arguments
+    )
 
 
 def first_of(origins: Sequence[Origin]) -> list[Origin]:

@@ -11,8 +11,8 @@ import pytest
 
 from acc_compare.joining import Wholes, join, wholes
 from acc_compare.metrics.sketches import sketch_vector
-from acc_compare.wholes import Whole, candidates, chosen, concatenated, summed
-from dump.format.schema import Argument, CallRecord, Dump, Header, LayoutRecord, TensorRecord
+from acc_compare.wholes import Whole, candidates, chosen, concatenated, grid_of, summed
+from dump.format.schema import Argument, CallRecord, CollectiveRecord, Dump, Header, LayoutRecord, TensorRecord
 
 NAME = "Functional.linear.0.forward"
 
@@ -30,7 +30,7 @@ def _dump(leaf: TensorRecord, *, world: int, name: str = NAME, more: tuple[CallR
 
 def _whole(parts: list[TensorRecord], other: Wholes | None = None, *, name: str = NAME) -> TensorRecord:
     dumps = {rank: _dump(part, world=len(parts), name=name) for rank, part in enumerate(parts)}
-    leaf = join(dumps, len(parts), other or {}).calls[0].outputs[0].leaf
+    leaf = join(dumps, len(parts), other or {}).dump.calls[0].outputs[0].leaf
     assert isinstance(leaf, TensorRecord)
     return leaf
 
@@ -109,7 +109,7 @@ def test_a_plain_tensor_has_the_layout_that_its_value_has_elsewhere(array: np.nd
         plain, part = _record(half, value=5), _record(half, value=5, layout=layout)
         other = CallRecord("Functional.gelu.0.forward", 1, inputs=(Argument("input.0", part),))
         dumps[rank] = _dump(plain, world=2, more=(other,))
-    leaf = join(dumps, 2, {}).calls[0].outputs[0].leaf
+    leaf = join(dumps, 2, {}).dump.calls[0].outputs[0].leaf
     assert isinstance(leaf, TensorRecord)
     assert leaf.shape == array.shape
 
@@ -141,7 +141,7 @@ def test_a_sum_is_known_by_its_sketch(array: np.ndarray) -> None:
     one, two = _record(array, sketch=_sketch(1.0)), _record(array * 2, sketch=_sketch(2.0))
     norm = float(np.linalg.norm(np.full(16, 3.0)))
     right = _record(array, mean=3 * float(array.mean()), norm=norm, sketch=_sketch(3.0), max=None, min=None)
-    found = chosen(candidates([one, two], scaled=True), [Whole(right, "same")], forward=True)
+    found = chosen(candidates([one, two], scaled=True), [Whole.of(right)], forward=True)
     assert found is not None
     assert (found.how, found.scaled, found.record.sketch) == ("summed", False, right.sketch)
     assert summed([one, _record(np.ones(3))]) is None
@@ -153,14 +153,14 @@ def test_sides_of_four_and_of_two_ranks_make_the_same_whole(array: np.ndarray) -
         for world in (4, 2)
     }
     joined = [join(sides[4], 4, wholes(sides[2], 2)), join(sides[2], 2, wholes(sides[4], 4))]
-    norms = [side.calls[0].outputs[0].leaf.norm for side in joined]  # type: ignore[union-attr]
+    norms = [side.dump.calls[0].outputs[0].leaf.norm for side in joined]  # type: ignore[union-attr]
     assert norms == pytest.approx([float(np.linalg.norm(array))] * 2)
 
 
 def test_of_one_rank_alone_nothing_is_whole_but_what_is_replicated(array: np.ndarray) -> None:
     layout = _layout(array, "R", extents=(2,))
     for leaf, reason in ((_record(array), "parts.elsewhere"), (_record(array, layout=layout), None)):
-        found = join({0: _dump(leaf, world=2)}, 2, {}).calls[0].outputs[0].leaf
+        found = join({0: _dump(leaf, world=2)}, 2, {}).dump.calls[0].outputs[0].leaf
         assert isinstance(found, TensorRecord)
         assert found.unrecorded == reason
 
@@ -168,7 +168,7 @@ def test_of_one_rank_alone_nothing_is_whole_but_what_is_replicated(array: np.nda
 def test_a_call_that_not_every_rank_made_has_no_numbers(array: np.ndarray) -> None:
     lone = CallRecord("Torch.add.0.forward", 1, outputs=(Argument("output.0", _record(array)),))
     dumps = {0: _dump(_record(array), world=2, more=(lone,)), 1: _dump(_record(array), world=2)}
-    found = join(dumps, 2, {}).calls[1].outputs[0].leaf
+    found = join(dumps, 2, {}).dump.calls[1].outputs[0].leaf
     assert isinstance(found, TensorRecord)
     assert found.unrecorded == "parts.calls"
 
@@ -178,3 +178,71 @@ def test_wholes_of_parts_with_a_layout_are_what_the_layout_says(array: np.ndarra
     dumps = {rank: _dump(_record(half, layout=layout), world=2) for rank, half in enumerate(np.split(array, 2, 0))}
     (whole,) = wholes(dumps, 2)[(NAME, "output.0")]
     assert (whole.record.shape, whole.how) == ((4, 6), "same")
+
+
+def _job(parts: list[TensorRecord], *groups: tuple[int, ...]) -> dict[int, Dump]:
+    """One call of each rank, and a collective of each group."""
+    given = CallRecord("Distributed.all_reduce.0.forward", 1, collectives=())
+    dumps = {}
+    for rank, part in enumerate(parts):
+        taking = tuple(CollectiveRecord("all_reduce", str(group), group, 0) for group in groups if rank in group)
+        dumps[rank] = _dump(part, world=len(parts), more=(msgspec.structs.replace(given, collectives=taking),))
+    return dumps
+
+
+def _made(dumps: dict[int, Dump], theirs: list[Whole]) -> TensorRecord:
+    leaf = join(dumps, len(dumps), {(NAME, "output.0"): theirs}).dump.calls[0].outputs[0].leaf
+    assert isinstance(leaf, TensorRecord)
+    return leaf
+
+
+@pytest.mark.parametrize("cut", ["copied", "columns"])
+def test_data_and_tensors_dealt_out_among_different_groups(array: np.ndarray, cut: str) -> None:
+    """Rows of the batch among two replicas, in each of them a tensor that is copied or cut along its columns."""
+    rows = np.split(array, 2, 0)
+    parts = [_record(part) for row in rows for part in ([row, row] if cut == "copied" else np.split(row, 2, 1))]
+    dumps = _job(parts, (0, 1), (2, 3))
+    found = _made(dumps, _alone(array * 1.5))
+    assert (found.shape, found.norm) == (array.shape, pytest.approx(np.linalg.norm(array)))
+    flat = _made(_job(parts), _alone(array * 1.5))
+    assert (flat.unrecorded, flat.norm) == ("parts.differ", None)  # nothing says that ranks lie so
+
+
+def test_copies_are_not_dealt_out_where_they_fit_as_they_are(array: np.ndarray) -> None:
+    dumps = _job([_record(array)] * 2)
+    both = wholes(dumps, 2)[(NAME, "output.0")]
+    found = _made(_job([_record(half) for half in np.split(array, 2, 0) for _ in range(2)], (0, 1), (2, 3)), list(both))
+    assert found.shape == array.shape
+
+
+def test_the_rank_whose_copy_is_another_is_told(array: np.ndarray) -> None:
+    dumps = _job([_record(array), _record(array), _record(array * 1.01), _record(array)])
+    joined = join(dumps, 4, {(NAME, "output.0"): _alone(array)})
+    leaf = joined.dump.calls[0].outputs[0].leaf
+    assert isinstance(leaf, TensorRecord)
+    assert leaf.norm == pytest.approx(1.01 * np.linalg.norm(array))
+    assert joined.odd == {(NAME, "output.0"): 2}
+    assert join(dumps, 4, {(NAME, "output.0"): _alone(array * 2)}).odd == {}
+
+
+def test_each_mesh_holds_a_whole_and_the_meshes_make_one(array: np.ndarray) -> None:
+    parts = []
+    for start, half in zip((0, 2), np.split(array, 2, 0), strict=True):
+        layout = LayoutRecord(half.shape, (start, start + 1), (2,), ("S(1)",))
+        parts += [_record(cell, layout=layout) for cell in np.split(half, 2, 1)]
+    found = _made(_job(parts), _alone(array))
+    assert (found.shape, found.norm) == (array.shape, pytest.approx(np.linalg.norm(array)))
+
+
+def test_a_dimension_that_is_cut_twice_in_any_order(array: np.ndarray) -> None:
+    layout = _layout(array, "_S(0, 2)", "S(0)", extents=(2, 2))
+    parts = [_record(array[row : row + 1], layout=layout) for row in (0, 2, 1, 3)]
+    assert _whole(parts).norm == pytest.approx(np.linalg.norm(array))
+
+
+@pytest.mark.parametrize(
+    ("group", "grid"),
+    [((0, 1), (4, 2)), ((0, 4), (2, 4)), ((1, 3, 5, 7), (4, 2)), ((0, 2), None), ((0, 1, 3), None), ((0,), None)],
+)
+def test_the_grid_that_a_group_of_eight_ranks_is_of(group: tuple[int, ...], grid: tuple[int, int] | None) -> None:
+    assert grid_of(group, 8) == grid
