@@ -12,9 +12,10 @@ from acc_compare.align.mapping_file import read_rules
 from acc_compare.judge.suspects import accused, merge_alike
 from acc_compare.judge.verdict import seen
 from acc_compare.load import PlacedPair, pair_locations, pair_worlds
-from acc_compare.many import Progress, Task, compare_all, compare_worlds
+from acc_compare.many import compare_all
 from acc_compare.messages import Message, count, say
 from acc_compare.model import ComparedShare, Finding, Sensitivity, Suspect, VerdictName
+from acc_compare.one_pair import Progress, Task
 from acc_compare.replay.results import read_verdicts
 from acc_compare.replay.taken_in import with_verdicts
 from acc_compare.report import columns
@@ -22,6 +23,7 @@ from acc_compare.report.card import card
 from acc_compare.report.i18n import text
 from acc_compare.report.messages import Lang
 from acc_compare.report.write import DEFAULT_FORMATS, ReportPaths, write_many_reports, write_reports
+from acc_compare.worlds import compare_worlds
 from dump.format.errors import ConfigError, IncomparableError
 from dump.format.paths import from_home
 from dump.format.reader import without_collecting
