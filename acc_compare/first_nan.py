@@ -18,7 +18,7 @@ from dump.format.errors import IncomparableError
 from dump.format.layout import DumpLocation, find_dumps
 from dump.format.names import FORWARD, parse
 from dump.format.reader import read_dump
-from dump.format.schema import CallRecord, Dump, ScalarRecord, TensorRecord
+from dump.format.schema import CallRecord, CutShort, Dump, ScalarRecord, TensorRecord
 
 LARGEST: Mapping[str, float] = {
     "torch.float16": 65504.0,
@@ -75,12 +75,13 @@ class FirstNan:
 @dataclass(frozen=True, slots=True)
 class NanReport:
     """`origins` in the order in which they came, those of one step by rank; `vanished` are calls that read NaN or Inf
-    and wrote finite numbers alone; `calls` were looked at."""
+    and wrote finite numbers alone; `calls` were looked at.  `incomplete` is the first dump of them that has no end."""
 
     path: str
     calls: int
     origins: tuple[FirstNan, ...]
     vanished: tuple[str, ...] = ()
+    incomplete: CutShort | None = None
 
 
 @dataclass(slots=True)
@@ -100,6 +101,7 @@ def first_nan(path: Path) -> NanReport:
     """
     history: dict[tuple[str, int | None], list[Range]] = {}
     calls = 0
+    incomplete: CutShort | None = None
     for step, locations in _by_step(find_dumps(path)):
         ranks = [_Rank(location, read_dump(location.path)) for location in locations]
         for rank in ranks:
@@ -109,16 +111,18 @@ def first_nan(path: Path) -> NanReport:
         for rank in ranks:
             _look_through(rank, exchanges)
             calls += len(rank.dump.calls)
+            incomplete = incomplete or rank.dump.incomplete
         found = sorted((rank for rank in ranks if rank.origin is not None), key=_order)
         if found:
             origins = tuple(_told(rank, step, history) for rank in found)
-            return NanReport(str(path), calls, origins, tuple(name for rank in ranks for name in rank.watch.vanished))
+            vanished = tuple(name for rank in ranks for name in rank.watch.vanished)
+            return NanReport(str(path), calls, origins, vanished, incomplete)
         for rank in ranks:
             for call in rank.dump.calls:
                 ranges = history.setdefault((call.name, rank.location.rank), [])
                 ranges.append(_range(call, step, _writes(call)))
                 del ranges[:-_STEPS]
-    return NanReport(str(path), calls, ())
+    return NanReport(str(path), calls, (), incomplete=incomplete)
 
 
 def _by_step(locations: Iterable[DumpLocation]) -> Iterator[tuple[int | None, list[DumpLocation]]]:

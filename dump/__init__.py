@@ -48,7 +48,9 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return _version()
+        from .environment.own_version import own_version
+
+        return own_version()
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
@@ -64,12 +66,3 @@ def __getattr__(name: str) -> Any:
         from .unrecorded import stand_in
 
         return stand_in(name, error)
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("acc-compare")
-    except PackageNotFoundError:  # a source tree that is not installed
-        return "unknown"

@@ -319,5 +319,5 @@ def _parse_json(text: str, source: Path) -> object:
         raise ConfigError(f"{source}: {at}: not valid JSON: {error.msg}.") from error
     except RecursionError:
         raise ConfigError(f"{source}: nests too deep for a configuration.") from None
-    except ValueError as error:  # an integer of more than 4,300 digits
-        raise ConfigError(f"{source}: not valid JSON: {error}.") from error
+    except ValueError as error:  # what else there is: an integer of more than 4,300 digits
+        raise ConfigError(f"{source}: holds a number of thousands of digits.") from error

@@ -114,8 +114,9 @@ def compare(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print the verdict's line only.")] = False,
 ) -> None:
     from acc_compare.comparison import compare as compare_dumps
+    from acc_compare.messages import say
     from acc_compare.report.advisor import advisor_text
-    from acc_compare.report.i18n import known_language
+    from acc_compare.report.i18n import known_language, text
     from acc_compare.report.overview_text import overview_text
     from acc_compare.report.tensorboard import require_tensorboard, write_tensorboard
     from acc_compare.report.terminal import is_coloured, suspects_table
@@ -144,6 +145,7 @@ def compare(
         runs = write_tensorboard(comparison.findings, board.expanduser()) if board is not None else ()
     with leaving_with(EXITS[comparison.verdict]):
         if quiet:
+            print(text(say("verdict", verdict=say(f"verdict.{comparison.verdict}")), language), end="")
             print(comparison.summary(language))
         else:
             width = _terminal_width()
@@ -193,14 +195,6 @@ def _refuse_empty(comparison: Comparison) -> None:
         )
 
 
-def _tell_version(asked: bool) -> None:
-    import dump
-
-    if asked:
-        print(f"acc {dump.__version__}")
-        raise typer.Exit
-
-
 def _tell_files(paths: ReportPaths, lang: Lang) -> None:
     from acc_compare.messages import say
     from acc_compare.report.i18n import text
@@ -212,7 +206,8 @@ def _tell_files(paths: ReportPaths, lang: Lang) -> None:
 
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_tell_version)
+        bool,
+        typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=dump_cli.tell_version),
     ] = False,
 ) -> None:
     """What all commands share: nothing but an answer to `--version`."""
@@ -255,6 +250,6 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     lang, ours = asked_language(ours, os.environ)
     if lang == "en" or not (shows_help(ours) or not ours):
-        return dump_cli.guarded(make_app(), ours)
+        return dump_cli.guarded(make_app(), ours, name="acc")
     with chinese_frame():
-        return dump_cli.guarded(make_app(), ours, prepare=in_chinese)
+        return dump_cli.guarded(make_app(), ours, name="acc", prepare=in_chinese)

@@ -16,7 +16,7 @@ All steps and ranks of DUMP are looked through in order, and collectives followe
 An Inf that was asked for, as in a mask, is none. Told besides: what the call read, the largest numbers on the way to it
 and in the steps before, how far they were from the largest of their type, and where NaN or Inf vanished again.
 
-Exit code: 0 all is finite, 1 there is such a call, 2 the dump cannot be read.
+Exit code: 0 all is finite, 1 there is such a call, 2 the dump cannot be read, or has no end.
 
 \b
 Examples:
@@ -37,5 +37,6 @@ def nan(
 
     language = known_language(lang)
     report = first_nan(from_home(dump))
-    with leaving_with(Exit.suspect if report.origins else Exit.nothing_suspect):
+    unread = Exit.nothing_suspect if report.incomplete is None else Exit.not_compared
+    with leaving_with(Exit.suspect if report.origins else unread):
         print(nan_json(report) if as_json else nan_text(report, lang=language).rstrip())

@@ -11,7 +11,7 @@ from acc_compare.judge.ranks import JobStep, of_several, ranges
 from acc_compare.measured.calls import MeasuredCall
 from acc_compare.messages import Message, Value, listed, say
 from acc_compare.model import ReferenceErrors
-from dump.format.schema import Dump, Mode, ScalarRecord
+from dump.format.schema import CutShort, Dump, Mode, ScalarRecord
 
 _SETTINGS = 5
 _EXAMPLES = 3
@@ -179,6 +179,13 @@ def some(names: Sequence[Value], *, total: int = 0) -> Message:
     shown = listed(names[:_EXAMPLES])
     more = max(total, len(names)) - min(len(names), _EXAMPLES)
     return say("and_more", names=shown, number=more) if more else shown
+
+
+def cut_short(cut: CutShort) -> Message:
+    """How a dump was cut short."""
+    if cut.kind == "by_limit":
+        return say("cut.by_limit", source=cut.source, limit=cut.limit, number=cut.calls)
+    return say("cut.early" if cut.kind == "early" else "cut.no_end", source=cut.source, number=cut.calls)
 
 
 def _input_name(origin: Origin) -> Value:

@@ -13,7 +13,7 @@ from acc_compare.judge.accumulation import judge_accumulated
 from acc_compare.judge.classic import CallCells, Classic, judge_rows
 from acc_compare.judge.dataflow import Flow
 from acc_compare.judge.differing_settings import differing_settings
-from acc_compare.judge.evidence import Comparand
+from acc_compare.judge.evidence import Comparand, cut_short
 from acc_compare.judge.gradients import judge_gradients
 from acc_compare.judge.optimizer import judge_optimizer
 from acc_compare.judge.origins import Context, Judged, Origin, Previous, Walk
@@ -37,7 +37,7 @@ from acc_compare.model import (
     VerdictName,
 )
 from dump.format.names import FORWARD, parse
-from dump.format.schema import CutShort, Dump, Mode, TensorRecord
+from dump.format.schema import Dump, Mode, TensorRecord
 
 _BLIND = 0.5
 """Where every second call could hide an error of this size, a comparison without suspects says too little."""
@@ -295,7 +295,7 @@ def _verdict(
     calls = count(coverage.calls, "call")
     cut = [dump.incomplete for dump in sides if dump.incomplete is not None]
     if cut:
-        return "incomplete", say("summary.cut", calls=calls, why=_cut(cut[0]))
+        return "incomplete", say("summary.cut", calls=calls, why=cut_short(cut[0]))
     if coverage.share < _ENOUGH:
         return "incomplete", say("summary.partial", calls=calls, share=coverage.share, all=_all(coverage))
     if sensitivity is not None and sensitivity.median > _BLIND:
@@ -309,13 +309,6 @@ def _all(coverage: ComparedShare) -> int:
     return coverage.calls + coverage.missing
 
 
-def _cut(cut: CutShort) -> Message:
-    """How a dump was cut short."""
-    if cut.kind == "by_limit":
-        return say("cut.by_limit", source=cut.source, limit=cut.limit, number=cut.calls)
-    return say("cut.early" if cut.kind == "early" else "cut.no_end", source=cut.source, number=cut.calls)
-
-
 def _one_recorder(npu: Dump, bench: Dump) -> bool:
     """Did the same tool record both sides?  msprobe's dumps carry no format version."""
     return (npu.header.format_version is None) == (bench.header.format_version is None)
@@ -324,7 +317,7 @@ def _one_recorder(npu: Dump, bench: Dump) -> bool:
 def _notes(
     npu: Dump, bench: Dump, calls: Sequence[MeasuredCall], chosen: Sequence[MeasuredCall], unmeasured: int
 ) -> tuple[Message, ...]:
-    notes = [_cut(dump.incomplete) for dump in (npu, bench) if dump.incomplete is not None]
+    notes = [cut_short(dump.incomplete) for dump in (npu, bench) if dump.incomplete is not None]
     for side, dump in ((say("name.npu"), npu), (say("name.bench"), bench)):
         if _is_simulated(dump):
             notes.append(say("note.simulated", side=side))

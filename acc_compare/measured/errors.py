@@ -62,7 +62,7 @@ def tensor_error(npu: TensorRecord, bench: TensorRecord, exact: TensorDistance |
     bad_npu, bad_bench = _nonfinite(npu, bench)
     if bad_npu != bad_bench:
         more = npu if bad_npu > bad_bench else bench
-        nan = bool(more.nan) or _is_nan(more.max)
+        nan = bool(more.nan) or _is_nan(more.max) or _is_nan(more.norm)
         return TensorError(math.inf, math.nan, math.inf, "sketch", bad_npu, bad_bench, nan)
     if npu.sketch is not None and bench.sketch is not None:
         found = _from_sketches(npu, bench, npu.sketch, bench.sketch)
@@ -116,7 +116,7 @@ def _ratio(distance: float, npu: float, bench: float, source: Source) -> TensorE
 def _nonfinite(npu: TensorRecord, bench: TensorRecord) -> tuple[int, int]:
     """Non-finite elements of both sides; where a side is foreign and does not count them, whether there are any."""
     if _counts(npu) and _counts(bench):
-        return (npu.nan or 0) + (npu.inf or 0), (bench.nan or 0) + (bench.inf or 0)
+        return _number_of_nonfinite(npu), _number_of_nonfinite(bench)
     return int(_has_nonfinite(npu)), int(_has_nonfinite(bench))
 
 
@@ -126,8 +126,13 @@ def _counts(record: TensorRecord) -> bool:
     return record.nan is not None or record.inf is not None or record.sketch is not None
 
 
+def _number_of_nonfinite(record: TensorRecord) -> int:
+    """As many as were counted; one where nothing was and an extreme or the norm says that there is one."""
+    return (record.nan or 0) + (record.inf or 0) or int(_has_nonfinite(record))
+
+
 def _has_nonfinite(record: TensorRecord) -> bool:
-    if record.nan or record.inf:
+    if record.nan or record.inf or _is_nan(record.norm):
         return True
     return any(value is not None and not math.isfinite(value) for value in (record.max, record.min))
 

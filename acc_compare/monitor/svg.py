@@ -123,9 +123,13 @@ def _legend(left: float, y: float) -> list[str]:
         for number, (limit, colour) in enumerate(COLOURS)
     ]
     entries += [("NaN on one side", NAN_COLOUR), ("no number", NOTHING_COLOUR)]
-    x = left
+    x = min(left, _WIDTH - _RIGHT - sum(_entry_width(name) for name, _ in entries))
     for name, colour in entries:
         parts.append(f'<rect x="{x:.0f}" y="{y}" width="12" height="12" fill="{colour}"/>')
         parts.append(f'<text class="tick" x="{x + 15:.0f}" y="{y + 10}">{escape(name)}</text>')
-        x += 24 + 7 * len(name)
+        x += _entry_width(name)
     return parts
+
+
+def _entry_width(name: str) -> int:
+    return 24 + 7 * len(name)

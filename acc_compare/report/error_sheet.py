@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from openpyxl.chart import Reference, ScatterChart, Series
 from openpyxl.chart.shapes import GraphicalProperties
+from openpyxl.styles import Alignment
 from openpyxl.worksheet.hyperlink import Hyperlink
 from openpyxl.worksheet.worksheet import Worksheet
 
 from acc_compare.model import Row
 from acc_compare.report.safe_text import cell_text
 from acc_compare.report.styles import number_face
-from acc_compare.report.summary_sheet import head_cell, put
+from acc_compare.report.summary_sheet import as_pages, head_cell, put
 from acc_compare.row_names import split_names
 
 MOST = 5_000
@@ -80,6 +81,8 @@ def fill_errors(sheet: Worksheet, errors: Sequence[CallError], places: Mapping[s
                 cell = sheet.cell(line, column, value)
                 cell.number_format = number_face("factor" if style == "factor" else "error", value)
     sheet.freeze_panes = "A2"
+    sheet.print_title_rows = "1:1"
+    as_pages(sheet)
     if errors:
         sheet.add_chart(_chart(sheet, len(errors) + 1), "G2")
 
@@ -92,12 +95,14 @@ def fill_stacks(sheet: Worksheet, rows: Sequence[Row]) -> None:
     stacks = _stacks(rows)
     for line, (stack, (first, calls)) in enumerate(list(stacks.items())[:MOST_STACKS], 2):
         put(sheet, f"A{line}", first)
-        sheet.cell(line, 2, calls)
+        sheet.cell(line, 2, calls).alignment = Alignment(vertical="top")
         put(sheet, f"C{line}", stack)
         sheet.row_dimensions[line].height = 15.0 * min(27, 1 + stack.count("\n"))
     if len(stacks) > MOST_STACKS:
         put(sheet, f"A{MOST_STACKS + 2}", f"and {len(stacks) - MOST_STACKS:,} more; the table has all")
     sheet.freeze_panes = "A2"
+    sheet.print_title_rows = "1:1"
+    as_pages(sheet)
 
 
 def link_names(sheet: Worksheet, names: Iterable[str], targets: Mapping[str, str], *, column: str = "B") -> None:
@@ -135,7 +140,7 @@ def _chart(sheet: Worksheet, last: int) -> ScatterChart:
     chart = ScatterChart()
     chart.style = 13
     chart.title = None
-    chart.height, chart.width = 11, 28
+    chart.height, chart.width = 11, 18  # beside the table on one page
     chart.x_axis.title, chart.y_axis.title = "call, in the order of the run", "relative error"
     chart.x_axis.delete = chart.y_axis.delete = False
     chart.y_axis.scaling.logBase = 10

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from acc_compare.first_nan import FirstNan, NanReport, Range
-from acc_compare.judge.evidence import some
+from acc_compare.judge.evidence import cut_short, some
 from acc_compare.messages import Message, Value, count, listed, say
 from acc_compare.report.i18n import text
 from acc_compare.report.messages import Lang
@@ -23,6 +23,8 @@ def nan_text(report: NanReport, *, lang: Lang = "en") -> str:
     """One page: the first call, what it read, the largest numbers on the way to it and in the steps before."""
     if not report.origins:
         lines = wrap(text(say("nan.none", calls=count(report.calls, "call")), lang))
+        if report.incomplete is not None:
+            lines += wrap(text(cut_short(report.incomplete), lang))
     else:
         first, *others = report.origins
         lines = wrap(text(_first(first), lang))

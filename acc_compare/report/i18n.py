@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from string import Formatter
 from typing import Any
 
 from acc_compare.messages import Message
 from acc_compare.report.messages import CATALOGUE, LANGUAGES, Lang
 from dump.format.errors import ConfigError
+
+LONGEST_WORD = 4096
+"""Characters of a name or path that are shown whole: no system has longer paths, no program longer names."""
+
+_LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD + 1},}}")
+_HEAD, _TAIL = 120, 40
 
 _JOINS: dict[str, dict[Lang, str]] = {
     "list.comma": {"en": ", ", "zh": "、"},
@@ -18,17 +25,23 @@ _JOINS: dict[str, dict[Lang, str]] = {
 
 
 def text(message: Message | str, lang: Lang = "en") -> str:
-    """`message` in `lang`; what is text already (a name, a path) is the same in every language.
+    """`message` in `lang`; what is text already (a name, a path) is the same in every language, and shown whole but for
+    the middle of words that no program has.
 
     Numbers are shown short (`quantity`, integers in groups of three) unless the sentence says how.  Raises KeyError
     where there is no such sentence, or a value is missing.
     """
     if isinstance(message, str):
-        return message
+        return message if len(message) <= LONGEST_WORD else _LONG_WORD.sub(_shortened, message)
     join = _JOINS.get(message.key)
     if join is not None:
         return join[lang].join(_shown(part, "", lang) for _, part in message.values)
     return _FILLERS[lang].format(CATALOGUE[lang][message.key], **dict(message.values))
+
+
+def _shortened(match: re.Match[str]) -> str:
+    word = match.group()
+    return f"{word[:_HEAD]}[{len(word) - _HEAD - _TAIL:,}]{word[-_TAIL:]}"
 
 
 def known_language(lang: str) -> Lang:

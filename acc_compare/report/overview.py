@@ -16,7 +16,7 @@ from acc_compare.report.atomic_write import new_file
 from acc_compare.report.i18n import text
 from acc_compare.report.overview_text import Grid, label, without_number
 from acc_compare.report.styles import STRONG_TINTS, TINTS, Tint, fill, number_face
-from acc_compare.report.summary_sheet import head_cell, put
+from acc_compare.report.summary_sheet import as_pages, head_cell, put
 
 VERDICT_TINTS: dict[VerdictName, Tint] = {"same": "pass", "different": "error", "incomplete": "warning"}
 _LINES: tuple[tuple[str, float], ...] = (
@@ -67,6 +67,7 @@ def _fill_grid(sheet: Worksheet, grid: Grid) -> None:
     )
     sheet[f"A{len(grid.ranks) + 3}"].alignment = Alignment(horizontal="left")
     sheet.freeze_panes = "B2"
+    as_pages(sheet)
 
 
 def _fill_below(sheet: Worksheet, findings: Sequence[Finding]) -> None:
@@ -100,6 +101,8 @@ def _fill_lines(sheet: Worksheet, findings: Sequence[Finding]) -> None:
             cell.fill = fill(TINTS[VERDICT_TINTS[finding.verdict]])
         _put_excess(sheet, f"D{line}", finding)
     sheet.freeze_panes = "A2"
+    sheet.print_title_rows = "1:1"
+    as_pages(sheet)
     sheet.auto_filter.ref = f"A1:{get_column_letter(len(_LINES))}{len(findings) + 1}"
 
 

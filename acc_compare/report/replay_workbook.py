@@ -14,7 +14,7 @@ from acc_compare.report.atomic_write import new_file
 from acc_compare.report.i18n import text
 from acc_compare.report.replay_facts import cause_of
 from acc_compare.report.styles import TINTS, Tint, fill
-from acc_compare.report.summary_sheet import head_cell, put
+from acc_compare.report.summary_sheet import as_pages, head_cell, put
 
 _TINTS: dict[str, Tint] = {"confirmed": "error", "inherited": "warning", "cleared": "pass", "not_replayed": "unmatched"}
 _MOST_LINES = 100_000
@@ -107,4 +107,6 @@ def _fill(
             if isinstance(value, float):
                 cell.number_format = "0.0E+00"
     sheet.freeze_panes = "B2"
+    sheet.print_title_rows = "1:1"
+    as_pages(sheet)
     sheet.auto_filter.ref = f"A1:{get_column_letter(len(columns))}{max(2, sheet.max_row)}"

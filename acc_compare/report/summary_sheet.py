@@ -79,7 +79,7 @@ def fill_summary(sheet: Worksheet, finding: Finding, *, notes: tuple[Text, ...])
     if notes:
         row = _sentences(sheet, "Notes", notes, row + 1)
     row = _legend(sheet, row + 1, accused=bool(finding.suspects))
-    _page(sheet, f"A1:{_LAST}{row - 1}")
+    as_pages(sheet, f"A1:{_LAST}{row - 1}")
 
 
 def fill_suspects(sheet: Worksheet, suspects: tuple[Suspect, ...]) -> None:
@@ -88,7 +88,8 @@ def fill_suspects(sheet: Worksheet, suspects: tuple[Suspect, ...]) -> None:
     sheet.sheet_view.showGridLines = False
     row = 1
     for number, suspect in enumerate(suspects[:_TOLD_SUSPECTS], 1):
-        _header(sheet, row, ((f"Suspect {number}", None), (suspect.name, None)))
+        for letter, name in (("A", f"Suspect {number}"), ("B", suspect.name)):
+            put(sheet, f"{letter}{row}", name, bold=True, size=11).fill = fill(TINTS["error"])  # links are dark, too
         for label, texts in facts(suspect):
             row += 1
             told = "\n".join(map(text, texts))
@@ -98,7 +99,7 @@ def fill_suspects(sheet: Worksheet, suspects: tuple[Suspect, ...]) -> None:
         row += 2
     if len(suspects) > _TOLD_SUSPECTS:
         put(sheet, f"B{row}", f"and {len(suspects) - _TOLD_SUSPECTS:,} more in the advisor's JSON")
-    _page(sheet)
+    as_pages(sheet)
 
 
 def fill_columns(sheet: Worksheet, columns: tuple[Column, ...]) -> None:
@@ -110,7 +111,7 @@ def fill_columns(sheet: Worksheet, columns: tuple[Column, ...]) -> None:
         name.border = meaning.border = _RULE
         sheet.row_dimensions[row].height = _LINE_HEIGHT * _lines(column.explanation, _PAGE_WIDTH)
     sheet.freeze_panes = "A2"
-    _page(sheet)
+    as_pages(sheet)
 
 
 def _verdict(sheet: Worksheet, finding: Finding) -> int:
@@ -277,7 +278,8 @@ def _lines(content: object, width: float) -> int:
     return sum(max(1, math.ceil(len(part) / usable)) for part in str(content).split("\n"))
 
 
-def _page(sheet: Worksheet, area: str | None = None) -> None:
+def as_pages(sheet: Worksheet, area: str | None = None) -> None:
+    """Print a sheet, or an area of it, on A4 landscape, as wide as a page and as many pages long as it takes."""
     sheet.page_setup.orientation = "landscape"
     sheet.page_setup.paperSize = sheet.PAPERSIZE_A4
     sheet.sheet_properties.pageSetUpPr.fitToPage = True

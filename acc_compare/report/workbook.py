@@ -21,7 +21,7 @@ from acc_compare.report.html.table import places_of
 from acc_compare.report.plain_tables import write_whole_table
 from acc_compare.report.sheet_rows import insert_rows, row_xml
 from acc_compare.report.styles import HEADER_OURS, CellStyles, Mark
-from acc_compare.report.summary_sheet import fill_columns, fill_summary, fill_suspects, head_cell, put
+from acc_compare.report.summary_sheet import as_pages, fill_columns, fill_summary, fill_suspects, head_cell, put
 from dump.format.errors import ConfigError
 
 DEFAULT_LIMIT = 10_000
@@ -203,11 +203,7 @@ def _prepare_table(sheet: Worksheet, columns: tuple[Column, ...], rows: tuple[Ro
     sheet.auto_filter.ref = f"A1:{get_column_letter(len(columns))}{len(rows) + 1}"
     sheet.print_title_rows = "1:1"
     sheet.print_area = f"A1:{get_column_letter(names + deciding)}{len(rows) + 1}"
-    sheet.page_setup.orientation = "landscape"
-    sheet.page_setup.paperSize = sheet.PAPERSIZE_A4
-    sheet.sheet_properties.pageSetUpPr.fitToPage = True
-    sheet.page_setup.fitToWidth = 1
-    sheet.page_setup.fitToHeight = 0
+    as_pages(sheet)
     sheet.page_margins.left = sheet.page_margins.right = 0.3
     sheet.page_margins.top, sheet.page_margins.bottom, sheet.page_margins.footer = 0.5, 0.7, 0.3
     sheet.oddFooter.center.text = "&A, page &P of &N"

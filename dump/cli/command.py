@@ -17,6 +17,7 @@ import typer.main
 
 from ..config import DumpConfig, Unknown, merge
 from ..config_reload import ReloadableConfig
+from ..environment.own_version import own_version
 from ..environment.torch_loading import load_torch
 from ..format.errors import AccError, ConfigError
 from . import checks
@@ -30,6 +31,13 @@ _GIVEN = f"{__name__}.given"  # the key of the arguments as they were given
 
 # What typer raises at wrong usage; it has its own copy of click since 0.21.
 _UsageError: Any = typer.BadParameter.__base__
+
+
+def tell_version(asked: bool) -> None:
+    """What `--version` does.  Raises typer.Exit where it was asked for."""
+    if asked:
+        print(f"acc {own_version()}")
+        raise typer.Exit
 
 
 class Task(str, Enum):
@@ -183,6 +191,9 @@ def dump(
         list[str] | None,
         typer.Option(metavar="OP=FAULT", help="Plant a fault in the simulated NPU: aten::gelu=bf16."),
     ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=tell_version)
+    ] = False,
 ) -> None:
     load_torch()
     driven = answers_as_msprobe(as_msprobe)
@@ -240,15 +251,19 @@ def dump(
 
 
 def guarded(
-    app: typer.Typer, arguments: Sequence[str] | None = None, *, prepare: Callable[[Any], None] | None = None
+    app: typer.Typer,
+    arguments: Sequence[str] | None = None,
+    *,
+    name: str | None = None,
+    prepare: Callable[[Any], None] | None = None,
 ) -> int:
     """Run a command, which `prepare` may change before; what the input is to blame for becomes one line on stderr and
-    exit code 2."""
+    exit code 2.  `name` is how a shell calls it, which completion is installed for; else it is how it was called."""
     command = typer.main.get_command(app)
     if prepare is not None:
         prepare(command)
     try:
-        status = command(None if arguments is None else list(arguments), standalone_mode=False)
+        status = command(None if arguments is None else list(arguments), prog_name=name, standalone_mode=False)
     except AccError as error:
         print(f"acc: error: {error}", file=sys.stderr)
         return 2

@@ -50,6 +50,7 @@ _NO_NAMESPACES = frozenset({"prim", "profiler", "higher_order", "debugprims"})
 _TORCH = f"File {torch.__path__[0]}"
 _BETWEEN = (
     __file__,
+    Watch.attempt.__code__.co_filename,
     torch_internals.compile_file,
     torch_internals.python_dispatch_file,
     os.path.join(torch.__path__[0], torch_internals.dynamo_folder, ""),
@@ -71,6 +72,14 @@ class _Unseen:
     where: stack.RawStack
     recorded_as: str
     calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """The record begun for an operator that nobody saw, which autograd called or not."""
+
+    call: calls.OpenCall
+    by_engine: bool
 
 
 @dataclass(slots=True)
@@ -123,10 +132,13 @@ class Audit:
         """Finish the call that waits for what autograd makes of it."""
         if self._waiting is not None:
             (call, output), self._waiting = self._waiting, None
-            border = self._watch.guard(lambda: calls.finish(self._watch, call, output))
-            if border is not None:  # its gradients are followed, so what its nodes call is no longer unseen
-                followed = border.outputs.keys() | border.inputs.keys()
-                self._unseen_nodes.difference_update(sequence_number(node) for node in followed)
+            self._watch.guard(lambda: self._finish(call, output))
+
+    def _finish(self, call: calls.OpenCall, output: Any) -> None:
+        border = calls.finish(self._watch, call, output)
+        if border is not None:  # its gradients are followed, so what its nodes call is no longer unseen
+            followed = border.outputs.keys() | border.inputs.keys()
+            self._unseen_nodes.difference_update(sequence_number(node) for node in followed)
 
     def take(self) -> Mapping[str, object]:
         """The account of the step since the last one, for the header."""
@@ -150,21 +162,59 @@ class Audit:
     # ---- one operator
 
     def dispatched(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run `func`, and note whose it was."""
+        """Run `func`, and note whose it was.  Nothing but what it raises itself is raised."""
         watch = self._watch
-        recorder = watch.recorder
-        if recorder is None or not watch.is_our_thread():
+        if watch.recorder is None or not watch.is_our_thread():
             return func(*args, **kwargs)
+        unseen = watch.attempt(self._before, func, args, kwargs, watch.recorder)
+        output = func(*args, **kwargs)
+        if unseen is not None:
+            watch.attempt(self._after, unseen, func, args, output)
+        return output
+
+    def _before(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: StepRecorder
+    ) -> _Begun | None:
+        """The record that is begun for an operator that nobody saw; None where there is none to be made."""
         self.flush()
         name = _name(func)
         if not name:
-            return func(*args, **kwargs)
+            return None
         by_engine = in_backward() and _called_by_engine()
         if not self._is_unseen(by_engine=by_engine):
-            return func(*args, **kwargs)
+            return None
         if not by_engine and _makes_node((args, kwargs)):
             self._unseen_nodes.add(next_sequence_number() - 1)  # made just before the operator was dispatched
-        return self._unseen_call(name, func, args, kwargs, recorder, by_engine=by_engine)
+        key = self._noted(name)
+        if not key:
+            return None
+        watch = self._watch
+        call = watch.guard(
+            lambda: calls.begin(
+                watch, f"{key}.{recorder.number(key)}.forward", args=args, kwargs=kwargs, owner=watch.owner
+            )
+        )
+        return None if call is None else _Begun(call, by_engine)
+
+    def _after(self, begun: _Begun, func: Any, args: tuple[Any, ...], output: Any) -> None:
+        watch, call = self._watch, begun.call
+        if func.is_view:
+            watch.guard(lambda: calls.finish(watch, call, _twins(args[0], output)))
+        elif begun.by_engine and not schema(func).is_mutable:
+            watch.guard(lambda: calls.finish(watch, call, output))
+        else:
+            # Version counters and autograd nodes move after the mode has returned.
+            self._waiting = (_since_its_node(call), output)
+
+    def _noted(self, name: str) -> str:
+        """Count an operator that nobody saw; what its records are called."""
+        self._tally.unseen += 1
+        found = self._unseen.get(name)
+        if found is None:
+            records = self._records and name.partition("::")[0] not in NOT_RECORDED
+            found = self._unseen[name] = _Unseen(stack.take(), NAMES.key(name) if records else "")
+        found.calls += 1
+        return found.recorded_as
 
     def _is_unseen(self, *, by_engine: bool) -> bool:
         """Does nobody stand for an operator dispatched now?  Counts it where somebody does."""
@@ -185,43 +235,6 @@ class Audit:
         else:
             return True
         return False
-
-    def _unseen_call(
-        self,
-        name: str,
-        func: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        recorder: StepRecorder,
-        *,
-        by_engine: bool,
-    ) -> Any:
-        watch = self._watch
-        self._tally.unseen += 1
-        found = self._unseen.get(name)
-        if found is None:
-            records = self._records and name.partition("::")[0] not in NOT_RECORDED
-            found = self._unseen[name] = _Unseen(stack.take(), NAMES.key(name) if records else "")
-        found.calls += 1
-        key = found.recorded_as
-        if not key:
-            return func(*args, **kwargs)
-        call = watch.guard(
-            lambda: calls.begin(
-                watch, f"{key}.{recorder.number(key)}.forward", args=args, kwargs=kwargs, owner=watch.owner
-            )
-        )
-        output = func(*args, **kwargs)
-        if call is None:
-            return output
-        if func.is_view:
-            watch.guard(lambda: calls.finish(watch, call, _twins(args[0], output)))
-        elif by_engine and not schema(func).is_mutable:
-            watch.guard(lambda: calls.finish(watch, call, output))
-        else:
-            # Version counters and autograd nodes move after the mode has returned.
-            self._waiting = (_since_its_node(call), output)
-        return output
 
 
 class _Mode(torch_internals.TorchDispatchMode):  # type: ignore[misc]

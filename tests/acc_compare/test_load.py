@@ -52,11 +52,11 @@ def test_one_process_that_knows_no_rank_is_given_none(tmp_path: Path) -> None:
 
 
 def test_a_step_of_one_side_is_a_note(tmp_path: Path) -> None:
-    pairs, notes = paired(tmp_path, ["step0/rank0", "step1/rank0"], ["step1/rank0", "step5/proc8"])
+    pairs, notes = paired(tmp_path, ["step0/rank0", "step1/rank0"], ["step1/rank0", "step5/proc13502"])
     assert [pair[0] for pair in pairs] == ["step1/rank0"]
     assert [text(note) for note in notes] == [
         "step 0, rank 0 is on the NPU side only",
-        "step 5, process 8 is on the bench side only",
+        "step 5, process 13502 is on the bench side only",
     ]
 
 

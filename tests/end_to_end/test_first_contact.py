@@ -44,6 +44,27 @@ def test_a_shell_can_complete_commands(tmp_path: Path) -> None:
     assert "--install-completion" in _run("-c", ACC, "--help", cwd=tmp_path).stdout
 
 
+def test_completion_is_installed_for_the_command_however_it_was_called(tmp_path: Path) -> None:
+    shell = tmp_path / "shell.sh"
+    shell.write_text(f"{sys.executable} -m acc_compare --install-completion; . ~/.bashrc; complete -p acc")
+    ran = subprocess.run(
+        ["bash", shell],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "SHELL": "/bin/bash"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.splitlines()[-1].endswith(" acc")
+
+
+def test_the_recorder_tells_its_version_too(tmp_path: Path) -> None:
+    ran = _run("-m", "dump", "--version", cwd=tmp_path)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, f"acc {acc_compare.__version__}\n", "")
+
+
 @pytest.mark.slow
 def test_beside_a_dump_py_of_the_users_own(tmp_path: Path) -> None:
     (tmp_path / "dump.py").write_text("def answer(): return 42")

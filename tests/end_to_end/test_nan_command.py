@@ -33,6 +33,16 @@ def test_the_exit_code_says_it(sample: str, code: int) -> None:
     assert (ran.stderr == "") == (code < 2)
 
 
+def test_a_dump_without_an_end_is_not_called_finite(tmp_path: Path) -> None:
+    (source,) = (ROOT / "sample_dumps" / "bench_statistics").rglob("dump.json")
+    (tmp_path / "dump.json").write_bytes(b"\n".join(source.read_bytes().split(b"\n")[:20]))
+    for lang in ("en", "zh"):
+        ran = acc(str(tmp_path), "--lang", lang)
+        assert (ran.returncode, ran.stderr) == (2, "")
+        assert str(tmp_path / "dump.json") in ran.stdout
+    assert json.loads(acc(str(tmp_path), "--json").stdout)["incomplete"]["kind"] == "no_end"
+
+
 def test_json_without_torch() -> None:
     code = "import sys; from acc_compare.cli import main; main(); sys.exit('torch' in sys.modules)"
     ran = acc("sample_dumps/nan_in_layer_norm", "--json", code=code)

@@ -75,7 +75,7 @@ MESSAGES: Mapping[str, str] = {
     "place.step": "step {number}",
     "place.rank": "rank {number}",
     "place.module": "module {name}",
-    "place.process": "process {number}",
+    "place.process": "process {number:d}",
     "kind.named": "{kind}: {meaning}",
     "kind.operator": "what it read agrees, what it computed does not",
     "kind.before": "the difference is already in what it reads, and no recorded call made it",

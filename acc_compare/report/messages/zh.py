@@ -64,7 +64,7 @@ MESSAGES: Mapping[str, str] = {
     "place.step": "第 {number} 步",
     "place.rank": "rank {number}",
     "place.module": "模块 {name}",
-    "place.process": "进程 {number}",
+    "place.process": "进程 {number:d}",
     "kind.named": "{kind}：{meaning}",
     "kind.operator": "输入一致，计算结果不一致",
     "kind.before": "它读到的值已经不同，而差异并非出自任何被记录的调用",

@@ -44,7 +44,7 @@ def test_exit_code_and_reports(make: Any, tmp_path: Path, capsys: Any, off: floa
 def test_quiet_prints_one_line(make: Any, tmp_path: Path, capsys: Any) -> None:
     npu = record(make, tmp_path / "n")
     assert main(["compare", str(npu), str(npu), "-q", "-o", str(tmp_path / "out")]) == 0
-    assert capsys.readouterr().out == "2 calls compared, none differs by more than rounding explains.\n"
+    assert capsys.readouterr().out == "SAME: 2 calls compared, none differs by more than rounding explains.\n"
 
 
 def test_floor(make: Any, tmp_path: Path, capsys: Any) -> None:
@@ -260,7 +260,7 @@ def test_the_advisor_in_chinese(make: Any, tmp_path: Path, capsys: Any) -> None:
     (document,) = (tmp_path / "out" / "accuracy_compare").glob("advisor_*.json")
     assert "The runs differ." in document.read_text(encoding="utf-8")
     assert main([*arguments, "--quiet"]) == 1
-    assert capsys.readouterr().out.startswith("两次运行不一致。")
+    assert capsys.readouterr().out.startswith("不一致：两次运行不一致。")
 
 
 def test_a_language_that_there_is_not_is_refused_before_the_work(tmp_path: Path, capsys: Any) -> None:

@@ -4,6 +4,7 @@ import base64
 import math
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -193,3 +194,16 @@ def test_changes_that_cancel_in_one_bucket_are_seen_in_the_statistics(make: Any)
     equal = tensor_error(make.tensor(bench), make.tensor(bench))
     assert equal is not None
     assert equal.distance == 0.0
+
+
+@pytest.mark.parametrize("spoilt", [{"max": math.nan}, {"norm": math.nan}, {"min": -math.inf}])
+def test_an_extreme_or_a_norm_that_is_not_finite_counts_though_nothing_was_counted(make: Any, spoilt: Any) -> None:
+    record = make.tensor(make.normal(40))
+    bad = msgspec.structs.replace(record, **spoilt)
+    for npu, bench in ((bad, record), (record, bad)):
+        error = tensor_error(npu, bench)
+        assert error is not None
+        assert error.is_nonfinite
+        assert error.nan == ("min" not in spoilt)
+    alike = tensor_error(bad, bad)
+    assert alike is None or not alike.is_nonfinite

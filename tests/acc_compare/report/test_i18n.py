@@ -63,3 +63,11 @@ def test_an_unknown_language_is_refused() -> None:
     assert known_language("zh") == "zh"
     with pytest.raises(ConfigError, match="en, zh"):
         known_language("fr")
+
+
+def test_a_name_that_no_program_has_is_cut_and_a_long_path_is_not() -> None:
+    name, path = "Functional." + "g" * 400_000, "/".join(["folder"] * 500)
+    said = text(say("note.npu_only", place=f"{path} {name}"))
+    assert len(said) < len(path) + 300
+    assert path in said
+    assert "[399,851]" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dump import torch_internals
 from dump.config import DumpConfig
+from dump.format.reader import read_dump
+from dump.intercept.audit import Audit
 from dump.intercept.points import release
 from dump.session import Session
 
@@ -177,3 +180,25 @@ def test_modes_of_the_users_are_left_as_they_were(config: DumpConfig) -> None:
     with FlopCounterMode(display=False) as flops:
         x @ x
     assert flops.get_total_flops() >= 0
+
+
+@pytest.mark.parametrize("broken", ["_is_unseen", "_noted", "_finish", "_after"])
+def test_what_the_audit_gets_wrong_leaves_the_operator_alone(
+    config: DumpConfig, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ValueError("ours")
+
+    monkeypatch.setattr(Audit, broken, fails)
+    session = Session(replace(config, audit=True))
+    session.start(())
+    try:
+        found = [relu(torch.tensor([-1.0, 2.0])).tolist(), torch.ones(2).exp().tolist()]
+    finally:
+        session.close()
+        session.remove()
+    assert found == [[0.0, 2.0], torch.ones(2).exp().tolist()]
+    (written,) = session.written
+    coverage = read_dump(written.folder).header.coverage
+    assert coverage is not None
+    assert any("ours" in reason for reason in coverage["failed"])
