@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from acc_compare.align.mapping_file import read_rules
 from acc_compare.judge.suspects import accused, merge_alike
 from acc_compare.judge.verdict import seen
-from acc_compare.load import PlacedPair, pair_locations, pair_worlds
+from acc_compare.load import PlacedPair, PlacedWorlds, pair_locations, pair_worlds
 from acc_compare.many import compare_all
 from acc_compare.messages import Message, count, say
 from acc_compare.model import ComparedShare, Finding, Sensitivity, Suspect, VerdictName
@@ -23,10 +23,10 @@ from acc_compare.report.card import card
 from acc_compare.report.i18n import text
 from acc_compare.report.messages import Lang
 from acc_compare.report.write import DEFAULT_FORMATS, ReportPaths, write_many_reports, write_reports
-from acc_compare.worlds import compare_worlds
+from acc_compare.worlds import compare_worlds, is_cut_otherwise
 from dump.format.errors import ConfigError, IncomparableError
 from dump.format.paths import from_home
-from dump.format.reader import without_collecting
+from dump.format.reader import read_dump, without_collecting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,7 +131,7 @@ def compare(
         raise ConfigError(f"the number of jobs must be at least 1, not {jobs}")
     npu, bench = from_home(npu), from_home(bench)
     rules = read_rules(mapping, is_fuzzy=fuzzy)
-    worlds = pair_worlds(npu, bench)
+    worlds = pair_worlds(npu, bench) or (_cut_otherwise(npu, bench) if floor is None and reference is None else ())
     if worlds:
         if reference is not None:
             raise IncomparableError(
@@ -162,6 +162,16 @@ def compare(
         overall = with_verdicts(overall, known)
         findings = [overall] if len(findings) == 1 else [with_verdicts(finding, known) for finding in findings]
     return Comparison(tuple(findings), overall)
+
+
+def _cut_otherwise(npu: Path, bench: Path) -> tuple[PlacedWorlds, ...]:
+    """The steps of two jobs of as many ranks that hold other parts of the model; none where they do not."""
+    worlds = pair_worlds(npu, bench, as_many=True)
+    several = [step for step in worlds if len(step.npu) > 1 and len(step.bench) > 1]
+    if not several:
+        return ()
+    first = [read_dump(side[min(side)].path) for side in (several[0].npu, several[0].bench)]
+    return worlds if is_cut_otherwise(*first) else ()
 
 
 def _profiled(pairs: int) -> int:

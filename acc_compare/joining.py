@@ -28,6 +28,9 @@ _CUT = re.compile(r"_?S\((\d{1,3})(?:, \d+)?\)", re.ASCII)
 sees."""
 
 _MESSAGES = ("send", "recv")
+_PLACED = "placed as "
+REDUCES_GRADIENTS = "ddp_all_reduce"
+"""The collective that DistributedDataParallel runs while backward does: it reads what backward calls wrote."""
 _NUMBERS = ("max", "min", "mean", "norm", "nan", "inf", "sketch", "md5", "data_name")
 
 
@@ -94,6 +97,24 @@ def knows_parts(dump: Dump) -> bool:
     return any(
         call.collectives or any(tensor.layout is not None for _, tensor in call.tensors()) for call in dump.calls
     )
+
+
+def shares_out_otherwise(npu: Dump, bench: Dump) -> bool:
+    """Do two sides of as many ranks share out the same model in other ways, one by DistributedDataParallel and one not,
+    or one by placements and one not?  Then calls that move parts have no partner, in good health."""
+    return _shared_out(npu) != _shared_out(bench)
+
+
+def _shared_out(dump: Dump) -> tuple[bool, bool]:
+    ways = ways_of(dump)
+    return REDUCES_GRADIENTS in ways, any(way.startswith(_PLACED) for way in ways)
+
+
+def ways_of(dump: Dump) -> frozenset[str]:
+    """By which collectives and placements the model is shared out."""
+    kinds = {c.kind for call in dump.calls for c in call.collectives if len(c.ranks) > 1}
+    layouts = [tensor.layout for call in dump.calls for _, tensor in call.tensors() if tensor.layout is not None]
+    return frozenset(kinds | {_PLACED + ",".join(layout.placements) for layout in layouts})
 
 
 def _layouts(dump: Dump) -> dict[int, LayoutRecord]:

@@ -34,12 +34,14 @@ class PlacedWorlds:
     step: int | None = None
 
 
-def pair_worlds(npu: Path, bench: Path) -> tuple[PlacedWorlds, ...]:
-    """The steps that two jobs share, where one ran on more ranks than the other; none where both have as many, or a
-    side does not know its ranks.  Raises DumpNotFound."""
+def pair_worlds(npu: Path, bench: Path, *, as_many: bool = False) -> tuple[PlacedWorlds, ...]:
+    """The steps that two jobs share, where one ran on more ranks than the other, or with `as_many` both on as many;
+    none where it is the other way round, or a side does not know its ranks.  Raises DumpNotFound."""
     sides = [_by_step(find_dumps(side)) for side in (npu, bench)]
     sizes = [max((len(ranks) for ranks in side.values()), default=0) for side in sides]
-    if sizes[0] == sizes[1] or any(rank is None for side in sides for ranks in side.values() for rank in ranks):
+    if (sizes[0] == sizes[1]) != as_many or any(
+        rank is None for side in sides for ranks in side.values() for rank in ranks
+    ):
         return ()
     return tuple(
         PlacedWorlds(_known(sides[0][step]), _known(sides[1][step]), step) for step in sides[0] if step in sides[1]

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from acc_compare.align.calls import align
 from acc_compare.align.rules import Rules
-from acc_compare.joining import Joined, join, knows_parts, wholes
+from acc_compare.joining import Joined, join, knows_parts, shares_out_otherwise, wholes
 from acc_compare.judge.job_graph import collective_calls, linked
 from acc_compare.judge.origins import Previous
 from acc_compare.judge.reference import References, reference_errors
@@ -94,10 +94,12 @@ def compare_pair(pair: PlacedPair, setting: Setting, task: Task, *, jobs: int, p
     tell("dumps", 2, 2)
     if task.one_world:
         refuse_other_world(ours, theirs)
-    elif is_other_world(ours, theirs) and (knows_parts(ours) or knows_parts(theirs)):
+    if not task.one_world and is_other_world(ours, theirs) and (knows_parts(ours) or knows_parts(theirs)):
         one, two = joined({pair.npu.rank or 0: ours}, {pair.bench.rank or 0: theirs})
         ours, theirs = one.dump, two.dump
         setting = replace(setting, other_world=True)
+    elif setting.rank is not None and shares_out_otherwise(ours, theirs):
+        setting = replace(setting, shared_otherwise=True)
     floor = task.floors.get(pair.bench.path)
     reference = (task.references or {}).get(pair.bench.path)
     return compare_dumps(ours, theirs, setting, task, jobs=jobs, tell=tell, floor=floor, reference=reference)

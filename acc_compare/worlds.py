@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from acc_compare.joining import ways_of
 from acc_compare.judge.origins import Previous
 from acc_compare.judge.verdict import Setting
+from acc_compare.judge.worlds import is_bookkeeping
 from acc_compare.load import PlacedWorlds
 from acc_compare.model import Finding
 from acc_compare.one_pair import Outcome, Progress, Task, before, compare_dumps, joined, tell_nobody
+from acc_compare.operators import moves_layout_only
+from dump.format.names import FORWARD, parse
 from dump.format.reader import read_dump, without_collecting
+from dump.format.schema import Dump
+
+_ALIKE = 0.75
+"""Where fewer of the results have the same shape on a rank of either side, ranks hold other parts."""
+
+
+def is_cut_otherwise(ours: Dump, theirs: Dump) -> bool:
+    """Do two jobs of as many ranks hold other parts of the same tensors, so that no rank answers to one of the other
+    side?  Read off one rank of each."""
+    if ways_of(ours) == ways_of(theirs):
+        return False
+    shapes = [_shapes(side) for side in (ours, theirs)]
+    common = (shapes[0] & shapes[1]).total()
+    return common < _ALIKE * min(shapes[0].total(), shapes[1].total())
+
+
+def _shapes(dump: Dump) -> Counter[tuple[str, tuple[int, ...]]]:
+    """What calls in modules compute, by operator and shape."""
+    return Counter(
+        (parse(call.name).api, tensor.shape)
+        for call in dump.calls
+        if parse(call.name).direction == FORWARD
+        and dump.owners.get(call.name) is not None
+        and not (is_bookkeeping(call) or moves_layout_only(parse(call.name).api))
+        for name, tensor in call.tensors()
+        if name.startswith("output") and tensor.layout is None and tensor.shape
+    )
 
 
 def compare_worlds(

@@ -122,10 +122,11 @@ def _expected(
     if context.other_world and argument.is_floating:
         # Whole tensors are told apart by bounds, which do not scatter as errors do.
         read = call.read if forward is None else (*call.read, *forward.read, *forward.wrote)
-        bounded = Expected.at_most(
-            UNSEEN / SUSPICIOUS * max(min(seen.worst, behind_bounds(read)), INPUT_NOISE), "before"
-        )
         by_bounds = any(a.error is None or (a.error.source == "bound" and a.relative > INPUT_NOISE) for a in read)
+        measured = argument.error is not None and argument.error.source != "bound"
+        hidden = behind_bounds(read)
+        known = hidden if measured and by_bounds else min(seen.worst, hidden)
+        bounded = Expected.at_most(UNSEEN / SUSPICIOUS * max(known, INPUT_NOISE), "before")
         if expected is None or (by_bounds and bounded.limit > expected.limit):
             expected = bounded
     if expected is None:

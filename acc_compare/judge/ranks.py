@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from acc_compare.joining import REDUCES_GRADIENTS
 from acc_compare.judge.dataflow import Flow
 from acc_compare.judge.gradients import Contributions
 from acc_compare.judge.origins import INPUT_NOISE
@@ -25,9 +26,6 @@ from acc_compare.model import Alignment, PairedCall
 from acc_compare.operators import reduced_in
 from dump.format.names import BACKWARD, parse
 from dump.format.schema import CallRecord, CollectiveRecord, TensorRecord
-
-REDUCES_GRADIENTS = "ddp_all_reduce"
-"""The collective that DistributedDataParallel runs while backward does: it reads what backward calls wrote."""
 
 MESSAGES = ("send", "recv")
 """The kinds of a collective of a sender and a receiver, in this order."""

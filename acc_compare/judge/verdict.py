@@ -11,6 +11,7 @@ import msgspec
 
 from acc_compare.judge.accumulation import judge_accumulated
 from acc_compare.judge.classic import CallCells, Classic, judge_rows
+from acc_compare.judge.coverage import share_compared
 from acc_compare.judge.dataflow import Flow
 from acc_compare.judge.differing_settings import differing_settings
 from acc_compare.judge.evidence import Comparand, cut_short
@@ -21,7 +22,7 @@ from acc_compare.judge.ranks import JobStep
 from acc_compare.judge.reference import References, told_of_all
 from acc_compare.judge.suspects import accused, mark_accused, stack_of, suspects_of
 from acc_compare.judge.walk import judged_calls, walk
-from acc_compare.judge.worlds import first_of, is_bookkeeping, judge_worlds, unmeasured_calls
+from acc_compare.judge.worlds import first_of, is_of_the_world, judge_worlds, unmeasured_calls
 from acc_compare.measured.calls import MeasuredCall
 from acc_compare.measured.pairs import MeasuredPair
 from acc_compare.messages import Message, count, say
@@ -50,8 +51,9 @@ _REASONS = 5
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What the judging must know beside the two dumps.  `job` is what other ranks gave to collectives in this step;
-    `other_world` says that the sides ran on different numbers of ranks, so that their parts were put together;
-    `lowered` is what an earlier step showed products to be computed in, `references` how far both are from a third."""
+    `other_world` says that the sides ran on different numbers of ranks, so that their parts were put together,
+    `shared_otherwise` that both have as many, but share out the model in other ways; `lowered` is what an earlier step
+    showed products to be computed in, `references` how far both are from a third."""
 
     step: int | None = None
     rank: int | None = None
@@ -59,6 +61,7 @@ class Setting:
     floor: Mapping[tuple[str, str], float] = field(default_factory=dict)
     job: JobStep | None = None
     other_world: bool = False
+    shared_otherwise: bool = False
     lowered: str = ""
     references: References | None = None
 
@@ -94,12 +97,15 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     optimizers = [call for call in calls if call.is_optimizer]
     if context.previous != "poisoned" and not alignment.differs_in_batches:
         found.origins += judge_gradients(optimizers, chosen, (npu, bench), context)
+    if setting.shared_otherwise:
+        found.origins = [origin for origin in found.origins if not is_of_the_world(origin)]
     faults = [fault for call in optimizers if (fault := judge_optimizer(call)) is not None]
     place = Comparand(npu, setting.step, setting.rank, mode, bench, setting.job, context.references)
     suspects = suspects_of(found.origins, faults, chosen, place)
     every = [row for part in measured for row in _rows(part, mode, (npu, bench), found, context.references)]
     rows = mark_accused(every, suspects)
-    coverage = _coverage(alignment, measured, other_world=setting.other_world)
+    moving = setting.other_world or setting.shared_otherwise
+    coverage = share_compared(alignment, measured, without_moving=moving)
     unmeasured = sum(argument.error is None for call in calls for argument in (*call.read, *call.wrote))
     sensitivity = sensitivity_of(found)
     verdict, summary = _verdict(suspects, (coverage, unmeasured), sensitivity, (npu, bench))
@@ -109,6 +115,8 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     if setting.other_world:
         verdict, summary, parts = judge_worlds(calls, (npu, bench), (verdict, summary))
         notes = (*parts, *notes)
+    elif setting.shared_otherwise:
+        notes = (say("note.shared_otherwise"), *notes)
     if sensitivity is not None and verdict != "different":
         notes = (seen(sensitivity), *notes)
     if alignment.differs_in_batches and verdict == "same":
@@ -255,28 +263,6 @@ def seen(sensitivity: Sensitivity) -> Message:
         all=sensitivity.everywhere,
         weakest=sensitivity.weakest,
     )
-
-
-def _coverage(alignment: Alignment, measured: Sequence[MeasuredPair], *, other_world: bool) -> ComparedShare:
-    matched = [part for part in measured if part.call is not None]
-    tensors = sum(len(part.call.read) + len(part.call.wrote) for part in matched if part.call is not None)
-    lone_npu = [p for p in alignment.pairs if p.npu is not None and p.bench is None and not p.part_of]
-    lone_bench = [p for p in alignment.pairs if p.bench is not None and p.npu is None and not p.part_of]
-    lone = [(pair.npu or pair.bench, pair.reason) for pair in (*lone_npu, *lone_bench)]
-    reasons = [(call.name, reason) for call, reason in lone if call is not None and reason is not None]
-    kinds = [{parse(call.name).is_module for call in dump.calls} for dump in (alignment.npu, alignment.bench)]
-    common = kinds[0] & kinds[1]  # one side at level L1, the other at mix: its modules are not missed
-    missing = [
-        sum(
-            not call.is_recompute
-            and parse(call.name).is_module in common
-            and not (other_world and is_bookkeeping(call))
-            for call in side
-        )
-        for side in ([p.npu for p in lone_npu if p.npu], [p.bench for p in lone_bench if p.bench])
-    ]
-    most = 0 if alignment.differs_in_batches else max(missing)  # of differing batches the accumulated gradients tell
-    return ComparedShare(len(matched), tensors, len(lone_npu), len(lone_bench), tuple(reasons), most)
 
 
 def _verdict(

@@ -30,6 +30,7 @@ GROUPS = (
     "fused operator",
     "seed, data, weights",
     "one rank of several",
+    "ranks against others",
 )
 """The classes of faults, each with at least one row."""
 

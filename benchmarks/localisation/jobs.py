@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from benchmarks.localisation.kernels import COPIES, OPERATORS
@@ -11,7 +11,7 @@ from benchmarks.localisation.rows import BETWEEN, OPERATOR, Case, Kernel, Side, 
 
 Cases: TypeAlias = "tuple[Case, ...]"
 
-GROUP, NOISY = "one rank of several", "ranks in noise"
+GROUP, NOISY, OTHERWISE = "one rank of several", "ranks in noise", "ranks against others"
 _DEALING = ("sharding", "dealt")
 """Models whose batch is dealt out among ranks."""
 ALL_REDUCE = "c10d::allreduce_"
@@ -65,14 +65,52 @@ JOBS = (
 _NOISE = tuple(Kernel(operator, "rounds", 1.0) for operator in OPERATORS if operator not in COPIES)
 _MEGATRON = next(job for job in JOBS if job.name == "megatron-tp")
 
+_PAIRS = (
+    ("ddp", 2, "ddp", 1),
+    ("ddp", 4, "ddp", 2),
+    ("fsdp2", 2, "fsdp2", 1),
+    ("fsdp2", 4, "fsdp2", 2),
+    ("fsdp2", 2, "ddp", 2),
+    ("fsdp1", 2, "ddp", 2),
+    ("zero", 2, "ddp", 2),
+    ("tp", 2, "tp", 1),
+    ("tp", 4, "tp", 2),
+    ("sequence-parallel", 2, "sequence-parallel", 1),
+    ("sequence-parallel", 2, "tp", 2),
+    ("fsdp2-tp", 4, "tp", 1),
+    ("fsdp2-tp", 4, "tp", 2),
+    ("megatron-tp", 2, "megatron-tp", 1),
+    ("megatron-sp", 2, "megatron-sp", 1),
+    ("ring", 2, "ring", 1),
+)
+"""Jobs of one script that are cut otherwise: job and number of ranks of either side."""
+
+
+def _otherwise(name: str, *kernels: Kernel, healthy: bool) -> Cases:
+    by_name = {job.name: job for job in JOBS}
+    return tuple(
+        Case(
+            f"{ours}-{ranks}-against-{theirs}-{others}-{name}",
+            by_name[ours].model,
+            OTHERWISE,
+            replace(by_name[ours].side(*(replace(k, rank=ranks - 1) if k.calls else k for k in kernels)), ranks=ranks),
+            replace(by_name[theirs].side(), ranks=others),
+            None if healthy else "fired",
+        )
+        for ours, ranks, theirs, others in _PAIRS
+    )
+
+
 HEALTHY = (
+    *_otherwise("again", healthy=True),
+    *_otherwise("noisy", *_NOISE, healthy=True),
     *(
         Case(f"again-{job.name}", job.model, "again", job.side(extra=(("RUN", "again"),)), job.side(), None, exact=True)
         for job in JOBS
     ),
     *(Case(f"noisy-{job.name}", job.model, NOISY, job.side(*_NOISE), job.side(), None) for job in JOBS),
 )
-"""Every job recorded twice: by the same kernels, and by kernels that round otherwise."""
+"""Every job recorded twice, by the same kernels and by kernels that round otherwise; and jobs cut in two ways."""
 
 
 def _faulty(
@@ -84,6 +122,7 @@ def _faulty(
 
 
 FAULTS = (
+    *_otherwise("gelu", Kernel("aten::gelu", "scale", 1.01, (1,)), healthy=False),
     *_faulty("gelu", lambda job: Kernel("aten::gelu", "scale", 1.01, (job.call,), rank=1), JOBS),
     *_faulty("gelu-backward", lambda job: Kernel("aten::gelu_backward", "scale", 1.02, (job.call,), rank=0), JOBS),
     *_faulty(

@@ -25,13 +25,26 @@ def _cases(job: jobs.Job) -> list[Case]:
     return [
         case
         for case in (*jobs.HEALTHY, *jobs.FAULTS)
-        if case.npu.variables[0] == ("JOB", job.job) and case.model == job.model
+        if case.npu.variables[0] == ("JOB", job.job) and case.model == job.model and case.group != jobs.OTHERWISE
     ]
+
+
+OTHERWISE_IN_TESTS = ("fsdp2-2-against-ddp-2", "tp-2-against-tp-1", "fsdp2-tp-4-against-tp-2")
+"""The benchmark runs the other pairs of jobs that are cut otherwise."""
+
+
+@pytest.mark.parametrize("name", OTHERWISE_IN_TESTS)
+def test_jobs_cut_otherwise_are_judged_as_they_are(tmp_path: Path, name: str) -> None:
+    _all_right(tmp_path, [case for case in (*jobs.HEALTHY, *jobs.FAULTS) if case.name.startswith(f"{name}-")])
 
 
 @pytest.mark.parametrize("job", [job for job in jobs.JOBS if job.name in IN_TESTS], ids=lambda job: job.name)
 def test_a_job_is_judged_as_it_is(tmp_path: Path, job: jobs.Job) -> None:
-    todo = running.works(tmp_path, _cases(job), ("statistics",), ("L1",))
+    _all_right(tmp_path, _cases(job))
+
+
+def _all_right(folder: Path, cases: list[Case]) -> None:
+    todo = running.works(folder, cases, ("statistics",), ("L1",))
     assert len(todo) >= 3
     with warnings.catch_warnings():  # of kernels put in the place of others, in the processes forked from here
         warnings.simplefilter("ignore")
