@@ -15,8 +15,9 @@ from .record import contents
 from .record.entries import Emission, Entry, Measured
 from .record.observer import Observer, SeenCall
 from .step_output import StepOutput
+from .write.call_record import plain_body
 from .write.tensor_record import tensor_record
-from .write.writer import StepWriter, plain_body
+from .write.writer import StepWriter
 
 _Held: TypeAlias = "tuple[str, Measured, contents.Contents]"
 

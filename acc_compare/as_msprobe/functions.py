@@ -15,6 +15,7 @@ from dump.format.errors import ConfigError
 from dump.format.layout import DEBUG_FILE
 
 from . import tables
+from .distances import Version
 
 _SAYS_NOTHING = ("auto_analyze", "highlight", "is_print_compare_log", "compared_file_type", "backend")
 
@@ -64,7 +65,7 @@ def write(
     bench: Path,
     out: Path,
     *,
-    version: tables.Version,
+    version: Version,
     as_xlsx: bool,
     with_stacks: bool = True,
     fuzzy: bool = False,

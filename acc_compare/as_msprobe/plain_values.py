@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from acc_compare.as_msprobe.results import NAN
 from acc_compare.report.columns import Cell, as_cell
 from dump.format.schema import ScalarRecord
 
@@ -37,4 +38,4 @@ def cells_of(record: ScalarRecord, argument: str) -> PlainCells:
         ranks = str(record.value.get("group_ranks"))
         return PlainCells(record.type, "[]", ranks, ranks)
     kind = record.type if record.type in _OWN_KIND else f"<class '{type(value).__name__}'>"
-    return PlainCells(kind, "[]", "None" if value is None else as_cell(value), digest)
+    return PlainCells(kind, "[]", "None" if value is None else NAN if value != value else as_cell(value), digest)

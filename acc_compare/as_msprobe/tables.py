@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 from acc_compare.model import Finding, Row
 from acc_compare.report.columns import ABSENT, COLUMNS, STACK_COLUMN, Cell, Column, as_cell
@@ -21,13 +21,13 @@ from acc_compare.report.safe_text import looks_like_formula, visible
 from dump.format.errors import ConfigError, OutputError
 from dump.format.schema import Leaf, ScalarRecord, TensorRecord
 
+from .distances import OF_ONE_ELEMENT, Version, distance_cell
 from .plain_values import PlainCells, cells_of
-from .results import NAN, SHAPES_DIFFER, UNSUPPORTED, TableRow, judge_call, judge_row, nonfinite_apart
+from .results import NAN, TableRow, judge_call, judge_row
 
 if TYPE_CHECKING:
     from openpyxl import Workbook
 
-Version: TypeAlias = Literal["8.3.3", "26.2.0"]
 VERSIONS: tuple[Version, ...] = ("8.3.3", "26.2.0")
 
 _LAYOUTS = Path(__file__).with_name("layouts.json")
@@ -48,15 +48,6 @@ _OF_SAVED = re.compile(
     re.DOTALL,
 )
 _JUDGING = ("Result", "Err_message", "Accuracy Reached or Not")
-_TWELVE_DIGITS = ("Cosine", "MaxAbsErr", "MaxRelativeErr", "One Thousandth Err Ratio", "Five Thousandths Err Ratio")
-"""Columns that msprobe rounds to as many digits after the point."""
-
-_ONE_BY_ONE = 0.9999
-"""Above it msprobe rounds a cosine to six digits."""
-
-_OF_ONE_ELEMENT = ("MaxAbsErr", "MaxRelativeErr")
-"""What msprobe computes of a tensor without extents."""
-
 _INFINITE = ("inf", "-inf")
 _FIELDS = {"Max": "max", "Min": "min", "Mean": "mean", "L2norm": "norm", "Norm": "norm"}
 
@@ -80,7 +71,7 @@ def lines(
     """
     names = [name for name in columns(version, finding.mode) if with_stacks or name != STACK_COLUMN]
     yield list(names)
-    readers = {name: _reader(name, finding.mode, version) for name in names if name not in _JUDGING}
+    readers = {name: _reader(name, finding, version) for name in names if name not in _JUDGING}
     read = (row for row in finding.rows if row.npu_name and not _UNREAD[version].search(row.npu_name))
     for _, rows in groupby(read, key=_call):
         call = [TableRow(row, {name: cell(row) for name, cell in readers.items()}) for row in rows]
@@ -168,7 +159,7 @@ def _spaced(table: Iterator[list[Cell]]) -> Iterator[list[Cell]]:
     """
     head = next(table)
     yield head
-    numbers = (*columns("26.2.0", "statistics")[16:24], *(_OF_ONE_ELEMENT if "MaxAbsErr" in head else ()))
+    numbers = (*columns("26.2.0", "statistics")[16:24], *(OF_ONE_ELEMENT if "MaxAbsErr" in head else ()))
     spaced = {index for index, name in enumerate(head) if name in numbers}
     for line in table:
         yield [f" {cell}" if index in spaced and cell in _INFINITE else cell for index, cell in enumerate(line)]
@@ -180,8 +171,9 @@ def harmless(cell: str) -> str:
     return f"'{seen}" if looks_like_formula(seen) and seen.strip() not in _INFINITE else seen
 
 
-def _reader(name: str, mode: str, version: Version) -> Callable[[Row], Cell]:
+def _reader(name: str, finding: Finding, version: Version) -> Callable[[Row], Cell]:
     """What gives the cell of a column; of arguments that are no tensors msprobe says things of its own."""
+    mode = finding.mode
     if name == STACK_COLUMN:
         return lambda row: str(_FRAME.split(row.stack)) if row.stack and ".backward." not in row.npu_name else ABSENT
     if name in _READERS:
@@ -195,8 +187,10 @@ def _reader(name: str, mode: str, version: Version) -> Callable[[Row], Cell]:
         return lambda row: plain.digest if (plain := _plain(row, name)) else as_cell(column.read(row))
     if name in columns(version, "statistics")[16:24]:
         return lambda row: _statistic(row, name, column)
+    if column.of == "metrics" and mode == "tensor":
+        return lambda row: distance_cell(row, column, finding, version)
     if column.of == "metrics":
-        return lambda row: _metric(row, column, mode, version)
+        return lambda row: _metric(row, column, version)
     return lambda row: as_cell(column.read(row))
 
 
@@ -244,54 +238,22 @@ def _statistic(row: Row, column: str, ours: Column) -> Cell:
     return "None" if value is None else as_cell(value)
 
 
-def _metric(row: Row, column: Column, mode: str, version: Version) -> Cell:
+def _metric(row: Row, column: Column, version: Version) -> Cell:
     both_scalar = isinstance(row.npu, ScalarRecord) and isinstance(row.bench, ScalarRecord)
     matched = bool(row.npu_name and row.bench_name)
-    if mode == "tensor":
-        return _distance(row, column)
     npu, bench = (_number(leaf, column) for leaf in (row.npu, row.bench))
     if npu is not None and bench is not None and not _are_finite(npu, bench):
         return _apart_nonfinite(npu, bench, version, relative=column.style == "percent")
     value = column.read(row)
     if both_scalar:
         value = _apart(row.npu, row.bench, version, relative=column.style == "percent")
-    if value is None and matched and _has_neither(row, column):
+    if value is None and matched and None in (npu, bench) and _has_neither(row, column):
         return 0 if version == "26.2.0" else ABSENT
     if column.style != "percent":
         return as_cell(value)
     if npu is not None and bench == 0:  # a share of nothing
         return ABSENT if version == "8.3.3" else 0 if npu == 0 else "inf"
     return _percent(value, version)
-
-
-def _distance(row: Row, column: Column) -> Cell:
-    """A distance of whole tensors, rounded as msprobe rounds it."""
-    npu, bench = row.npu, row.bench
-    if not isinstance(npu, TensorRecord) or not isinstance(bench, TensorRecord) or 0 in npu.shape:
-        return UNSUPPORTED
-    if not npu.shape and column.name not in _OF_ONE_ELEMENT:
-        return UNSUPPORTED
-    if npu.shape != bench.shape:
-        return SHAPES_DIFFER
-    if nonfinite_apart(npu, bench) and npu.shape:
-        return ABSENT
-    if not npu.shape and npu.max is not None and bench.max is not None and not _are_finite(npu.max, bench.max):
-        return _of_one_element(float(npu.max), float(bench.max), relative=column.name == "MaxRelativeErr")
-    if column.name == "Cosine" and npu.shape == (1,):
-        return UNSUPPORTED
-    value = column.read(row)
-    if isinstance(value, float) and column.name in _TWELVE_DIGITS:
-        value = float(f"{value:.12f}")
-        value = round(value, 6) if column.name == "Cosine" and value > _ONE_BY_ONE else value
-    return as_cell(value)
-
-
-def _of_one_element(npu: float, bench: float, *, relative: bool) -> Cell:
-    """The largest error of tensors without extents of which one is NaN or infinite."""
-    apart = abs(npu - bench)
-    if math.isnan(apart) or (relative and math.isinf(bench)):
-        return NAN
-    return as_cell(apart)
 
 
 def _has_neither(row: Row, column: Column) -> bool:
@@ -323,8 +285,11 @@ def _apart(npu: Leaf, bench: Leaf, version: Version, *, relative: bool) -> float
 
 
 def _number(leaf: Leaf, column: Column) -> float | None:
-    """A tensor's statistic that a column of distances is about."""
-    value = getattr(leaf, _field(column)) if isinstance(leaf, TensorRecord) else None
+    """What a column of distances is about: a tensor's statistic, or the plain number itself."""
+    if isinstance(leaf, ScalarRecord):
+        value = None if isinstance(leaf.value, bool) or not isinstance(leaf.value, (int, float)) else leaf.value
+    else:
+        value = getattr(leaf, _field(column)) if isinstance(leaf, TensorRecord) else None
     return None if value is None else float(value)
 
 

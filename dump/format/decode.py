@@ -50,6 +50,7 @@ _NON_FINITE = {
 STATISTICS = keys(TENSOR_FIELDS, "number")
 _SHARED = ("dtype", "grad_fn")  # texts of which a dump has few
 _PLAIN_SCALARS = (bool, int, float, str)
+_FLOATS = ("float", "float16", "float32", "float64")  # Python's and numpy's
 
 
 class RecordDecoder:
@@ -166,7 +167,7 @@ class RecordDecoder:
     def scalar(self, name: str, kind: str, content: object) -> ScalarRecord:
         if type(content) is list or type(content) is dict:
             self._check_depth(name, content)
-        elif kind == "float":
+        elif kind in _FLOATS:
             content = _float_again(content)
         return ScalarRecord(intern(kind), content)
 

@@ -10,8 +10,8 @@ A file cut at any byte has lost at worst its last line, and a closed file is str
 Numbers that strict JSON has no word for: an infinity is written as 1e999 (or -1e999), which every JSON
 grammar allows and which Python, JavaScript and msprobe read as an infinity; NaN is written as null, which
 msprobe reads as "not measured" (it fails on strings).  Only where msprobe is called, or config.json says
-`nan_word`, are statistics that are NaN written with that word, as msprobe writes them: its own tools look for
-it.  The counts `nan` and `inf` beside a tensor's statistics, and the type "float" beside a scalar's value, let
+`nan_word`, are statistics and arguments that are NaN written with that word, as msprobe writes them: its own tools
+look for it.  The counts `nan` and `inf` beside a tensor's statistics, and the type "float" beside a scalar's value, let
 the reader put NaN back.
 """
 
@@ -35,7 +35,7 @@ NULL = msgspec.Raw(b"null")
 """In place of a value of a tensor's: its key is to be there, and null."""
 
 NAN_WORD = msgspec.Raw(b"NaN")
-"""A statistic that is NaN, as Python and msprobe write it and JSON does not allow."""
+"""A statistic or an argument that is NaN, as Python and msprobe write it and JSON does not allow."""
 
 DEEPEST = 64
 """Levels of nesting that `plain` writes and that the reader accepts."""

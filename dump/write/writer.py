@@ -17,18 +17,19 @@ import os
 import queue
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, TypeAlias
 
 from ..config import Digest
 from ..format import encode
 from ..format.errors import AccError, ConfigError, OutputError
 from ..format.layout import CONSTRUCT_FILE, DUMP_FILE, STACK_JOURNAL
-from ..record import contents, stack, tree
+from ..record import contents, stack
 from ..record.entries import Emission, Entry, Measured
 from .backlog import Backlog, Job, helpers_here
+from .call_record import plain_body
 from .limits import RESERVE, Room, size_text
 from .output_paths import refuse_remains
 from .tensor_files import TensorFiles
@@ -41,8 +42,6 @@ _BATCH_SECONDS = 0.5
 _QUEUED_BATCHES = 64
 BUDGET_BYTES = 512 << 20
 """Bytes of tensor contents that may wait, unless config.json says otherwise (`buffer_mb`)."""
-
-_AS_IT_IS = frozenset(("is_recompute", "tuples", "autocast", "collectives"))  # keys whose values are no arguments
 
 _Item: TypeAlias = "list[Emission] | Job | threading.Event | None"
 
@@ -67,8 +66,8 @@ class StepWriter:
     At most `budget` bytes of tensor contents wait to be digested or written (`backlog`).  In a process forked
     from this one it does nothing: the files and the threads are the parent's.  What has no `room` is left out, and
     with it all that comes after (`is_cut`); `limits.RESERVE` bytes of it must have been taken for this step.  With
-    `nan_word` a statistic that is NaN is written so, as msprobe writes it and JSON does not allow.  Raises OutputError
-    when the folder holds a dump already or cannot be made.
+    `nan_word` a statistic or an argument that is NaN is written so, as msprobe writes it and JSON does not allow.
+    Raises OutputError when the folder holds a dump already or cannot be made.
     """
 
     def __init__(
@@ -296,7 +295,7 @@ class StepWriter:
     def _put_down(self, item: Emission) -> bool:
         """Write one record; False where it has no room."""
         tensors = self._tensors
-        body = plain_body(item, self._tensor)
+        body = plain_body(item, self._tensor, nan=self._nan)
         first = self._calls == 0
         record = encode.record(item.name, body, first=first)
         owner = encode.record(item.name, item.owner, first=first)
@@ -348,38 +347,6 @@ class StepWriter:
         if "data_name" in record:
             record["data_name"] = self._files.name_for(str(record["data_name"]), place)
         return record
-
-
-def plain_body(emission: Emission, on_tensor: Callable[[Entry, str], dict[str, object]]) -> dict[str, object]:
-    """A record as JSON's own types, laid out as msprobe lays it out; each tensor is what `on_tensor` makes of it and
-    its name."""
-    return {
-        key: value if key in _AS_IT_IS else _plain(value, _place(emission.name, key), on_tensor)
-        for key, value in emission.body.items()
-    }
-
-
-def _plain(captured: Any, place: str, on_tensor: Callable[[Entry, str], dict[str, object]]) -> Any:
-    """A captured argument; `place` grows as its name does."""
-    if isinstance(captured, Entry):
-        return on_tensor(captured, place)
-    if isinstance(captured, list):
-        return [_plain(item, f"{place}.{index}", on_tensor) for index, item in enumerate(captured)]
-    if isinstance(captured, dict):
-        return {key: _plain(item, f"{place}.{key}", on_tensor) for key, item in captured.items()}
-    if isinstance(captured, tree.Plain):
-        value = encode.plain(captured.value)
-        return {"type": captured.type, **(value if isinstance(value, dict) else {"value": value})}
-    if captured is None:
-        return None
-    return {"type": type(captured).__name__, "value": encode.plain(captured)}
-
-
-def _place(name: str, key: str) -> str:
-    """What the names of arguments under `key` of a record begin with."""
-    if ".parameters_grad." in name:
-        return f"{name}.{key}"
-    return f"{name}.{'input' if key in ('input_args', 'input_kwargs') else key}"
 
 
 def _unwritable(folder: Path, error: OSError) -> OutputError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import sqlite3
 import subprocess
@@ -16,7 +17,8 @@ from pathlib import Path
 import openpyxl
 import pytest
 
-from acc_compare.as_msprobe.tables import VERSIONS, Version
+from acc_compare.as_msprobe.distances import Version
+from acc_compare.as_msprobe.tables import VERSIONS
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(__file__).with_name("scripts")
@@ -96,7 +98,7 @@ def _same(ours: str, theirs: str) -> bool:
         first, second = (float(text.rstrip("%")) for text in (ours, theirs))
     except ValueError:
         return False
-    return abs(first - second) <= 1e-6 * max(abs(first), abs(second))
+    return math.isclose(first, second, rel_tol=1e-6)
 
 
 @pytest.mark.parametrize("script", ["pair", "nonfinite"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -15,7 +16,8 @@ import pytest
 
 from acc_compare.as_msprobe import compare
 from acc_compare.as_msprobe.functions import write
-from acc_compare.as_msprobe.tables import VERSIONS, Version, columns
+from acc_compare.as_msprobe.distances import Version
+from acc_compare.as_msprobe.tables import VERSIONS, columns
 
 WRITTEN = Path(__file__).parent / "written"
 PAIRS: list[tuple[Version, str]] = [(version, mode) for version in VERSIONS for mode in ("statistics", "md5")]
@@ -46,7 +48,7 @@ def _same(ours: str, theirs: str) -> bool:
         first, second = (float(text.rstrip("%")) for text in (ours, theirs))
     except ValueError:
         return False
-    return abs(first - second) <= 1e-6 * max(abs(first), abs(second))
+    return math.isclose(first, second, rel_tol=1e-6)
 
 
 @pytest.mark.parametrize(("version", "mode"), PAIRS)

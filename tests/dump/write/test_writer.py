@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 
@@ -187,13 +188,35 @@ def test_msprobes_word_for_nan_is_written_where_it_is_asked_for_and_read_back(tm
     writer = StepWriter(tmp_path, header, file_format="npy", hash_name=None, nan_word=True)
     recorder = StepRecorder(DumpConfig(), writer)
     read = recorder.read(INPUTS, "a")
+    arguments = recorder.read({"nan": math.nan, "inf": -math.inf, "of": [np.float32(math.nan)]}, "k")
+    body = {"input_args": read, "input_kwargs": arguments}
+    recorder.emit(Emission("Torch.add.0.forward", body, None, recorder.take_stack()))
+    _close(writer, recorder)
+    text = (tmp_path / "dump.json").read_text("utf-8")
+    record = json.loads(text)["data"]["Torch.add.0.forward"]
+    second = record["input_args"][1]
+    assert [math.isnan(second[key]) for key in ("Max", "Min", "Mean", "Norm")] == [True] * 4
+    assert '"nan":{"type":"float","value":NaN}' in text
+    assert math.isnan(record["input_kwargs"]["of"][0]["value"])
+    (call,) = read_dump(tmp_path).calls
+    assert [_same(argument.leaf, _expected(entry)) for argument, entry in zip(call.inputs, read, strict=False)]
+    assert _same(call.inputs[1].leaf, _expected(read[1]))
+    assert _same(
+        [argument.leaf for argument in call.inputs[-3:]],
+        [ScalarRecord("float", math.nan), ScalarRecord("float", -math.inf), ScalarRecord("float32", math.nan)],
+    )
+
+
+def test_numpys_nan_is_read_back_from_strict_json_too(tmp_path: Path) -> None:
+    writer = _writer(tmp_path)
+    recorder = StepRecorder(DumpConfig(), writer)
+    read = recorder.read([np.float64(math.nan), np.float32(math.inf), math.nan], "a")
     recorder.emit(Emission("Torch.add.0.forward", {"input_args": read}, None, recorder.take_stack()))
     _close(writer, recorder)
-    second = json.loads((tmp_path / "dump.json").read_text("utf-8"))["data"]["Torch.add.0.forward"]["input_args"][1]
-    assert [math.isnan(second[key]) for key in ("Max", "Min", "Mean", "Norm")] == [True] * 4
+    json.loads((tmp_path / "dump.json").read_text("utf-8"), parse_constant=_refuse)
     (call,) = read_dump(tmp_path).calls
-    assert [_same(argument.leaf, _expected(entry)) for argument, entry in zip(call.inputs, read, strict=True)]
-    assert _same(call.inputs[1].leaf, _expected(read[1]))
+    expected = [("float64", math.nan), ("float32", math.inf), ("float", math.nan)]
+    assert _same([argument.leaf for argument in call.inputs], [ScalarRecord(*each) for each in expected])
 
 
 def test_a_step_without_records_is_a_dump_too(tmp_path: Path) -> None:

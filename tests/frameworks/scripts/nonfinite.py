@@ -19,9 +19,11 @@ def main():
     tensors = [(torch.tensor([value, 2.0]), torch.tensor(value)) for value in values]
     debugger = common.debugger()
     debugger.start()
-    for whole, single in tensors:
+    for value, (whole, single) in zip(values, tensors, strict=True):
         torch.mul(whole, 1.0)
         torch.neg(single)
+        torch.mul(single, float("nan"))
+        torch.clamp(whole, min=value, max=float("inf"))
     debugger.stop()
     debugger.step()
 
