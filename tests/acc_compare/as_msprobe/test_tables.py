@@ -15,8 +15,8 @@ import openpyxl
 import pytest
 
 from acc_compare.as_msprobe import compare
-from acc_compare.as_msprobe.functions import write
 from acc_compare.as_msprobe.distances import Version
+from acc_compare.as_msprobe.functions import write
 from acc_compare.as_msprobe.tables import VERSIONS, columns
 
 WRITTEN = Path(__file__).parent / "written"
