@@ -26,7 +26,7 @@ REPLAY_KNOWS = [
     "dump.record.tree",
     "dump.torch_internals",
 ]
-FORMAT_THIRD_PARTIES = {"numpy", "ml_dtypes", "msgspec", "safetensors"}
+FORMAT_THIRD_PARTIES = {"fsspec", "numpy", "ml_dtypes", "msgspec", "safetensors"}
 
 
 def _name(path: Path) -> str:

@@ -18,6 +18,7 @@ from acc_compare.cli.check import add_to as add_check_command
 from acc_compare.cli.check import make_check
 from acc_compare.cli.diff import DIFF_HELP, diff
 from acc_compare.cli.exit_code import EXITS, leaving_with
+from acc_compare.cli.gather import GATHER_HELP, gather
 from acc_compare.cli.graph import GRAPH_HELP, graph
 from acc_compare.cli.help_language import asked_language, chinese_frame, in_chinese, shows_help
 from acc_compare.cli.inspect import INSPECT_HELP, inspect
@@ -47,7 +48,8 @@ ROOT_HELP = """Record PyTorch runs on NPU, GPU or CPU, compare two records, and 
 
 COMPARE_HELP = """Compare an NPU dump with a bench dump and name the operator at fault.
 
-Each argument is a dump folder, a step, a rank folder or a dump.json. Dumps that msprobe wrote are read too. Written to
+Each argument is a dump folder, a step, a rank folder or a dump.json, here or at a URL (s3://bucket/run, ssh://host/run;
+needs fsspec and what knows the place). Dumps that msprobe wrote are read too. Written to
 OUT/accuracy_compare: compare_result_<time>.xlsx and .html (a page to look at, in one file), advisor_<time>.txt,
 advisor_<time>.json. Two folders with several steps or ranks are compared pair by pair; overview_<time>.xlsx and .html
 tell where it went wrong, and --each adds the tables of each pair. A table of more than 10,000 rows goes to csv and
@@ -234,6 +236,7 @@ def make_app() -> typer.Typer:
     app.command("serve", help=SERVE_HELP)(serve)
     app.command("inspect", help=INSPECT_HELP)(inspect)
     app.command("diff", help=DIFF_HELP)(diff)
+    app.command("gather", help=GATHER_HELP)(gather)
     dump_cli.add_environment_to(app)
     return app
 

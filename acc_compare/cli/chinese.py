@@ -18,9 +18,10 @@ PROSE: Mapping[str, str] = {
     ),
     "compare": (
         "比对 NPU 侧与标杆侧的采集，指出有问题的算子。\n\n"
-        "每个参数是一个采集目录、一步、一张卡的目录或一个 dump.json；msprobe 写的也能读。结果写入 "
-        "OUT/accuracy_compare：compare_result_<time>.xlsx 与 .html（单文件网页）、advisor_<time>.txt 与 .json。"
-        "含多步或多卡的两个目录逐对比对，overview_<time>.xlsx 与 .html 说明哪里出错，--each 另写每一对的表。"
+        "每个参数是一个采集目录、一步、一张卡的目录或一个 dump.json，可以是 URL（s3:// 等）；msprobe 写的也能读。"
+        "结果写入 OUT/accuracy_compare：compare_result_<time>.xlsx 与 .html（单文件网页）、"
+        "advisor_<time>.txt 与 .json。含多步或多卡的两个目录逐对比对，"
+        "overview_<time>.xlsx 与 .html 说明哪里出错，--each 另写每一对的表。"
         "超过 10,000 行的表写成 csv 与 parquet，工作簿中只留重要的行。\n\n"
         "退出码：0 为 SAME，1 为 DIFFERENT，2 为 INCOMPLETE（比对过少，不足以下结论）或无法比对。"
     ),
@@ -81,6 +82,12 @@ PROSE: Mapping[str, str] = {
         "采集的一个张量的元素。"
     ),
     "diff": "比对两次采集，完整打印一对调用：关于每个参数所知的一切。",
+    "gather": (
+        "把多个节点写在各自磁盘上的采集放进一个目录，作为一个作业比对。\n\n"
+        "每个 DIR 是一个节点写下的目录（acc dump 的 -o），在本机挂载或已拷来，也可以是 URL。已有的卡保持不变；"
+        "同一张卡同一步有两份不同的记录时拒绝。\n\n"
+        "退出码：0 各卡齐全，1 缺少一些，2 什么也无法收集。"
+    ),
     "env": (
         "显示在本机采集会看到什么：版本、设备，以及每一项会改变结果的设置。\n\n"
         "NPU 的状态为 absent（无）、broken（装了 torch_npu 但无法启动：缺少 CANN 或未设置其环境）、"
@@ -156,6 +163,8 @@ OPTIONS: Mapping[str, str] = {
     "Provide a simulated device 'npu' (CPU kernels).": "提供模拟设备 npu（CPU 算子）。",
     "Plant a fault in the simulated NPU: aten::gelu=bf16.": "在模拟 NPU 中植入故障：aten::gelu=bf16。",
     "Plant a fault in the simulated NPU.": "在模拟 NPU 中植入故障。",
+    "What the nodes wrote.": "各节点写下的目录。",
+    "The folder of the whole job.": "整个作业的目录。",
     "The dump to judge.": "被评判的采集。",
     "The dump to trust.": "作为标杆的采集。",
     "Where the reports go.": "报告写到哪里。",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from acc_compare import operators
 from acc_compare.judge.evidence import Comparand
@@ -130,7 +129,7 @@ def _files(origin: Origin, place: Comparand) -> list[str]:
     if place.mode != "tensor" or place.bench is None or argument.npu.shape != argument.bench.shape:
         return []
     sides = ((place.npu, argument.npu.data_name), (place.bench, argument.bench.data_name))
-    files = [str(Path(dump.path) / TENSOR_FOLDER / name) for dump, name in sides if name]
+    files = [str(dump.path / TENSOR_FOLDER / name) for dump, name in sides if name]
     return files if len(files) == len(sides) else []
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -57,8 +56,8 @@ def pattern_in_files(argument: MeasuredArgument, typical: float | None, npu: Dum
     ours, theirs = argument.npu.data_name, argument.bench.data_name
     if ours is None or theirs is None or argument.npu.shape != argument.bench.shape:
         return None
-    n = read_tensor(Path(npu.path) / TENSOR_FOLDER, ours)
-    b = read_tensor(Path(bench.path) / TENSOR_FOLDER, theirs)
+    n = read_tensor(npu.path / TENSOR_FOLDER, ours)
+    b = read_tensor(bench.path / TENSOR_FOLDER, theirs)
     if n.shape != b.shape or "c" in (n.dtype.kind, b.dtype.kind):
         return None
     return describe(n, b, noise=_noise(argument, typical))

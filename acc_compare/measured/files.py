@@ -55,7 +55,7 @@ def file_distances(alignment: Alignment, *, jobs: int = 1, told: Callable[[int, 
     `told` hears how many bytes were measured, both sides counted, of how many.  Raises TensorFileError.
     """
     wanted = _file_pairs(alignment)
-    sides = Path(alignment.npu.path) / TENSOR_FOLDER, Path(alignment.bench.path) / TENSOR_FOLDER
+    sides = alignment.npu.path / TENSOR_FOLDER, alignment.bench.path / TENSOR_FOLDER
     total, done = sum(wanted.values()), 0
     found: dict[Names, TensorDistance | None] = {}
     with (

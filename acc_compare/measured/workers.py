@@ -22,6 +22,7 @@ import msgspec
 from acc_compare.metrics.blocks import Spread
 from acc_compare.metrics.distance import TensorDistance, measure
 from dump.format.errors import AccError, TensorFileError
+from dump.format.paths import from_home
 from dump.format.tensors import read_tensor
 
 Folders: TypeAlias = "tuple[Path, Path]"
@@ -128,7 +129,7 @@ def _receive(stream: IO[bytes]) -> bytes | None:
 
 def main(npu: str, bench: str) -> None:
     """Answer until the caller has no more questions."""
-    folders = Path(npu), Path(bench)
+    folders = from_home(npu), from_home(bench)
     questions, answers = sys.stdin.buffer, sys.stdout.buffer
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):  # the caller says what there is to say
         while (question := _receive(questions)) is not None:

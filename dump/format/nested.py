@@ -48,7 +48,7 @@ class NestedDump:
 
 def read_nested(folder: Path) -> NestedDump:
     """The dump in `folder`, or the JSON file of another name that it is.  Raises DumpNotFound, DumpCorrupt."""
-    source, parts = parts_of(Path(folder))
+    source, parts = parts_of(folder)
     return NestedDump(source.parent, header_of(parts.header, source), parts.records, RecordDecoder(source))
 
 

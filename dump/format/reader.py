@@ -77,7 +77,7 @@ def read_dump(folder: Path) -> Dump:
     >>> call.name, call.outputs[0].name, call.outputs[0].leaf.shape
     ('Functional.embedding.0.forward', 'output.0', (2, 16, 32))
     """
-    source, parts = parts_of(Path(folder))
+    source, parts = parts_of(folder)
     header = header_of(parts.header, source)
     decoder = RecordDecoder(source)
     with without_collecting():

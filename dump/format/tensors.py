@@ -14,7 +14,6 @@ import io
 import itertools
 import json
 import mmap
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +22,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import numpy as np
 
 from dump.format.errors import ConfigError, TensorFileError
+from dump.format.remote import RemotePath
 from dump.format.tensor_bytes import array_in, bytes_of, count, shape_of, span, write_whole
 from dump.format.torch_archive import (
     LARGEST_VIEW,
@@ -175,10 +175,12 @@ def _inside(folder: Path, data_name: str) -> Path:
 
 def _mapped(path: Path) -> mmap.mmap:
     try:
+        if isinstance(path, RemotePath):
+            return path.mapped()
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                refuse(path, "expected a tensor, found an empty file; record again")
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except ValueError:  # what cannot be mapped: there is nothing
+        refuse(path, "expected a tensor, found an empty file; record again")
     except OSError as error:
         refuse(path, f"expected a readable file, found {error.strerror or error}; check its permissions")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
+from typing import IO
 
 from dump.format.encode import DEEPEST
 from dump.format.errors import DumpCorrupt
@@ -24,8 +25,10 @@ def bytes_of_text(source: Path) -> bytes:
     Raises OSError, and DumpCorrupt where something follows.
     """
     with source.open("rb", buffering=0) as file:
-        if os.fstat(file.fileno()).st_size <= _BLOCK:
-            return file.readall()
+        if file.seek(0, os.SEEK_END) <= _BLOCK:
+            file.seek(0)
+            return file.read()
+        file.seek(0)
         end = 0
         while block := file.read(_BLOCK):
             at = block.find(b"\0")
@@ -43,9 +46,9 @@ def bytes_of_text(source: Path) -> bytes:
         return bytes(text)
 
 
-def _has_data(file: io.FileIO) -> bool:
+def _has_data(file: IO[bytes]) -> bool:
     """Does anything but NULs follow?  Holes of the file are passed over where the system knows them."""
-    seek_data = getattr(os, "SEEK_DATA", None)
+    seek_data = getattr(os, "SEEK_DATA", None) if isinstance(file, io.FileIO) else None
     while True:
         if seek_data is not None:
             try:

@@ -43,10 +43,10 @@ for _ in range(2):
 MAPPING = "modules:\n  blocks: blocks\n"
 ELSEWHERE = (
     *("torchrun", "--device npu", "python ", "tensorboard ", "NAME", "npu_tensors", "-as-msprobe", "--follow"),
-    *("--kind", "--grad-acc-steps"),
+    *("--kind", "--grad-acc-steps", "node"),
 )
-"""Examples with one of these need an NPU, several processes, msprobe's scripts, micro batches or files of a kind that
-the script here has not, do not end, or are patterns."""
+"""Examples with one of these need an NPU, several processes or nodes, msprobe's scripts, micro batches or files of a
+kind that the script here has not, do not end, or are patterns."""
 
 ACC = [sys.executable, "-m", "acc_compare"]
 

@@ -1,0 +1,131 @@
+"""Dumps in other places than this machine's file system: `s3://bucket/run`, `ssh://host/run`, `memory://run`.
+
+A `RemotePath` is a path like another to whoever reads a dump: it says what lies where, and opens files for reading.  A
+file is asked for when it is read, by ranges, and nothing is kept on disk.  What knows the places is fsspec.
+"""
+
+from __future__ import annotations
+
+import functools
+import mmap
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from dump.format.errors import ConfigError
+
+if TYPE_CHECKING:
+    _Plain = Path
+else:
+    _Plain = type(Path())
+
+_URL = re.compile(r"([a-z][a-z0-9+.-]+):/{1,2}(.*)", re.ASCII | re.DOTALL)
+_BLOCK = 1 << 24
+"""Bytes that are asked for at once."""
+
+
+def is_url(path: str) -> bool:
+    """Does a path as a user gave it, or as `pathlib` has written it, name another place?
+
+    >>> is_url("s3://bucket/run"), is_url("s3:/bucket/run"), is_url("C:/run"), is_url("run/step0")
+    (True, True, False, False)
+    """
+    return _URL.fullmatch(path) is not None
+
+
+class RemotePath(_Plain):
+    """A path below a URL.  Its methods raise OSError where the place cannot be reached, and ConfigError where nothing
+    that knows such places is installed."""
+
+    def __str__(self) -> str:
+        found = _URL.fullmatch(super().__str__())
+        return f"{found[1]}://{found[2].lstrip('/')}" if found else super().__str__()
+
+    def __fspath__(self) -> str:
+        return str(self)
+
+    def exists(self, **_: bool) -> bool:
+        with _as_os_error(self):
+            return bool(_place(self).exists(str(self)))
+
+    def is_dir(self, **_: bool) -> bool:
+        with _as_os_error(self):
+            return bool(_place(self).isdir(str(self)))
+
+    def is_file(self, **_: bool) -> bool:
+        with _as_os_error(self):
+            return bool(_place(self).isfile(str(self)))
+
+    def iterdir(self) -> Iterator[RemotePath]:  # type: ignore[override]
+        with _as_os_error(self):
+            names = [str(name).rstrip("/").rpartition("/")[2] for name in _place(self).ls(str(self), detail=False)]
+        for name in names:
+            if name and name != self.name:
+                yield self / name
+
+    def glob(self, pattern: str, **_: Any) -> Iterator[RemotePath]:  # type: ignore[override]
+        with _as_os_error(self):
+            found = _place(self).glob(f"{self}/{pattern}")
+        depth = pattern.count("/") + 1
+        for name in found:
+            yield self.joinpath(*str(name).split("/")[-depth:])
+
+    def stat(self, **_: bool) -> os.stat_result:
+        with _as_os_error(self):
+            size = int(_place(self).size(str(self)) or 0)
+        return os.stat_result((0o100444, 0, 0, 0, 0, 0, size, 0, 0, 0))
+
+    def resolve(self, strict: bool = False) -> RemotePath:
+        if strict and not self.exists():
+            raise FileNotFoundError(f"{self}: no such file")
+        return self
+
+    def open(self, mode: str = "r", *_: Any, **__: Any) -> IO[Any]:  # type: ignore[override]
+        """For reading bytes alone."""
+        if mode != "rb":
+            raise OSError(f"{self}: only read from here")
+        with _as_os_error(self):
+            opened: IO[Any] = _place(self).open(str(self), "rb")
+            return opened
+
+    def mapped(self) -> mmap.mmap:
+        """The file's bytes in memory of its own.  Raises OSError, ValueError of an empty one."""
+        size = self.stat().st_size
+        if not size:
+            raise ValueError(f"{self}: empty")
+        memory = mmap.mmap(-1, size)
+        with _as_os_error(self):
+            for start in range(0, size, _BLOCK):
+                end = min(size, start + _BLOCK)
+                memory[start:end] = _place(self).cat_file(str(self), start=start, end=end)
+        return memory
+
+
+def _place(path: RemotePath) -> Any:
+    return _place_of(str(path).partition("://")[0])
+
+
+@functools.lru_cache(maxsize=16)
+def _place_of(scheme: str) -> Any:
+    try:
+        import fsspec
+
+        return fsspec.filesystem(scheme)
+    except ImportError as error:
+        raise ConfigError(f"{scheme}:// is read by packages that are not installed: {error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{scheme}:// is no place that fsspec knows: {error}") from error
+
+
+@contextmanager
+def _as_os_error(path: RemotePath) -> Iterator[None]:
+    """Clients of these places raise errors of their own."""
+    try:
+        yield
+    except (OSError, ConfigError):
+        raise
+    except Exception as error:
+        raise OSError(f"{path}: {type(error).__name__}: {error}") from error
