@@ -22,7 +22,7 @@ _COMPARE_DISTRIBUTED = {"compare_distributed": "acc_compare.as_msprobe:compare_d
 _SINGLE_SAVE = {"SingleSave": "dump.as_msprobe.saving:SingleSave"}
 _SINGLE_COMPARATOR = {"SingleComparator": "acc_compare.as_msprobe:SingleComparator"}
 _CONFIG_CHECKER = {"ConfigChecker": "dump.as_msprobe.refused:ConfigChecker"}
-_TRAINER_V2 = {"TrainerMonitorV2": "dump.as_msprobe.refused:TrainerMonitorV2"}
+_TRAINER_V2 = {"TrainerMonitorV2": "dump.monitor.trainer_v2:TrainerMonitorV2"}
 _CSV2TB = {"csv2tensorboard_by_step": "dump.monitor.csv2tb:csv2tensorboard_by_step"}
 _CSV2DB = {
     "CSV2DBConfig": "dump.as_msprobe.refused:CSV2DBConfig",

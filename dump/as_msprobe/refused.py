@@ -72,13 +72,6 @@ class PrecisionChecker:
         _refuse("PrecisionChecker", "Record with and without torch.compile, and give both dumps to acc compare.")
 
 
-class TrainerMonitorV2:
-    """msprobe's second monitor."""
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        _refuse("TrainerMonitorV2", "Use TrainerMon, or acc monitor -c monitor_config.json, which needs no edit.")
-
-
 class CSV2DBConfig:
     """The settings of `csv2db`."""
 

@@ -40,6 +40,7 @@ class Run:
 
     The owner calls `before_optimizer` and `after_optimizer` around each optimizer step and `finish_step` when the
     training step is over; `on_skipped(optimizer)` is told, in place of that, where a GradScaler made one skip its step.
+    Rows go to a folder of the run's own, or to `writer` alone.
     What fails on our side is said once on stderr and kept in `failure`: recording stops, the
     training goes on.
     """
@@ -53,6 +54,7 @@ class Run:
         place: Place | None = None,
         first_step: int = 0,
         on_skipped: Callable[[Any], None] | None = None,
+        writer: Writer | None = None,
     ) -> None:
         self.config = config
         self.grad_acc_steps = grad_acc_steps
@@ -75,7 +77,7 @@ class Run:
         self._batch_handles: list[Any] = []
         self._structure: ModuleStructure | None = None
         self._call_places: CallPlaces | None = None
-        self._writer: Writer | None = None
+        self._writer = writer
         self._alerts: Alerts | None = None
         self._on_skipped = on_skipped or self._stepped_over
 

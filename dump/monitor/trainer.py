@@ -14,10 +14,10 @@ from ..environment import device
 from ..format.errors import AccError, ConfigError, told_in_one_line
 from ..format.monitor_files import ACTV, ACTV_GRAD, EXP_AVG, EXP_AVG_SQ, GRAD_REDUCED, GRAD_UNREDUCED, PARAM_ORIGIN
 from ..format.paths import from_home
-from ..intercept.patching import Patches
 from . import discovery
 from .alerts import Place
 from .config import MonitorConfig, load_config, read_config
+from .following import follow
 from .output import write_json
 from .run import Numbers, Run, is_dynamic, say
 from .scope import Groups
@@ -68,8 +68,7 @@ class TrainerMon:
         self._models: Sequence[torch.nn.Module] = ()
         self._groups = Groups()
         self._optimizer: Any = None
-        self._handles: list[Any] = []
-        self._patches = Patches()
+        self._unfollow: Callable[[], None] = _nothing
         self._read_at: float | None = None
         self._told_adhoc = False
 
@@ -111,7 +110,7 @@ class TrainerMon:
         self._run = self._make_run(self.config, grad_acc_steps, start_iteration)
         if not is_dynamic():
             self._run.watch(models, self._groups)
-        self._follow(optimizer)
+        self._unfollow = follow(optimizer, self._before, self._after)
 
     def generate_wgrad_metrics(self, *_: Any) -> tuple[Numbers, Numbers]:
         """(reduced, unreduced) statistics of the gradients of the present step, by tag and op.
@@ -128,10 +127,8 @@ class TrainerMon:
 
     def close(self) -> None:
         """Stop watching: every hook is off, the files are closed."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
-        self._patches.restore()
+        self._unfollow()
+        self._unfollow = _nothing
         if self._run is not None:
             self._run.close()
 
@@ -194,25 +191,6 @@ class TrainerMon:
         )
         run.optimizers = [self._optimizer]
         return run
-
-    def _follow(self, optimizer: Any) -> None:
-        """Be told of every step; a wrapper that is no torch optimizer has its `step` replaced."""
-        if isinstance(optimizer, torch.optim.Optimizer):
-            self._handles = [
-                optimizer.register_step_pre_hook(lambda *_: self._before()),
-                optimizer.register_step_post_hook(lambda *_: self._after()),
-            ]
-        else:
-            self._patches.replace(optimizer, "step", self._around(optimizer.step))
-
-    def _around(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def step(*args: Any, **kwargs: Any) -> Any:
-            self._before()
-            result = original(*args, **kwargs)
-            self._after()
-            return result
-
-        return step
 
     def _before(self) -> None:
         if self._run is not None:
@@ -289,6 +267,10 @@ class TrainerMon:
             run.close()
             self._run = self._make_run(self.config, run.grad_acc_steps, run.step)
             self._run.watch(self._models, self._groups)
+
+
+def _nothing() -> None:
+    """No optimizer is followed."""
 
 
 def _place(process_group: Any) -> Place:

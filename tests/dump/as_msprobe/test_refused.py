@@ -15,7 +15,6 @@ from dump.format.errors import ConfigError
         "acl_save",
         "set_ge_dump_config",
         "set_fx_dump_config",
-        "TrainerMonitorV2",
         "CSV2DBConfig",
         "PrecisionChecker",
         "csv2db",
