@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo docs page page-tools browser test test-all test-torch-npu test-newest test-torches dist test-lowest test-frameworks lint type samples fuzz bench-recording bench-compare bench-localisation bench-operators bench-monitor bench-page bench-reliability bench-replay bench-scale clean
+.PHONY: help demo docs page page-tools browser test test-all test-torch-npu test-newest test-torches dist test-lowest test-frameworks test-many lint type samples fuzz bench-recording bench-compare bench-localisation bench-operators bench-monitor bench-page bench-reliability bench-replay bench-scale clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -57,6 +57,10 @@ test-lowest: $(INSTALLED)  ## the same with the lowest release of each dependenc
 
 test-frameworks: $(INSTALLED)  ## transformers, Lightning, torchtitan, Megatron, DeepSpeed and msprobe itself (installs them, 5 GB)
 	$(BIN)/python tests/frameworks/job.py
+
+test-many: $(INSTALLED)  ## dumps at URLs and ranks on a cluster: a real S3 server and a real Dask scheduler (installs them)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cluster,remote]' s3fs 'moto[server]'
+	$(BIN)/python -m pytest tests/acc_compare/test_runners.py tests/end_to_end/test_remote_dumps.py
 
 lint: $(INSTALLED)  ## ruff alone
 	$(BIN)/ruff check .

@@ -106,6 +106,7 @@ def compare(
     progress: Progress | None = None,
     jobs: int = 1,
     keep_rows: bool = True,
+    scheduler: str | None = None,
 ) -> Comparison:
     """Compare two dumps, or all steps and ranks that two dump folders share.
 
@@ -119,7 +120,9 @@ def compare(
     then needs the usual `if __name__ == "__main__":`).  The result is the same for any number.  Without `keep_rows`
     the findings of several pairs have no rows, so that a thousand dumps take the memory of one; then there are no
     tables of each to write.
-    Raises DumpError, IncomparableError, and ConfigError for the mapping and for `jobs`.
+    `scheduler` is the address of a Dask scheduler whose workers compare the ranks of two jobs; they must see the same
+    paths.  The result is that of this process alone.
+    Raises DumpError, IncomparableError, and ConfigError for the mapping, `jobs` and `scheduler`.
 
     >>> comparison = compare("sample_dumps/gelu_in_bfloat16", "sample_dumps/bench_statistics")
     >>> comparison.verdict, comparison.suspects[0].name
@@ -152,7 +155,7 @@ def compare(
         keep_rows=keep_rows or len(pairs) == 1,
         profile=_profiled(len(pairs)),
     )
-    findings = list(compare_all(pairs, task, jobs=jobs, progress=progress))
+    findings = list(compare_all(pairs, task, jobs=jobs, progress=progress, scheduler=scheduler))
     overall = findings[0] if len(findings) == 1 else _over_all(findings, notes, npu, bench)
     if notes:
         overall = _with_missing(overall, notes, len(findings))

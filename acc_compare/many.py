@@ -9,12 +9,7 @@ the next step is judged by what all of them came to.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, nullcontext
-from dataclasses import replace
-from functools import partial
-from multiprocessing import get_context
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from acc_compare.align.calls import align
@@ -25,7 +20,7 @@ from acc_compare.load import PlacedPair, mode_of
 from acc_compare.measured.pairs import measure_pairs
 from acc_compare.model import Finding
 from acc_compare.one_pair import Outcome, Progress, Task, before, compare_pair, lowered_in
-from dump.format.errors import IncomparableError
+from acc_compare.runners import Runner, cluster, processes
 from dump.format.layout import DUMP_FILE
 from dump.format.reader import read_dump, without_collecting
 
@@ -36,17 +31,25 @@ WORTH_A_PROCESS = 8 << 20
 
 
 def compare_all(
-    pairs: Sequence[PlacedPair], task: Task, *, jobs: int = 1, progress: Progress | None = None
+    pairs: Sequence[PlacedPair],
+    task: Task,
+    *,
+    jobs: int = 1,
+    progress: Progress | None = None,
+    scheduler: str | None = None,
 ) -> list[Finding]:
-    """A finding for each of `pairs`, in their order, by `jobs` cores.  Raises DumpError, IncomparableError."""
+    """A finding for each of `pairs`, in their order, by `jobs` cores, or by the workers of the Dask `scheduler` where
+    there are several ranks.  Raises DumpError, IncomparableError, ConfigError."""
     chains = _chains(pairs)
-    workers = min(jobs, len(chains)) if _is_long(pairs, len(chains)) else 1
-    if len(chains) > 1 and _is_job(pairs):
-        by_pair = _compare_job(pairs, task, workers=workers, jobs=jobs, progress=progress)
-    elif workers == 1:
-        by_pair = dict(_compare_one_by_one(pairs, task, jobs=jobs, progress=progress))
+    several = len(chains) > 1
+    is_job, is_long = several and _is_job(pairs), several and _is_long(pairs, len(chains))
+    if several and (is_job or is_long or scheduler):
+        workers = min(jobs, len(chains)) if is_long else 1
+        running = cluster(scheduler) if scheduler else processes(workers, jobs)
+        with running as runner:
+            by_pair = (_compare_job if is_job else _compare_chains)(pairs, task, runner, progress)
     else:
-        by_pair = _compare_by_processes(chains, task, workers=workers, jobs=max(1, jobs // workers), progress=progress)
+        by_pair = dict(_compare_one_by_one(pairs, task, jobs=jobs, progress=progress))
     return [by_pair[pair] for pair in pairs]
 
 
@@ -101,40 +104,25 @@ def _compare_one_by_one(
         progress("steps", len(pairs), len(pairs))
 
 
-def _compare_chain(chain: Sequence[PlacedPair], task: Task, jobs: int) -> list[tuple[PlacedPair, Finding]]:
-    return list(_compare_one_by_one(chain, task, jobs=jobs, progress=None))
-
-
-def _compare_by_processes(
-    chains: Sequence[Sequence[PlacedPair]], task: Task, *, workers: int, jobs: int, progress: Progress | None
+def _compare_chains(
+    pairs: Sequence[PlacedPair], task: Task, runner: Runner, progress: Progress | None
 ) -> dict[PlacedPair, Finding]:
-    total = sum(map(len, chains))
+    """The steps of each rank for themselves."""
     found: dict[PlacedPair, Finding] = {}
-    with _processes(workers) as pool:
-        for future in as_completed([pool.submit(_compare_chain, chain, task, jobs) for chain in chains]):
-            found.update(future.result())
-            if progress is not None:
-                progress("steps", len(found), total)
+    for compared in runner.each(_compare_chain, (task, runner.cores), _chains(pairs)):
+        found.update(compared)
+        if progress is not None:
+            progress("steps", len(found), len(pairs))
     return found
 
 
-@contextmanager
-def _processes(workers: int) -> Iterator[ProcessPoolExecutor]:
-    # Spawned: a fork would take along locks that the threads of this process hold.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        try:
-            yield pool
-        except BrokenProcessPool:
-            raise IncomparableError(
-                "a process that compared one of the ranks was killed, most likely for want of memory. Compare with"
-                " fewer at a time: --jobs 1."
-            ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+def _compare_chain(shared: tuple[Task, int], chain: Sequence[PlacedPair]) -> list[tuple[PlacedPair, Finding]]:
+    task, jobs = shared
+    return list(_compare_one_by_one(chain, task, jobs=jobs, progress=None))
 
 
 def _compare_job(
-    pairs: Sequence[PlacedPair], task: Task, *, workers: int, jobs: int, progress: Progress | None
+    pairs: Sequence[PlacedPair], task: Task, runner: Runner, progress: Progress | None
 ) -> dict[PlacedPair, Finding]:
     """Step by step, each of all ranks."""
     steps: dict[int | None, list[PlacedPair]] = {}
@@ -142,46 +130,54 @@ def _compare_job(
         steps.setdefault(pair.step, []).append(pair)
     outcomes: list[Outcome] = []
     found: dict[PlacedPair, Finding] = {}
-    share = max(1, jobs // workers)
-    with _processes(workers) if workers > 1 else nullcontext() as pool:
-        run = map if pool is None else pool.map
-        for step in steps.values():
-            ranks = [pair.rank if pair.rank is not None else 0 for pair in step]
-            job = JobStep.of(dict(zip(ranks, run(partial(_gather, task=task, jobs=share), step), strict=True)))
-            settings = [
-                Setting(
-                    step=pair.step,
-                    rank=rank,
-                    previous=_previous(outcomes, pair, rank=rank),
-                    job=job.seen_by(rank),
-                    lowered=lowered_in([outcome for outcome in outcomes if outcome.rank == rank]),
-                )
-                for pair, rank in zip(step, ranks, strict=True)
-            ]
-            judged = []
-            for pair, finding in zip(
-                step, run(partial(_judge_one, task=task, jobs=share), step, settings), strict=True
-            ):
-                judged.append(Outcome.of(finding))
-                found[pair] = finding if task.keep_rows else replace(finding, rows=())
-                if progress is not None:
-                    progress("steps", len(found), len(pairs))
-            outcomes += judged
+    for step in steps.values():
+        gathered = runner.each(_gather, (task, runner.cores), step)
+        job = JobStep.of({_rank(pair): given for pair, given in zip(step, gathered, strict=True)})
+        shared = _Shared(task, runner.cores, job, tuple(outcomes))
+        for pair, (finding, outcome) in zip(step, runner.each(_judge_one, shared, step), strict=True):
+            outcomes.append(outcome)
+            found[pair] = finding
+            if progress is not None:
+                progress("steps", len(found), len(pairs))
     return found
 
 
-def _gather(pair: PlacedPair, *, task: Task, jobs: int) -> tuple[Given, ...]:
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What judging the ranks of one step has in common; `outcomes` are those of the steps before."""
+
+    task: Task
+    jobs: int
+    job: JobStep
+    outcomes: tuple[Outcome, ...]
+
+
+def _rank(pair: PlacedPair) -> int:
+    return pair.rank if pair.rank is not None else 0
+
+
+def _gather(shared: tuple[Task, int], pair: PlacedPair) -> tuple[Given, ...]:
     """What one rank gave to the collectives of a step."""
+    task, jobs = shared
     with without_collecting():
         ours, theirs = read_dump(pair.npu.path), read_dump(pair.bench.path)
         part = communicating(align(ours, theirs, task.rules))
         measured = measure_pairs(part, mode_of(ours, theirs), jobs=jobs)
-        return given_by(pair.rank if pair.rank is not None else 0, part, measured)
+        return given_by(_rank(pair), part, measured)
 
 
-def _judge_one(pair: PlacedPair, setting: Setting, *, task: Task, jobs: int) -> Finding:
+def _judge_one(shared: _Shared, pair: PlacedPair) -> tuple[Finding, Outcome]:
+    rank = _rank(pair)
+    setting = Setting(
+        step=pair.step,
+        rank=rank,
+        previous=_previous(shared.outcomes, pair, rank=rank),
+        job=shared.job.seen_by(rank),
+        lowered=lowered_in([outcome for outcome in shared.outcomes if outcome.rank == rank]),
+    )
     with without_collecting():
-        return compare_pair(pair, setting, task, jobs=jobs, progress=None)
+        finding = compare_pair(pair, setting, shared.task, jobs=shared.jobs, progress=None)
+    return finding if shared.task.keep_rows else replace(finding, rows=()), Outcome.of(finding)
 
 
 def _previous(outcomes: Sequence[Outcome], pair: PlacedPair, *, rank: int | None = None) -> Previous:

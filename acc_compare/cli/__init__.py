@@ -113,6 +113,14 @@ def compare(
         int | None,
         typer.Option("-j", "--jobs", metavar="N", min=1, help="Cores to use. (all)", show_default=False),
     ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="A Dask scheduler whose workers compare the ranks, tcp://host:8786.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print the verdict's line only.")] = False,
 ) -> None:
     from acc_compare.comparison import compare as compare_dumps
@@ -140,6 +148,7 @@ def compare(
             progress=progress,
             jobs=jobs or _cores(),
             keep_rows=each or board is not None,
+            scheduler=scheduler,
         )
         _refuse_empty(comparison)
         progress("reports", 0, 0)

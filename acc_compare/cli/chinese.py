@@ -163,6 +163,9 @@ OPTIONS: Mapping[str, str] = {
     "Provide a simulated device 'npu' (CPU kernels).": "提供模拟设备 npu（CPU 算子）。",
     "Plant a fault in the simulated NPU: aten::gelu=bf16.": "在模拟 NPU 中植入故障：aten::gelu=bf16。",
     "Plant a fault in the simulated NPU.": "在模拟 NPU 中植入故障。",
+    "A Dask scheduler whose workers compare the ranks, tcp://host:8786.": (
+        "Dask 调度器地址，由其 worker 比对各卡：tcp://host:8786。"
+    ),
     "What the nodes wrote.": "各节点写下的目录。",
     "The folder of the whole job.": "整个作业的目录。",
     "The dump to judge.": "被评判的采集。",

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acc_compare import compare, many
+from acc_compare import compare, many, runners
 from dump.format.errors import ConfigError, IncomparableError
 
 PLACES = [f"step{step}/rank{rank}" for step in (0, 1) for rank in (0, 1)]
@@ -41,7 +41,7 @@ def test_processes_find_what_one_finds(make: Any, tmp_path: Path, monkeypatch: p
 
 
 def test_short_dumps_need_no_processes(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(many, "ProcessPoolExecutor", None)  # would fail if it were made
+    monkeypatch.setattr(runners, "ProcessPoolExecutor", None)  # would fail if it were made
     assert compare(*roots(make, tmp_path), jobs=8).verdict == "same"
 
 
