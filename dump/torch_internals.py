@@ -86,6 +86,8 @@ _AUTOGRAD = {
     "AccumulateGrad": _row("_C._functions.AccumulateGrad", "2.1",
         "the class of the nodes at which a leaf's gradient arrives", "gradients of parameters, at every level",
         otherwise=()),
+    "preserve_version_counter": _row("autograd.grad_mode._unsafe_preserve_version_counter", "2.1",
+        "a block whose writes leave the version counter as it was", "writes that are kept from autograd"),
     "next_sequence_number": _row("_C._autograd._get_sequence_nr", "2.1",
         "the number of the next autograd node, which tells a call's own nodes from older ones", "all backward records"),
     "sequence_number": _row("_C._functions.AccumulateGrad._sequence_nr", "2.1",

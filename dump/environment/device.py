@@ -103,6 +103,27 @@ def upload(host: torch.Tensor, device: torch.device) -> torch.Tensor:
     return host.pin_memory().to(device, non_blocking=True)
 
 
+def download(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy of contiguous memory on the host, made in the device's turn: good once it was waited for (`wait_for`).
+
+    Where the host's memory cannot be pinned, this waits.
+    """
+    if getattr(getattr(torch, tensor.device.type, None), "is_simulated", False):
+        return tensor.cpu()
+    try:
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=True)
+    except RuntimeError:
+        return tensor.cpu()
+    return host.copy_(tensor, non_blocking=True)
+
+
+def wait_for(device: torch.device) -> None:
+    """Until a device has done all that it was given."""
+    module = getattr(torch, device.type, None)
+    if module is not None and hasattr(module, "synchronize"):
+        module.synchronize(device)
+
+
 def best_device() -> str:
     """`npu`, else `cuda`, else `cpu`: the first that can be used here."""
     if detect_npu().state in ("ok", "simulated"):

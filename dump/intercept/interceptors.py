@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from . import dispatcher_ops, points, uninitialised
+from . import dispatcher_ops, hidden_writes, points, uninitialised
 from .apis import ApiCalls
 from .audit import Audit
 from .collectives import Collectives
@@ -72,6 +72,11 @@ class Interceptors:
             yield Point("the inference of shapes", ShapeInference(watch).install)
             yield Point("collectives", Collectives(watch).install)
             yield Point("memory that holds nothing yet", lambda patches: uninitialised.install(watch, patches))
+            yield Point(
+                "writes that are kept from autograd",
+                lambda patches: hidden_writes.install(watch, patches),
+                needs=hidden_writes.NEEDS,
+            )
             yield Point("registered callables", lambda _: self._custom.install(), remove=self._custom.remove)
         if self.finder is not None:
             yield from self.finder.points()

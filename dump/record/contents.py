@@ -21,6 +21,9 @@ _LEAST_REPEATED = 1 << 14
 
 _BLOCK = 1 << 16
 
+_MOST_BETWEEN = 8
+"""A tensor whose elements lie further apart, so many times its own size, is put in order where it lies."""
+
 
 @dataclass(frozen=True, slots=True)
 class Contents:
@@ -59,12 +62,30 @@ def borrow(tensor: torch.Tensor) -> Contents:
         source, strides = memory_of(source)
     if source.is_conj() or source.is_neg():
         source = source.resolve_conj().resolve_neg()
-    flat = source.cpu().contiguous().view(-1)
+    flat = on_host(source).contiguous().view(-1)
     raw: npt.NDArray[np.uint8] = np.empty(0, dtype=np.uint8)
     if flat.numel():
         raw = as_array(flat.view(torch.uint8))
     is_own = bool(flat.numel()) and flat.data_ptr() == tensor.data_ptr()
     return Contents(raw.data, str(tensor.dtype), tuple(tensor.shape), not is_own, strides)
+
+
+def on_host(tensor: torch.Tensor) -> torch.Tensor:
+    """A detached tensor on the host.  One whose elements do not lie in order on a device is fetched as it lies, and put
+    in order here: the device's kernel that would do so may be what is looked for.  This waits for the device."""
+    laid_out = as_laid_out(tensor)
+    return tensor.cpu() if laid_out is None else laid_out.cpu().as_strided(tensor.shape, tensor.stride())
+
+
+def as_laid_out(tensor: torch.Tensor) -> torch.Tensor | None:
+    """All memory (n,) between the first and the last element of a detached tensor on a device, in the order in which it
+    lies; None where its elements lie in order, or so far apart that this is many times as much."""
+    if tensor.is_cpu or tensor.is_contiguous() or tensor.is_conj() or tensor.is_neg():
+        return None
+    span = _span(tensor)
+    if span > _MOST_BETWEEN * tensor.numel():
+        return None
+    return tensor.as_strided((span,), (1,), tensor.storage_offset())
 
 
 def is_repeated(tensor: torch.Tensor) -> bool:
@@ -84,7 +105,7 @@ def memory_of(tensor: torch.Tensor) -> tuple[torch.Tensor, tuple[int, ...]]:
             tensor = tensor.narrow(dimension, 0, 1)
     if _span(tensor) < tensor.numel():  # windows that overlap
         return tensor.as_strided((_span(tensor),), (1,), tensor.storage_offset()), steps
-    tensor = tensor.contiguous()
+    tensor = (tensor if tensor.is_contiguous() else on_host(tensor)).contiguous()
     flat = tensor.as_strided((tensor.numel(),), (1,), tensor.storage_offset())
     return flat, tuple(mine if step else 0 for mine, step in zip(tensor.stride(), steps, strict=True))
 

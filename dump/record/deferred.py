@@ -18,14 +18,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..environment.device import upload
+from ..environment.device import download, upload, wait_for
 from ..format import sketch
 from ..format.schema import SKETCH_BUCKETS
-from .statistics import EMPTY, Statistics, from_scaled, real_contiguous
+from .contents import as_laid_out
+from .statistics import EMPTY, Statistics, from_scaled, measure, real_contiguous
 
 _SCALARS = 5  # max, min, scale, mean / scale, norm / scale: then 16 sketch buckets
 _LEAST_INT64 = -(1 << 63)
 _UINT64 = getattr(torch, "uint64", None)  # since torch 2.3
+
+_MOST_SENT = 1 << 22
+"""Bytes of a tensor that is measured on the host because it does not lie in order."""
+
+_MOST_UNDER_WAY = 1 << 28
+"""Bytes of all of them until they are fetched."""
 
 _Row = npt.NDArray[Any]
 
@@ -42,6 +49,15 @@ class Launched:
     whole: torch.Tensor
     integral: bool = False
     lowered: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A small tensor that does not lie in order, on its way to the host as it lies: there once `device` has done its
+    work, and measured there.  The device's kernel that would put it in order may be what is looked for."""
+
+    host: torch.Tensor
+    device: torch.device
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +96,32 @@ def launch(tensor: torch.Tensor) -> Launched | None:
     return Launched(_sums(flat.to(torch.float32), None), whole, True, lowered)
 
 
-def fetch(launched: Sequence[Launched | None]) -> list[Statistics]:
+class Outgoing:
+    """What is on its way to the host, and how much of it."""
+
+    def __init__(self) -> None:
+        self._nbytes = 0
+
+    def send(self, tensor: torch.Tensor) -> Fetched | None:
+        """Send a tensor to the host as it lies; None where it lies in order, takes more than a few MB, or too much is
+        under way.  Returns without waiting."""
+        laid_out = as_laid_out(tensor.detach())
+        if laid_out is None or laid_out.nbytes > _MOST_SENT or self._nbytes > _MOST_UNDER_WAY:
+            return None
+        self._nbytes += laid_out.nbytes
+        host = download(laid_out)
+        return Fetched(host.as_strided(tensor.shape, tensor.stride()), tensor.device)
+
+
+def fetch(launched: Sequence[Launched | Fetched | None]) -> list[Statistics]:
     """Bring results back, in order; one transfer for each dtype and device.  This waits for the device."""
+    for device in {item.device for item in launched if isinstance(item, Fetched)}:
+        wait_for(device)
+    results = iter(_results([item for item in launched if not isinstance(item, Fetched)]))
+    return [measure(item.host) if isinstance(item, Fetched) else next(results) for item in launched]
+
+
+def _results(launched: Sequence[Launched | None]) -> list[Statistics]:
     floats = _transfer([item.floats if item is not None else None for item in launched])
     whole = _transfer([item.whole if item is not None else None for item in launched])
     return [

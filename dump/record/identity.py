@@ -100,6 +100,26 @@ class Identities:
             memory.epoch += 1
             memory.blank = False
 
+    def put_back(self, tensor: torch.Tensor, was: int) -> None:
+        """The version counter of `tensor` was put back from `was`: what was written before, by a call that is known,
+        lies there still; where nobody saw the last write, what lies there is new.
+        """
+        storage = _storage_of(tensor)
+        memory = None if storage is None else self._memories.get(storage_address(storage))
+        now = version_of(tensor)
+        if memory is None or now == was:
+            return
+        before, seen = memory.epoch, memory.version == was
+        memory.epoch, memory.version, memory.blank = before + 1, now, False
+        if not seen:
+            return
+        for key, value in list(self._values.items()):
+            number, offset, dtype, version, epoch = key[0]
+            if (number, version, epoch) == (memory.number, was, before):
+                place = (number, offset, dtype, now, memory.epoch)
+                moved = (place, *key[1:])
+                self._values[moved] = value
+
     def settle(self, tensor: torch.Tensor) -> None:
         """A recorded collective has written the memory of `tensor`: nobody does so unseen from here on."""
         storage = _storage_of(tensor)

@@ -51,6 +51,7 @@ class StepRecorder:
         self._numbers: dict[str, int] = {}
         self._measured: dict[tuple[Any, ...], Measured] = {}
         self._pending: list[Measured] = []
+        self._outgoing = deferred.Outgoing()
         self._held: list[Emission] = []
         self._expected: dict[int, Expected] = {}
         chosen = filters.Selection if observer is None or not observer.samples else ObservedCalls
@@ -122,6 +123,10 @@ class StepRecorder:
     def touch(self, tensor: torch.Tensor) -> None:
         """The tensor's memory was written without its version counter moving."""
         self._identities.touch(local_of(tensor).tensor)
+
+    def put_back(self, tensor: torch.Tensor, was: int) -> None:
+        """The version counter of the tensor was put back from `was` to what it was before."""
+        self._identities.put_back(local_of(tensor).tensor, was)
 
     def settle(self, thing: Any) -> None:
         """A collective has written the tensors in `thing`, whose record says so."""
@@ -238,7 +243,7 @@ class StepRecorder:
             measured.statistics = statistics.measure(tensor)
         else:
             with _quiet():
-                measured.launched = deferred.launch(tensor)
+                measured.launched = self._outgoing.send(tensor) or deferred.launch(tensor)
             if measured.launched is None:
                 measured.statistics = statistics.EMPTY
             else:
@@ -273,7 +278,7 @@ class StepRecorder:
 
         Where the device fails, the records say so instead.
         """
-        pending, self._pending = self._pending, []
+        pending, self._pending, self._outgoing = self._pending, [], deferred.Outgoing()
         try:
             with _quiet():
                 results = deferred.fetch([measured.launched for measured in pending])

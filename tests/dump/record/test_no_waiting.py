@@ -36,7 +36,7 @@ def test_a_recorded_step_never_waits_for_the_device(level: str, tmp_path: Path) 
     session = Session(DumpConfig(dump_path=tmp_path, level=level))  # type: ignore[arg-type]
     try:
         train(session, "default")  # libraries of the device wait when they are loaded
-        deferred._signs_on.clear()
+        deferred._tables_on.clear()
         train(session, "error")
     finally:
         session.close()
