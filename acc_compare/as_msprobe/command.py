@@ -30,7 +30,7 @@ _INSTEAD = {
     "graph": 'dump with "level": "mix"; msprobe\'s graph_visualize reads our construct.json',
     "parse": "acc compare reads the tensors of a dump, numpy opens each file of file_format npy",
     "op_generate": "no script is generated for a single operator",
-    "data2db": "acc compare --format parquet gives tables that a database reads",
+    "data2db": "acc compare --format parquet gives tables, msprobe.core.monitor.csv2db those of monitored runs",
     "offline_dump": "models without a PyTorch script are not recorded",
     "install_deps": "pip install 'acc-compare[parquet]' has all there is",
     "code_mapping": "MindSpore is not compared",

@@ -25,8 +25,8 @@ _CONFIG_CHECKER = {"ConfigChecker": "dump.as_msprobe.refused:ConfigChecker"}
 _TRAINER_V2 = {"TrainerMonitorV2": "dump.monitor.trainer_v2:TrainerMonitorV2"}
 _CSV2TB = {"csv2tensorboard_by_step": "dump.monitor.csv2tb:csv2tensorboard_by_step"}
 _CSV2DB = {
-    "CSV2DBConfig": "dump.as_msprobe.refused:CSV2DBConfig",
-    "csv2db": "dump.as_msprobe.refused:csv2db",
+    "CSV2DBConfig": "dump.monitor.csv2db:CSV2DBConfig",
+    "csv2db": "dump.monitor.csv2db:csv2db",
 }
 _TORCHAIR = {
     "set_fx_dump_config": "dump.as_msprobe.refused:set_fx_dump_config",

@@ -70,15 +70,3 @@ class PrecisionChecker:
 
     def __init__(self, *_: Any, **__: Any) -> None:
         _refuse("PrecisionChecker", "Record with and without torch.compile, and give both dumps to acc compare.")
-
-
-class CSV2DBConfig:
-    """The settings of `csv2db`."""
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        _refuse("CSV2DBConfig", "acc monitor show and acc monitor compare read the csv files themselves.")
-
-
-def csv2db(*_: Any, **__: Any) -> NoReturn:
-    """msprobe's way from csv files to a database."""
-    _refuse("csv2db", "acc monitor show and acc monitor compare read the csv files themselves.")

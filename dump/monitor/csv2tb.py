@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import multiprocessing
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from ..config_keys import nearest
-from ..format.errors import ConfigError, DumpNotFound, OutputError
-from ..format.monitor_files import KINDS, MICRO_STEP, NAME, NOT_NUMBERS, STAGE, STEP, STEP_FILE
+from ..format.errors import ConfigError, OutputError
+from ..format.monitor_files import MICRO_STEP, NAME, NOT_NUMBERS, STAGE, STEP
 from ..format.paths import from_home
-from .output import RunFolder, find_runs, read_timestamp, timestamp
+from .output import RunFolder, timestamp
 from .writers.tensorboard import EventFile
-
-KIND_NAMES = tuple(kind.name for kind in KINDS)
+from .written import KIND_NAMES, files_of, lines_of, number, runs_between
 
 Progress = Callable[[RunFolder, str], None]
 
@@ -35,18 +33,13 @@ def csv2tensorboard_by_step(
     DumpNotFound where there is no run, OutputError where the target folder holds something.
     """
     root = from_home(monitor_path)
-    for stamp in (time_start, time_end):
-        if stamp is not None and read_timestamp(stamp) is None:
-            raise ConfigError(f"expected a timestamp such as Dec03_21-34-40, found '{stamp}'.")
     kinds = list(data_type_list or KIND_NAMES)
     for kind in kinds:
         if kind not in KIND_NAMES:
             raise ConfigError(f"'{kind}' is no kind of file.{nearest(kind, KIND_NAMES)}")
     if process_num < 1:
         raise ConfigError(f"expected at least one process, found {process_num}.")
-    runs = find_runs(root, time_start, time_end)
-    if not runs:
-        raise DumpNotFound(f"{root}: no monitored run here (folders such as Nov22_13-26-22-rank0). Name their parent.")
+    runs = runs_between(root, time_start, time_end)
     name = f"{timestamp(datetime.now())}-csv2tensorboard_by_step"
     target = from_home(output_dirpath) if output_dirpath is not None else root / name
     if target.exists() and any(target.iterdir()):
@@ -69,41 +62,25 @@ def _folder_name(run: RunFolder, runs: Sequence[RunFolder]) -> str:
 
 def _convert(run: RunFolder, target: Path, kinds: Sequence[str]) -> None:
     for kind in kinds:
-        found = []
-        for path in run.path.glob(f"{kind}_*.csv"):
-            match = STEP_FILE.fullmatch(path.name)
-            if match is not None and path.name == f"{kind}_{match[2]}-{match[3]}.csv":
-                found.append((int(match[2]), path))
-        if not found:
+        files = files_of(run, kind)
+        if not files:
             continue
         events = EventFile(target / kind)
-        for _, path in sorted(found):
+        for _, _, path in files:
             _add(path, events)
         events.close()
 
 
 def _add(path: Path, events: EventFile) -> None:
-    """Every number of one file; a last line without an end, of a run that was killed, is passed over."""
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = csv.reader(line for line in file if line.endswith("\n"))
-        header = next(lines, [])
-        if NAME not in header or STEP not in header:
-            raise ConfigError(f"{path}: is not a file of a monitored run (no columns name and step).")
-        ops = [(index, column) for index, column in enumerate(header) if column not in NOT_NUMBERS]
-        stage, name, step = (header.index(column) for column in (STAGE, NAME, STEP))
-        micro = header.index(MICRO_STEP) if MICRO_STEP in header else None
-        for cells in lines:
-            if len(cells) != len(header):
-                continue
-            place = f"vp{cells[stage]}:{cells[name]}" + ("" if micro is None else f":micro{cells[micro]}")
-            for index, op in ops:
-                value = _number(cells[index])
-                if value is not None:
-                    events.scalar(f"{place}/{op}", value, int(cells[step]))
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    """Every number of one file."""
+    lines = lines_of(path)
+    header = next(lines)
+    ops = [(index, column) for index, column in enumerate(header) if column not in NOT_NUMBERS]
+    stage, name, step = (header.index(column) for column in (STAGE, NAME, STEP))
+    micro = header.index(MICRO_STEP) if MICRO_STEP in header else None
+    for cells in lines:
+        place = f"vp{cells[stage]}:{cells[name]}" + ("" if micro is None else f":micro{cells[micro]}")
+        for index, op in ops:
+            value = number(cells[index])
+            if value is not None:
+                events.scalar(f"{place}/{op}", value, int(cells[step]))

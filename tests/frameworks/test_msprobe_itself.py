@@ -9,10 +9,12 @@ import csv
 import json
 import math
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import openpyxl
 import pytest
@@ -25,6 +27,7 @@ SCRIPTS = Path(__file__).with_name("scripts")
 STATISTICS: dict[str, object] = {}
 CHECKSUMS: dict[str, object] = {"summary_mode": "md5", "hash": "crc32"}
 TENSORS: dict[str, object] = {"file_format": "pt"}
+MONITORED = ROOT / "tests" / "dump" / "monitor" / "msprobe_26_2"
 NAMES = ("NPU Name", "Bench Name")
 
 pytestmark = pytest.mark.slow
@@ -150,3 +153,48 @@ def test_its_analysis_of_nan_and_ours_find_the_call_that_made_it(version: Versio
     _run(shim, tmp_path, PYTHONPATH=str(ROOT))
     (own,) = (tmp_path / "ours").glob("*.json")
     assert [(made["rank"], made["call"]) for made in json.loads(own.read_text())] == [(0, "Torch.log.0.forward")]
+
+
+def test_its_database_of_a_monitored_run_and_ours_hold_the_same(tmp_path: Path) -> None:
+    """Cells to the last digit but one: pandas reads some decimal numbers off by one unit."""
+    python = Path(_msprobe("8.3.3")).with_name("python")
+    run = tmp_path / "runs" / "Nov22_13-26-22-rank1-Ab3d"
+    shutil.copytree(MONITORED, run, ignore=lambda folder, names: [name for name in names if not name.endswith(".csv")])
+    for name, command in (("theirs", [str(python)]), ("ours", [sys.executable])):
+        path = {} if name == "theirs" else {"PYTHONPATH": str(ROOT)}
+        home = "msprobe.core.monitor.csv2db" if name == "theirs" else "dump.monitor.csv2db"
+        code = (
+            f"from {home} import *\nif __name__ == '__main__':"
+            f" csv2db(CSV2DBConfig({str(tmp_path / 'runs')!r}, output_dirpath={name!r}, step_partition=10))"
+        )
+        (tmp_path / f"{name}.py").write_text(code)
+        _run([*command, f"{name}.py"], tmp_path, **path)
+    theirs, ours = (_tables(tmp_path / name / "monitor_metrics.db") for name in ("theirs", "ours"))
+    assert theirs.keys() == ours.keys()
+    assert sum(len(rows) for _, rows in ours.values()) > 500
+    for name, (columns, rows) in theirs.items():
+        assert ours[name][0] == columns
+        assert [row[:3] for row in ours[name][1]] == [row[:3] for row in rows]
+        for own, other in zip(ours[name][1], rows, strict=True):
+            assert [cell is None for cell in own] == [cell is None for cell in other]
+            numbers = [[cell for cell in row[3:] if cell is not None] for row in (own, other)]
+            assert numbers[0] == pytest.approx(numbers[1], rel=1e-14)
+
+
+def _tables(path: Path) -> dict[object, tuple[list[tuple[object, ...]], list[tuple[object, ...]]]]:
+    """Columns and rows, by the names of what they are of; the order of numbers is the tool's own."""
+    with sqlite3.connect(path) as database:
+        kinds = dict(database.execute("select metric_id, metric_name from monitoring_metrics"))
+        targets = {number: tuple(rest) for number, *rest in database.execute("select * from monitoring_targets")}
+        facts = [(name, value, "") for name, value in database.execute("select * from global_stats order by 1")]
+        stats = sorted((kinds[number], name, "") for number, name in database.execute("select * from metric_stats"))
+        found: dict[object, Any] = {"facts": ([], facts), "statistics": ([], stats)}
+        for number, kind in kinds.items():
+            table = f"metric_{number}_step_0_9"
+            columns = database.execute(f"pragma table_info({table})").fetchall()
+            rows = [
+                (rank, step, targets[key], *rest)
+                for rank, step, key, *rest in database.execute(f"select * from {table}")
+            ]
+            found[kind] = columns, sorted(rows, key=lambda row: row[:3])
+    return found

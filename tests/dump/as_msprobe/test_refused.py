@@ -15,9 +15,7 @@ from dump.format.errors import ConfigError
         "acl_save",
         "set_ge_dump_config",
         "set_fx_dump_config",
-        "CSV2DBConfig",
         "PrecisionChecker",
-        "csv2db",
     ],
 )
 def test_what_a_script_would_wait_for_is_refused_by_name(name: str) -> None:
