@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from acc_compare.assembled import piece, planned
 from acc_compare.wholes import Grid, Whole, are_alike, candidates, chosen, concatenated, grid_of, odd_one, summed
 from dump.format.names import FORWARD, parse
 from dump.format.schema import Argument, CallRecord, Dump, LayoutRecord, TensorRecord
@@ -77,7 +78,8 @@ def _calls(dumps: Mapping[int, Dump], world_size: int) -> Iterator[tuple[CallRec
     for call in first.calls:
         found = {rank: named[call.name] for rank, named in by_name.items() if call.name in named}
         alone = first.owners.get(call.name) is None
-        yield call, _Call(found, layouts, (world_size, grids), alone=alone) if len(found) == len(dumps) else None
+        known = _Call(found, layouts, (world_size, grids), dumps, alone=alone) if len(found) == len(dumps) else None
+        yield call, known
 
 
 def _grids(dumps: Mapping[int, Dump], world_size: int) -> tuple[Grid, ...]:
@@ -135,10 +137,12 @@ class _Call:
         calls: Mapping[int, CallRecord],
         layouts: Mapping[int, Mapping[int, LayoutRecord]],
         world: tuple[int, tuple[Grid, ...]],
+        dumps: Mapping[int, Dump],
         *,
         alone: bool,
     ) -> None:
         self._layouts = layouts
+        self._dumps = dumps
         self._world_size, self._grids = world
         self.odd: dict[str, int] = {}
         self._arguments = {rank: {a.name: a for group in _groups(call) for a in group} for rank, call in calls.items()}
@@ -167,7 +171,7 @@ class _Call:
         """The parts of an argument by rank; None where some rank has none."""
         found = {rank: arguments.get(name) for rank, arguments in self._arguments.items()}
         pieces = {
-            rank: argument.leaf
+            rank: piece(argument.leaf, rank, self._dumps[rank])
             for rank, argument in found.items()
             if argument is not None and isinstance(argument.leaf, TensorRecord)
         }
@@ -261,7 +265,8 @@ def _combined(parts: Sequence[TensorRecord], placement: str) -> TensorRecord | N
         return parts[0] if are_alike(parts) else None
     cut = _CUT.fullmatch(placement)
     if cut:
-        return concatenated(parts, int(cut[1]))
+        whole = concatenated(parts, int(cut[1]))
+        return planned(whole, None) if placement.startswith("_") else whole  # of elements in another order
     return summed(parts) if placement == "P(sum)" else None
 
 

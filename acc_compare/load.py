@@ -49,10 +49,11 @@ def pair_worlds(npu: Path, bench: Path, *, as_many: bool = False) -> tuple[Place
 
 
 def _by_step(side: Sequence[DumpLocation]) -> dict[int | None, dict[int | None, DumpLocation]]:
+    """A process that is alone in its step and knows no rank is the only rank of its job."""
     found: dict[int | None, dict[int | None, DumpLocation]] = {}
     for location in side:
         found.setdefault(location.step, {})[location.rank] = location
-    return found
+    return {step: {0: ranks[None]} if ranks.keys() == {None} else ranks for step, ranks in found.items()}
 
 
 def _known(ranks: Mapping[int | None, DumpLocation]) -> dict[int, DumpLocation]:

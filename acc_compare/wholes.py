@@ -18,6 +18,7 @@ from typing import Literal, TypeAlias
 import msgspec
 import numpy as np
 
+from acc_compare.assembled import Cut, Total, planned, plans_of
 from acc_compare.metrics.sketches import estimate_distance, estimate_norm, sketch_vector
 from dump.format.schema import TensorRecord
 
@@ -220,7 +221,7 @@ def concatenated(parts: Sequence[TensorRecord], dimension: int) -> TensorRecord:
     number = sum(part.numel for part in held)
     means = _all([part.mean for part in held])
     norms = _all([part.norm for part in held])
-    return msgspec.structs.replace(
+    whole = msgspec.structs.replace(
         first,
         shape=shape,
         max=_over(max, [part.max for part in held]),
@@ -234,6 +235,8 @@ def concatenated(parts: Sequence[TensorRecord], dimension: int) -> TensorRecord:
         data_name=None,
         layout=None,
     )
+    plans = plans_of(parts)
+    return planned(whole, Cut(dimension, plans) if plans is not None else None)
 
 
 def summed(parts: Sequence[TensorRecord]) -> TensorRecord | None:
@@ -246,7 +249,7 @@ def summed(parts: Sequence[TensorRecord]) -> TensorRecord | None:
     known = [sketch_vector(part.sketch) for part in parts if part.sketch is not None]
     if len(known) < len(parts) or not means:
         return None
-    return msgspec.structs.replace(
+    total = msgspec.structs.replace(
         first,
         max=None,
         min=None,
@@ -259,6 +262,8 @@ def summed(parts: Sequence[TensorRecord]) -> TensorRecord | None:
         data_name=None,
         layout=None,
     )
+    plans = plans_of(parts)
+    return planned(total, Total(plans) if plans is not None else None)
 
 
 def _divided(whole: Whole, by: int) -> TensorRecord:
@@ -266,7 +271,9 @@ def _divided(whole: Whole, by: int) -> TensorRecord:
     numbers = {name: getattr(record, name) for name in ("max", "min", "mean", "norm")}
     divided = {name: None if number is None else number / by for name, number in numbers.items()}
     sketch = None if record.sketch is None else (sketch_vector(record.sketch) / by).astype("<f4").tobytes()
-    return msgspec.structs.replace(record, **divided, sketch=sketch, md5=None, data_name=None)
+    found = msgspec.structs.replace(record, **divided, sketch=sketch, md5=None, data_name=None)
+    plans = plans_of([record])
+    return planned(found, Total(plans, by) if plans is not None else None)
 
 
 def are_alike(parts: Sequence[TensorRecord]) -> bool:

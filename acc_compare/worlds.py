@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from acc_compare.joining import ways_of
+from acc_compare.assembled import assemble, plans_in, rank_of_error
+from acc_compare.joining import Joined, ways_of
 from acc_compare.judge.origins import Previous
 from acc_compare.judge.verdict import Setting
 from acc_compare.judge.worlds import is_bookkeeping
-from acc_compare.load import PlacedWorlds
+from acc_compare.load import PlacedWorlds, mode_of
 from acc_compare.model import Finding
 from acc_compare.one_pair import Outcome, Progress, Task, before, compare_dumps, joined, tell_nobody
 from acc_compare.operators import moves_layout_only
 from dump.format.names import FORWARD, parse
 from dump.format.reader import read_dump, without_collecting
 from dump.format.schema import Dump
+
+_LOOKED_AT = 5
+"""Suspects whose elements are looked at for the rank that holds them."""
 
 _ALIKE = 0.75
 """Where fewer of the results have the same shape on a rank of either side, ranks hold other parts."""
@@ -66,12 +72,29 @@ def compare_worlds(
             known = before(outcomes, step.step)
             previous: Previous = "suspect" if is_open and known != "poisoned" else known
             setting = Setting(step=step.step, previous=previous, other_world=True)
-            finding = compare_dumps(ours.dump, theirs.dump, setting, task, jobs=jobs, tell=tell_nobody)
-        finding = _on_ranks(finding, ours.odd)
+            finding = _compare_joined(ours, theirs, setting, task, jobs=jobs)
         outcomes.append(Outcome.of(finding))
         findings.append(finding if task.keep_rows else replace(finding, rows=()))
     tell("steps", len(steps), len(steps))
     return findings
+
+
+def _compare_joined(ours: Joined, theirs: Joined, setting: Setting, task: Task, *, jobs: int) -> Finding:
+    """The finding of two sides that were put together, each suspect with the rank that alone is off."""
+    if mode_of(ours.dump, theirs.dump) != "tensor":
+        return _on_ranks(compare_dumps(ours.dump, theirs.dump, setting, task, jobs=jobs, tell=tell_nobody), ours.odd)
+    with tempfile.TemporaryDirectory(prefix="acc_joined_") as folder:
+        sides = assemble(ours.dump, theirs.dump, Path(folder))
+        found = compare_dumps(*sides, setting, task, jobs=jobs, tell=tell_nobody)
+    found = replace(found, npu_path=str(ours.dump.path), bench_path=str(theirs.dump.path))
+    plans = [dict(plans_in(side.dump)) for side in (ours, theirs)]
+    odd = dict(ours.odd)
+    for suspect in found.suspects[:_LOOKED_AT]:
+        key = (suspect.name, suspect.tensor)
+        if key not in odd and key in plans[0] and key in plans[1]:
+            rank = rank_of_error(plans[0][key], plans[1][key].array())
+            odd.update({} if rank is None else {key: rank})
+    return _on_ranks(found, odd)
 
 
 def _on_ranks(finding: Finding, odd: Mapping[tuple[str, str], int]) -> Finding:

@@ -38,6 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("acc_compare.model",),
     ("acc_compare.operators",),
     ("acc_compare.load", "acc_compare.metrics"),
+    ("acc_compare.assembled",),
     ("acc_compare.wholes",),
     ("acc_compare.joining",),
     ("acc_compare.align",),

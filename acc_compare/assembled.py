@@ -1,0 +1,200 @@
+"""Whole tensors on disk: where ranks recorded the elements of their parts, those of the whole follow.
+
+A joined record holds a plan of what its whole is made of.  The plans of both sides are carried out in a folder of their
+own, a tensor at a time, so that what measures tensor files finds files; parts that are whole are linked and not copied.
+Where statistics say that two wholes fit and their elements do not, parts were cut by groups, as the rows of a fused
+projection are: then the order in which they fit is taken.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+
+from dump.format.layout import TENSOR_FOLDER
+from dump.format.schema import Argument, CallRecord, Dump, TensorRecord
+from dump.format.tensors import AnyArray, read_tensor, write_tensor
+
+_GROUPS = range(2, 9)
+_OTHER, _FITS = 0.1, 1e-2
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The tensor file of one rank."""
+
+    rank: int
+    folder: Path
+    name: str
+
+    def array(self) -> AnyArray:
+        return read_tensor(self.folder, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Parts along a dimension; with `groups` each part has so many runs of rows, one of each group."""
+
+    dimension: int
+    parts: tuple[Plan, ...]
+    groups: int = 1
+
+    def array(self) -> AnyArray:
+        arrays = [part.array() for part in self.parts]
+        if self.groups > 1:
+            runs = [np.array_split(array, self.groups, self.dimension) for array in arrays]
+            arrays = [run[number] for number in range(self.groups) for run in runs]
+        return np.concatenate(arrays, self.dimension)
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """A sum, divided by a number of ranks."""
+
+    parts: tuple[Plan, ...]
+    by: int = 1
+
+    def array(self) -> AnyArray:
+        first = self.parts[0].array()
+        wide, stored = (np.complex128, np.complex64) if first.dtype.kind == "c" else (np.float64, np.float32)
+        total = first.astype(wide)
+        for part in self.parts[1:]:
+            total += part.array()
+        total /= self.by
+        return total if first.dtype == wide else total.astype(stored)
+
+
+Plan: TypeAlias = "Piece | Cut | Total"
+
+
+class Assembled(TensorRecord, frozen=True):
+    """A tensor whose elements a plan gives; without one they are not known."""
+
+    plan: Plan | None = None
+
+
+def piece(record: TensorRecord, rank: int, dump: Dump) -> TensorRecord:
+    """A rank's part, which knows its file."""
+    if record.data_name is None:
+        return record
+    plan = Piece(rank, dump.path / TENSOR_FOLDER, record.data_name)
+    fields = {name: getattr(record, name) for name in record.__struct_fields__}
+    return Assembled(**fields, plan=plan)
+
+
+def planned(whole: TensorRecord, plan: Plan | None) -> TensorRecord:
+    """`whole` with a plan, if it can have one."""
+    return msgspec.structs.replace(whole, plan=plan) if isinstance(whole, Assembled) else whole
+
+
+def plans_of(parts: Sequence[TensorRecord]) -> tuple[Plan, ...] | None:
+    """None where the elements of some part are not known."""
+    found = tuple(part.plan for part in parts if isinstance(part, Assembled) and part.plan is not None)
+    return found if len(found) == len(parts) else None
+
+
+def assemble(npu: Dump, bench: Dump, folder: Path) -> tuple[Dump, Dump]:
+    """Both sides with the files of their wholes below `folder`.  Raises TensorFileError, OSError."""
+    theirs = dict(plans_in(bench))
+    ours = {key: _fitting(plan, theirs.get(key)) for key, plan in plans_in(npu)}
+    theirs = {key: _fitting(plan, ours.get(key)) for key, plan in theirs.items()}
+    sides = ((npu, ours, folder / "npu"), (bench, theirs, folder / "bench"))
+    return tuple(_carried_out(*side) for side in sides)  # type: ignore[return-value]
+
+
+def plans_in(dump: Dump) -> Iterator[tuple[tuple[str, str], Plan]]:
+    """The plans of a joined dump, by call and argument."""
+    for call in dump.calls:
+        for name, leaf in call.tensors():
+            if isinstance(leaf, Assembled) and leaf.plan is not None:
+                yield (call.name, name), leaf.plan
+
+
+def _fitting(plan: Plan, other: Plan | None) -> Plan:
+    """`plan` in the order of its parts that fits the other side's elements."""
+    if not isinstance(plan, Cut) or other is None or plan.groups > 1:
+        return plan
+    ours, theirs = plan.array(), other.array()
+    if ours.shape != theirs.shape or ours.dtype.kind in "bui" or (first := _apart(ours, theirs)) <= _OTHER:
+        return plan
+    extents = {part.array().shape[plan.dimension] for part in plan.parts}
+    tried = [replace(plan, groups=n) for n in _GROUPS if all(extent % n == 0 for extent in extents)]
+    found = [(_apart(each.array(), theirs), each.groups, each) for each in tried]
+    best = min(found, key=lambda each: each[:2], default=None)
+    return best[2] if best is not None and best[0] <= _FITS * first else plan
+
+
+def _apart(ours: AnyArray, theirs: AnyArray) -> float:
+    wide = ours.astype(np.float64), theirs.astype(np.float64)
+    size = float(np.linalg.norm(wide[1]))
+    return float(np.linalg.norm(wide[0] - wide[1])) / size if size else 0.0
+
+
+def _carried_out(dump: Dump, plans: Mapping[tuple[str, str], Plan], folder: Path) -> Dump:
+    files = folder / TENSOR_FOLDER
+    files.mkdir(parents=True)
+    names: dict[Plan, str] = {}
+
+    def written(call: CallRecord, argument: Argument) -> Argument:
+        plan = plans.get((call.name, argument.name))
+        if plan is None or not isinstance(argument.leaf, TensorRecord):
+            return argument
+        if plan not in names:
+            names[plan] = _write(plan, files, len(names))
+        return Argument(argument.name, msgspec.structs.replace(argument.leaf, data_name=names[plan]))
+
+    calls = tuple(
+        msgspec.structs.replace(
+            call,
+            **{
+                group: tuple(written(call, argument) for argument in getattr(call, group))
+                for group in ("inputs", "outputs", "parameters", "written")
+            },
+        )
+        for call in dump.calls
+    )
+    return replace(dump, path=folder, calls=calls)
+
+
+def _write(plan: Plan, files: Path, number: int) -> str:
+    if isinstance(plan, Piece):
+        name = f"{number}{Path(plan.name).suffix}"
+        source = plan.folder / plan.name
+        plan.array()  # refuses what is no tensor file of its own dump
+        try:
+            os.link(source, files / name)
+        except OSError:
+            with source.open("rb") as read, (files / name).open("wb") as copy:
+                shutil.copyfileobj(read, copy)
+        return name
+    array = np.ascontiguousarray(plan.array())
+    if array.dtype.isbuiltin != 1:
+        array = array.astype(np.float32)
+    name = f"{number}.safetensors"
+    write_tensor(files / name, data=array.tobytes(), dtype=f"torch.{array.dtype.name}", shape=array.shape)
+    return name
+
+
+def rank_of_error(plan: Plan | None, other: AnyArray) -> int | None:
+    """The rank whose part alone is off from the other side's whole; None where it is none, or several."""
+    if not isinstance(plan, Cut) or plan.groups > 1 or not all(isinstance(part, Piece) for part in plan.parts):
+        return None
+    start, found = 0, []
+    for part in plan.parts:
+        assert isinstance(part, Piece)
+        array = part.array()
+        end = start + array.shape[plan.dimension]
+        same = np.take(other, range(start, end), plan.dimension)
+        found.append((_apart(array, same), part.rank))
+        start = end
+    found.sort(reverse=True)
+    worst, second = found[0], found[1]
+    return worst[1] if math.isfinite(worst[0]) and worst[0] > 10 * second[0] else None
