@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acc_compare.align.mapping_file import read_rules
+from acc_compare.judge.sensitivity import seen
 from acc_compare.judge.suspects import accused, merge_alike
-from acc_compare.judge.verdict import seen
 from acc_compare.load import PlacedPair, PlacedWorlds, pair_locations, pair_worlds
 from acc_compare.many import compare_all
 from acc_compare.messages import Message, count, say

@@ -15,11 +15,10 @@ from pathlib import Path
 from acc_compare.align.calls import align
 from acc_compare.judge.origins import Previous
 from acc_compare.judge.ranks import Given, JobStep, communicating, given_by
-from acc_compare.judge.verdict import Setting
 from acc_compare.load import PlacedPair, mode_of
 from acc_compare.measured.pairs import measure_pairs
 from acc_compare.model import Finding
-from acc_compare.one_pair import Outcome, Progress, Task, before, compare_pair, lowered_in
+from acc_compare.one_pair import Outcome, Progress, Task, before, compare_pair, known_from
 from acc_compare.runners import Runner, cluster, processes
 from dump.format.layout import DUMP_FILE
 from dump.format.reader import read_dump, without_collecting
@@ -94,8 +93,8 @@ def _compare_one_by_one(
         if progress is not None and len(pairs) > 1:
             progress("steps", number, len(pairs))
         outcomes = earlier.setdefault(pair.rank, [])
-        known = _previous(outcomes, pair)
-        setting = Setting(step=pair.step, rank=pair.rank, previous=known, lowered=lowered_in(outcomes))
+        previous = _previous(outcomes, pair)
+        setting = replace(known_from(outcomes), step=pair.step, rank=pair.rank, previous=previous)
         with without_collecting():
             finding = compare_pair(pair, setting, task, jobs=jobs, progress=progress)
         outcomes.append(Outcome.of(finding))
@@ -168,12 +167,12 @@ def _gather(shared: tuple[Task, int], pair: PlacedPair) -> tuple[Given, ...]:
 
 def _judge_one(shared: _Shared, pair: PlacedPair) -> tuple[Finding, Outcome]:
     rank = _rank(pair)
-    setting = Setting(
+    setting = replace(
+        known_from([outcome for outcome in shared.outcomes if outcome.rank == rank]),
         step=pair.step,
         rank=rank,
         previous=_previous(shared.outcomes, pair, rank=rank),
         job=shared.job.seen_by(rank),
-        lowered=lowered_in([outcome for outcome in shared.outcomes if outcome.rank == rank]),
     )
     with without_collecting():
         finding = compare_pair(pair, setting, shared.task, jobs=shared.jobs, progress=None)

@@ -344,8 +344,7 @@ class MadeAgain:
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """A collective, told alike by all its ranks: its kind, its group, its number among the group's, its ranks in short,
-    and of a message the sender and the receiver."""
+    """A collective, as all its ranks tell it: its kind, group, number in the group, ranks, and a message's two ends."""
 
     kind: str
     group: str
@@ -375,8 +374,8 @@ class RunProfile:
 class Finding:
     """What a comparison came to.  `settings` are those that change results and differ between the sides, `notes` tell
     what was not compared; `worst_excess` is the largest excess of a row, None where none could be judged.  `panels`
-    show elements of suspects and of the worst calls where both dumps have them, `made_again` is what a replay says of
-    calls, `profile` the run in short, of several.  `lowered` is the type of one side's products throughout, or ""."""
+    show elements where both dumps have them, `made_again` is what a replay says of calls, `profile` the run in short.
+    `lowered` is the type of one side's products throughout, or "", `drift` the worst error of running statistics."""
 
     verdict: VerdictName
     summary: Message
@@ -395,6 +394,7 @@ class Finding:
     settings: tuple[Message, ...] = ()
     sensitivity: Sensitivity | None = None
     lowered: str = ""
+    drift: float = 0.0
     panels: tuple[TensorPanel, ...] = field(default=(), repr=False)
     made_again: tuple[MadeAgain, ...] = field(default=(), repr=False)
     profile: RunProfile | None = field(default=None, repr=False)

@@ -54,6 +54,7 @@ class Outcome:
     suspect: bool
     optimizer: bool
     lowered: str
+    drift: float
 
     @classmethod
     def of(cls, finding: Finding) -> Outcome:
@@ -64,12 +65,15 @@ class Outcome:
             suspect=bool(finding.suspects),
             optimizer=any(row.of_optimizer for row in finding.rows),
             lowered=finding.lowered,
+            drift=finding.drift,
         )
 
 
-def lowered_in(outcomes: Sequence[Outcome]) -> str:
-    """The type that earlier steps found one side's products to be computed in."""
-    return next((outcome.lowered for outcome in outcomes if outcome.lowered), "")
+def known_from(outcomes: Sequence[Outcome]) -> Setting:
+    """What earlier steps of one rank showed: the type that one side's products are computed in, and how far running
+    statistics have parted."""
+    lowered = next((outcome.lowered for outcome in outcomes if outcome.lowered), "")
+    return Setting(lowered=lowered, drift=outcomes[-1].drift if outcomes else 0.0)
 
 
 def before(earlier: Sequence[Outcome], step: int | None, own: Sequence[Outcome] | None = None) -> Previous:

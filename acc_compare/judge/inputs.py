@@ -9,6 +9,8 @@ from acc_compare.model import Kind
 
 _DRIFT = 1e-3
 _BUFFER_DRIFT = 0.05
+_CARRIED = 2.0
+_MOST_DRIFT = 0.5
 
 Verdict = tuple[Judged, "Origin | None"]
 
@@ -119,7 +121,9 @@ def _is_drift(argument: MeasuredArgument, context: Context) -> bool:
     is_trained = context.npu.is_trained(argument.npu)
     if is_trained and context.previous == "judged":
         return True
-    return argument.is_floating and argument.relative <= (_DRIFT if is_trained else _BUFFER_DRIFT)
+    return argument.is_floating and argument.relative <= (
+        _DRIFT if is_trained else max(_BUFFER_DRIFT, min(_MOST_DRIFT, _CARRIED * context.drift))
+    )
 
 
 def _lone_producer(call: MeasuredCall, argument: MeasuredArgument, producer: Producer | None, context: Context) -> str:

@@ -6,10 +6,10 @@ predicted as its noise is, with that rounding beside.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from acc_compare.judge.noise import Noise
+from acc_compare.judge.noise import RUN_EFFECT, Noise
 from acc_compare.measured.calls import MeasuredCall
 from acc_compare.operators import operator_class
 
@@ -24,6 +24,8 @@ _EXPLAINED = 1.5
 _CLOSE = 0.7
 _TELLING = 0.5
 _MOST_EVIDENCE = 4.0
+_SCATTER = 0.3
+"""Of the residuals of one direction beside what they share."""
 
 
 def lowered_products(calls: Sequence[MeasuredCall], noise: Noise, *, fewest: int = FEWEST_PRODUCTS) -> str:
@@ -31,8 +33,9 @@ def lowered_products(calls: Sequence[MeasuredCall], noise: Noise, *, fewest: int
 
     A product that shows the size of a narrow type may be one wrong kernel.  But where that is a setting, the errors of
     all products fit it: over those outputs whose prediction with it and without it part by half, the squares of the
-    residuals are smaller with it, and for most calls; and without it something must be improbable.  Where all but
-    `fewest` inherit so much that the two hardly part, these must fit closely, and the others together no worse.
+    residuals are smaller with it, and for most calls; and without it something must be improbable.  Where fewer
+    than `fewest` tell, since the others inherit so much that the two hardly part, these must fit closely, and the
+    others no worse.
     """
     products = {call.full_name for call in calls if operator_class(call.operator) == "contraction"}
     plain = {key: output for key, output in noise.observed().items() if key[0] in products and not output.key.is_vector}
@@ -41,7 +44,8 @@ def lowered_products(calls: Sequence[MeasuredCall], noise: Noise, *, fewest: int
     best, most = "", 0.0
     for name, unit in LOWERED.items():
         outputs: dict[str, list[float]] = {}
-        farthest, hidden = 0.0, []
+        farthest = 0.0
+        hidden: dict[bool, list[tuple[float, float]]] = {}
         for key, other in Noise(calls, noise.prior, lowered=unit).observed().items():
             output = plain.get(key)
             if output is None:
@@ -54,14 +58,37 @@ def lowered_products(calls: Sequence[MeasuredCall], noise: Noise, *, fewest: int
             if is_hidden and min(beyond, without) >= _EXPLAINED:
                 continue  # neither explains it: whatever that is, it says nothing of the others
             if is_hidden:
-                hidden.append(found)
+                hidden.setdefault(output.key.is_backward, []).append((without, beyond))
                 continue
             farthest = max(farthest, abs(beyond))
             outputs.setdefault(key[0], []).append(max(-_MOST_EVIDENCE, min(_MOST_EVIDENCE, found)))
         evidence = [fmean(values) for values in outputs.values()]
         telling = [value for value in evidence if abs(value) > _TELLING]
         nearer = sum(value > 0 for value in telling)
-        enough = len(telling) >= fewest or (farthest < _CLOSE and len(hidden) >= fewest and sum(hidden) > 0)
+        enough = len(telling) >= fewest or (farthest < _CLOSE and _fit_no_worse(hidden.values(), fewest))
         if enough and nearer >= _NEARER * len(telling) and sum(evidence) > most:
             best, most = name, sum(evidence)
     return best
+
+
+def _fit_no_worse(hidden: Iterable[Sequence[tuple[float, float]]], fewest: int) -> bool:
+    """Do the residuals of outputs that both explain, without the narrow type and with it, fit as well with it, as they
+    are or beside what those of one direction share?"""
+    groups = list(hidden)
+    better = (
+        sum(
+            _misfit([pair[0] for pair in group], shared) - _misfit([pair[1] for pair in group], shared)
+            for group in groups
+        )
+        for shared in (0.0, RUN_EFFECT)
+    )
+    return sum(map(len, groups)) >= fewest and max(better) > 0
+
+
+def _misfit(residuals: Sequence[float], shared: float) -> float:
+    """The weighted sum of squares about an effect that all share, itself normal with a deviation of `shared`, taken
+    where it is least."""
+    precision = 1.0 / _SCATTER**2
+    total = sum(residuals) * precision
+    about = total * total / (len(residuals) * precision + shared**-2) if shared else 0.0
+    return sum(x * x for x in residuals) * precision - about

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist, median
 
+from acc_compare.judge.flips import by_few_flips
 from acc_compare.judge.noise_prior import Channel, NoiseKey, Prior, PriorRow, measured_prior, prior_of
 from acc_compare.judge.predicted import Predicted, autocast_roundoff, predict
 from acc_compare.judge.systematic import Shift, Shifts, Systematic, inherited_by, shifts_of
@@ -44,6 +45,11 @@ BUCKETS = 16
 _PRIOR_CALLS = 8
 _LEAST_RESIDUAL = -1.0
 _DOF = 100.0
+_DOF_OF_CHANNELS = 15.0
+"""The size of an error scatters nearly as a normal variable, its channels reach further (406 healthy pairs of
+benchmarks/localisation)."""
+
+_ALL_BUT = 0.75
 _LEAST_DEVIATION = 0.15
 """Peers of one operator agree better than what two layers of it come to: with this in their scatter the errors of
 healthy runs that the prior was not measured on lie within a normal distribution as far out as they reach."""
@@ -69,7 +75,7 @@ class Expectation:
     `typical` is the relative error that is likeliest and `limit` the one beyond which it is improbable; `deviations` is
     how many standard deviations the measured error lies above the typical one, `calls` how many calls of the operator
     in this run were asked.  `shift` is the channel of systematic error that stands out most, None for none; a channel
-    is improbable beyond `quantile` deviations.
+    is improbable beyond `far` deviations, and beyond `quantile` where the size of the error all but is.
     """
 
     typical: float
@@ -77,6 +83,7 @@ class Expectation:
     deviations: float
     calls: int
     quantile: float
+    far: float
     shift: Shift | None = None
 
     @property
@@ -90,14 +97,16 @@ class Expectation:
 
     @property
     def is_shifted(self) -> bool:
-        return self.shift is not None and self.shift.deviations > self.quantile
+        beside = self.deviations > _ALL_BUT * self.quantile
+        return self.shift is not None and self.shift.deviations > (self.quantile if beside else self.far)
 
 
 @dataclass(slots=True)
 class Observed:
     """One output beside its prediction.  `error`, `predicted` and `fresh` are relative to its norm, as are its largest
     element, `peak`, and the error that one element may show, `at_an_end`; `lean` is its |mean| / rms; `assured` is as
-    predicted, `is_ruled_by_few` elements says that the error may as well be next to nothing.  `buckets` is how many
+    predicted, `is_ruled_by_few` elements says that the error may as well be next to nothing, and `flips` is how many
+    elements are expected to jump.  `buckets` is how many
     numbers the error was estimated from, None for whole tensors; `own` and `inherited` are its channels and those of
     what its call read."""
 
@@ -111,6 +120,7 @@ class Observed:
     at_an_end: float
     lean: float
     is_ruled_by_few: bool
+    flips: float
     assured: float
     buckets: int | None
     own: Shifts
@@ -145,7 +155,8 @@ class Noise:
         self._groups = {key: Residuals(values) for key, values in groups.items()}
         self.run = _run_effect([group.median for group in self._groups.values()])
         tests = sum(1 + len(output.own) for output in self._outputs.values())
-        self.quantile = student(1.0 - FALSE_ACCUSATIONS / max(1, tests), _DOF)
+        self._rate = FALSE_ACCUSATIONS / max(1, tests)
+        self.quantile, self._far = (student(1.0 - self._rate, dof) for dof in (_DOF, _DOF_OF_CHANNELS))
         self._off = {
             key
             for key, group in self._groups.items()
@@ -177,9 +188,9 @@ class Noise:
         else:
             deviations = math.log(output.error / typical) / deviation if output.error > 0 else -math.inf
             limit = typical * math.exp(self.quantile * deviation)
-        least = max(
-            WORTH * typical, WORTH * output.assured, RESOLUTION["exact" if output.buckets is None else "sketch"]
-        )
+        few = by_few_flips(output.flips, output.peak, output.count, self._rate)
+        resolution = RESOLUTION["exact" if output.buckets is None else "sketch"]
+        least = max(WORTH * typical, WORTH * output.assured, few, resolution)
         if output.error <= least:  # nothing finer than what was recorded of it resolves is known
             deviations = min(deviations, 0.0)
         return Expectation(
@@ -188,7 +199,8 @@ class Noise:
             deviations=deviations,
             calls=calls,
             quantile=self.quantile,
-            shift=self._systematic.largest(output, typical * math.exp(deviation)),
+            far=self._far,
+            shift=self._systematic.largest(output, typical * math.exp(deviation), few),
         )
 
     def expectation_of(self, key: tuple[str, str]) -> Expectation | None:
@@ -310,6 +322,7 @@ def _beside(call: MeasuredCall, out: MeasuredArgument, found: Predicted, prior: 
         at_an_end=found.at_an_end,
         lean=_lean(out),
         assured=found.assured,
+        flips=found.flips,
         is_ruled_by_few=found.is_ruled_by_jumps or 2.0 * found.at_an_end**2 > found.relative**2,
         buckets=BUCKETS if out.error.source == "sketch" and out.count > BUCKETS else None,
         own=shifts_of(out) if out.count > 1 else {},

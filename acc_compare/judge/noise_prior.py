@@ -36,8 +36,7 @@ class NoiseKey(NamedTuple):
 
     @classmethod
     def of(cls, call: MeasuredCall, out: MeasuredArgument) -> NoiseKey:
-        is_beside = out.name.startswith("written.")
-        name = RUNNING if is_beside else operators.plain_name(call.operator)
+        name = RUNNING if out.is_running else operators.plain_name(call.operator)
         return cls(name, call.is_backward, len(out.npu.shape) <= 1)
 
 

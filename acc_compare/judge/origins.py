@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -107,7 +107,8 @@ class Context:
     before was compared and its optimizer judged, the measured floor of each tensor, whether the same tool recorded
     both sides, and what error is normal in this run.  `other_world` says that the sides ran on different numbers of
     ranks; then `unmeasured` names calls of which no result could be compared.  `lowered` is the type that products were
-    found to be computed in on one side in an earlier step, `references` how far both sides are from a third run."""
+    found to be computed in on one side in an earlier step, `references` how far both sides are from a third run,
+    `drift` the largest relative error of what calls of the step before wrote beside their results."""
 
     npu: Flow
     bench: Flow
@@ -121,6 +122,7 @@ class Context:
     other_world: bool = False
     unmeasured: frozenset[str] = frozenset()
     lowered: str = ""
+    drift: float = 0.0
     references: Mapping[tuple[str, str], ReferenceErrors] = field(default_factory=dict)
 
 
@@ -128,13 +130,15 @@ class Context:
 class Seen:
     """What the walk has met so far: the largest error, the last call that agreed, whether NaN or Inf have appeared
     (they reach where no dataflow shows them: indices, masks), and whether shapes have begun to differ; `inside` is the
-    largest error of the modules inside the one at hand."""
+    largest error of the modules inside the one at hand, `decided` are the values of indices and masks that were chosen
+    by what differed."""
 
     worst: float = 0.0
     last_agreeing: str = ""
     nonfinite: bool = False
     reshaped: bool = False
     inside: float = 0.0
+    decided: set[Hashable] = field(default_factory=set)
 
 
 def ratio(measured: float, expected: float) -> float:

@@ -130,7 +130,7 @@ def _expected(
         if expected is None or (by_bounds and bounded.limit > expected.limit):
             expected = bounded
     if expected is None:
-        expected = _from_equality(call, argument, forward)
+        expected = _from_equality(call, argument, forward, decided=_reads_decided(call, context, seen))
     floor = context.floor.get((call.full_name, argument.name), 0.0)
     if floor > 0 and (floor > expected.relative or argument.relative <= SUSPICIOUS * floor):
         return Expected.at_most(floor, "floor")
@@ -162,12 +162,23 @@ def _from_noise(call: MeasuredCall, argument: MeasuredArgument, context: Context
     return Expected(found.typical, found.limit, basis, found.shift if found.is_shifted else None)
 
 
-def _from_equality(call: MeasuredCall, argument: MeasuredArgument, forward: MeasuredCall | None) -> Expected:
+def _reads_decided(call: MeasuredCall, context: Context, seen: Seen) -> bool:
+    """Does it read indices or masks that values which differ decided on?  Two that were exchanged may leave no trace in
+    the numbers of a mask."""
+    return any(
+        a.error is not None and a.error.source in ("sketch", "bound") and context.npu.key(a.npu) in seen.decided
+        for a in call.read
+    )
+
+
+def _from_equality(
+    call: MeasuredCall, argument: MeasuredArgument, forward: MeasuredCall | None, *, decided: bool
+) -> Expected:
     """Where no error can be predicted: from equal inputs equal results, and of indices and masks as many flips as the
     error of what they were made from brings near a tie."""
     read = call.read if forward is None else (*call.read, *forward.read, *forward.wrote)
     error = largest_error(read)
-    if is_one_of_several(call, argument):
+    if is_one_of_several(call, argument) or decided:
         return _UNKNOWN
     if error == 0.0:
         assert argument.error is not None

@@ -52,13 +52,15 @@ class Predicted:
     """`fresh` and `inherited` are relative to the norm of the output; `share` is how much of the square of `inherited`
     comes from its largest input, which says how uncertain an estimate of it is; `at_an_end` is how far one element may
     be off where the operator is steepest.  `is_ruled_by_jumps` says that the error comes from elements that jump, of
-    which there may be none; up to `assured` the error of the inputs explains it whatever calls of its kind show."""
+    which there may be none, `flips` how many are expected to; up to `assured` the error of the inputs explains it
+    whatever calls of its kind show."""
 
     fresh: float
     inherited: float
     share: float = 1.0
     at_an_end: float = 0.0
     is_ruled_by_jumps: bool = False
+    flips: float = 0.0
     assured: float = 0.0
 
     @property
@@ -128,6 +130,7 @@ def predict(
         share=largest * largest / total if total > 0 else 1.0,
         at_an_end=at_an_end / case.size,
         is_ruled_by_jumps=2.0 * jump**2 > total,
+        flips=(jump / case.size) ** 2 * out.count if call.is_backward else 0.0,
         assured=math.hypot(*(a.distance for a in inputs)) / case.size if _contracts(call) else 0.0,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 
 from acc_compare import operators
 from acc_compare.judge.output_case import (
@@ -94,9 +93,9 @@ def _contraction_backward(case: OutputCase) -> Terms:
         gains = logit_gains(case, case.given)
         inherited = [gain * a.relative * case.size for gain, a in zip(gains, case.given, strict=True)]
         return max(case.unit, case.rounded) * case.size, [gradient.relative * case.size, *inherited]
-    if len(case.out.npu.shape) <= 1 or not others:  # a bias: a plain sum of gradients
+    if len(case.out.npu.shape) <= 1 or not others:  # a bias: a sum of gradients, which some kernels round as operands
         terms, size = _summed(case, gradient)
-        return replace(case, operands=0.0).growth(terms, gradient.norm), [gradient.relative * size]
+        return case.growth(terms, gradient.norm), [gradient.relative * size]
     other = max(others, key=lambda a: a.count)
     terms, size = product(case, gradient, other)
     return case.growth(terms, size), _errors((gradient, other), max(size, case.size))

@@ -68,13 +68,14 @@ def _placed(suspect: Suspect, call: MeasuredCall, place: Comparand) -> Suspect:
 def merge_alike(suspects: Sequence[Suspect]) -> tuple[Suspect, ...]:
     """One suspect for each operator over all steps and ranks: the earliest, which counts the calls of the others.
 
-    What differs from the start is one suspect wherever it is read: the cure is the same.
+    What differs from the start is one suspect wherever it is read, and so is a type that products are computed in: the
+    cure is the same.
     """
     merged: dict[tuple[str, str, str], Suspect] = {}
     for suspect in suspects:
         name = parse(suspect.name)
-        is_start = suspect.kind == "input"
-        key = (suspect.kind, "" if is_start else operators.plain_name(name.api), "" if is_start else name.direction)
+        is_one = suspect.kind in ("input", "dtype")
+        key = (suspect.kind, "" if is_one else operators.plain_name(name.api), "" if is_one else name.direction)
         first = merged.get(key)
         if first is None:
             merged[key] = suspect

@@ -164,12 +164,13 @@ class Systematic:
         """Each channel's value, and what it shows typically."""
         return {channel: (value, self._typical(output, channel, typical)) for channel, value in output.own.items()}
 
-    def largest(self, output: Output, typical: float) -> Shift | None:
-        """The channel of `output` that stands out most; None where none was recorded, or noise rules the tensor."""
+    def largest(self, output: Output, typical: float, few: float = 0.0) -> Shift | None:
+        """The channel of `output` that stands out most; None where none was recorded, or noise rules the tensor.  `few`
+        elements that jump may be off by so much."""
         if typical > _RULED:
             return None
         found = [
-            Shift(channel, value, normal, _beyond_truncation(value, output) / self._deviation(output, channel, normal))
+            Shift(channel, value, normal, _left(channel, value, output, few) / self._deviation(output, channel, normal))
             for channel, (value, normal) in self.ratios(output, typical).items()
         ]
         return max(found, key=lambda shift: shift.deviations, default=None)
@@ -193,10 +194,13 @@ class Systematic:
         return max(_LEAST_SYSTEMATIC, *known)
 
 
-def _beyond_truncation(value: float, output: Output) -> float:
+def _left(channel: Channel, value: float, output: Output, few: float) -> float:
     """What is left of a channel's value once the result was rounded towards zero on one side and to the nearest on the
-    other: that loses between 0 and 2 u of each element, u in the mean, and a kernel may do so where others do not."""
-    return max(0.0, abs(value) - output.fresh)
+    other: that loses between 0 and 2 u of each element, u in the mean, and a kernel may do so where others do not.
+    And once `few` elements have jumped."""
+    jumped = {"norm": few * few / 2, "mean": few / math.sqrt(output.count)}
+    at_an_end = few / output.peak if output.peak > 0 else few
+    return max(0.0, abs(value) - output.fresh - jumped.get(channel, at_an_end))
 
 
 def _group(output: Output) -> Hashable:

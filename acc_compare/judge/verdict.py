@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from acc_compare.judge.optimizer import judge_optimizer
 from acc_compare.judge.origins import Context, Judged, Origin, Previous, Walk
 from acc_compare.judge.ranks import JobStep
 from acc_compare.judge.reference import References, told_of_all
+from acc_compare.judge.sensitivity import seen, sensitivity_of
 from acc_compare.judge.suspects import accused, mark_accused, stack_of, suspects_of
 from acc_compare.judge.walk import judged_calls, walk
 from acc_compare.judge.worlds import first_of, is_of_the_world, judge_worlds, unmeasured_calls
@@ -53,7 +53,8 @@ class Setting:
     """What the judging must know beside the two dumps.  `job` is what other ranks gave to collectives in this step;
     `other_world` says that the sides ran on different numbers of ranks, so that their parts were put together,
     `shared_otherwise` that both have as many, but share out the model in other ways; `lowered` is what an earlier step
-    showed products to be computed in, `references` how far both are from a third."""
+    showed products to be computed in, `references` how far both are from a third, `drift` how far running statistics
+    parted in the step before."""
 
     step: int | None = None
     rank: int | None = None
@@ -64,6 +65,7 @@ class Setting:
     shared_otherwise: bool = False
     lowered: str = ""
     references: References | None = None
+    drift: float = 0.0
 
 
 def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, setting: Setting) -> Finding:
@@ -87,6 +89,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
         other_world=setting.other_world,
         unmeasured=unmeasured_calls(npu, chosen) if setting.other_world else frozenset(),
         lowered=setting.lowered,
+        drift=setting.drift,
         references=setting.references or {},
     )
     found = walk(chosen, context)
@@ -125,6 +128,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     return Finding(
         verdict=verdict,
         lowered=found.lowered,
+        drift=max((a.relative for call in calls for a in call.wrote if a.is_running), default=0.0),
         summary=summary,
         suspects=suspects,
         coverage=coverage,
@@ -235,34 +239,6 @@ def _disagreement(classic: Classic, located: Judged | None) -> list[Message]:
     if located.role in ("propagated", "absorbed") and classic.result in ("error", "warning"):
         return [say("row.explained", role=say(f"role.{located.role}"))]
     return []
-
-
-def sensitivity_of(found: Walk) -> Sensitivity | None:
-    """What would have been accused in each call, at the largest of its results that could be judged; None of none."""
-    limits: dict[str, tuple[int, float]] = {}
-    for (call, argument), judged in found.judged.items():
-        expected = found.noise.expectation(call, argument)
-        if expected is None:
-            continue
-        size = judged.argument.count
-        if call not in limits or size > limits[call][0]:
-            limits[call] = size, math.sqrt(max(0.0, expected.limit**2 - expected.typical**2))
-    if not limits:
-        return None
-    weakest = max(limits, key=lambda call: limits[call][1])
-    ordered = sorted(limit for _, limit in limits.values())
-    last = len(ordered) - 1
-    return Sensitivity(limits[weakest][1], ordered[last * 9 // 10], ordered[last // 2], weakest, len(ordered))
-
-
-def seen(sensitivity: Sensitivity) -> Message:
-    """What the comparison could have seen, in words."""
-    return say(
-        "note.sensitivity",
-        mostly=sensitivity.mostly,
-        all=sensitivity.everywhere,
-        weakest=sensitivity.weakest,
-    )
 
 
 def _verdict(

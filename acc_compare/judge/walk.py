@@ -118,12 +118,18 @@ def _judge_call(call: MeasuredCall, forward: MeasuredCall | None, context: Conte
         origins.append(best)
     if not seen.nonfinite:
         found.origins += origins
+    _note_decided(call, context, seen)
     written = 0.0 if is_moved else largest_error(call.wrote)
     seen.worst = max(seen.worst, written)
     seen.nonfinite = seen.nonfinite or any(origin.kind == "nan_inf" for origin in origins)
     seen.reshaped = seen.reshaped or any(origin.reshaped for origin in origins)
     if best is None and written <= INPUT_NOISE:
         seen.last_agreeing = call.full_name
+
+
+def _note_decided(call: MeasuredCall, context: Context, seen: Seen) -> None:
+    if any(a.relative > 0 or context.npu.key(a.npu) in seen.decided for a in call.read):
+        seen.decided.update(context.npu.key(a.npu) for a in call.wrote if not a.is_floating)
 
 
 def _by_bound(origin: Origin) -> bool:

@@ -48,6 +48,11 @@ class MeasuredArgument(msgspec.Struct, frozen=True, eq=False):
         )
 
     @property
+    def is_running(self) -> bool:
+        """Did a call write it beside its results, as running statistics are?"""
+        return self.name.startswith("written.")
+
+    @property
     def rms(self) -> float:
         """The root of the mean square of its elements."""
         return self.norm / math.sqrt(self.count)

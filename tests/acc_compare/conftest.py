@@ -29,7 +29,13 @@ from dump.format.tensors import write_tensor
 
 Array = np.ndarray[Any, Any]
 
-_DTYPES = {"float32": "torch.float32", "float64": "torch.float64", "float16": "torch.float16", "int64": "torch.int64"}
+_DTYPES = {
+    "bool": "torch.bool",
+    "float32": "torch.float32",
+    "float64": "torch.float64",
+    "float16": "torch.float16",
+    "int64": "torch.int64",
+}
 
 
 def sketch_bytes(array: Array) -> bytes:

@@ -189,6 +189,10 @@ def parted(make: Any, size: float, *, trained: bool = True) -> Any:
         (1e-2, True, {"step": 1, "previous": "suspect"}, []),  # whatever follows may differ
         (1e-2, True, {"step": 1, "previous": "poisoned"}, []),
         (1e-2, False, {"step": 1}, []),  # a running mean
+        (0.08, False, {"step": 1}, ["input"]),
+        (0.08, False, {"step": 1, "drift": 0.05}, []),  # it had parted when the step before wrote it
+        (0.3, False, {"step": 1, "drift": 0.05}, ["input"]),
+        (0.8, False, {"step": 1, "drift": 0.7}, ["input"]),
         (0.3, False, {"step": 1}, ["input"]),
         (0.3, False, {"step": 1, "previous": "judged"}, ["input"]),
     ],

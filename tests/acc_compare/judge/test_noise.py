@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from acc_compare.judge.noise import Noise, Residuals, shared_casts, student
+from acc_compare.judge.noise import Expectation, Noise, Residuals, shared_casts, student
 from acc_compare.judge.noise_prior import CHANNELS, UNKNOWN, NoiseKey, measured_prior, prior_of
+from acc_compare.judge.systematic import Shift
 from acc_compare.operators import operator_class
 
 PRIOR = {NoiseKey("gelu", False, False): UNKNOWN._replace(exact=0.2, sketch=0.3, between=0.2, runs=50)}
@@ -222,3 +223,13 @@ def test_gradients_that_are_gathered_are_not_predicted_where_a_row_went_elsewher
     measured = [part.call for part in make.measured(*runs)]
     predicted = {name for name, _ in Noise(measured).observed()}
     assert ("Tensor.__getitem__.0.backward" in predicted) is not is_rerouted
+
+
+@pytest.mark.parametrize(
+    ("size", "shift", "is_shifted"),
+    [(0.0, 6.0, False), (0.0, 8.0, True), (4.5, 6.0, True), (4.5, 4.0, False), (3.0, 6.0, False)],
+)
+def test_a_channel_counts_beside_the_size_or_where_it_is_far_off(size: float, shift: float, is_shifted: bool) -> None:
+    found = Expectation(1e-6, 1e-5, size, 8, quantile=5.0, far=7.4, shift=Shift("mean", 1e-6, 1e-7, shift))
+    assert found.is_shifted is is_shifted
+    assert found.is_exceeded is is_shifted

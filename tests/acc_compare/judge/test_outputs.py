@@ -9,6 +9,7 @@ import pytest
 
 from acc_compare.judge.origins import SUSPICIOUS
 from acc_compare.report.i18n import text
+from dump.format import sketch
 
 X = "Functional.gelu.0.forward"
 
@@ -452,3 +453,49 @@ def test_a_further_backward_pass_is_judged_by_what_was_seen_since_what_it_reads_
         run.call("Autograd.linear_backward.0.forward", [gradient], [make.off(made, off if is_npu else 0.0, seed=5)])
         runs.append(run)
     assert make.judged(*runs).verdict == verdict
+
+
+@pytest.mark.parametrize(("flips", "accused"), [(0, []), (1, []), (300, ["Functional.relu.0.backward"])])
+def test_a_gradient_that_jumps_with_one_element_is_no_fault(make: Any, flips: int, accused: list[str]) -> None:
+    """From inputs that differ by 1e-7, a hundredth of an element is expected on the other side of zero."""
+    runs = []
+    for is_npu in (True, False):
+        run = make.Run()
+        x, gradient = make.normal(64, 1024), make.normal(64, 1024, seed=1)
+        run.call("Functional.relu.0.forward", [x_read := make.off(x, 1e-7 if is_npu else 0.0)], [np.maximum(x_read, 0)])
+        back = gradient * (x > 0)
+        if is_npu:
+            back.flat[np.flatnonzero(x.flat > 0)[:flips]] = 0.0
+        run.call("Functional.relu.0.backward", [gradient], [back])
+        runs.append(run)
+    assert [suspect.name for suspect in make.judged(*runs).suspects] == accused
+
+
+def _exchangeable(count: int = 4096) -> tuple[int, int]:
+    """Two places of a mask of so many elements that its sketch takes for one another."""
+    seen: dict[bytes, int] = {}
+    for place in range(count):
+        alone = np.zeros(count, np.float32)
+        alone[place] = 1.0
+        other = seen.setdefault(sketch.fold(sketch.row_sums(alone, sketch.width(count))).tobytes(), place)
+        if other != place:
+            return other, place
+    raise AssertionError("every place has a sketch of its own")
+
+
+@pytest.mark.parametrize(("noise", "accused"), [(1e-3, []), (0.0, ["Tensor.nonzero.0.forward"])])
+def test_a_mask_that_was_decided_by_what_differs_may_differ_unseen(make: Any, noise: float, accused: list[str]) -> None:
+    """Two elements of the mask are exchanged that the sketch adds up with one sign: its numbers are the same."""
+    same, runs = _exchangeable(), []
+    for is_npu in (True, False):
+        run = make.Run()
+        mask = np.zeros(4096, bool)
+        mask[same[1 if is_npu else 0]] = True
+        x = make.off(make.normal(4096), noise if is_npu else 0.0)
+        run.call("Tensor.__gt__.0.forward", [x, 0.5], [mask])
+        run.call("Tensor.nonzero.0.forward", [mask], [np.argwhere(mask)])
+        runs.append(run)
+    measured = make.measured(*runs)
+    assert measured[1].call.read[0].relative == 0.0
+    found = {suspect.name for suspect in make.judged(*runs, step=1, previous="unjudged").suspects}
+    assert found == set(accused)

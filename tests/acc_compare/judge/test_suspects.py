@@ -142,8 +142,8 @@ def test_the_earliest_counts_and_names_the_others() -> None:
     )
 
 
-@pytest.mark.parametrize(("kind", "left"), [("input", 1), ("random", 2)])
-def test_what_differs_from_the_start_is_one_suspect_wherever_it_is_read(kind: str, left: int) -> None:
+@pytest.mark.parametrize(("kind", "left"), [("input", 1), ("dtype", 1), ("random", 2)])
+def test_what_differs_from_the_start_and_a_setting_are_one_suspect_wherever_they_show(kind: str, left: int) -> None:
     first = suspect("Functional.conv2d.0.forward", kind=kind)
     second = suspect("Torch.randn.0.forward", kind=kind, step=1)
     assert len(merge_alike([first, second])) == left
