@@ -29,6 +29,7 @@ from acc_compare.judge.origins import (
     Walk,
     largest_error,
 )
+from acc_compare.judge.output_case import is_compound
 from acc_compare.judge.outputs import behind_bounds, judge_output
 from acc_compare.judge.reference import unless_of_both
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
@@ -59,7 +60,7 @@ def walk(calls: Sequence[MeasuredCall], context: Context) -> Walk:
     if found.lowered:
         found.origins = _lowered(cleaned, noise)
         found.noise = Noise(cleaned, lowered=LOWERED[found.lowered])
-    context = replace(context, noise=found.noise)
+    context = replace(context, noise=found.noise, late=recorded_late(cleaned))
     seen = Seen(nonfinite=context.previous == "poisoned")
     inside = _Inside()
     forwards: dict[str, MeasuredCall] = {}
@@ -74,6 +75,27 @@ def walk(calls: Sequence[MeasuredCall], context: Context) -> Walk:
         found.judged[key] = Judged(argument, "")
     worse = {origin.call.full_name for origin in found.origins if origin.kind == "operator"}
     found.origins = [o for o in found.origins if o.kind != "dtype" or o.call.full_name not in worse]
+    return found
+
+
+def recorded_late(calls: Sequence[MeasuredCall]) -> dict[str, float]:
+    """By backward call, the largest error of what others wrote that ran before it but stand after it: one of several
+    nodes, as that of a recurrent net, stands where its last node has run, and what packs sequences is no call that
+    could show the way."""
+    places = {call.full_name: place for place, call in enumerate(calls) if not call.is_backward}
+    several = {call.full_name for call in calls if not call.is_backward and is_compound(call)}
+    found: dict[str, float] = {}
+    before: list[tuple[int, str]] = []
+    for call in calls:
+        name = forward_name(call.full_name)
+        if not call.is_backward or name not in places:
+            continue
+        if name in several:
+            error = largest_error(call.wrote)
+            for place, earlier in before:
+                if place < places[name]:
+                    found[earlier] = max(found.get(earlier, 0.0), error)
+        before.append((places[name], call.full_name))
     return found
 
 

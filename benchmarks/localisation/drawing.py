@@ -53,12 +53,14 @@ _LEAST = {"float32": 1e-6, "hf32": 1e-3, "autocast": 3e-3, "bfloat16": 3e-3, "fl
 """The smallest share that a fault of a regime has."""
 
 
-def drawn(seed: int) -> Drawn:
-    """What `seed` stands for, the same on every machine."""
+def drawn(seed: int, *, from_libraries: bool = False) -> Drawn:
+    """What `seed` stands for, the same on every machine; `from_libraries` trains other people's models."""
     draw = random.Random(seed)
     regime = REGIMES[draw.choices(range(len(REGIMES)), (2, 1, 3, 3, 1, 1))[0]]
     precision = regime if regime in ("autocast", "bfloat16", "float16") else "float32"
     variables = (("DRAW", str(seed)), ("PRECISION", precision))
+    if from_libraries:
+        variables += (("FROM_LIBRARIES", "1"),)
     kernels = [
         Kernel(operator, draw.choice(("rounds", "rounds", "truncates")), draw.uniform(0.3, 1.0))
         for operator in OPERATORS

@@ -1,7 +1,7 @@
 """A model and its training, drawn from a seed: one of fourteen families, with random sizes, norms, activations, tying,
 checkpointing, accumulation, clipping and optimizer.
 
-    DRAW=17  PRECISION=float32|autocast|bfloat16|float16  STEPS=2  DTYPE=float32
+    DRAW=17  PRECISION=float32|autocast|bfloat16|float16  STEPS=2  DTYPE=float32  FROM_LIBRARIES=
 
 `DRAW` decides everything but the precision, so that two runs of one seed differ in precision and kernels alone.
 """
@@ -22,6 +22,9 @@ from torch.utils.checkpoint import checkpoint
 
 DRAW = int(os.environ.get("DRAW", "0"))
 PRECISION = os.environ.get("PRECISION", "float32")
+FROM_LIBRARIES = bool(os.environ.get("FROM_LIBRARIES"))
+"""Train one of `libraries` instead."""
+
 draw = random.Random(DRAW)
 torch.manual_seed(DRAW)
 
@@ -391,7 +394,12 @@ def optimizer_of(model: nn.Module, kind: int) -> torch.optim.Optimizer:
 
 
 def main() -> None:
-    models, losses = FAMILIES[DRAW % len(FAMILIES)]()
+    if FROM_LIBRARIES:
+        import libraries
+
+        models, losses = libraries.FAMILIES[DRAW % len(libraries.FAMILIES)](draw)
+    else:
+        models, losses = FAMILIES[DRAW % len(FAMILIES)]()
     if PRECISION == "bfloat16":
         setting.DTYPE = torch.bfloat16
     models = [setting.place(model) for model in models]

@@ -291,3 +291,26 @@ def test_pieces_of_parameters_part_by_the_steps_before(make: Any, trained: bool,
     runs = [in_pieces(make, held=size, memory_is_trained=trained) for size in (0.2, 0.0)]
     finding = make.judged(*runs, step=1, previous="judged")
     assert len(finding.suspects) == accused
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"), [("lstm", "VF.lstm.0.backward"), ("what packs", "Functional.embedding.0.backward")]
+)
+def test_a_backward_of_several_nodes_stands_after_what_it_gave(make: Any, wrong: str, named: str) -> None:
+    runs = []
+    for off in (0.02, 0.0):
+        run = make.Run()
+        words, packed = make.normal(8, 16), make.normal(6, 16, seed=1)
+        weights = [make.normal(16, 16, seed=n) for n in (2, 3)]
+        run.call("Functional.embedding.0.forward", [make.normal(20, 16, seed=4)], [words])
+        run.call("VF.lstm.0.forward", [packed, *weights], [y := make.normal(6, 16, seed=5)])
+        gradient, back, given = (make.normal(6, 16, seed=6), make.normal(6, 16, seed=7), make.normal(8, 16, seed=8))
+        given = make.off(given, off, seed=9)
+        run.mark(given, grad_fn="PackPaddedSequenceBackward0")
+        run.call("Functional.linear.0.forward", [y, weights[0]], [y @ weights[0].T])
+        run.call("Functional.linear.0.backward", [make.normal(6, 16, seed=10)], [gradient])
+        run.call("Functional.embedding.0.backward", [given], [make.off(make.normal(20, 16, seed=11), off, seed=9)])
+        run.call("VF.lstm.0.backward", [gradient], [make.off(back, off if wrong == "lstm" else 0.0, seed=12)])
+        runs.append(run)
+    found = suspects(make.judged(*runs))
+    assert found == [("operator", named)]
