@@ -53,7 +53,6 @@ from .watch import Watch, recomputing
 
 Function = Callable[..., Any]
 
-
 _FUNCTIONAL = frozenset({"_c10d_functional", "c10d_functional", "_c10d_functional_autograd"})
 _FUNCTIONAL_OPERATORS = frozenset({"_dtensor::shard_dim_alltoall"})
 _WAITS = ("wait", "synchronize", "block_current_stream")
@@ -215,6 +214,8 @@ class Collectives:
         """Complete `opened` when `work` has been waited for: at once where there is nothing to wait for."""
         if work is not None:
             self._works.setdefault(work, []).append(opened)
+            for tensor in tree.tensors_of(opened.results):  # written from now on: who reads it reads something else
+                opened.recorder.touch(tensor)
         elif self._coalescing is not None:
             self._coalescing.append(opened)
         else:
@@ -363,8 +364,7 @@ class Collectives:
         assert recorder is not None
         group, ranks = issued.members
         order = recorder.number(f"collective {group} {ranks}")
-        kind = issued.key.rpartition(".")[2]
-        told = {"kind": kind, "group": group, "ranks": list(ranks), "order": order}
+        told = {"kind": issued.key.rpartition(".")[2], "group": group, "ranks": list(ranks), "order": order}
         if within:
             watch.collectives.append(told)
             return None

@@ -135,6 +135,21 @@ def test_collectives_of_a_group_are_counted_and_those_of_another_apart(record: A
     assert orders == [0, 1, 2, 0]
 
 
+def test_what_is_read_before_somebody_has_waited_is_not_what_went_in(record: Any) -> None:
+    """As by a communication hook, whose callback copies the result of a reduction that is over."""
+
+    def act() -> None:
+        x = torch.add(torch.ones(2), 1)
+        work = dist.all_reduce(x, async_op=True)
+        torch.mul(x, 2)
+        work.wait()
+
+    dump = record(act)
+    given = dump.leaf("Distributed.all_reduce.0.forward", "input.0").value
+    assert given == dump.leaf("Torch.add.0.forward", "output.0").value
+    assert dump.leaf("Torch.mul.0.forward", "input.0").value != given
+
+
 def test_an_asynchronous_result_is_recorded_when_it_was_waited_for(record: Any) -> None:
     x = torch.ones(2)
 
