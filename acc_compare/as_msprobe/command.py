@@ -19,15 +19,17 @@ from dump.format.errors import AccError, ConfigError, OutputError
 from . import tables
 
 _REPLAY = "acc replay makes recorded calls again and judges them by float64, acc check does so while the script runs"
+_GRAPH = "acc compare NPU BENCH draws it on its page, --tensorboard DIR in TensorBoard; msprobe's own reads our dumps"
 _INSTEAD = {
     "acc_check": _REPLAY,
     "multi_acc_check": _REPLAY,
     "run_ut": _REPLAY,
     "multi_run_ut": _REPLAY,
     "api_precision_compare": _REPLAY,
-    "config_check": "settings and versions stand in the header of every dump; acc compare names those that differ",
-    "graph_visualize": 'dump with "level": "mix"; msprobe\'s graph_visualize reads our construct.json',
-    "graph": 'dump with "level": "mix"; msprobe\'s graph_visualize reads our construct.json',
+    "config_check": "settings and versions stand in the header of every dump, weights and batches among its calls:"
+    " acc compare NPU BENCH names those that differ",
+    "graph_visualize": _GRAPH,
+    "graph": _GRAPH,
     "parse": "acc compare reads the tensors of a dump, numpy opens each file of file_format npy",
     "op_generate": "no script is generated for a single operator",
     "data2db": "acc compare --format parquet gives tables, msprobe.core.monitor.csv2db those of monitored runs",

@@ -31,7 +31,7 @@ def advice_for(suspect: Suspect, origin: Origin, place: Comparand) -> tuple[Mess
         before: Value = origin.before or say("advice.the_start")
         return (
             say("advice.unseen", before=before, call=origin.call.full_name),
-            say("advice.modules", commands=recordings(suspect, place, "--level mix -s")),
+            *_modules_too(suspect, place),
         )
     switch: tuple[Message, ...] = ()
     rounding = suspect.pattern is not None and suspect.pattern.kind == "rounding" and suspect.pattern.dtype == "tf32"
@@ -113,7 +113,10 @@ def _recording(dump: Dump, suspect: Suspect, options: str, folder: str) -> str:
         parts.append(f"--level {shlex.quote(header.level)}")
     if suspect.step:
         parts.append(f"--step {suspect.step}")
-    asked_for = (header.environment or {}).get("asked_for")
+    environment = header.environment or {}
+    if str(environment.get("called_as", "")).startswith("msprobe "):  # its script makes a debugger of its own
+        parts.append("--as-msprobe")
+    asked_for = environment.get("asked_for")
     if asked_for in _DEVICES:
         parts.append(f"--device {asked_for}")
     if "simulated" in (header.device_name or "").lower():
@@ -142,10 +145,15 @@ def _for_random(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:
 
 
 def _for_structure(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:
-    return (
-        say("advice.one_side"),
-        say("advice.modules", commands=recordings(suspect, place, "--level mix -s")),
-    )
+    return (say("advice.one_side"), *_modules_too(suspect, place))
+
+
+def _modules_too(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:
+    """Record the modules, unless both sides have them."""
+    sides = (place.npu, place.bench if place.bench is not None else place.npu)
+    if all(side.header.level == "mix" for side in sides):
+        return ()
+    return (say("advice.modules", commands=recordings(suspect, place, "--level mix -s")),)
 
 
 def _seeded(suspect: Suspect, place: Comparand) -> Message:

@@ -55,7 +55,10 @@ def random_save(output_path: str = "./output") -> None:
 class ConfigChecker:
     """msprobe collects the settings of a run; here they stand in the header of every dump, and are compared there."""
 
-    _SAYS = "ConfigChecker does nothing: settings stand in each dump's header; `acc compare` names those that differ."
+    _SAYS = (
+        "ConfigChecker packs nothing: settings and versions stand in each dump's header, weights and batches among its"
+        " calls; `acc compare` names those that differ."
+    )
 
     def __init__(self, *_: Any, **__: Any) -> None:
         logger.warning(self._SAYS)

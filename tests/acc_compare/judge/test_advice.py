@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acc_compare.judge.advice import for_optimizer, recordings
+from acc_compare.judge.advice import advice_for, for_optimizer, recordings
 from acc_compare.judge.evidence import Comparand
 from acc_compare.messages import say
 from acc_compare.model import Suspect
@@ -47,6 +47,12 @@ def scaled(factor: float) -> Any:
         ({"level": "L0"}, {}, "--level mix -s", "acc dump --level mix -s -o npu_again 'my train.py'"),
         ({"environment": {"asked_for": "npu"}}, {}, "-s", "acc dump -s --device npu -o npu_again 'my train.py'"),
         ({"environment": {"asked_for": "$(id)"}}, {}, "-s", "acc dump -s -o npu_again 'my train.py'"),
+        (
+            {"environment": {"called_as": "msprobe 26.2.0+acc"}},
+            {},
+            "-s",
+            "acc dump -s --as-msprobe -o npu_again 'my train.py'",
+        ),
         ({"device_name": "SimulatedNPU"}, {}, "-s", "acc dump -s --simulated-npu -o npu_again 'my train.py'"),
         (
             {"world_size": 8},
@@ -70,6 +76,15 @@ def test_commands_repeat_how_the_side_was_recorded(
     assert lines[1].startswith("acc dump ")
     assert "-o bench_again" in lines[1]
     assert lines[2:] == ["acc compare npu_again bench_again"]
+
+
+@pytest.mark.parametrize(
+    ("level", "keys"), [("L1", ["advice.one_side", "advice.modules"]), ("mix", ["advice.one_side"])]
+)
+def test_modules_are_asked_for_where_they_are_not_recorded(level: str, keys: list[str], make: Any) -> None:
+    run = make.Run(level=level).dump()
+    found = advice_for(suspect(kind="structure"), make, Comparand(run, 0, 0, "statistics", run))
+    assert [message.key for message in found] == keys
 
 
 def test_whole_tensors_of_one_call_and_of_no_other(network: Any) -> None:
