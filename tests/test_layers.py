@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("dump.as_msprobe",),
     ("dump.cli",),
     ("dump", "dump.__main__", "dump.monitor.__main__"),
-    ("acc_compare.messages", "acc_compare.stacks", "acc_compare.row_names"),
+    ("acc_compare.messages", "acc_compare.stacks", "acc_compare.row_names", "acc_compare.shadowed"),
     ("acc_compare.model",),
     ("acc_compare.operators",),
     ("acc_compare.load", "acc_compare.metrics"),

@@ -74,3 +74,37 @@ def test_beside_a_dump_py_of_the_users_own(tmp_path: Path) -> None:
     compared = _run("-m", "acc_compare", "compare", "out", "out", cwd=tmp_path)
     assert compared.returncode == 0
     assert "with itself" in compared.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "own", "says"),
+    [
+        (["-m", "dump", "-s", "train.py"], "dump.py", True),
+        (["-u", "-m", "dump", "--task", "tensor", "train.py"], "dump/__main__.py", True),
+        (["-m", "dump", "-s", "train.py"], None, False),
+        (["-m", "dump", "tables"], "dump.py", False),
+        (["-m", "other", "dump", "-s"], "dump.py", False),
+        (["run.py", "-m", "dump", "-s"], "dump.py", False),
+        (["-m"], "dump.py", False),
+    ],
+)
+def test_a_dump_py_that_runs_in_place_of_ours_is_told(
+    tmp_path: Path, words: list[str], own: str | None, says: bool
+) -> None:
+    """What an installation lets Python read when it starts."""
+    home = Path(acc_compare.__file__).parent
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "acc_compare.pth").write_bytes((home / "at_start.pth").read_bytes())
+    if own is not None:
+        (tmp_path / own).parent.mkdir(exist_ok=True)
+        (tmp_path / own).write_text("print('mine')")
+    start = f"import site, sys; sys.orig_argv = ['python', *{words!r}]; site.addsitedir('site')"
+    ran = _run("-c", start, cwd=tmp_path)
+    assert (ran.returncode, ran.stdout) == (0, "")
+    assert ran.stderr.count("acc: note: ") == says
+    if says:
+        instead = " ".join(["python -m acc_compare dump", *words[words.index("dump") + 1 :]])
+        assert ran.stderr.strip().endswith(instead)
+    if words[0] == "-m" and (home.parent / "acc_compare.pth").exists():  # installed from a wheel
+        real = _run(*words, cwd=tmp_path)
+        assert real.stderr.count("acc: note: ") == says
