@@ -44,13 +44,13 @@ class Joined:
     odd: Mapping[tuple[str, str], int]
 
 
-def join(dumps: Mapping[int, Dump], world_size: int, other: Wholes) -> Joined:
+def join(dumps: Mapping[int, Dump], world_size: int, other: Wholes, *, grids: tuple[Grid, ...] | None = None) -> Joined:
     """What the ranks saw together.  `dumps` are theirs by rank, `other` what the parts of the other side may make, by
-    call and argument."""
+    call and argument; `grids` say how they lie, where it is not to be read off their collectives."""
     first = dumps[min(dumps)]
     calls = []
     odd: dict[tuple[str, str], int] = {}
-    for call, found in _calls(dumps, world_size):
+    for call, found in _calls(dumps, world_size, grids):
         joined = None if found is None else found.joined(call, other)
         calls.append(joined if joined is not None else _without_numbers(call, "parts.calls"))
         odd.update({(call.name, name): rank for name, rank in found.odd.items()} if found is not None else {})
@@ -59,22 +59,24 @@ def join(dumps: Mapping[int, Dump], world_size: int, other: Wholes) -> Joined:
     return Joined(replace(first, path=path, calls=tuple(calls), incomplete=incomplete), odd)
 
 
-def wholes(dumps: Mapping[int, Dump], world_size: int) -> Wholes:
+def wholes(dumps: Mapping[int, Dump], world_size: int, *, grids: tuple[Grid, ...] | None = None) -> Wholes:
     """What the parts that the ranks of a side hold may make, by call and argument."""
     return {
         (call.name, name): may_be
-        for call, found in _calls(dumps, world_size)
+        for call, found in _calls(dumps, world_size, grids)
         if found is not None
         for name, may_be in found.wholes(call)
     }
 
 
-def _calls(dumps: Mapping[int, Dump], world_size: int) -> Iterator[tuple[CallRecord, _Call | None]]:
+def _calls(
+    dumps: Mapping[int, Dump], world_size: int, grids: tuple[Grid, ...] | None
+) -> Iterator[tuple[CallRecord, _Call | None]]:
     """The calls of the first rank, each as all ranks made it; None where some did not."""
     first = dumps[min(dumps)]
     layouts = {rank: _layouts(dump) for rank, dump in dumps.items()}
     by_name = {rank: {call.name: call for call in dump.calls} for rank, dump in dumps.items()}
-    grids = _grids(dumps, world_size)
+    grids = _grids(dumps, world_size) if grids is None else grids
     for call in first.calls:
         found = {rank: named[call.name] for rank, named in by_name.items() if call.name in named}
         alone = first.owners.get(call.name) is None

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from acc_compare.assembled import assemble, plans_in, rank_of_error
-from acc_compare.joining import Joined, ways_of
+from acc_compare.joining import Joined, join, ways_of, wholes
 from acc_compare.judge.origins import Previous
 from acc_compare.judge.verdict import Setting
 from acc_compare.judge.worlds import is_bookkeeping
@@ -17,6 +17,8 @@ from acc_compare.load import PlacedWorlds, mode_of
 from acc_compare.model import Finding
 from acc_compare.one_pair import Outcome, Progress, Task, before, compare_dumps, joined, tell_nobody
 from acc_compare.operators import moves_layout_only
+from acc_compare.stages import Staged, owned_alike, staged, stages_of
+from dump.format.errors import IncomparableError
 from dump.format.names import FORWARD, parse
 from dump.format.reader import read_dump, without_collecting
 from dump.format.schema import Dump
@@ -66,17 +68,54 @@ def compare_worlds(
         with without_collecting():
             npu = {rank: read_dump(location.path) for rank, location in step.npu.items()}
             bench = {rank: read_dump(location.path) for rank, location in step.bench.items()}
-            ours, theirs = joined(npu, bench)
-            # What a step left open may have led to anything in the next.
-            is_open = any(earlier.verdict != "same" for earlier in findings)
+            stages = [stages_of(side) for side in (npu, bench)]
+            in_stages = any(len(side) > 1 for side in stages)
+            pipelines = [_in_line(*each) for each in zip((npu, bench), stages, strict=True)] if in_stages else []
+            ours, theirs = _joined_in_line(*pipelines) if in_stages else joined(npu, bench)
+            # What a step left open may have led to anything in the next; optimizers of stages are not judged.
+            is_open = any(earlier.verdict != "same" for earlier in findings) or (in_stages and number > 0)
             known = before(outcomes, step.step)
             previous: Previous = "suspect" if is_open and known != "poisoned" else known
             setting = Setting(step=step.step, previous=previous, other_world=True)
             finding = _compare_joined(ours, theirs, setting, task, jobs=jobs)
+            finding = _on_ranks_of(finding, pipelines[0]) if in_stages else finding
         outcomes.append(Outcome.of(finding))
         findings.append(finding if task.keep_rows else replace(finding, rows=()))
     tell("steps", len(steps), len(steps))
     return findings
+
+
+def _in_line(dumps: Mapping[int, Dump], stages: Sequence[Sequence[int]]) -> Staged:
+    """Raises IncomparableError."""
+    found = staged(dumps, stages)
+    if found is None:
+        raise IncomparableError(
+            f"{dumps[min(dumps)].path.parent}: the stages of this pipeline cannot be laid one behind the other. They"
+            " must have as many ranks and micro-batches each, and run each module once for a micro-batch."
+        )
+    return found
+
+
+def _joined_in_line(npu: Staged, bench: Staged) -> tuple[Joined, Joined]:
+    """Both sides, the micro-batches of each put together."""
+    sides = (npu, bench)
+    grids = [(side.grid,) if min(side.grid) > 1 else () for side in sides]
+    may_be = [wholes(s.dumps, len(s.dumps), grids=g) for s, g in zip(sides, grids, strict=True)]
+    ours, theirs = (
+        join(side.dumps, len(side.dumps), other, grids=grid)
+        for side, other, grid in zip(sides, reversed(may_be), grids, strict=True)
+    )
+    return replace(ours, dump=owned_alike(ours.dump, theirs.dump)), theirs
+
+
+def _on_ranks_of(finding: Finding, pipeline: Staged) -> Finding:
+    """The suspects with the rank of their stage, or with that of the group of ranks that alone is off."""
+    suspects = []
+    for suspect in finding.suspects:
+        ranks = pipeline.ranks.get(suspect.name, ())
+        group = 0 if len(ranks) == 1 else None if suspect.rank is None else suspect.rank // pipeline.grid[1]
+        suspects.append(replace(suspect, rank=None if group is None or group >= len(ranks) else ranks[group]))
+    return replace(finding, suspects=tuple(suspects))
 
 
 def _compare_joined(ours: Joined, theirs: Joined, setting: Setting, task: Task, *, jobs: int) -> Finding:

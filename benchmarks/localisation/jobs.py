@@ -65,6 +65,9 @@ JOBS = (
 _NOISE = tuple(Kernel(operator, "rounds", 1.0) for operator in OPERATORS if operator not in COPIES)
 _MEGATRON = next(job for job in JOBS if job.name == "megatron-tp")
 
+_ALONE = tuple(Job(name, "stages", name, 1, 1) for name in ("whole", "micro", "deep"))
+"""One process without torch.distributed."""
+
 _PAIRS = (
     ("ddp", 2, "ddp", 1),
     ("ddp", 4, "ddp", 2),
@@ -82,18 +85,26 @@ _PAIRS = (
     ("megatron-tp", 2, "megatron-tp", 1),
     ("megatron-sp", 2, "megatron-sp", 1),
     ("ring", 2, "ring", 1),
+    ("1f1b", 2, "whole", 1),
+    ("1f1b", 2, "micro", 1),
+    ("interleaved", 2, "deep", 1),
 )
 """Jobs of one script that are cut otherwise: job and number of ranks of either side."""
 
 
 def _otherwise(name: str, *kernels: Kernel, healthy: bool) -> Cases:
-    by_name = {job.name: job for job in JOBS}
+    by_name = {job.name: job for job in (*JOBS, *_ALONE)}
     return tuple(
         Case(
             f"{ours}-{ranks}-against-{theirs}-{others}-{name}",
             by_name[ours].model,
             OTHERWISE,
-            replace(by_name[ours].side(*(replace(k, rank=ranks - 1) if k.calls else k for k in kernels)), ranks=ranks),
+            replace(
+                by_name[ours].side(
+                    *(replace(k, calls=(by_name[ours].call,), rank=ranks - 1) if k.calls else k for k in kernels)
+                ),
+                ranks=ranks,
+            ),
             replace(by_name[theirs].side(), ranks=others),
             None if healthy else "fired",
         )

@@ -6,6 +6,7 @@ A world of one runs the same stages one behind the other.
 from __future__ import annotations
 
 import os
+import sys
 
 import blocks
 import setting
@@ -15,6 +16,10 @@ from torch import nn
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe, ScheduleInterleaved1F1B
 
 JOB = os.environ.get("JOB", "1f1b")
+if JOB in ("whole", "micro", "deep"):
+    import unstaged  # noqa: F401  the same model by one process
+
+    sys.exit()
 rank, world = blocks.start()
 torch.manual_seed(setting.SEED)
 each = 2 if JOB == "interleaved" else 1

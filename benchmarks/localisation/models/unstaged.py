@@ -1,4 +1,5 @@
-"""The model of `stages` by one process, without a pipeline: JOB=whole takes a batch at once, JOB=micro in parts."""
+"""The model of `stages` by one process, without a pipeline: JOB=whole takes a batch at once, JOB=micro in parts,
+JOB=deep at once through four stages in place of two."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import setting
 import torch
 
 JOB = os.environ.get("JOB", "whole")
-COUNT = int(os.environ.get("STAGES", "2"))
+COUNT = 4 if JOB == "deep" else 2
 torch.manual_seed(setting.SEED)
 model = setting.place(blocks.model(2 * COUNT - 2))
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)

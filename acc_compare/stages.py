@@ -1,0 +1,258 @@
+"""The stages of a pipeline as one model, each micro-batch for itself.
+
+A rank of a pipeline holds some layers, and runs them for one micro-batch after the other.  Its calls are parted by
+micro-batch, by the number of the module's call that they ran in, and those of all stages are laid one behind the other,
+forward and then backward: then what each micro-batch made can be put together as parts of a batch that was dealt out,
+and compared with a model that lies on one rank.  Which stage is behind which, messages tell: the first one sends
+before anything comes.  Numbers of calls go on from stage to stage; what a stage does for itself, its optimizer too, is
+left out but for the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import msgspec
+
+from dump.format.names import BACKWARD, FORWARD, CallName, forward_name, parse
+from dump.format.schema import Argument, CallRecord, Dump, TensorRecord
+
+_SEND, _RECEIVE = "send", "recv"
+_FAR = 1 << 40
+"""Values and memory of one rank are numbered apart from those of another by so much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """One side of a pipeline: a dump for each micro-batch of each group of ranks that hold a whole model, and by call
+    the ranks that made it, one of each group."""
+
+    dumps: Mapping[int, Dump]
+    grid: tuple[int, int]
+    ranks: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+
+def stages_of(dumps: Mapping[int, Dump]) -> list[list[int]]:
+    """The ranks of each stage, in order; one stage where nothing says that there are several.
+
+    A rank that is sent something before it sends is behind the sender.  In a ring all send first.
+    """
+    behind: dict[int, int] = {}
+    for rank, dump in dumps.items():
+        messages = (c for call in dump.calls for c in call.collectives if c.kind in (_SEND, _RECEIVE))
+        first = next(messages, None)
+        if first is not None and first.kind == _RECEIVE and first.ranks[0] in dumps:
+            behind[rank] = first.ranks[0]
+    stages: dict[int, list[int]] = {}
+    for rank in sorted(dumps):
+        stages.setdefault(_depth(rank, behind), []).append(rank)
+    return [stages[depth] for depth in sorted(stages)]
+
+
+def _depth(rank: int, behind: Mapping[int, int]) -> int:
+    seen = {rank}
+    while rank in behind and behind[rank] not in seen:
+        rank = behind[rank]
+        seen.add(rank)
+    return len(seen) - 1
+
+
+def staged(dumps: Mapping[int, Dump], stages: Sequence[Sequence[int]]) -> Staged | None:
+    """The side with its stages one behind the other; None where they do not lie so: other numbers of ranks in each, or
+    of micro-batches, or modules that ran more than once for one."""
+    groups = {len(stage) for stage in stages}
+    parted = {rank: found for rank, dump in dumps.items() if (found := _parted(dump)) is not None}
+    counts = {(len(chunks), len(chunks[0])) for chunks in parted.values()}
+    if len(groups) != 1 or len(counts) != 1 or len(parted) < len(dumps):
+        return None
+    ((turns, number),), (size,) = counts, groups
+    sent = _sent(dumps)
+    whole: dict[int, Dump] = {}
+    ranks: dict[str, list[int]] = {}
+    for place in range(size):
+        members = [(turn, stage[place]) for turn in range(turns) for stage in stages]
+        for batch in range(number):
+            parts = [_Part(rank, dumps[rank], parted[rank][turn][batch]) for turn, rank in members]
+            whole[place * number + batch] = _one_behind_the_other(parts, sent, ranks if not batch else {})
+    return Staged(whole, (size, number), ranks)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The calls of one micro-batch, those before all and those after all."""
+
+    before: tuple[CallRecord, ...]
+    forward: tuple[CallRecord, ...]
+    backward: tuple[CallRecord, ...]
+    after: tuple[CallRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    rank: int
+    dump: Dump
+    batch: _Batch
+
+
+def _parted(dump: Dump) -> list[list[_Batch]] | None:
+    """The calls of one rank by chunk of the model and by micro-batch; None where they are not so many for each.
+
+    A chunk is what runs between two messages, told by its modules; a rank has several where a pipeline is interleaved.
+    """
+    owned = {call.name: owner for call in dump.calls if _is_forward(call) and (owner := dump.owners.get(call.name))}
+    if not owned:
+        return None
+    numbers: dict[str, set[int]] = {}
+    for owner in owned.values():
+        numbers.setdefault(_module(owner), set()).add(parse(owner).number)
+    counts = {len(found) if found == set(range(len(found))) else 0 for found in numbers.values()}
+    if len(counts) != 1 or counts == {0}:
+        return None
+    (count,) = counts
+    chunks = _chunks(dump, owned)
+    last = max(place for place, call in enumerate(dump.calls) if call.name in owned or _is_backward(call))
+    places: dict[str, tuple[int, int]] = {}
+    sizes = (1 + max(chunks.values()), count)
+    parts: list[list[tuple[list[CallRecord], list[CallRecord]]]] = [
+        [([], []) for _ in range(sizes[1])] for _ in range(sizes[0])
+    ]
+    before: list[CallRecord] = []
+    after: list[CallRecord] = []
+    now: tuple[int, int] | None = None
+    for place, call in enumerate(dump.calls):
+        if _is_message(call):
+            continue
+        if _is_backward(call):
+            found = places.get(forward_name(call.name))
+            if found is not None:
+                parts[found[0]][found[1]][1].append(call)
+            continue
+        owner = owned.get(call.name)
+        now = now if owner is None else (chunks[_module(owner)], parse(owner).number)
+        if place > last:
+            after.append(call)
+        elif now is None:
+            before.append(call)
+        else:
+            places[call.name] = now
+            parts[now[0]][now[1]][0].append(call)
+    return [
+        [_Batch(tuple(before), tuple(there), tuple(back), tuple(after)) for there, back in batches] for batches in parts
+    ]
+
+
+def _chunks(dump: Dump, owned: Mapping[str, str]) -> dict[str, int]:
+    """The chunk of each module that ran: those that ran between the same messages are one."""
+    found: dict[str, int] = {}
+    now: int | None = None
+    for call in dump.calls:
+        if _is_message(call):
+            now = None
+        elif call.name in owned:
+            module = _module(owned[call.name])
+            if now is None:
+                now = found.get(module, 1 + max(found.values(), default=-1))
+            found.setdefault(module, now)
+    return found
+
+
+def _module(owner: str) -> str:
+    name = parse(owner)
+    return f"{name.path} {name.api}"
+
+
+def _is_message(call: CallRecord) -> bool:
+    return any(collective.kind in (_SEND, _RECEIVE) for collective in call.collectives)
+
+
+def _is_forward(call: CallRecord) -> bool:
+    return not call.is_recompute and parse(call.name).direction == FORWARD
+
+
+def _is_backward(call: CallRecord) -> bool:
+    return parse(call.name).direction == BACKWARD
+
+
+def _sent(dumps: Mapping[int, Dump]) -> dict[tuple[int, int], int]:
+    """The number of what was sent, by the rank that received it and its number there."""
+    given: dict[tuple[str, tuple[int, ...], int], int] = {}
+    taken: dict[tuple[int, int], tuple[str, tuple[int, ...], int]] = {}
+    for rank, dump in dumps.items():
+        for call in dump.calls:
+            for message in call.collectives:
+                key = (message.group, message.ranks, message.order)
+                group = call.inputs if message.kind == _SEND else call.outputs
+                values = [a.leaf.value for a in group if isinstance(a.leaf, TensorRecord) and a.leaf.value is not None]
+                if message.kind == _SEND and values:
+                    given[key] = rank * _FAR + values[0]
+                elif message.kind == _RECEIVE and values:
+                    taken[rank, values[0]] = key
+    return {place: given[key] for place, key in taken.items() if key in given}
+
+
+def _one_behind_the_other(
+    parts: Sequence[_Part], sent: Mapping[tuple[int, int], int], ranks: dict[str, list[int]]
+) -> Dump:
+    count: dict[str, int] = {}
+    names: list[dict[str, str]] = []
+    for number, part in enumerate(parts):
+        own = part.batch.before if not number else ()
+        names.append({call.name: _numbered(call.name, count) for call in (*own, *part.batch.forward)})
+    last = parts[0]
+    names[0].update({call.name: _numbered(call.name, count) for call in last.batch.after})
+    ordered = [(0, call) for call in last.batch.before]
+    ordered += [(number, call) for number, part in enumerate(parts) for call in part.batch.forward]
+    ordered += [(n, call) for n, part in reversed(list(enumerate(parts))) for call in part.batch.backward]
+    ordered += [(0, call) for call in last.batch.after]
+    calls, owners = [], {}
+    for index, (number, call) in enumerate(ordered):
+        part, known = parts[number], names[number]
+        forward = known.get(forward_name(call.name) if _is_backward(call) else call.name)
+        if forward is None:
+            continue
+        name = str(replace(parse(forward), direction=parse(call.name).direction))
+        calls.append(_renamed(call, name, index, part.rank, sent))
+        owner = part.dump.owners.get(call.name)
+        owners[name] = str(replace(parse(owner), number=0)) if owner is not None else None
+        ranks.setdefault(name, []).append(part.rank)
+    first = parts[0].dump
+    incomplete = next((part.dump.incomplete for part in parts if part.dump.incomplete is not None), None)
+    stacks = {
+        new: part.dump.stacks[old]
+        for part, known in zip(parts, names, strict=True)
+        for old, new in known.items()
+        if old in part.dump.stacks
+    }
+    return replace(first, calls=tuple(calls), owners=owners, stacks=stacks, incomplete=incomplete)
+
+
+def _numbered(name: str, count: dict[str, int]) -> str:
+    parsed: CallName = parse(name)
+    key = f"{parsed.prefix}.{parsed.api}"
+    number = count[key] = count.get(key, -1) + 1
+    return str(replace(parsed, number=number))
+
+
+def _renamed(call: CallRecord, name: str, index: int, rank: int, sent: Mapping[tuple[int, int], int]) -> CallRecord:
+    def told(argument: Argument) -> Argument:
+        leaf = argument.leaf
+        if not isinstance(leaf, TensorRecord):
+            return argument
+        value = None if leaf.value is None else sent.get((rank, leaf.value), rank * _FAR + leaf.value)
+        storage = None if leaf.storage is None else rank * _FAR + leaf.storage
+        return Argument(argument.name, msgspec.structs.replace(leaf, value=value, storage=storage))
+
+    groups = {group: tuple(map(told, getattr(call, group))) for group in ("inputs", "outputs", "parameters", "written")}
+    return msgspec.structs.replace(call, name=name, index=index, **groups)
+
+
+def owned_alike(ours: Dump, theirs: Dump) -> Dump:
+    """`ours` with its calls in the modules of the other side's calls of the same names, where those are of the same
+    class: layers are numbered anew in each stage."""
+    owners = dict(ours.owners)
+    for name, owner in ours.owners.items():
+        other = theirs.owners.get(name)
+        if owner is not None and other is not None and parse(owner).api == parse(other).api:
+            owners[name] = other
+    return replace(ours, owners=owners)

@@ -1,0 +1,149 @@
+"""Pipelines: which rank is behind which, which calls are of which micro-batch and chunk, and how they are numbered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from acc_compare.stages import owned_alike, staged, stages_of
+from dump.format.schema import Argument, CallRecord, CollectiveRecord, Dump, Header, TensorRecord
+
+FIRST, LAST = ("a",), ("b",)
+
+
+class Rank:
+    """Writes down what one rank does: `f` and `b` for forward and backward of a chunk's modules, messages between."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.calls: list[CallRecord] = [CallRecord("Torch.randn.0.forward", 0)]
+        self.owners: dict[str, str | None] = {}
+        self.count: dict[str, int] = {}
+        self.messages: dict[tuple[int, int], int] = {}
+
+    def _call(self, name: str, value: int = 0, **more: object) -> None:
+        leaf = Argument("output.0", TensorRecord("torch.float32", (2,), value=value or len(self.calls) + 100))
+        call = CallRecord(name, len(self.calls), outputs=(leaf,), **more)  # type: ignore[arg-type]
+        self.calls.append(call)
+
+    def f(self, batch: int, *modules: str, loss: bool = False) -> Rank:
+        for module in modules:
+            number = self.count["linear"] = self.count.get("linear", -1) + 1
+            self._call(f"Functional.linear.{number}.forward")
+            self.owners[self.calls[-1].name] = f"Module.{module}.Linear.forward.{batch}"
+        if loss:
+            self._call(f"Tensor.mean.{batch}.forward")
+        return self
+
+    def b(self, number: int, *, loss: int | None = None) -> Rank:
+        if loss is not None:
+            self._call(f"Tensor.mean.{loss}.backward")
+        self._call(f"Functional.linear.{number}.backward")
+        return self
+
+    def message(self, sender: int, receiver: int, value: int) -> Rank:
+        order = self.messages[sender, receiver] = self.messages.get((sender, receiver), -1) + 1
+        kind = "send" if sender == self.number else "recv"
+        told = CollectiveRecord(kind, "0", (sender, receiver), order)
+        leaf = Argument("input.0" if kind == "send" else "output.0", TensorRecord("torch.float32", (2,), value=value))
+        groups = {"inputs" if kind == "send" else "outputs": (leaf,)}
+        name = f"Distributed.{kind}.{len(self.calls)}.forward"
+        self.calls.append(CallRecord(name, len(self.calls), collectives=(told,), **groups))  # type: ignore[arg-type]
+        return self
+
+    def dump(self) -> Dump:
+        self._call("Optimizer.AdamW.0.forward")
+        path = Path(f"root/rank{self.number}")
+        return Dump(path, Header("statistics", "L1", world_size=2), tuple(self.calls), self.owners)
+
+
+def _pipeline() -> dict[int, Dump]:
+    """Two stages of a module each, two micro-batches, one forward and one backward after the other."""
+    first, last = Rank(0), Rank(1)
+    first.f(0, "0").message(0, 1, 11).f(1, "0").message(0, 1, 12).message(1, 0, 13).b(0).message(1, 0, 14).b(1)
+    last.message(0, 1, 21).f(0, "0", loss=True).b(0, loss=0).message(1, 0, 22)
+    last.message(0, 1, 23).f(1, "0", loss=True).b(1, loss=1).message(1, 0, 24)
+    return {0: first.dump(), 1: last.dump()}
+
+
+def _names(dump: Dump) -> list[str]:
+    return [call.name.split(".", 1)[1] for call in dump.calls]
+
+
+def test_a_rank_that_is_sent_something_first_is_behind_the_sender() -> None:
+    dumps = _pipeline()
+    assert stages_of(dumps) == [[0], [1]]
+    middle = Rank(2).message(1, 2, 1).f(0, "0").dump()
+    assert stages_of({**dumps, 2: middle}) == [[0], [1], [2]]
+    ring = {rank: Rank(rank).message(rank, 1 - rank, 1).message(1 - rank, rank, 2).dump() for rank in (0, 1)}
+    assert stages_of(ring) == [[0, 1]]
+    assert stages_of({rank: Rank(rank).f(0, "0").dump() for rank in (0, 1)}) == [[0, 1]]
+
+
+def test_stages_lie_one_behind_the_other_for_each_micro_batch() -> None:
+    dumps = _pipeline()
+    found = staged(dumps, stages_of(dumps))
+    assert found is not None
+    assert found.grid == (1, 2)
+    expected = [
+        "randn.0.forward",
+        "linear.0.forward",
+        "linear.1.forward",
+        "mean.0.forward",
+        "mean.0.backward",
+        "linear.1.backward",
+        "linear.0.backward",
+        "AdamW.0.forward",
+    ]
+    assert [_names(dump) for dump in found.dumps.values()] == [expected] * 2
+    assert {name: list(ranks) for name, ranks in found.ranks.items() if "linear" in name and "forward" in name} == {
+        "Functional.linear.0.forward": [0],
+        "Functional.linear.1.forward": [1],
+    }
+
+
+def test_what_was_sent_is_what_was_received() -> None:
+    first, last = Rank(0), Rank(1)
+    first._call("Functional.relu.0.forward", 7)
+    first.owners["Functional.relu.0.forward"] = "Module.0.ReLU.forward.0"
+    first.message(0, 1, 7)
+    last.message(0, 1, 9)._call("Functional.relu.0.forward", 9)
+    last.owners["Functional.relu.0.forward"] = "Module.0.ReLU.forward.0"
+    found = staged({0: first.dump(), 1: last.dump()}, [[0], [1]])
+    assert found is not None
+    one, two = (c.outputs[0].leaf for c in found.dumps[0].calls if "relu" in c.name)
+    assert isinstance(one, TensorRecord)
+    assert isinstance(two, TensorRecord)
+    assert one.value == two.value
+
+
+def test_chunks_of_an_interleaved_pipeline_come_round_by_round() -> None:
+    first, last = Rank(0), Rank(1)
+    first.f(0, "0").message(0, 1, 1).message(1, 0, 2).f(0, "1", "2").message(0, 1, 3)
+    last.message(0, 1, 1).f(0, "0", "1").message(1, 0, 2).message(0, 1, 3).f(0, "2")
+    found = staged({0: first.dump(), 1: last.dump()}, [[0], [1]])
+    assert found is not None
+    ranks = [found.ranks[call.name][0] for call in found.dumps[0].calls if "linear" in call.name]
+    assert ranks == [0, 1, 1, 0, 0, 1]
+    assert _names(found.dumps[0])[1:7] == [f"linear.{number}.forward" for number in range(6)]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Rank(1).message(0, 1, 1).f(0, "0"),  # fewer micro-batches
+        Rank(1).message(0, 1, 1).f(0, "0").f(1, "0").f(1, "1"),  # a module ran for the second alone
+        Rank(1).message(0, 1, 1),  # no modules
+    ],
+)
+def test_stages_that_do_not_lie_so_are_none(other: Rank) -> None:
+    assert staged({0: _pipeline()[0], 1: other.dump()}, [[0], [1]]) is None
+
+
+def test_layers_have_the_numbers_of_the_other_side() -> None:
+    name, lone = "Functional.linear.1.forward", "Functional.linear.2.forward"
+    ours = replace(_pipeline()[0], owners={name: "Module.0.Linear.forward.0", lone: "Module.0.Linear.forward.0"})
+    theirs = replace(ours, owners={name: "Module.2.Linear.forward.0", lone: "Module.2.Other.forward.0"})
+    assert owned_alike(ours, theirs).owners == {name: "Module.2.Linear.forward.0", lone: "Module.0.Linear.forward.0"}
