@@ -23,6 +23,7 @@ from .watch import Watch
 
 _RECORDS_APIS = ("L1", "mix")
 _RECORDS_MODULES = ("L0", "mix")
+_RECORDS_STEPS = ("L0", "L1", "mix")
 
 
 class Interceptors:
@@ -53,7 +54,8 @@ class Interceptors:
             self.watch.on_new_thread = self.audit.install  # a dispatch mode is its thread's own
         self.finder = StepFinder(self.watch, next_step) if next_step is not None else None
         self.calls = ModuleCalls(self.watch, modules, records=level in _RECORDS_MODULES, on_outermost=on_outermost)
-        self.steps = OptimizerSteps(self.watch, modules, after_step=self.finder.stepped if self.finder else None)
+        after_step = self.finder.stepped if self.finder else None
+        self.steps = OptimizerSteps(self.watch, modules, records=level in _RECORDS_STEPS, after_step=after_step)
 
     def install(self) -> dict[str, str]:
         """Patch and hook torch; what this torch does not allow to record, by name, with the reason."""

@@ -63,17 +63,19 @@ class _Closure:
 
 
 class OptimizerSteps:
-    """The global hooks.  `after_step(optimizer)` is told of every finished step, recorded or not."""
+    """The global hooks.  `after_step(optimizer)` is told of every finished step; with `records` it is recorded too."""
 
     def __init__(
         self,
         watch: Watch,
         modules: ModuleTree,
         *,
+        records: bool = True,
         after_step: Callable[[torch.optim.Optimizer], None] | None = None,
     ) -> None:
         self._watch = watch
         self._tree = modules
+        self._records = records
         self._after_step = after_step
         self._handles: list[Any] = []
         self._open: list[_OpenStep] = []
@@ -110,7 +112,7 @@ class OptimizerSteps:
         if closure is not None:
             self._watch.end_setup()
         begun = None
-        if self._watch.listening() and not self._is_open(optimizer):
+        if self._records and self._watch.listening() and not self._is_open(optimizer):
             begun = self._watch.guard(lambda: self._begin(optimizer))
         step = _OpenStep(frame, optimizer, *(begun or (None, "", None)))
         self._open.append(step)

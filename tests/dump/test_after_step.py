@@ -116,6 +116,21 @@ def test_points_are_compared_by_name_whoever_saved_them(path: Path, tmp_path: Pa
     assert pairs["Saved.y.0.backward.input.0"] == "Saved.y.0.backward.input.0"
 
 
+def test_at_level_debug_a_started_step_holds_what_was_saved_and_no_more(path: Path) -> None:
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    PrecisionDebugger(dump_path=str(path), level="debug")
+    for _ in range(2):
+        PrecisionDebugger.start(model)
+        loss = model(torch.ones(1, 2)).sum()
+        loss.backward()
+        PrecisionDebugger.save(loss.detach(), "loss")
+        optimizer.step()
+        PrecisionDebugger.stop()
+        PrecisionDebugger.step()
+    assert [list(_seen(found.path)) for found in find_dumps(path)] == [["Saved.loss.0.forward"]] * 2
+
+
 @pytest.mark.parametrize("task", ["nan_check", "overflow_check"])
 def test_where_the_first_nan_was_made_is_said(path: Path, task: str, capsys: pytest.CaptureFixture[str]) -> None:
     debugger = PrecisionDebugger(None, task, str(path), "L1")
