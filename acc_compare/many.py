@@ -133,7 +133,9 @@ def _compare_job(
         gathered = runner.each(_gather, (task, runner.cores), step)
         job = JobStep.of({_rank(pair): given for pair, given in zip(step, gathered, strict=True)})
         shared = _Shared(task, runner.cores, job, tuple(outcomes))
+        told = tuple(job.odd_replicas())
         for pair, (finding, outcome) in zip(step, runner.each(_judge_one, shared, step), strict=True):
+            finding, told = replace(finding, notes=(*told, *finding.notes)), ()
             outcomes.append(outcome)
             found[pair] = finding
             if progress is not None:

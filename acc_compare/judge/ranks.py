@@ -20,8 +20,10 @@ from acc_compare.joining import REDUCES_GRADIENTS
 from acc_compare.judge.dataflow import Flow
 from acc_compare.judge.gradients import Contributions
 from acc_compare.judge.origins import INPUT_NOISE
+from acc_compare.judge.replicas import After, Held, held_after, odd_replicas
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.measured.pairs import MeasuredPair
+from acc_compare.messages import Message, say
 from acc_compare.model import Alignment, PairedCall
 from acc_compare.operators import reduced_in
 from dump.format.names import BACKWARD, parse
@@ -37,13 +39,14 @@ _PARAMETER, _RESULT = "input.param.", "output.0."
 
 class Given(msgspec.Struct, frozen=True):
     """What one rank gave to the collectives of one call: `arguments` by the result that they go into, "" for all.
-    `order` is the call's place among those of its rank."""
+    `order` is the call's place among those of its rank, `held` what it holds after it as the others of its group do."""
 
     rank: int
     call: str
     order: int
     collectives: tuple[CollectiveRecord, ...]
     arguments: Mapping[str, tuple[MeasuredArgument, ...]]
+    held: Held = {}
 
     @property
     def differs(self) -> bool:
@@ -79,7 +82,8 @@ def given_by(rank: int, alignment: Alignment, measured: Sequence[MeasuredPair]) 
         if collectives and call.pair.npu is not None:
             is_reduction = any(c.kind == REDUCES_GRADIENTS for c in collectives)
             arguments = reduction.gradients(call, rank) if is_reduction else {"": _from(rank, call.read)}
-            found.append(Given(rank, call.full_name, call.pair.npu.index, collectives, arguments))
+            held = held_after(call.pair)
+            found.append(Given(rank, call.full_name, call.pair.npu.index, collectives, arguments, held))
     return tuple(found)
 
 
@@ -132,6 +136,25 @@ class JobStep:
                 for collective in call.collectives:
                     given.setdefault(_key(collective), {})[rank] = call
         return cls(given, frozenset(parts), _clocks(parts))
+
+    def odd_replicas(self) -> list[Message]:
+        """What ranks of one side should hold alike and do not."""
+        found = {
+            collective: After({r: one.call for r, one in given.items()}, {r: one.held for r, one in given.items()})
+            for collective, given in self.given.items()
+            if collective.kind not in MESSAGES
+        }
+        return [
+            say(
+                "note.replicas",
+                side=say(odd.side),
+                call=odd.call,
+                argument=odd.argument,
+                ranks=ranges(odd.ranks),
+                odd=ranges(odd.odd),
+            )
+            for odd in odd_replicas(found)
+        ]
 
     def seen_by(self, rank: int) -> JobStep:
         """What is needed to judge the calls of `rank`."""

@@ -300,6 +300,9 @@ MESSAGES: Mapping[str, str] = {
         "The sides share out the model among their ranks in other ways: calls that only move its parts have no partner"
         " and are left out of account."
     ),
+    "note.replicas": (
+        "{side} alone: after {call} ranks {ranks} should hold the same {argument}, and what {odd} holds is another."
+    ),
     "note.parts": "{tensors} could not be put together or compared: {why}.",
     "parts.calls": "not every rank made this call with these arguments",
     "parts.differ": "ranks hold other values, and nothing says how they make a whole",
