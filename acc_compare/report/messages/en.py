@@ -296,13 +296,8 @@ MESSAGES: Mapping[str, str] = {
     "settings.off": "off",
     "note.simulated": "The {side} side ran on a simulated NPU: CPU kernels, no hardware.",
     "note.worlds": "The NPU side ran on {npu} rank(s), the bench on {bench}: parts were put together before comparing.",
-    "note.shared_otherwise": (
-        "The sides share out the model among their ranks in other ways: calls that only move its parts have no partner"
-        " and are left out of account."
-    ),
-    "note.replicas": (
-        "{side} alone: after {call} ranks {ranks} should hold the same {argument}, and what {odd} holds is another."
-    ),
+    "note.shared_otherwise": "The sides share out the model otherwise: calls that only move its parts are left out.",
+    "note.replicas": "{side} alone: after {call} ranks {ranks} should hold the same {argument}; {odd} holds another.",
     "note.parts": "{tensors} could not be put together or compared: {why}.",
     "parts.calls": "not every rank made this call with these arguments",
     "parts.differ": "ranks hold other values, and nothing says how they make a whole",
