@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
-from acc_compare.model import Finding, Row
+from acc_compare.model import Row
 from acc_compare.report.columns import ABSENT, Cell, Column, as_cell
 from dump.format.schema import TensorRecord
 
@@ -13,6 +14,7 @@ from . import shares
 from .results import NAN, SHAPES_DIFFER, UNSUPPORTED, nonfinite_apart
 
 Version: TypeAlias = Literal["8.3.3", "26.2.0"]
+Relative: TypeAlias = Callable[[tuple[str, str]], shares.Shares]
 
 _TWELVE_DIGITS = ("Cosine", "MaxAbsErr", "MaxRelativeErr", "One Thousandth Err Ratio", "Five Thousandths Err Ratio")
 """Columns that msprobe rounds to as many digits after the point."""
@@ -27,8 +29,8 @@ _OF_NO_ELEMENT = {"Cosine": 1.0, "EucDist": 0.0, "MaxAbsErr": 0.0, "MaxRelativeE
 """What it says where all elements are NaN or infinite on both sides: it computes with zeros in their places."""
 
 
-def distance_cell(row: Row, column: Column, finding: Finding, version: Version) -> Cell:
-    """A distance of whole tensors, rounded as msprobe rounds it."""
+def distance_cell(row: Row, column: Column, relative: Relative) -> Cell:
+    """A distance of whole tensors, rounded as msprobe rounds it; `relative` gives the relative errors of two files."""
     npu, bench = row.npu, row.bench
     if not isinstance(npu, TensorRecord) or not isinstance(bench, TensorRecord) or 0 in npu.shape:
         return UNSUPPORTED
@@ -47,8 +49,7 @@ def distance_cell(row: Row, column: Column, finding: Finding, version: Version) 
     if value is None and files is not None:  # no element of either is finite
         value = _OF_NO_ELEMENT.get(column.name)
     if column.name in shares.COLUMNS and row.metrics.get("MaxRelativeErr") == math.inf and files is not None:
-        found = shares.of_files((finding.npu_path, finding.bench_path), files, own_dtype=version == "8.3.3")
-        value = getattr(found, shares.COLUMNS[column.name])
+        value = getattr(relative(files), shares.COLUMNS[column.name])
         if math.isnan(value):
             return NAN
     if isinstance(value, float) and column.name in _TWELVE_DIGITS:

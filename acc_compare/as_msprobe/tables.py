@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,8 @@ from acc_compare.report.safe_text import looks_like_formula, visible
 from dump.format.errors import ConfigError, OutputError
 from dump.format.schema import Leaf, ScalarRecord, TensorRecord
 
-from .distances import OF_ONE_ELEMENT, Version, distance_cell
+from . import shares
+from .distances import OF_ONE_ELEMENT, Relative, Version, distance_cell
 from .plain_values import PlainCells, cells_of
 from .results import NAN, TableRow, judge_call, judge_row
 
@@ -71,7 +72,11 @@ def lines(
     """
     names = [name for name in columns(version, finding.mode) if with_stacks or name != STACK_COLUMN]
     yield list(names)
-    readers = {name: _reader(name, finding, version) for name in names if name not in _JUDGING}
+    places = finding.npu_path, finding.bench_path
+    relative = lru_cache(maxsize=1)(
+        partial(shares.of_files, places, own_dtype=version == "8.3.3")
+    )  # of the row at hand
+    readers = {name: _reader(name, finding.mode, version, relative) for name in names if name not in _JUDGING}
     read = (row for row in finding.rows if row.npu_name and not _UNREAD[version].search(row.npu_name))
     for _, rows in groupby(read, key=_call):
         call = [TableRow(row, {name: cell(row) for name, cell in readers.items()}) for row in rows]
@@ -171,9 +176,8 @@ def harmless(cell: str) -> str:
     return f"'{seen}" if looks_like_formula(seen) and seen.strip() not in _INFINITE else seen
 
 
-def _reader(name: str, finding: Finding, version: Version) -> Callable[[Row], Cell]:
+def _reader(name: str, mode: str, version: Version, relative: Relative) -> Callable[[Row], Cell]:
     """What gives the cell of a column; of arguments that are no tensors msprobe says things of its own."""
-    mode = finding.mode
     if name == STACK_COLUMN:
         return lambda row: str(_FRAME.split(row.stack)) if row.stack and ".backward." not in row.npu_name else ABSENT
     if name in _READERS:
@@ -188,7 +192,7 @@ def _reader(name: str, finding: Finding, version: Version) -> Callable[[Row], Ce
     if name in columns(version, "statistics")[16:24]:
         return lambda row: _statistic(row, name, column)
     if column.of == "metrics" and mode == "tensor":
-        return lambda row: distance_cell(row, column, finding, version)
+        return lambda row: distance_cell(row, column, relative)
     if column.of == "metrics":
         return lambda row: _metric(row, column, version)
     return lambda row: as_cell(column.read(row))

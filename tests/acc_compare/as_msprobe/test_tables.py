@@ -13,6 +13,7 @@ from pathlib import Path
 
 import openpyxl
 import pytest
+import torch
 
 from acc_compare.as_msprobe import compare
 from acc_compare.as_msprobe.distances import Version
@@ -151,3 +152,28 @@ def test_the_function_writes_the_older_workbook_and_an_advisor(tmp_path: Path) -
 
 
 SIDES = {"npu_path": "npu", "bench_path": "bench"}
+
+
+def _recorded(folder: Path, tensor: torch.Tensor) -> Path:
+    """A dump of one call with its tensor."""
+    (folder / "dump_tensor_data").mkdir(parents=True)
+    torch.save(tensor, folder / "dump_tensor_data" / "x.pt")
+    numbers = {"Max": float(tensor.max()), "Min": float(tensor.min()), "Mean": float(tensor.mean()), "Norm": 1.0}
+    leaf = {"type": "torch.Tensor", "dtype": "torch.float32", "shape": list(tensor.shape), **numbers}
+    output = {**leaf, "requires_grad": False, "data_name": "x.pt"}
+    data = {"Functional.relu.0.forward": {"input_args": [], "input_kwargs": {}, "output": [output]}}
+    header = {"task": "tensor", "level": "L1", "framework": "pytorch", "dump_data_dir": str(folder), "data": data}
+    (folder / "dump.json").write_text(json.dumps(header))
+    return folder
+
+
+@pytest.mark.parametrize(("version", "largest"), [("8.3.3", 2.0**52), ("26.2.0", 2.0**23)])
+def test_relative_errors_against_zeros_are_each_versions_own(version: Version, largest: float, tmp_path: Path) -> None:
+    npu = _recorded(tmp_path / "npu", torch.tensor([1.0, 2.0]))
+    bench = _recorded(tmp_path / "bench", torch.tensor([0.0, 2.0]))
+    write(npu, bench, tmp_path / "out", version=version, as_xlsx=False, with_stacks=False)
+    (path,) = (tmp_path / "out").glob("compare_result*.csv")
+    with path.open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["MaxRelativeErr"]) == largest
+    assert float(row["One Thousandth Err Ratio"]) == 0.5
