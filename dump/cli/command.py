@@ -22,6 +22,7 @@ from ..environment.torch_loading import load_torch
 from ..format.errors import AccError, ConfigError
 from . import checks
 from .amounts import Budget, Every, MaxBytes, MaxSteps
+from .interrupted import Interrupted, end_interrupted
 from .recording import Recording, Script, check_itself, drive, record, record_checked
 from .said import say
 from .starting import AsMsprobe, Deterministic, Device, Module, Seed, SimulatedNpu, Start, answers_as_msprobe
@@ -258,7 +259,10 @@ def guarded(
     prepare: Callable[[Any], None] | None = None,
 ) -> int:
     """Run a command, which `prepare` may change before; what the input is to blame for becomes one line on stderr and
-    exit code 2.  `name` is how a shell calls it, which completion is installed for; else it is how it was called."""
+    exit code 2.  `name` is how a shell calls it, which completion is installed for; else it is how it was called.
+
+    Raises KeyboardInterrupt where a script was interrupted.
+    """
     command = typer.main.get_command(app)
     if prepare is not None:
         prepare(command)
@@ -275,6 +279,8 @@ def guarded(
         return int(error.exit_code)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0
+    if isinstance(status, Interrupted):
+        end_interrupted()
     return status if isinstance(status, int) else 0
 
 

@@ -20,10 +20,9 @@ from ..format.paths import from_home
 from ..intercept.patching import Patches
 from ..record.observer import LastStepDone
 from ..record.stack import is_ours
+from .interrupted import INTERRUPTED
 
 PACKAGE = __name__.partition(".")[0]
-INTERRUPTED = 130
-"""The exit status of a script that was interrupted, as a shell counts it: 128 and the number of the signal."""
 _OURS = Path(__file__).resolve().parent.parent
 
 

@@ -16,6 +16,7 @@ from ..config_reload import ReloadableConfig
 from ..format.errors import ConfigError, OutputError
 from ..write.limits import size_text
 from . import checks
+from .interrupted import INTERRUPTED
 from .said import say
 from .starting import Start, begun
 from .unrecorded import run_alone
@@ -58,7 +59,7 @@ def check_itself(config: DumpConfig, start: Start, script: Script, *, given: lis
         try:
             return selfcheck.check(given, config)
         except KeyboardInterrupt:
-            return launch.INTERRUPTED
+            return INTERRUPTED
     mine = selfcheck.role
     with begun(start, say):
         execute = _executable(start, script)

@@ -23,11 +23,17 @@ Function: TypeAlias = "Callable[..., Any]"
 
 _NUMBER = 7070707
 """The constant in `_through` in the place of which each function gets the number of its own recorder."""
+_RECORDER = "7070708"
+"""And the one in the place of which it gets the recorder itself."""
 
 
 def _through(*args: Any, **kwargs: Any) -> Any:
     try:
-        return __spec__.loader_state[7070707](*args, **kwargs)
+        recorded = __spec__.loader_state[7070707]
+    except Exception:  # the module was loaded again, and has another spec
+        recorded = "7070708"
+    try:
+        return recorded(*args, **kwargs)
     except BaseException as error:  # the recorder's frame was the one between this and what the function did
         trace = error.__traceback__
         trace = trace and trace.tb_next
@@ -39,6 +45,7 @@ def redirect(function: FunctionType, make: Callable[[Function], Function], patch
 
     The code looks its target up by a global name, and not among its constants, for dynamo can follow that.  So that
     no name is seen that was not there, it is what a module's `__spec__` has for its loader: nothing, for one in Python.
+    A module that is loaded again gets another; then a constant does.
     """
     twin = FunctionType(
         function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
@@ -49,19 +56,21 @@ def redirect(function: FunctionType, make: Callable[[Function], Function], patch
     twin.__dict__.update(function.__dict__)
     spec = function.__globals__["__spec__"]
     before = () if spec.loader_state is None else spec.loader_state
-    patches.replace(spec, "loader_state", (*before, make(twin)))
+    recorder = make(twin)
+    patches.replace(spec, "loader_state", (*before, recorder))
     if "__signature__" not in function.__dict__ and "__wrapped__" not in function.__dict__:
         patches.replace(function, "__signature__", inspect.signature(function))
-    patches.replace(function, "__code__", _leading_to(len(before), function.__code__))
+    patches.replace(function, "__code__", _leading_to(recorder, len(before), function.__code__))
 
 
-def _leading_to(number: int, code: CodeType) -> CodeType:
-    """The code of `_through` in the place of `code`, calling the recorder of that number; its source is that of
+def _leading_to(recorder: Function, number: int, code: CodeType) -> CodeType:
+    """The code of `_through` in the place of `code`, calling `recorder`, which has that number; its source is that of
     `code`."""
     changes = {name: getattr(code, name) for name in ("co_filename", "co_firstlineno", "co_name", "co_freevars")}
     if sys.version_info >= (3, 11):
         changes |= {"co_qualname": code.co_qualname, "co_linetable": one_line(len(_through.__code__.co_code) // 2)}
-    constants = (number if value == _NUMBER else value for value in _through.__code__.co_consts)
+    own = {_NUMBER: number, _RECORDER: recorder}
+    constants = (own.get(value, value) for value in _through.__code__.co_consts)
     return _through.__code__.replace(**changes, co_consts=(*constants, OURS))
 
 

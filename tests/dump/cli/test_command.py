@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -244,13 +245,37 @@ def test_the_scripts_own_exception_is_shown_without_our_frames(acc: Acc, capfd: 
     assert [call.name for call in dump.calls] == ["Torch.ones.0.forward", "Torch.ones.1.forward"]
 
 
-@pytest.mark.parametrize(
-    ("ending", "status"), [("sys.exit(7)", 7), ("sys.exit()", 0), ("raise KeyboardInterrupt", 130)]
-)
+@pytest.mark.parametrize(("ending", "status"), [("sys.exit(7)", 7), ("sys.exit()", 0), ("sys.exit(130)", 130)])
 def test_exit_codes(acc: Acc, ending: str, status: int) -> None:
     Path("ends.py").write_text(f"import sys, torch\ntorch.ones(1)\n{ending}\n")
     assert acc("ends.py") == status
     assert len(_dumps("acc_dump")) == 1
+
+
+def test_a_script_that_is_interrupted_ends_by_the_signal_as_it_does_alone(tmp_path: Path) -> None:
+    (tmp_path / "ends.py").write_text(
+        "import atexit, torch\natexit.register(print, 'at the end')\ntorch.ones(1)\nraise KeyboardInterrupt\n"
+    )
+    ran = [
+        subprocess.run(
+            [sys.executable, *command, "ends.py"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        for command in ([], ["-m", "dump", "-o", "out"])
+    ]
+    alone, recorded = ran
+    assert alone.returncode == recorded.returncode == -signal.SIGINT
+    assert alone.stdout == recorded.stdout == "at the end\n"
+    theirs = [line for line in recorded.stderr.splitlines() if not line.startswith("acc dump: ")]
+    assert [line.replace(f"{tmp_path}{os.sep}", "") for line in theirs] == [
+        line.replace(f"{tmp_path}{os.sep}", "") for line in alone.stderr.splitlines()
+    ]
+    assert len(_dumps(str(tmp_path / "out"))) == 1
 
 
 def test_a_debugger_in_the_script_is_refused_in_one_line(acc: Acc, capfd: pytest.CaptureFixture[str]) -> None:
