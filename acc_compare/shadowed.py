@@ -15,6 +15,9 @@ _OURS = ("-s", "-o", "-c", "--task", "--level", "--step", "--summary-mode", "--c
 """Flags by which it is seen that the recorder was meant."""
 
 
+_told: list[str] = []  # Python may read the line twice, where a folder has two names
+
+
 def tell(arguments: Sequence[str]) -> None:
     """Say which dump.py a command line such as `python -m dump -s train.py` runs, where it is not ours.
 
@@ -29,6 +32,8 @@ def tell(arguments: Sequence[str]) -> None:
         if own is not None and not is_ours:
             instead = " ".join(["python -m acc_compare dump", *arguments[at + 2 :]])
             said = f"acc: note: Python runs ./{own} of this folder, and nothing is recorded. Use: {instead}"
-            print(said, file=sys.stderr)
+            if not _told:
+                _told.append(said)
+                print(said, file=sys.stderr)
     except (StopIteration, OSError):
         return

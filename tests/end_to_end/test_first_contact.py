@@ -95,10 +95,13 @@ def test_a_dump_py_that_runs_in_place_of_ours_is_told(
     home = Path(acc_compare.__file__).parent
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "acc_compare.pth").write_bytes((home / "at_start.pth").read_bytes())
+    (tmp_path / "same").symlink_to("site")
     if own is not None:
         (tmp_path / own).parent.mkdir(exist_ok=True)
         (tmp_path / own).write_text("print('mine')")
-    start = f"import site, sys; sys.orig_argv = ['python', *{words!r}]; site.addsitedir('site')"
+    start = (
+        f"import site, sys; sys.orig_argv = ['python', *{words!r}]; site.addsitedir('site'); site.addsitedir('same')"
+    )
     ran = _run("-c", start, cwd=tmp_path)
     assert (ran.returncode, ran.stdout) == (0, "")
     assert ran.stderr.count("acc: note: ") == says
