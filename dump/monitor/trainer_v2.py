@@ -237,7 +237,6 @@ def _settings(content: Mapping[str, Any], source: str) -> WatchSettings:
             raise wrong(f"{source}: 'monitors': {quoted(name)}", "an object", own)
         elif own.get("enabled", name == "module"):
             monitors[name] = own
-    ranks = content.get("rank") or []
     chosen = content.get("patch_optimizer_step")
 
     def number(key: str, default: int, least: int) -> int:
@@ -252,7 +251,7 @@ def _settings(content: Mapping[str, Any], source: str) -> WatchSettings:
     return WatchSettings(
         output=from_home(str(content.get("output_dir") or "./")),
         monitors=monitors,
-        ranks=_ranks(ranks if content.get("rank") != 0 else [0], source),
+        ranks=_ranks(content.get("rank"), source),
         start_step=start,
         step_interval=number("step_interval", 1, 1),
         steps_per_file=number("step_count_per_record", 1, 1),
@@ -263,7 +262,7 @@ def _settings(content: Mapping[str, Any], source: str) -> WatchSettings:
 
 
 def _ranks(value: Any, source: str) -> tuple[int, ...]:
-    ranks = value if isinstance(value, list) else [value]
+    ranks = [] if value is None else value if isinstance(value, list) else [value]
     if not all(isinstance(rank, int) and not isinstance(rank, bool) and rank >= 0 for rank in ranks):
         raise wrong(f"{source}: 'rank'", "a rank or a list of ranks", value)
     return tuple(ranks)

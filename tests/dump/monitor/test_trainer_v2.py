@@ -165,12 +165,13 @@ def test_what_is_not_known_or_matches_nothing_is_told(tmp_path: Path, capsys: py
     assert list((tmp_path / "out" / "rank_0").iterdir()) == []
 
 
-def test_a_rank_that_is_not_wanted_writes_nothing(tmp_path: Path) -> None:
-    monitor = _monitor(tmp_path, {"module": {}}, rank=[3])
+@pytest.mark.parametrize(("ranks", "is_wanted"), [([3], False), (3, False), (0, True), ([], True), (None, True)])
+def test_a_rank_that_is_not_wanted_writes_nothing(ranks: Any, is_wanted: bool, tmp_path: Path) -> None:
+    monitor = _monitor(tmp_path, {"module": {}}, rank=ranks)
     monitor.start(model=torch.nn.Linear(4, 2))
     monitor.step()
     monitor.stop()
-    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "out").exists() == is_wanted
 
 
 @pytest.mark.parametrize(
