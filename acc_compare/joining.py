@@ -8,6 +8,7 @@ left without numbers, and says why: `unrecorded` is the key of the message.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,18 @@ from typing import TypeAlias
 import msgspec
 
 from acc_compare.assembled import piece, planned
-from acc_compare.wholes import Grid, Whole, are_alike, candidates, chosen, concatenated, grid_of, odd_one, summed
+from acc_compare.wholes import (
+    Choice,
+    Grid,
+    Whole,
+    are_alike,
+    candidates,
+    chosen,
+    concatenated,
+    grid_of,
+    odd_one,
+    summed,
+)
 from dump.format.names import FORWARD, parse
 from dump.format.schema import Argument, CallRecord, Dump, LayoutRecord, TensorRecord
 
@@ -35,13 +47,36 @@ REDUCES_GRADIENTS = "ddp_all_reduce"
 _NUMBERS = ("max", "min", "mean", "norm", "nan", "inf", "sketch", "md5", "data_name")
 
 
+@dataclass(slots=True)
+class Grounds:
+    """How many tensors were put together by their layout, as copies, by shape alone, and by what fits the other side;
+    how far the worst of those is from what it fits, and how far the nearest that is made in another way."""
+
+    layout: int = 0
+    copies: int = 0
+    shape: int = 0
+    fitted: int = 0
+    off: float = 0.0
+    other: float = math.inf
+
+    def note(self, choice: Choice) -> None:
+        if choice.fit is None:
+            self.shape += 1
+            return
+        self.fitted += 1
+        self.off = max(self.off, choice.fit)
+        self.other = min(self.other, math.inf if choice.other is None else choice.other)
+
+
 @dataclass(frozen=True, slots=True)
 class Joined:
     """One dump of what the ranks of a side saw together.  `odd` names the rank whose copy of a tensor is that of the
-    dump, where others hold what the other side has, by call and argument."""
+    dump, where others hold what the other side has, by call and argument; `grounds` says on what grounds parts were put
+    together."""
 
     dump: Dump
     odd: Mapping[tuple[str, str], int]
+    grounds: Grounds
 
 
 def join(dumps: Mapping[int, Dump], world_size: int, other: Wholes, *, grids: tuple[Grid, ...] | None = None) -> Joined:
@@ -50,13 +85,14 @@ def join(dumps: Mapping[int, Dump], world_size: int, other: Wholes, *, grids: tu
     first = dumps[min(dumps)]
     calls = []
     odd: dict[tuple[str, str], int] = {}
+    grounds = Grounds()
     for call, found in _calls(dumps, world_size, grids):
-        joined = None if found is None else found.joined(call, other)
+        joined = None if found is None else found.joined(call, other, grounds)
         calls.append(joined if joined is not None else _without_numbers(call, "parts.calls"))
         odd.update({(call.name, name): rank for name, rank in found.odd.items()} if found is not None else {})
     incomplete = next((dump.incomplete for dump in dumps.values() if dump.incomplete is not None), None)
     path = first.path if len(dumps) == 1 else first.path.parent
-    return Joined(replace(first, path=path, calls=tuple(calls), incomplete=incomplete), odd)
+    return Joined(replace(first, path=path, calls=tuple(calls), incomplete=incomplete), odd, grounds)
 
 
 def wholes(dumps: Mapping[int, Dump], world_size: int, *, grids: tuple[Grid, ...] | None = None) -> Wholes:
@@ -147,13 +183,15 @@ class _Call:
         self._dumps = dumps
         self._world_size, self._grids = world
         self.odd: dict[str, int] = {}
+        self._grounds = Grounds()
         self._arguments = {rank: {a.name: a for group in _groups(call) for a in group} for rank, call in calls.items()}
         call = next(iter(calls.values()))
         self._forward = parse(call.name).direction == FORWARD
         # Losses, gradients and what is done to them: means over a rank's own part of the batch.
         self._scales = alone or not self._forward or bool(call.collectives)
 
-    def joined(self, call: CallRecord, other: Wholes) -> CallRecord:
+    def joined(self, call: CallRecord, other: Wholes, grounds: Grounds) -> CallRecord:
+        self._grounds = grounds
         inputs, outputs, parameters, written = (
             tuple(self._argument(call, argument, other) for argument in group) for group in _groups(call)
         )
@@ -200,12 +238,16 @@ class _Call:
         if parts is None and len(pieces) < self._world_size:
             return _unknown(leaf, "parts.elsewhere")
         if parts is not None and len(parts) == 1:
+            self._grounds.layout += parts[0].unrecorded is None
             return parts[0]
         parts = parts or copies
-        wholes = candidates(parts, scaled=self._scales, grids=self._grids_of(parts))
-        whole = chosen(wholes, other, forward=self._forward)
-        if whole is not None:
-            return whole.record
+        choice = chosen(
+            candidates(parts, scaled=self._scales, grids=self._grids_of(parts)), other, forward=self._forward
+        )
+        if choice is not None and not (choice.whole.how == "same" and not choice.whole.scaled):
+            self._grounds.note(choice)
+            return choice.whole.record
+        self._grounds.copies += are_alike(parts)
         return parts[0] if are_alike(parts) else _unknown(leaf, parts[0].unrecorded or _DIFFER)
 
     def _by_layouts(self, leaf: TensorRecord, pieces: Pieces) -> list[TensorRecord] | None:

@@ -154,7 +154,17 @@ def grid_of(group: Sequence[int], world_size: int) -> Grid | None:
     return (size, step) if step * size == world_size else None
 
 
-def chosen(ours: Sequence[Whole], theirs: Sequence[Whole], *, forward: bool) -> Whole | None:
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The whole that is meant, how far it is from what it fits, and how far what would be made in another way: None
+    where that was not asked, for its shape left no other way."""
+
+    whole: Whole
+    fit: float | None = None
+    other: float | None = None
+
+
+def chosen(ours: Sequence[Whole], theirs: Sequence[Whole], *, forward: bool) -> Choice | None:
     """Which of `ours` is meant, by what fits any of `theirs` best; None where nothing does.
 
     In a `forward` call, parts that can make the other side's shape in one way alone do so, however much differs: those
@@ -166,10 +176,13 @@ def chosen(ours: Sequence[Whole], theirs: Sequence[Whole], *, forward: bool) -> 
     ranked = [(distance(a.record, b.record), a.repeats + b.repeats, number, a) for number, (a, b) in enumerate(pairs)]
     fitting = [(unlikely, best, number, a) for best, unlikely, number, a in ranked if best <= FITS]
     if fitting:
-        return min(fitting, key=lambda each: each[:3])[-1]
+        _, fit, _, best = min(fitting, key=lambda each: each[:3])
+        others = [off for off, _, _, each in ranked if (each.how, each.scaled) != (best.how, best.scaled)]
+        return Choice(best, fit, min(others, default=None))
     plain = {id(a): a for a, _ in pairs if not (a.scaled or a.how == "summed" or a.repeats)}
     simple = [each for each in plain.values() if not each.nested] or list(plain.values())
-    return simple[0] if forward and simple and are_alike([each.record for each in simple]) else None
+    is_one = forward and simple and are_alike([each.record for each in simple])
+    return Choice(simple[0]) if is_one else None
 
 
 def odd_one(parts: Sequence[TensorRecord], theirs: Sequence[Whole]) -> int | None:

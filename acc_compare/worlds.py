@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from acc_compare.assembled import assemble, plans_in, rank_of_error
-from acc_compare.joining import Joined, join, ways_of, wholes
+from acc_compare.joining import Grounds, Joined, join, ways_of, wholes
 from acc_compare.judge.origins import Previous
 from acc_compare.judge.verdict import Setting
 from acc_compare.judge.worlds import is_bookkeeping
 from acc_compare.load import PlacedWorlds, mode_of
+from acc_compare.messages import Message, say
 from acc_compare.model import Finding
 from acc_compare.one_pair import Outcome, Progress, Task, before, compare_dumps, joined, tell_nobody
 from acc_compare.operators import moves_layout_only
@@ -79,10 +80,27 @@ def compare_worlds(
             setting = Setting(step=step.step, previous=previous, other_world=True)
             finding = _compare_joined(ours, theirs, setting, task, jobs=jobs)
             finding = _on_ranks_of(finding, pipelines[0]) if in_stages else finding
+            sides = (("name.npu", npu, ours.grounds), ("name.bench", bench, theirs.grounds))
+            told = tuple(_told(name, grounds) for name, ranks, grounds in sides if len(ranks) > 1)
+            finding = replace(finding, notes=(*finding.notes, *told))
         outcomes.append(Outcome.of(finding))
         findings.append(finding if task.keep_rows else replace(finding, rows=()))
     tell("steps", len(steps), len(steps))
     return findings
+
+
+def _told(side: str, grounds: Grounds) -> Message:
+    """On what grounds the parts of a side were put together."""
+    return say(
+        "note.grounds",
+        side=say(side),
+        layout=grounds.layout,
+        copies=grounds.copies,
+        shape=grounds.shape,
+        fit=grounds.fitted,
+        off=grounds.off,
+        other=grounds.other,
+    )
 
 
 def _in_line(dumps: Mapping[int, Dump], stages: Sequence[Sequence[int]]) -> Staged:

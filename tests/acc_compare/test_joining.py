@@ -143,7 +143,11 @@ def test_a_sum_is_known_by_its_sketch(array: np.ndarray) -> None:
     right = _record(array, mean=3 * float(array.mean()), norm=norm, sketch=_sketch(3.0), max=None, min=None)
     found = chosen(candidates([one, two], scaled=True), [Whole.of(right)], forward=True)
     assert found is not None
-    assert (found.how, found.scaled, found.record.sketch) == ("summed", False, right.sketch)
+    whole = found.whole
+    assert (whole.how, whole.scaled, whole.record.sketch) == ("summed", False, right.sketch)
+    assert found.fit == pytest.approx(0, abs=1e-6)
+    assert found.other is not None
+    assert found.other > 0.4
     assert summed([one, _record(np.ones(3))]) is None
 
 
@@ -246,3 +250,16 @@ def test_a_dimension_that_is_cut_twice_in_any_order(array: np.ndarray) -> None:
 )
 def test_the_grid_that_a_group_of_eight_ranks_is_of(group: tuple[int, ...], grid: tuple[int, int] | None) -> None:
     assert grid_of(group, 8) == grid
+
+
+def test_the_grounds_are_told(array: np.ndarray) -> None:
+    halves = [_record(half) for half in np.split(array, 2, 0)]
+    fitted = join(_job(halves), 2, {(NAME, "output.0"): _alone(array * 1.001)}).grounds
+    assert (fitted.fitted, fitted.shape, fitted.off) == (1, 0, pytest.approx(1e-3, rel=0.1))
+    shaped = join(_job(halves), 2, {(NAME, "output.0"): _alone(array * 3)}).grounds
+    assert (shaped.fitted, shaped.shape) == (0, 1)
+    copied = join(_job([_record(array)] * 2), 2, {(NAME, "output.0"): _alone(array)}).grounds
+    assert (copied.copies, copied.fitted) == (1, 0)
+    layout = _layout(array, "S(0)", extents=(2,))
+    placed = [_record(half, layout=layout) for half in np.split(array, 2, 0)]
+    assert join(_job(placed), 2, {}).grounds.layout == 1

@@ -255,6 +255,7 @@ MESSAGES: Mapping[str, str] = {
     "note.worlds": "NPU 侧使用 {npu} 个 rank，标杆侧使用 {bench} 个：比较前已把各部分拼合。",
     "note.shared_otherwise": "两侧以不同方式把模型分给各 rank：只搬运各部分的调用没有对应项，不计入比较范围。",
     "note.replicas": "仅看{side}：{call} 之后 rank {ranks} 的 {argument} 应当相同，而 {odd} 与其他不同。",
+    "note.grounds": "{side}：按布局 {layout}，副本 {copies}，按形状 {shape}，吻合 {fit}（差 {off}，否则 {other}）。",
     "note.parts": "{tensors}无法拼合或比较：{why}。",
     "parts.calls": "并非每个 rank 都以这些参数执行了该调用",
     "parts.differ": "各 rank 的值不同，且没有信息说明如何拼成整体",
