@@ -298,7 +298,7 @@ MESSAGES: Mapping[str, str] = {
     "note.worlds": "The NPU side ran on {npu} rank(s), the bench on {bench}: parts were put together before comparing.",
     "note.shared_otherwise": "The sides share out the model otherwise: calls that only move its parts are left out.",
     "note.replicas": "{side} alone: after {call} ranks {ranks} should hold the same {argument}; {odd} holds another.",
-    "note.grounds": "{side} parts by layout {layout}, copy {copies}, shape {shape}, fit {fit} (to {off}, else {other}).",
+    "note.grounds": "{side} parts: layout {layout}, copy {copies}, shape {shape}, fit {fit} (to {off}, else {other}).",
     "note.parts": "{tensors} could not be put together or compared: {why}.",
     "parts.calls": "not every rank made this call with these arguments",
     "parts.differ": "ranks hold other values, and nothing says how they make a whole",
