@@ -106,7 +106,7 @@ PROSE: Mapping[str, str] = {
         "每个参数是 monitor_output 目录或其中一张卡的目录；msprobe 的 monitor 写的也能读。结果写入 "
         "OUT/monitor_compare：advisor_<time>.txt 与 .json、含曲线与热力图的 "
         "monitor_<time>.html；装有 matplotlib 时另写 PNG。\n\n"
-        "退出码：0 无可疑，1 两次运行分开，2 无法比对。"
+        "退出码：0 无可疑，1 两次运行分开，2 比对过少或无法比对。"
     ),
     "monitor show": "打印被观察运行最后一步中最差的参数：先是 NaN 与 Inf，再是突变的。",
 }

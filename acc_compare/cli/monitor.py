@@ -17,7 +17,7 @@ Each argument is a monitor_output folder or one rank's folder in it; what msprob
 Written to OUT/monitor_compare: advisor_<time>.txt and .json, monitor_<time>.html with curves and a heat map, and both
 as PNG where matplotlib is installed.
 
-Exit code: 0 nothing suspect, 1 the runs part, 2 the comparison could not be made.
+Exit code: 0 nothing suspect, 1 the runs part, 2 too little was compared, or nothing could be.
 
 \b
 Examples:
@@ -56,7 +56,7 @@ def compare(
 ) -> None:
     from datetime import datetime
 
-    from acc_compare.cli.exit_code import Exit, leaving_with
+    from acc_compare.cli.exit_code import EXITS, leaving_with
     from acc_compare.cli.progress import Bars
     from acc_compare.monitor.advisor import advisor_text
     from acc_compare.monitor.comparison import compare_monitored
@@ -66,7 +66,7 @@ def compare(
     with Bars(sys.stderr) as progress:
         finding = compare_monitored(npu, bench, floor=floor, kinds=kind or (), steps=wanted, progress=progress)
     paths = write_monitor_reports(finding, out, timestamp=f"{datetime.now():%Y%m%d%H%M%S}")
-    with leaving_with(Exit.suspect if finding.verdict == "different" else Exit.nothing_suspect):
+    with leaving_with(EXITS[finding.verdict]):
         if quiet:
             print(finding.summary)
         else:

@@ -114,7 +114,8 @@ def _foot(finding: MonitorFinding) -> list[str]:
     lines = _labelled("Compared", f"{compared}; {steps}; {coverage.cells:,} rows of each side")
     for side, names in (("NPU", coverage.only_npu), ("bench", coverage.only_bench)):
         if names:
-            lines += _labelled("Not compared", f"on the {side} side only: {some(names[:_LEFT_OUT], total=len(names))}")
+            shown = text(some(names[:_LEFT_OUT], total=len(names)))
+            lines += _labelled("Not compared", f"on the {side} side only: {shown}")
     for note in finding.notes:
         lines += _labelled("Note", note)
     if any(origin.apart is not None for origin in finding.origins):

@@ -236,12 +236,16 @@ def _finding(
     if both:
         more.append(f"Both sides hold NaN or Inf at {plural(both, 'step')}; nothing is compared there.")
     pick = next((table for table in found if origins and _is_of(table, origins[0])), found[0])
+    coverage = _coverage(found)
+    is_thin = _lone(coverage) * len(coverage.ranks) > coverage.series
+    if sides[0].path.resolve() == sides[1].path.resolve():
+        more.append("A run was compared with itself: both paths lead to the same folder.")
     return MonitorFinding(
-        verdict="different" if origins else "same",
-        summary=_summary(origins, found, parted),
+        verdict="different" if origins else "incomplete" if is_thin else "same",
+        summary=_thin(coverage) if is_thin and not origins else _summary(origins, found, parted),
         npu_path=sides[0].path,
         bench_path=sides[1].path,
-        coverage=_coverage(found),
+        coverage=coverage,
         origins=tuple(origins),
         notes=tuple(more),
         parted=parted,
@@ -305,6 +309,14 @@ def _summary(origins: Sequence[Origin], found: list[_TableFound], parted: int | 
     if loudest == 0:
         return "Nine of ten series are equal throughout, and the rest agrees to noise."
     return f"The runs agree: nine of ten series are never more than {quantity(loudest)} apart, as noise explains."
+
+
+def _thin(coverage: Coverage) -> str:
+    return f"Nothing suspect in {coverage.series:,} series, but {_lone(coverage):,} of one side have no counterpart."
+
+
+def _lone(coverage: Coverage) -> int:
+    return max(len(coverage.only_npu), len(coverage.only_bench))
 
 
 def _coverage(found: list[_TableFound]) -> Coverage:

@@ -9,7 +9,7 @@ from typing import Literal
 from acc_compare.monitor.rows import Numbers
 
 OriginKind = Literal["nan_inf", "optimizer", "gradient", "activation", "communication", "input", "dtype", "drift"]
-MonitorVerdict = Literal["same", "different"]
+MonitorVerdict = Literal["same", "different", "incomplete"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,8 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class MonitorFinding:
-    """The outcome: `origins` the likeliest first, none where the verdict is "same".
+    """The outcome: `origins` the likeliest first, none where the verdict is "same", or "incomplete":
+    most series of a side have no counterpart.
 
     `parted` is the first step from which noise alone has made the runs incomparable step by step, None where it did
     not; after it only the course of the curves was judged.

@@ -13,7 +13,7 @@ _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:980px;margin:2em auto;padding:0 1em;color:#222;background:#fff}
 h1{font-size:1.5em}h2{font-size:1.15em;margin:2em 0 .3em}h3{font-size:1em;margin:1.4em 0 .2em;font-weight:600}
 .badge{color:#fff;padding:.1em .5em;border-radius:.2em;font-size:.8em;vertical-align:.1em}
-.same{background:#2e7d32}.different{background:#c62828}
+.same{background:#2e7d32}.different{background:#c62828}.incomplete{background:#9a6700}
 pre{background:#f6f6f6;padding:1em;overflow-x:auto;font-size:13px;line-height:1.4}
 svg{width:100%;height:auto;display:block}.tick{font-size:11px;fill:#555}.frame{fill:none;stroke:#bbb}
 .grid{stroke:#eee}path{fill:none;stroke-width:1.5;stroke-linejoin:round;stroke-linecap:round}

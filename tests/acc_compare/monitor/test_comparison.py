@@ -153,6 +153,27 @@ def test_ddp_on_one_side_only(write_run: Write, drawn: Drawn, names: tuple[str, 
     assert (found.coverage.series, found.coverage.only_npu) == (8, ())
 
 
+@pytest.mark.parametrize(("own", "verdict"), [(3, "same"), (5, "incomplete")])
+def test_a_few_series_in_common_carry_no_verdict(
+    write_run: Write, drawn: Drawn, names: tuple[str, ...], own: int, verdict: str
+) -> None:
+    norms = drawn(noise=0.0)
+    renamed = tuple(f"other.{name}" for name in names[:own]) + names[own:]
+    found = compare_monitored(write_run("npu", norms, names=renamed), write_run("bench", norms))
+    assert found.verdict == verdict
+    page = advisor_text(found)
+    assert page.startswith(f"{verdict.upper()}: ")
+    assert "on the NPU side only: other.layers.0.weight" in page
+    assert "Message(" not in page
+
+
+def test_a_run_compared_with_itself_is_told(write_run: Write, drawn: Drawn) -> None:
+    run = write_run("npu", drawn(noise=0.0))
+    assert any("with itself" in note for note in compare_monitored(run, run).notes)
+    other = write_run("bench", drawn(noise=0.0))
+    assert not any("with itself" in note for note in compare_monitored(run, other).notes)
+
+
 def test_a_killed_run_and_its_second_start(write_run: Write, drawn: Drawn) -> None:
     norms = drawn(noise=0.0)
     bench = write_run("bench", norms)
@@ -248,7 +269,11 @@ def test_what_msprobe_wrote_is_read(tmp_path: Path) -> None:
     """Its files of ten kinds against a copy with one moment changed; rows without a tensor are no NaN."""
     recorded = Path(__file__).parents[2] / "dump" / "monitor" / "msprobe_26_2"
     found = compare_monitored(recorded, recorded)
-    assert (found.verdict, found.loudest, found.notes) == ("same", 0.0, ())
+    assert (found.verdict, found.loudest, found.notes) == (
+        "same",
+        0.0,
+        ("A run was compared with itself: both paths lead to the same folder.",),
+    )
     assert {"actv", "actv_grad", "exp_avg", "grad_unreduced", "param_updated"} <= set(found.coverage.tables)
     changed = tmp_path / "Nov22_13-26-22-rank0-7def9a46"
     changed.mkdir()
