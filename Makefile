@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo docs page page-tools browser test test-all test-torch-npu test-newest test-torches dist test-lowest test-frameworks test-many lint type samples fuzz bench-recording bench-compare bench-localisation bench-operators bench-monitor bench-page bench-reliability bench-replay bench-scale clean
+.PHONY: help demo docs page page-tools browser test test-all test-torch-npu test-newest test-torches dist test-lowest test-frameworks test-many lint type samples fuzz bench-recording bench-compare bench-localisation bench-libraries bench-operators bench-monitor bench-page bench-reliability bench-replay bench-scale clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -84,6 +84,10 @@ bench-recording: $(INSTALLED)  ## what recording costs, beside msprobe (an hour;
 bench-localisation: $(INSTALLED)  ## does the advisor name planted faults?  PEER=, PEER_ADVISOR=: pythons with msprobe
 	$(BIN)/python benchmarks/localisation/run.py --sweep --write $(if $(PEER),--peer $(PEER)) \
 		$(if $(PEER_ADVISOR),--peer-advisor $(PEER_ADVISOR))
+
+bench-libraries: $(INSTALLED)  ## the same in models of transformers and diffusers (installs them): DRAWS="--seeds new:96 --write"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'transformers>=5,<6' 'diffusers>=0.35,<1'
+	$(BIN)/python benchmarks/localisation/draws.py --libraries $(or $(DRAWS),--seeds 0-31)
 
 bench-operators: $(INSTALLED)  ## is a healthy operator ever accused, a faulty one let pass?  All that torch lists
 	$(BIN)/python benchmarks/operators/run.py

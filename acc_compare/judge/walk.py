@@ -67,7 +67,7 @@ def walk(calls: Sequence[MeasuredCall], context: Context) -> Walk:
     for call in cleaned:
         forward = forwards.get(forward_name(call.full_name)) if call.is_backward else None
         seen.inside = inside.worst(call)
-        _judge_call(call, forward, context, found, seen)
+        _judge_call(call, forward, context, found, seen, read=garbage.error_read(call))
         inside.note(call)
         if not call.is_backward:
             forwards[call.full_name] = call
@@ -115,7 +115,10 @@ def _lowered(calls: Sequence[MeasuredCall], noise: Noise) -> list[Origin]:
     return origins
 
 
-def _judge_call(call: MeasuredCall, forward: MeasuredCall | None, context: Context, found: Walk, seen: Seen) -> None:
+def _judge_call(
+    call: MeasuredCall, forward: MeasuredCall | None, context: Context, found: Walk, seen: Seen, *, read: float
+) -> None:
+    """The verdicts on what `call` reads and writes; `read` is the largest error that it was given."""
     origins: list[Origin] = []
     origin: Origin | None
     for argument in call.read:
@@ -125,7 +128,7 @@ def _judge_call(call: MeasuredCall, forward: MeasuredCall | None, context: Conte
             origins += [origin] if origin is not None else []
     # What only moves memory tells of how it is cut, where that differs; what computes with it shows what is wrong.
     is_moved = context.other_world and operators.moves_layout_only(call.operator)
-    seen.worst = max(seen.worst, 0.0 if is_moved else largest_error(call.read))
+    seen.worst = max(seen.worst, 0.0 if is_moved else read)
     given = [a.error for a in call.read if a.rank is not None and a.error is not None]
     seen.nonfinite = seen.nonfinite or any(error.is_nonfinite for error in given)
     best: Origin | None = None
@@ -187,12 +190,17 @@ class _Inside:
 
 class _Garbage:
     """Memory that nobody has written to: what `empty` gives, and what copies, views and partial writes make of it.  It
-    differs between any two runs and says nothing; `found` holds the tensors that were taken out."""
+    differs between any two runs and says nothing; `found` holds the tensors that were taken out.  What computes with
+    it reads a large difference, as it would any, and its results are judged by that."""
 
     def __init__(self, flow: Flow) -> None:
         self.found: dict[tuple[str, str], MeasuredArgument] = {}
         self._flow = flow
         self._values: set[Hashable] = set()
+
+    def error_read(self, call: MeasuredCall) -> float:
+        """The largest error of what a call reads beside it."""
+        return largest_error([a for a in call.read if self._flow.key(a.npu) not in self._values])
 
     def taken_out(self, call: MeasuredCall) -> MeasuredCall:
         """`call` without such tensors."""
@@ -202,9 +210,19 @@ class _Garbage:
         blank = moves and any(argument.npu.unwritten for argument in (*call.read, *call.wrote))
         if not made and not blank and not self._values:
             return call
-        read = [a for a in call.read if (moves and a.npu.unwritten) or self._flow.key(a.npu) in self._values]
-        kept = any(argument.name != "input.out" for argument in read) and not operators.overwrites(call.operator)
-        wrote = [a for a in call.wrote if (moves and a.npu.unwritten) or ((made or kept) and not _agrees(a))]
+        read = [
+            a
+            for a in call.read
+            if ((moves and a.npu.unwritten) or self._flow.key(a.npu) in self._values)
+            and any(_is_content(wrote, a, moves=moves) for wrote in call.wrote)
+        ]
+        into = [] if operators.overwrites(call.operator) else [a for a in read if a.name != "input.out"]
+        wrote = [
+            a
+            for a in call.wrote
+            if (moves and a.npu.unwritten)
+            or ((made or any(_is_content(a, kept, moves=moves) for kept in into)) and not _agrees(a))
+        ]
         if not read and not wrote:
             return call
         self._values.update(self._flow.key(argument.npu) for argument in wrote)
@@ -214,3 +232,11 @@ class _Garbage:
             read=tuple(argument for argument in call.read if argument not in read),
             wrote=tuple(argument for argument in call.wrote if argument not in wrote),
         )
+
+
+def _is_content(wrote: MeasuredArgument, read: MeasuredArgument, *, moves: bool) -> bool:
+    """Does what was read, an index apart, stand in what was written: in the same memory, or moved?"""
+    if moves:
+        return wrote.is_floating == read.is_floating
+    shared = wrote.npu.storage is not None and wrote.npu.storage == read.npu.storage
+    return shared or wrote.name == f"written.{read.name}"

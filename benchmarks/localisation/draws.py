@@ -2,6 +2,7 @@
 
     python benchmarks/localisation/draws.py --seeds 0-99                  development: any seed below 1,000
     python benchmarks/localisation/draws.py --seeds 734101-734300 --write publish: seeds drawn on the day
+    python benchmarks/localisation/draws.py --libraries --seeds 0-31      models of transformers and diffusers
 
 Each seed is a model with other kernels on one side: once in good health, where nobody is to be accused, and once with a
 fault.  A fault is as large as what it changes is off (relative L2); noise is what the healthy pair shows at the same
@@ -19,7 +20,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,38 +42,47 @@ BINS = (0.0, 1.0, 3.0, 10.0, 30.0, math.inf)
 
 @dataclass(frozen=True, slots=True)
 class Sized:
-    """A fault's outcome, with its size over the noise of the call that it hit; None where that is not known."""
+    """A fault's outcome, with its size over the noise of the call that it hit; None where that is not known, 0 where
+    nothing that a call writes was changed."""
 
     outcome: Outcome
     regime: str
     ratio: float | None
 
 
-@cache
-def noise_by_call(work: Work) -> dict[str, float]:
-    """The largest relative error that the healthy comparison shows or expects in what each call wrote, by
-    `call (step n)`: one number, as a loss is, may agree by chance."""
+def noise_by_call(npu: Path, bench: Path, *, least: bool = True) -> dict[str, dict[str, float]]:
+    """The relative errors of what each call wrote, by `call (step n)` and argument; at `least` what is expected: one
+    number, as a loss is, may agree by chance."""
     from acc_compare import compare
 
-    npu, bench = (part.folder / DUMP for part in work.recordings)
-    found: dict[str, float] = {}
+    found: dict[str, dict[str, float]] = {}
     for finding in compare(npu, bench).findings:
         for row in finding.rows:
             error = next((value for name, value in row.metrics.items() if name.endswith("RelL2")), None)
-            call, output, _ = row.npu_name.partition(".output")
-            if output and isinstance(error, float) and math.isfinite(error):
-                key = f"{call} (step {finding.step})"
-                found[key] = max(found.get(key, 0.0), error, row.expected or 0.0)
+            call, output, place = row.npu_name.partition(".output")
+            if output and isinstance(error, float) and not math.isnan(error):
+                expected = row.expected or 0.0 if least else 0.0
+                found.setdefault(f"{call} (step {finding.step})", {})[place] = max(error, expected)
     return found
 
 
-def sized(work: Work, outcome: Outcome) -> Sized:
-    """`outcome` of the fault of `work`'s seed, `work` being its healthy pair."""
-    by_call = {} if outcome.unsound else noise_by_call(work)
-    noise = max((by_call[call] for call in outcome.expected if call in by_call), default=None)
-    known = outcome.effect is not None and noise is not None
-    ratio = outcome.effect / max(noise, 1e-12) if known and outcome.effect and noise is not None else None
-    return Sized(outcome, work.case.group, ratio)
+def sized(work: Work, fault: Work, outcome: Outcome) -> Sized:
+    """`outcome` of the `fault` of `work`'s seed, `work` being its healthy pair.  What the fault changes is the distance
+    of the wrong side from itself in good health, at the first call that it changes."""
+    if outcome.unsound or outcome.effect is None:
+        return Sized(outcome, work.case.group, None)
+    healthy, bench, wrong = (part.folder / DUMP for part in (*work.recordings, fault.recordings[0]))
+    noise = noise_by_call(healthy, bench)
+    changes = noise_by_call(wrong, healthy, least=False)
+    for call in outcome.expected:
+        ratios = [
+            change / max(noise[call].get(place, 0.0), 1e-12)
+            for place, change in changes.get(call, {}).items()
+            if call in noise
+        ]
+        if any(ratios):
+            return Sized(outcome, work.case.group, max(ratios))
+    return Sized(outcome, work.case.group, 0.0)
 
 
 def table(faults: Sequence[Sized], healthy: Sequence[tuple[str, Outcome]]) -> str:
@@ -137,11 +147,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--keep-dumps", action="store_true", help="take dumps that are there, whatever code made them")
     parser.add_argument("--healthy-only", action="store_true")
-    parser.add_argument("--write", action="store_true", help=f"write {HERE / 'DRAWN.md'}")
+    parser.add_argument("--libraries", action="store_true", help="other people's models, which must be installed")
+    parser.add_argument("--write", action="store_true", help=f"write {HERE / 'DRAWN.md'}, or LIBRARIES.md")
     options = parser.parse_args(arguments)
     seeds = seeds_of(options.seeds)
-    out, task, level = options.out.absolute(), options.task, options.level
-    healthy = [Work(out, drawn(seed).healthy, task, level) for seed in seeds]
+    task, level = options.task, options.level
+    out = options.out.absolute() / ("libraries" if options.libraries else "")
+    cases = [drawn(seed, from_libraries=options.libraries) for seed in seeds]
+    healthy = [Work(out, case.healthy, task, level) for case in cases]
     problems = running.record_all(healthy, workers=options.workers, keep=options.keep_dumps)
     running.compare_all(healthy, problems, workers=options.workers, again=False)
     fine = [(work.case.group, running.outcome(work, problems)) for work in healthy]
@@ -149,7 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(failures(faults, fine))
     print(table(faults, fine))
     if options.write:
-        (HERE / "DRAWN.md").write_text(_page(seeds, options, table(faults, fine)), encoding="utf-8")
+        page = HERE / ("LIBRARIES.md" if options.libraries else "DRAWN.md")
+        page.write_text(_page(seeds, options, table(faults, fine)), encoding="utf-8")
     return 0
 
 
@@ -158,22 +172,32 @@ def _faults(healthy: Sequence[Work], task: Task, level: Level, options: argparse
     for work in healthy:
         counts = work.recordings[0].folder / COUNTS
         seed = int(work.case.name.rpartition("-")[2])
-        case = drawn(seed).faulty(json.loads(counts.read_bytes())) if counts.is_file() else None
+        ran = json.loads(counts.read_bytes()) if counts.is_file() else {}
+        case = drawn(seed, from_libraries=options.libraries).faulty(ran)
         if case is not None:
             pairs.append((work, Work(work.out, case, task, level)))
     todo = [fault for _, fault in pairs]
     problems = running.record_all(todo, workers=options.workers, keep=options.keep_dumps)
     running.compare_all(todo, problems, workers=options.workers, again=False)
-    return [sized(work, running.outcome(fault, problems)) for work, fault in pairs]
+    return [sized(work, fault, running.outcome(fault, problems)) for work, fault in pairs]
 
 
 def _page(seeds: Sequence[int], options: argparse.Namespace, scores: str) -> str:
-    return f"""# Faults in noise, drawn from seeds
+    chosen = f"{'--libraries ' if options.libraries else ''}--seeds {options.seeds} --task {options.task}"
+    models = ""
+    if options.libraries:
+        found = ", ".join(f"{name} {version(name)}" for name in ("transformers", "diffusers", "torch"))
+        models = f"""The models are those of `models/libraries.py`, by {found}: tiny sizes, random weights,
+all else theirs.
 
-Made by `python benchmarks/localisation/draws.py --seeds {options.seeds} --task {options.task} --level {options.level}
+"""
+    return f"""# Faults in noise, drawn from seeds{", in models of other people's" if options.libraries else ""}
+
+{models}Made by `python benchmarks/localisation/draws.py {chosen} --level {options.level}
 --write` on {date.today().isoformat()}: seeds {seeds[0]} to {seeds[-1]}, {len(seeds)} of them. Development uses seeds
-below 1,000. A fault's size is the relative L2 error that it puts into what the kernel writes; noise is the error that
-the same call shows in the healthy pair of the seed, or what is typical of it where that is more.
+below 1,000. A fault's size is how far it moves what the call writes (relative L2 between the wrong side and the same
+side in good health, at the first call that it changes); noise is the error that the same result shows in the healthy
+pair of the seed, or what is typical of it where that is more.
 
 {scores}
 """

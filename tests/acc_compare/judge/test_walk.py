@@ -145,3 +145,33 @@ def test_the_setting_of_an_earlier_step_is_normal_in_the_next(make: Any) -> None
         for finding in (plain, knowing)
     ]
     assert allowed[1] > 1.1 * allowed[0] > 0, allowed
+
+
+@pytest.mark.parametrize(("wrong", "accused"), [(0.0, []), (0.5, ["Functional.gelu.0.forward"])])
+def test_what_is_gathered_by_an_order_that_was_written_to_new_memory_is_judged(
+    make: Any, wrong: float, accused: list[str]
+) -> None:
+    """As experts put tokens back: the order is turned around in memory that nobody had written to.  It differs, since a
+    token went elsewhere, and is not garbage for that; nor is anything that is computed later."""
+    runs = []
+    for is_npu in (True, False):
+        one = make.Run()
+        x, order = make.normal(16, 64), np.arange(16)
+        if is_npu:
+            x, order[[2, 3]] = make.off(x, 1e-4, seed=1), order[[3, 2]]
+        memory = (make.normal(16, seed=3 + is_npu) * 1e6).astype("i8")
+        turned = np.argsort(order)
+        one.same_memory(turned, memory)
+        one.call("Torch.argsort.0.forward", [x[:, 0].copy()], [order])
+        one.call("Tensor.__getitem__.0.forward", [x, order], [ordered := x[order]])
+        one.call("Torch.empty_like.0.forward", [order], [memory])
+        one.call("Tensor.__setitem__.0.forward", [memory, order, np.arange(16)], written={"input.0": turned})
+        one.call("Tensor.__getitem__.1.forward", [ordered, turned], [gathered := ordered[turned]])
+        one.call("Functional.linear.0.forward", [gathered, np.eye(64, dtype="f4")], [y := gathered.copy()])
+        one.call("Functional.gelu.0.forward", [y], [make.off(np.tanh(y), wrong if is_npu else 0.0, seed=5)])
+        runs.append(one)
+    finding = make.judged(*runs, step=1, previous="judged")
+    assert names(finding) == accused
+    roles = {row.npu_name: row.origin for row in finding.rows}
+    assert roles["Tensor.__setitem__.0.forward.written.input.0"] == ""
+    assert roles["Functional.gelu.0.forward.output.0"] == ("introduced" if accused else "propagated")
