@@ -198,9 +198,9 @@ def _one_behind_the_other(
     names: list[dict[str, str]] = []
     for number, part in enumerate(parts):
         own = part.batch.before if not number else ()
-        names.append({call.name: _numbered(call.name, count) for call in (*own, *part.batch.forward)})
+        names.append({call.name: numbered(call.name, count) for call in (*own, *part.batch.forward)})
     last = parts[0]
-    names[0].update({call.name: _numbered(call.name, count) for call in last.batch.after})
+    names[0].update({call.name: numbered(call.name, count) for call in last.batch.after})
     ordered = [(0, call) for call in last.batch.before]
     ordered += [(number, call) for number, part in enumerate(parts) for call in part.batch.forward]
     ordered += [(n, call) for n, part in reversed(list(enumerate(parts))) for call in part.batch.backward]
@@ -212,7 +212,7 @@ def _one_behind_the_other(
         if forward is None:
             continue
         name = str(replace(parse(forward), direction=parse(call.name).direction))
-        calls.append(_renamed(call, name, index, part.rank, sent))
+        calls.append(renamed(call, name, index, part.rank, sent))
         owner = part.dump.owners.get(call.name)
         owners[name] = str(replace(parse(owner), number=0)) if owner is not None else None
         ranks.setdefault(name, []).append(part.rank)
@@ -227,14 +227,18 @@ def _one_behind_the_other(
     return replace(first, calls=tuple(calls), owners=owners, stacks=stacks, incomplete=incomplete)
 
 
-def _numbered(name: str, count: dict[str, int]) -> str:
+def numbered(name: str, count: dict[str, int]) -> str:
+    """The name with the next number of its api, by what was counted so far."""
     parsed: CallName = parse(name)
     key = f"{parsed.prefix}.{parsed.api}"
     number = count[key] = count.get(key, -1) + 1
     return str(replace(parsed, number=number))
 
 
-def _renamed(call: CallRecord, name: str, index: int, rank: int, sent: Mapping[tuple[int, int], int]) -> CallRecord:
+def renamed(call: CallRecord, name: str, index: int, rank: int, sent: Mapping[tuple[int, int], int]) -> CallRecord:
+    """A call of `rank` with another name and place; its values and memory are numbered apart from those of other ranks,
+    but for what was sent to it."""
+
     def told(argument: Argument) -> Argument:
         leaf = argument.leaf
         if not isinstance(leaf, TensorRecord):

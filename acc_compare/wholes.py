@@ -35,6 +35,9 @@ _ALIKE = 1e-5
 _LOOKED_AT = 16
 """Parts of a tensor that are looked at for some that are alike."""
 
+_ANOTHER = 0.3
+"""Relative difference from which on a part is another tensor, as another expert's weights, and no copy that is off."""
+
 _COPIES = 1e-3
 """Relative difference up to which a part is taken for a copy of what the other side has whole."""
 
@@ -192,7 +195,9 @@ def odd_one(parts: Sequence[TensorRecord], theirs: Sequence[Whole]) -> int | Non
     if not known or any(part.shape != parts[0].shape for part in parts):
         return None
     apart = [min(distance(part, record) for record in known) for part in parts]
-    return max(range(len(apart)), key=apart.__getitem__) if min(apart) <= _COPIES else None
+    furthest = max(range(len(apart)), key=apart.__getitem__)
+    another = _ANOTHER < apart[furthest] < math.inf
+    return furthest if min(apart) <= _COPIES and not another else None
 
 
 def distance(one: TensorRecord, two: TensorRecord) -> float:

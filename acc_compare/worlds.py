@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from acc_compare.assembled import assemble, plans_in, rank_of_error
+from acc_compare.experts import Unrolled, unrolled
 from acc_compare.joining import Grounds, Joined, join, ways_of, wholes
 from acc_compare.judge.origins import Previous
 from acc_compare.judge.verdict import Setting
@@ -72,14 +73,17 @@ def compare_worlds(
             stages = [stages_of(side) for side in (npu, bench)]
             in_stages = any(len(side) > 1 for side in stages)
             pipelines = [_in_line(*each) for each in zip((npu, bench), stages, strict=True)] if in_stages else []
-            ours, theirs = _joined_in_line(*pipelines) if in_stages else joined(npu, bench)
-            # What a step left open may have led to anything in the next; optimizers of stages are not judged.
-            is_open = any(earlier.verdict != "same" for earlier in findings) or (in_stages and number > 0)
+            experts = [unrolled(side) for side in (npu, bench)]
+            ours, theirs = _joined_in_line(*pipelines) if in_stages else _joined_unrolled(*experts)
+            # What a step left open may have led to anything in the next; optimizers of stages and of experts are not
+            # compared.
+            apart = in_stages or any(side.ranks for side in experts)
+            is_open = any(earlier.verdict != "same" for earlier in findings) or (apart and number > 0)
             known = before(outcomes, step.step)
             previous: Previous = "suspect" if is_open and known != "poisoned" else known
             setting = Setting(step=step.step, previous=previous, other_world=True)
             finding = _compare_joined(ours, theirs, setting, task, jobs=jobs)
-            finding = _on_ranks_of(finding, pipelines[0]) if in_stages else finding
+            finding = _on_ranks_of(finding, pipelines[0]) if in_stages else _on_ranks_with(finding, experts[0])
             sides = (("name.npu", npu, ours.grounds), ("name.bench", bench, theirs.grounds))
             told = tuple(_told(name, grounds) for name, ranks, grounds in sides if len(ranks) > 1)
             finding = replace(finding, notes=(*finding.notes, *told))
@@ -124,6 +128,19 @@ def _joined_in_line(npu: Staged, bench: Staged) -> tuple[Joined, Joined]:
         for side, other, grid in zip(sides, reversed(may_be), grids, strict=True)
     )
     return replace(ours, dump=owned_alike(ours.dump, theirs.dump)), theirs
+
+
+def _joined_unrolled(npu: Unrolled, bench: Unrolled) -> tuple[Joined, Joined]:
+    """Both sides, the ranks of each put together; layers as the bench numbers them, where a side has experts."""
+    ours, theirs = joined(npu.dumps, bench.dumps)
+    has_experts = bool(npu.ranks or bench.ranks)
+    return replace(ours, dump=owned_alike(ours.dump, theirs.dump)) if has_experts else ours, theirs
+
+
+def _on_ranks_with(finding: Finding, side: Unrolled) -> Finding:
+    """The suspects in experts with the rank that has them."""
+    suspects = (replace(suspect, rank=side.ranks.get(suspect.name, suspect.rank)) for suspect in finding.suspects)
+    return replace(finding, suspects=tuple(suspects))
 
 
 def _on_ranks_of(finding: Finding, pipeline: Staged) -> Finding:

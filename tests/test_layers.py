@@ -41,6 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("acc_compare.assembled",),
     ("acc_compare.wholes",),
     ("acc_compare.joining", "acc_compare.stages"),
+    ("acc_compare.experts",),
     ("acc_compare.align",),
     ("acc_compare.measured",),
     ("acc_compare.error_patterns",),

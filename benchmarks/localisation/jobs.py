@@ -85,6 +85,7 @@ _PAIRS = (
     ("megatron-tp", 2, "megatron-tp", 1),
     ("megatron-sp", 2, "megatron-sp", 1),
     ("ring", 2, "ring", 1),
+    ("all-to-all", 2, "all-to-all", 1),
     ("1f1b", 2, "whole", 1),
     ("1f1b", 2, "micro", 1),
     ("interleaved", 2, "deep", 1),

@@ -1,0 +1,123 @@
+"""Experts that lie on different ranks, one behind the other.
+
+Between an exchange that sends tokens to their experts and the one that sends them back, each rank runs experts of its
+own: the same calls by name, of other weights.  On one rank all experts run, one after the other.  So what a rank runs
+there is laid behind what the ranks before it run, on every rank alike, and numbers of calls go on.  Tokens may come in
+another order than on one rank: of what has a row for each token, the sketch, which knows the order, is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import msgspec
+
+from acc_compare.stages import numbered, renamed
+from acc_compare.wholes import are_alike
+from dump.format.names import BACKWARD, forward_name, parse
+from dump.format.schema import Argument, CallRecord, Dump, TensorRecord
+
+_EXCHANGE = "all_to_all"
+_WEIGHTS = ("input.1", "input.weight", "input.2", "input.bias")
+
+
+@dataclass(frozen=True, slots=True)
+class Unrolled:
+    """The dumps of one side by rank, each with the experts of all; by call the rank whose expert it is."""
+
+    dumps: Mapping[int, Dump]
+    ranks: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Calls in order, outside of experts or between two exchanges."""
+
+    inside: bool
+    calls: tuple[CallRecord, ...]
+
+
+def unrolled(dumps: Mapping[int, Dump]) -> Unrolled:
+    """The side as if every rank ran all experts; as it is where no rank has experts of its own."""
+    runs = {rank: list(_runs(dump)) for rank, dump in dumps.items()}
+    shapes = {tuple(run.inside for run in found) for found in runs.values()}
+    if len(dumps) < 2 or len(shapes) != 1 or True not in next(iter(shapes)) or not _hold_other_weights(runs):
+        return Unrolled(dumps)
+    made = {rank: _with_all(rank, dumps, runs) for rank in dumps}
+    return Unrolled({rank: dump for rank, (dump, _) in made.items()}, next(iter(made.values()))[1])
+
+
+def _runs(dump: Dump) -> Iterator[_Run]:
+    inside = False
+    calls: list[CallRecord] = []
+    for call in dump.calls:
+        exchanges = any(collective.kind.startswith(_EXCHANGE) for collective in call.collectives)
+        if exchanges and any("float" in tensor.dtype for _, tensor in call.tensors()):
+            yield _Run(inside, tuple(calls))
+            inside, calls = not inside, []
+        calls.append(call)
+    yield _Run(inside, tuple(calls))
+
+
+def _hold_other_weights(runs: Mapping[int, Sequence[_Run]]) -> bool:
+    """Do calls between exchanges read trained tensors of one shape that differ from rank to rank?"""
+    inside = [[call for run in found if run.inside for call in run.calls] for found in runs.values()]
+    if len({len(calls) for calls in inside}) != 1:
+        return True
+    for calls in zip(*inside, strict=True):
+        held = [{n: t for n, t in call.tensors() if t.requires_grad and n in _WEIGHTS} for call in calls]
+        for name in held[0]:
+            same = [each[name] for each in held if name in each]
+            if len(same) == len(held) and not are_alike(same) and len({each.shape for each in same}) == 1:
+                return True
+    return False
+
+
+def _with_all(rank: int, dumps: Mapping[int, Dump], runs: Mapping[int, Sequence[_Run]]) -> tuple[Dump, dict[str, int]]:
+    ordered: list[tuple[int, CallRecord, bool]] = []
+    for number, run in enumerate(runs[rank]):
+        if not run.inside:
+            ordered += [(rank, call, False) for call in run.calls]
+            continue
+        for other in dumps:
+            calls = runs[other][number].calls
+            tokens = _tokens(calls)
+            ordered += [(other, _without_order(call, tokens), True) for call in calls]
+    count: dict[str, int] = {}
+    names: dict[tuple[int, str], str] = {}
+    made: list[CallRecord] = []
+    owners: dict[str, str | None] = {}
+    ranks: dict[str, int] = {}
+    for index, (whose, call, is_expert) in enumerate(ordered):
+        if parse(call.name).direction == BACKWARD:
+            forward = names.get((whose, forward_name(call.name)))
+            if forward is None:
+                continue
+            name = str(replace(parse(forward), direction=BACKWARD))
+        else:
+            name = names[whose, call.name] = numbered(call.name, count)
+        made.append(renamed(call, name, index, whose, {}))
+        owners[name] = dumps[whose].owners.get(call.name)
+        if is_expert:
+            ranks[name] = whose
+    stacks = {new: dumps[whose].stacks[old] for (whose, old), new in names.items() if old in dumps[whose].stacks}
+    return replace(dumps[rank], calls=tuple(made), owners=owners, stacks=stacks), ranks
+
+
+def _tokens(calls: Sequence[CallRecord]) -> int:
+    """How many rows the experts of a rank were given."""
+    exchanged = next(iter(calls), None)
+    results = [a.leaf for a in exchanged.outputs if isinstance(a.leaf, TensorRecord)] if exchanged is not None else []
+    return results[0].shape[0] if results and results[0].shape else -1
+
+
+def _without_order(call: CallRecord, tokens: int) -> CallRecord:
+    def told(argument: Argument) -> Argument:
+        leaf = argument.leaf
+        if not isinstance(leaf, TensorRecord) or leaf.shape[:1] != (tokens,):
+            return argument
+        return Argument(argument.name, msgspec.structs.replace(leaf, sketch=None, md5=None))
+
+    groups = {group: tuple(map(told, getattr(call, group))) for group in ("inputs", "outputs", "parameters", "written")}
+    return msgspec.structs.replace(call, **groups)
