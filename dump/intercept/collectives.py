@@ -7,8 +7,7 @@ stay what they are.  A collective is one record, made when its result is there: 
 what was written.  It says which ranks took part and how many of this group's collectives came before, so that the
 records of several ranks can be put together.
 
-A buffer that is only written to is not read: it may hold anything.  What runs inside a recorded call (an operator
-on DTensors that redistributes them) is said in the record of that call.
+A buffer that is only written to is not read.  What runs inside a recorded call is said in the record of that call.
 """
 
 from __future__ import annotations
@@ -93,7 +92,8 @@ class OpenCollective:
     def finish(self) -> None:
         """The step is over, and nobody has waited for the result."""
         reason = "asynchronous collective: its result"
-        self.recorder.skipped[reason] = self.recorder.skipped.get(reason, 0) + 1
+        if self.recorded:
+            self.recorder.skipped[reason] = self.recorder.skipped.get(reason, 0) + 1
         self.results = []
         self._emit()
 
@@ -121,10 +121,10 @@ class Issued:
 
 
 class Collectives:
-    """Records the collectives of a process for `watch`."""
+    """Follows the collectives of a process for `watch`, so that what they still write is not read; and records them."""
 
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
+    def __init__(self, watch: Watch, *, records: bool = True) -> None:
+        self._watch, self._records = watch, records
         self._works: weakref.WeakKeyDictionary[Any, list[OpenCollective]] = weakref.WeakKeyDictionary()
         self._results: dict[int, list[OpenCollective]] = {}
         self._coalescing: list[OpenCollective] | None = None
@@ -356,8 +356,6 @@ class Collectives:
             opened.results = [gradients]
             opened.arrived()
 
-    # ---- records
-
     def _begin(self, issued: Issued, *, within: bool) -> OpenCollective | None:
         """Note the collective, and capture what it reads where it is to be a record of its own."""
         watch, recorder = self._watch, self._watch.recorder
@@ -371,7 +369,8 @@ class Collectives:
         if watch.gated or watch.setting_up:
             return None
         name = f"{issued.key}.{recorder.number(issued.key)}.forward"
-        recorded = recorder.selection.wants(name, watch.within(name) if recorder.selection.selects else ())
+        places = watch.within(name) if recorder.selection.selects else ()
+        recorded = self._records and recorder.selection.wants(name, places)
         body: dict[str, Any] = {}
         if recorded and recorder.keeps("forward", "input"):
             body["input_args"] = recorder.read(issued.read, f"{name}.input")

@@ -71,8 +71,9 @@ class Interceptors:
         if self._records_apis:
             yield Point("API calls", self._apis.install, remove=self._apis.remove)
             yield from dispatcher_ops.points(watch)
-            yield Point("the inference of shapes", ShapeInference(watch).install)
-            yield Point("collectives", Collectives(watch).install)
+        yield Point("the inference of shapes", ShapeInference(watch).install)
+        yield Point("collectives", Collectives(watch, records=self._records_apis).install)
+        if self._records_apis:
             yield Point("memory that holds nothing yet", lambda patches: uninitialised.install(watch, patches))
             yield Point(
                 "writes that are kept from autograd",

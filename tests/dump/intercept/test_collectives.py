@@ -289,3 +289,24 @@ def test_a_call_that_writes_into_a_list_and_returns_nothing_has_written(record: 
 def test_what_a_collective_dispatches_is_part_of_it(record: Any) -> None:
     dump = record(lambda: dist.all_reduce(torch.ones(2)), audit=True)
     assert not [name for name in dump.names if "c10d" in name]
+
+
+@NEEDS_MESHES
+def test_modules_alone_do_not_read_what_a_collective_still_writes(record: Any) -> None:
+    """At level L0 collectives have no records, and yet a module's result is measured when it is there."""
+    functional = pytest.importorskip("torch.distributed._functional_collectives")
+
+    class Summing(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return functional.all_reduce(x, "sum", dist.group.WORLD)
+
+    model = Summing()
+
+    def act() -> None:
+        result = model(torch.ones(2))
+        result.elem.mul_(3)  # what was on its way
+        result.wait()
+
+    dump = record(act, models=[model], level="L0")
+    assert [call.name for call in dump.dump.calls] == ["Module.Summing.Summing.forward.0"]
+    assert dump.leaf("Module.Summing.Summing.forward.0", "output.0").norm == pytest.approx(3 * 2**0.5)
