@@ -24,10 +24,12 @@ _WEIGHTS = ("input.1", "input.weight", "input.2", "input.bias")
 
 @dataclass(frozen=True, slots=True)
 class Unrolled:
-    """The dumps of one side by rank, each with the experts of all; by call the rank whose expert it is."""
+    """The dumps of one side by rank, each with the experts of all; by call the rank whose expert it is, and
+    the name that this rank recorded it by."""
 
     dumps: Mapping[int, Dump]
     ranks: Mapping[str, int] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ def unrolled(dumps: Mapping[int, Dump]) -> Unrolled:
     if len(dumps) < 2 or len(shapes) != 1 or True not in next(iter(shapes)) or not _hold_other_weights(runs):
         return Unrolled(dumps)
     made = {rank: _with_all(rank, dumps, runs) for rank in dumps}
-    return Unrolled({rank: dump for rank, (dump, _) in made.items()}, next(iter(made.values()))[1])
+    _, ranks, recorded = next(iter(made.values()))
+    return Unrolled({rank: dump for rank, (dump, *_) in made.items()}, ranks, recorded)
 
 
 def _runs(dump: Dump) -> Iterator[_Run]:
@@ -74,7 +77,9 @@ def _hold_other_weights(runs: Mapping[int, Sequence[_Run]]) -> bool:
     return False
 
 
-def _with_all(rank: int, dumps: Mapping[int, Dump], runs: Mapping[int, Sequence[_Run]]) -> tuple[Dump, dict[str, int]]:
+def _with_all(
+    rank: int, dumps: Mapping[int, Dump], runs: Mapping[int, Sequence[_Run]]
+) -> tuple[Dump, dict[str, int], dict[str, str]]:
     ordered: list[tuple[int, CallRecord, bool]] = []
     for number, run in enumerate(runs[rank]):
         if not run.inside:
@@ -89,6 +94,7 @@ def _with_all(rank: int, dumps: Mapping[int, Dump], runs: Mapping[int, Sequence[
     made: list[CallRecord] = []
     owners: dict[str, str | None] = {}
     ranks: dict[str, int] = {}
+    recorded: dict[str, str] = {}
     for index, (whose, call, is_expert) in enumerate(ordered):
         if parse(call.name).direction == BACKWARD:
             forward = names.get((whose, forward_name(call.name)))
@@ -99,10 +105,11 @@ def _with_all(rank: int, dumps: Mapping[int, Dump], runs: Mapping[int, Sequence[
             name = names[whose, call.name] = numbered(call.name, count)
         made.append(renamed(call, name, index, whose, {}))
         owners[name] = dumps[whose].owners.get(call.name)
+        recorded[name] = call.name
         if is_expert:
             ranks[name] = whose
     stacks = {new: dumps[whose].stacks[old] for (whose, old), new in names.items() if old in dumps[whose].stacks}
-    return replace(dumps[rank], calls=tuple(made), owners=owners, stacks=stacks), ranks
+    return replace(dumps[rank], calls=tuple(made), owners=owners, stacks=stacks), ranks, recorded
 
 
 def _tokens(calls: Sequence[CallRecord]) -> int:

@@ -26,11 +26,12 @@ _FAR = 1 << 40
 @dataclass(frozen=True, slots=True)
 class Staged:
     """One side of a pipeline: a dump for each micro-batch of each group of ranks that hold a whole model, and by call
-    the ranks that made it, one of each group."""
+    the ranks that made it, one of each group, and the name that the first of them recorded it by."""
 
     dumps: Mapping[int, Dump]
     grid: tuple[int, int]
     ranks: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 def stages_of(dumps: Mapping[int, Dump]) -> list[list[int]]:
@@ -70,12 +71,13 @@ def staged(dumps: Mapping[int, Dump], stages: Sequence[Sequence[int]]) -> Staged
     sent = _sent(dumps)
     whole: dict[int, Dump] = {}
     ranks: dict[str, list[int]] = {}
+    names: dict[str, str] = {}
     for place in range(size):
         members = [(turn, stage[place]) for turn in range(turns) for stage in stages]
         for batch in range(number):
             parts = [_Part(rank, dumps[rank], parted[rank][turn][batch]) for turn, rank in members]
-            whole[place * number + batch] = _one_behind_the_other(parts, sent, ranks if not batch else {})
-    return Staged(whole, (size, number), ranks)
+            whole[place * number + batch] = _one_behind_the_other(parts, sent, ranks if not batch else {}, names)
+    return Staged(whole, (size, number), ranks, names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,7 @@ def _sent(dumps: Mapping[int, Dump]) -> dict[tuple[int, int], int]:
 
 
 def _one_behind_the_other(
-    parts: Sequence[_Part], sent: Mapping[tuple[int, int], int], ranks: dict[str, list[int]]
+    parts: Sequence[_Part], sent: Mapping[tuple[int, int], int], ranks: dict[str, list[int]], recorded: dict[str, str]
 ) -> Dump:
     count: dict[str, int] = {}
     names: list[dict[str, str]] = []
@@ -216,6 +218,7 @@ def _one_behind_the_other(
         owner = part.dump.owners.get(call.name)
         owners[name] = str(replace(parse(owner), number=0)) if owner is not None else None
         ranks.setdefault(name, []).append(part.rank)
+        recorded.setdefault(name, call.name)
     first = parts[0].dump
     incomplete = next((part.dump.incomplete for part in parts if part.dump.incomplete is not None), None)
     stacks = {

@@ -84,6 +84,7 @@ def compare_worlds(
             setting = Setting(step=step.step, previous=previous, other_world=True)
             finding = _compare_joined(ours, theirs, setting, task, jobs=jobs)
             finding = _on_ranks_of(finding, pipelines[0]) if in_stages else _on_ranks_with(finding, experts[0])
+            finding = _as_recorded(finding, pipelines[0].names if in_stages else experts[0].names)
             sides = (("name.npu", npu, ours.grounds), ("name.bench", bench, theirs.grounds))
             told = tuple(_told(name, grounds) for name, ranks, grounds in sides if len(ranks) > 1)
             finding = replace(finding, notes=(*finding.notes, *told))
@@ -140,6 +141,18 @@ def _joined_unrolled(npu: Unrolled, bench: Unrolled) -> tuple[Joined, Joined]:
 def _on_ranks_with(finding: Finding, side: Unrolled) -> Finding:
     """The suspects in experts with the rank that has them."""
     suspects = (replace(suspect, rank=side.ranks.get(suspect.name, suspect.rank)) for suspect in finding.suspects)
+    return replace(finding, suspects=tuple(suspects))
+
+
+def _as_recorded(finding: Finding, names: Mapping[str, str]) -> Finding:
+    """The suspects with the names that their ranks recorded them by, where calls were numbered anew."""
+    suspects = []
+    for suspect in finding.suspects:
+        name = names.get(suspect.name, suspect.name)
+        if name != suspect.name and suspect.rank is not None:
+            told = say("evidence.recorded_as", rank=suspect.rank, call=name)
+            suspect = replace(suspect, evidence=(*suspect.evidence, told))
+        suspects.append(suspect)
     return replace(finding, suspects=tuple(suspects))
 
 

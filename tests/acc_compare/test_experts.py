@@ -60,6 +60,7 @@ def test_the_experts_of_all_ranks_run_on_each() -> None:
         weights = [call.inputs[1].leaf.norm for call in dump.calls if "linear" in call.name and call.inputs]  # type: ignore[union-attr]
         assert weights == [7.0, 1.0, 2.0, 7.0]
         assert dump.owners["Functional.linear.2.forward"] == f"Module.{EXPERT}.Linear.forward.0"
+    assert found.names["Functional.linear.2.forward"] == EXPERT
     told = {name: rank for name, rank in found.ranks.items() if "linear" in name}
     forward = {"Functional.linear.1.forward": 0, "Functional.linear.2.forward": 1}
     assert told == forward | {name.replace("forward", "backward"): rank for name, rank in forward.items()}

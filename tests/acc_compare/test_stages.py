@@ -87,6 +87,7 @@ def test_stages_lie_one_behind_the_other_for_each_micro_batch() -> None:
     found = staged(dumps, stages_of(dumps))
     assert found is not None
     assert found.grid == (1, 2)
+    assert found.names["Functional.linear.1.forward"] == "Functional.linear.0.forward"
     expected = [
         "randn.0.forward",
         "linear.0.forward",
