@@ -38,11 +38,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from acc_compare import operators
-from acc_compare.judge.output_case import OutputCase, is_compound, jump_of, steepest
+from acc_compare.judge.output_case import ACCUMULATED, OutputCase, is_compound, jump_of, steepest
 from acc_compare.judge.predicted_backward import BACKWARD
 from acc_compare.judge.predicted_forward import FORWARD
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 
+_FAST = 6.0
 _IN_A_LIST = 2
 """Dots in the name of an element of a list, `input.0.3`."""
 
@@ -131,12 +132,19 @@ def predict(
         at_an_end=at_an_end / case.size,
         is_ruled_by_jumps=2.0 * jump**2 > total,
         flips=(jump / case.size) ** 2 * out.count if call.is_backward else 0.0,
-        assured=math.hypot(*(a.distance for a in inputs)) / case.size if _contracts(call) else 0.0,
+        assured=_assured(case, fresh) / case.size,
     )
 
 
-def _contracts(call: MeasuredCall) -> bool:
-    return not call.is_backward and operators.has(call.operator, "nonexpansive")
+def _assured(case: OutputCase, fresh: float) -> float:
+    """What no map that keeps distances exceeds; and the rounding of fast convolutions in float32, several times that of
+    direct ones, which a kernel may take for one shape and not for the next (A. Lavin and S. Gray, "Fast Algorithms for
+    Convolutional Neural Networks", CVPR 2016)."""
+    call = case.call
+    if not call.is_backward and operators.has(call.operator, "nonexpansive"):
+        return math.hypot(*(a.distance for a in case.inputs))
+    is_fast = operators.has(call.operator, "conv") and len(case.out.npu.shape) > 1
+    return _FAST * fresh if is_fast and case.unit <= ACCUMULATED and not case.operands else 0.0
 
 
 def _read_for(call: MeasuredCall, out: MeasuredArgument) -> tuple[MeasuredArgument, ...]:

@@ -1042,7 +1042,7 @@ def shared_memory() -> Any:
     tensor = torch.arange(3.0).share_memory_()
     child = context.Process(target=_fill, args=(queue, tensor))
     child.start()
-    sent = queue.get(timeout=120)
+    sent = queue.get(timeout=600)
     child.join()
     return sent, tensor, tensor.is_shared(), child.exitcode
 

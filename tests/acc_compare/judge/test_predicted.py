@@ -424,3 +424,24 @@ def test_gradients_that_a_hook_compresses_are_off_by_its_rounding(make: Any, hoo
     found = predict(part.call, part.call.wrote[0])
     assert found is not None
     assert unit <= found.fresh < 4 * unit
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "is_fast"),
+    [
+        ("Functional.conv2d.0.forward", None, True),
+        ("Functional.linear.0.forward", None, False),
+        ("Functional.conv2d.0.forward", "torch.bfloat16", False),
+    ],
+)
+def test_a_convolution_may_be_a_fast_one(make: Any, name: str, dtype: str | None, is_fast: bool) -> None:
+    run = make.Run()
+    x, weight, y = make.normal(4, 8, 6, 6), make.normal(8, 8, 3, 3, seed=1), make.normal(4, 8, 4, 4, seed=2)
+    for value in (x, weight, y) if dtype else ():
+        run.mark(value, dtype=dtype)
+    run.call(name, [x, weight], [y])
+    call = make.measured(run, run)[0].call
+    found = predict(call, call.wrote[0])
+    assert found is not None
+    assert found.fresh > 0
+    assert found.assured == (pytest.approx(6 * found.fresh) if is_fast else 0)
