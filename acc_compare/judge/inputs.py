@@ -46,8 +46,6 @@ def judge_input(call: MeasuredCall, argument: MeasuredArgument, context: Context
     if argument.npu.grad_fn is not None or call.is_backward:
         if context.previous == "suspect" and not seen.last_agreeing and seen.worst == 0.0:
             return Judged(argument, "propagated"), None  # the step begins with what the one before it left
-        if argument.relative <= SUSPICIOUS * context.late.get(call.full_name, 0.0):
-            return Judged(argument, "propagated"), None
         return _judge_unseen(call, argument, seen)
     return _judge_given(call, argument, context, seen)
 

@@ -108,8 +108,7 @@ class Context:
     both sides, and what error is normal in this run.  `other_world` says that the sides ran on different numbers of
     ranks; then `unmeasured` names calls of which no result could be compared.  `lowered` is the type that products were
     found to be computed in on one side in an earlier step, `references` how far both sides are from a third run,
-    `drift` the largest relative error of what calls of the step before wrote beside their results, `late` by backward
-    call the largest that calls wrote which ran before it and stand after it."""
+    `drift` the largest relative error of what calls of the step before wrote beside their results."""
 
     npu: Flow
     bench: Flow
@@ -124,7 +123,6 @@ class Context:
     unmeasured: frozenset[str] = frozenset()
     lowered: str = ""
     drift: float = 0.0
-    late: Mapping[str, float] = field(default_factory=dict)
     references: Mapping[tuple[str, str], ReferenceErrors] = field(default_factory=dict)
 
 

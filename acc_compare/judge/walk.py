@@ -21,6 +21,7 @@ from acc_compare.judge.lowered import FEWEST_PRODUCTS, LOWERED, lowered_products
 from acc_compare.judge.noise import Noise
 from acc_compare.judge.origins import (
     INPUT_NOISE,
+    SUSPICIOUS,
     Context,
     Expected,
     Judged,
@@ -60,7 +61,7 @@ def walk(calls: Sequence[MeasuredCall], context: Context) -> Walk:
     if found.lowered:
         found.origins = _lowered(cleaned, noise)
         found.noise = Noise(cleaned, lowered=LOWERED[found.lowered])
-    context = replace(context, noise=found.noise, late=recorded_late(cleaned))
+    context = replace(context, noise=found.noise)
     seen = Seen(nonfinite=context.previous == "poisoned")
     inside = _Inside()
     forwards: dict[str, MeasuredCall] = {}
@@ -73,30 +74,44 @@ def walk(calls: Sequence[MeasuredCall], context: Context) -> Walk:
             forwards[call.full_name] = call
     for key, argument in garbage.found.items():
         found.judged[key] = Judged(argument, "")
+    _give_to_late(found, cleaned)
     worse = {origin.call.full_name for origin in found.origins if origin.kind == "operator"}
     found.origins = [o for o in found.origins if o.kind != "dtype" or o.call.full_name not in worse]
     return found
 
 
-def recorded_late(calls: Sequence[MeasuredCall]) -> dict[str, float]:
-    """By backward call, the largest error of what others wrote that ran before it but stand after it: one of several
-    nodes, as that of a recurrent net, stands where its last node has run, and what packs sequences is no call that
-    could show the way."""
+def recorded_late(calls: Sequence[MeasuredCall]) -> dict[str, list[MeasuredCall]]:
+    """By backward call, those that ran before it but stand after it: one of several nodes, as that of a recurrent net,
+    stands where its last node has run, and what packs sequences is no call that could show the way."""
     places = {call.full_name: place for place, call in enumerate(calls) if not call.is_backward}
     several = {call.full_name for call in calls if not call.is_backward and is_compound(call)}
-    found: dict[str, float] = {}
+    found: dict[str, list[MeasuredCall]] = {}
     before: list[tuple[int, str]] = []
     for call in calls:
         name = forward_name(call.full_name)
         if not call.is_backward or name not in places:
             continue
         if name in several:
-            error = largest_error(call.wrote)
             for place, earlier in before:
                 if place < places[name]:
-                    found[earlier] = max(found.get(earlier, 0.0), error)
+                    found.setdefault(earlier, []).append(call)
         before.append((places[name], call.full_name))
     return found
+
+
+def _give_to_late(found: Walk, calls: Sequence[MeasuredCall]) -> None:
+    """Where a call that was recorded late is an origin, what it gave is none."""
+    unseen = [origin for origin in found.origins if origin.unseen and origin.call.is_backward]
+    if not unseen:
+        return
+    late = recorded_late(calls)
+    named = {origin.call.full_name for origin in found.origins if not origin.unseen}
+    for origin in unseen:
+        argument = origin.judged.argument
+        makers = [call for call in late.get(origin.call.full_name, ()) if call.full_name in named]
+        if any(argument.relative <= SUSPICIOUS * largest_error(call.wrote) for call in makers):
+            found.origins = [each for each in found.origins if each is not origin]
+            found.judged[(origin.call.full_name, argument.name)] = Judged(argument, "propagated")
 
 
 def _lowered(calls: Sequence[MeasuredCall], noise: Noise) -> list[Origin]:
