@@ -69,6 +69,8 @@ def _bent(case: OutputCase, argument: MeasuredArgument) -> float:
         return 0.0
     if from_a_root(case, argument) > 0:
         return case.out.norm
+    if operators.has(case.operator, "phase"):
+        return _turned(case, argument)
     error = max(argument.relative, operators.roundoff({argument.npu.dtype, argument.bench.dtype}))
     amplified = 4.0 * min(
         operators.most_amplified(
@@ -79,6 +81,15 @@ def _bent(case: OutputCase, argument: MeasuredArgument) -> float:
         for side in (0, 1)
     )
     return min(1.0, error * amplified) * (case.out.largest_of_both or case.out.norm)
+
+
+def _turned(case: OutputCase, argument: MeasuredArgument) -> float:
+    """The gradient of an angle, i g z / |z|^2, is largest at the smallest z, which its size tells: |g| / |dz|."""
+    gradient = _gradient(case)
+    largest = case.out.largest_of_both or case.out.norm
+    if gradient is None or gradient.rms == 0.0:
+        return case.out.norm
+    return min(1.0, argument.distance / math.sqrt(argument.count) * largest / gradient.rms) * largest
 
 
 def _contraction_backward(case: OutputCase) -> Terms:

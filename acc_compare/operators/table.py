@@ -26,6 +26,7 @@ A row is the operator's plain name (`spelling.plain_name`) with its marks after 
     unordered      which of several right answers comes is not said
     compound       several products in one call (attention, recurrent nets)
     nonexpansive   results are no further apart than what was read is
+    phase          the angle of a complex number, whose derivative is one over its modulus
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ OperatorClass: TypeAlias = Literal[
 Mark: TypeAlias = Literal[
     "jumps", "kinks", "chooses", "draws", "source", "source_in_place", "uninitialised", "memory", "layout", "converts",
     "shaped", "overwrites", "additive", "mean", "factors", "log", "likelihood", "indexed", "overlaps", "matmul", "conv",
-    "places", "attends", "vectors", "unordered", "compound", "root", "nonexpansive",
+    "places", "attends", "vectors", "unordered", "compound", "root", "nonexpansive", "phase",
 ]  # fmt: skip
 
 
@@ -105,7 +106,7 @@ _ROWS: Mapping[OperatorClass, str] = {
     "elementwise": """
         add+additive sub+additive lerp+additive diff+additive mul div remainder+jumps+kinks fmod+jumps+kinks
         floor_divide+jumps frac+jumps addcmul addcdiv sqrt+root rsqrt reciprocal square pow float_power ldexp hypot
-        nextafter sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh sinc angle deg2rad rad2deg sigmoid
+        nextafter sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh sinc angle+phase deg2rad rad2deg sigmoid
         logsigmoid hardsigmoid+kinks silu mish gelu elu+kinks selu+kinks celu+kinks leaky_relu+kinks prelu+kinks
         rrelu+kinks+draws softplus softsign tanhshrink hardswish+kinks hardshrink+jumps+kinks softshrink+kinks glu
         swiglu geglu clipped_swiglu+kinks gelu_mul erf erfc erfcx erfinv ndtr ndtri log_ndtr lgamma mvlgamma digamma

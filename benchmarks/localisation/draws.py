@@ -181,8 +181,12 @@ def _faults(healthy: Sequence[Work], task: Task, level: Level, options: argparse
     return [sized(work, fault, running.outcome(fault, problems)) for work, fault in pairs]
 
 
+def _told(asked: str, seeds: Sequence[int]) -> str:
+    return f"{seeds[0]}-{seeds[-1]}" if asked.startswith("new:") else asked
+
+
 def _page(seeds: Sequence[int], options: argparse.Namespace, scores: str) -> str:
-    chosen = f"{'--libraries ' if options.libraries else ''}--seeds {options.seeds} --task {options.task}"
+    chosen = f"{'--libraries ' if options.libraries else ''}--seeds {_told(options.seeds, seeds)} --task {options.task}"
     models = ""
     if options.libraries:
         found = ", ".join(f"{name} {version(name)}" for name in ("transformers", "diffusers", "torch"))

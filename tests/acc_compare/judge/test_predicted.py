@@ -445,3 +445,23 @@ def test_a_convolution_may_be_a_fast_one(make: Any, name: str, dtype: str | None
     assert found is not None
     assert found.fresh > 0
     assert found.assured == (pytest.approx(6 * found.fresh) if is_fast else 0)
+
+
+@pytest.mark.parametrize("empty", [1e-6, 0.3])
+def test_the_gradient_of_an_angle_is_as_uncertain_as_its_smallest_number(make: Any, empty: float) -> None:
+    """Near zero an angle turns with the smallest error, and there its gradient is largest."""
+    x, gradient = make.normal(64), make.normal(64, seed=1)
+    x = np.where(np.abs(x) < 0.3, np.float32(0.3), x)
+    x[5] = empty
+    runs = []
+    for off in (1e-6, 0.0):
+        run = make.Run()
+        read = x + np.float32(off) * make.normal(64, seed=2)
+        run.call("Torch.angle.0.forward", [read], [np.angle(read.astype("c8") * 1j).astype("f4")])
+        run.call("Torch.angle.0.backward", [gradient], [gradient / read])
+        runs.append(run)
+    forward, backward = (part.call for part in make.measured(*runs))
+    found = predict(backward, backward.wrote[0], forward)
+    assert found is not None
+    assert backward.wrote[0].relative < 3 * found.inherited
+    assert found.inherited > 0.1 if empty < 1e-3 else found.inherited < 1e-3
