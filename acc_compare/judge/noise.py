@@ -284,15 +284,13 @@ def shared_casts(calls: Iterable[MeasuredCall]) -> frozenset[tuple[str, str]]:
 
 
 def _observed(
-    calls: Iterable[MeasuredCall], prior: Prior, autocast: float, lowered: float
+    calls: Sequence[MeasuredCall], prior: Prior, autocast: float, lowered: float
 ) -> Iterator[tuple[tuple[str, str], Observed]]:
-    forwards: dict[str, MeasuredCall] = {}
-    calls = list(calls)
+    forwards = {call.full_name: call for call in calls if not call.is_backward}
+    backwards = {forward_name(call.full_name): call for call in calls if call.is_backward}
     is_rerouted = any(call.reads_other_integers() for call in calls)
     for call in calls:
-        if not call.is_backward:
-            forwards[call.full_name] = call
-        elif is_rerouted and has(call.operator, "indexed"):
+        if call.is_backward and is_rerouted and has(call.operator, "indexed"):
             continue  # where one row went elsewhere, what is gathered back comes from other rows
         forward = forwards.get(forward_name(call.full_name)) if call.is_backward else None
         if call.reads_other_integers() or (forward is not None and forward.reads_other_integers()):
@@ -302,7 +300,8 @@ def _observed(
         for out in call.wrote:
             if not out.is_floating or out.error is None or out.error.source in ("digest", "bound"):
                 continue
-            found = predict(call, out, forward, autocast=autocast, lowered=lowered)
+            back = backwards.get(call.full_name)
+            found = predict(call, out, forward, back=back, autocast=autocast, lowered=lowered)
             exact = found is not None and found.relative + RESOLUTION[out.error.source] == 0.0
             if found is not None and not exact and not math.isinf(out.relative):
                 yield (call.full_name, out.name), _beside(call, out, found, prior, inherited)

@@ -32,6 +32,8 @@ class OutputCase:
     unit: float
     operands: float = 0.0
     """Unit roundoff of the type that a product's operands are rounded to, where that is narrower than theirs."""
+    back: MeasuredCall | None = None
+    """The backward call of this one."""
 
     @property
     def size(self) -> float:
@@ -135,12 +137,17 @@ def normalisation_gain(argument: MeasuredArgument) -> float:
     return min(_MOST_GAIN, 1.0 / math.sqrt(left)) if left > _MOST_GAIN**-2 else _MOST_GAIN
 
 
-def gain_by_rows(case: OutputCase, gradient: MeasuredArgument, source: MeasuredArgument) -> float:
+def gain_by_rows(back: MeasuredCall | None, source: MeasuredArgument) -> float:
     """Rows with means of their own hide in the mean of all, but not in the gradient, which is divided by what is left
-    of a row: rms(x) |dx| / |dy|, for weights about 1; that of ordinary rows is no more than 1."""
-    if case.out.count != source.count or gradient.norm <= 0:
+    of a row: rms(x) |dx| / |dy|, for weights about 1; that of ordinary rows is no more than 1.  `back` is the backward
+    call; without one nothing tells."""
+    if back is None:
         return 1.0
-    found = source.rms * case.size / gradient.norm
+    gradient = max(back.floating_inputs(), key=lambda a: a.count, default=None)
+    moved = next((a for a in back.wrote if a.npu.shape == source.npu.shape), None)
+    if gradient is None or moved is None or gradient.norm <= 0:
+        return 1.0
+    found = source.rms * moved.norm / gradient.norm
     return min(found, _MOST_GAIN) if found > _LARGE_GAIN else 1.0
 
 

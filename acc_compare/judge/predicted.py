@@ -87,10 +87,11 @@ def predict(
     out: MeasuredArgument,
     forward: MeasuredCall | None = None,
     *,
+    back: MeasuredCall | None = None,
     autocast: float = 0.0,
     lowered: float = 0.0,
 ) -> Predicted | None:
-    """The typical error of `out`; `forward` is the call that a backward call belongs to.
+    """The typical error of `out`; `forward` is the call that a backward call belongs to, `back` a forward call's own.
 
     `autocast` is the unit roundoff that products inside a recurrent net or attention run in where both ends of the call
     are wider, `lowered` that which a side's devices round the operands of every product to (TF32, HF32); 0 for none.
@@ -111,7 +112,7 @@ def predict(
     unit = _unit(call, out, inputs, made)
     if autocast > unit and is_compound(call if forward is None else forward):
         unit = autocast
-    case = OutputCase(call, out, inputs, given, made, unit)
+    case = OutputCase(call, out, inputs, given, made, unit, back=back)
     if kind == "contraction" and lowered > unit:
         case = replace(case, operands=lowered)
     fresh, inherited = (BACKWARD if call.is_backward else FORWARD)[kind](case)

@@ -124,7 +124,7 @@ def _normalisation_backward(case: OutputCase) -> Terms:
     if gradient is None:
         return case.unit * case.size, []
     source = max(case.given, key=lambda a: a.count, default=None)
-    gain = max(normalisation_gain(source), gain_by_rows(case, gradient, source)) if source is not None else 1.0
+    gain = max(normalisation_gain(source), gain_by_rows(case.call, source)) if source is not None else 1.0
     terms, size = _summed(case, gradient)
     inherited = [gradient.relative * size, *(a.relative * size for a in case.given if a is not source)]
     if source is not None:

@@ -11,6 +11,7 @@ from acc_compare.judge.output_case import (
     Logits,
     OutputCase,
     Terms,
+    gain_by_rows,
     is_compound,
     logit_error,
     logit_gains,
@@ -77,7 +78,7 @@ def _normalisation(case: OutputCase) -> Terms:
     if not case.inputs:
         return case.unit * case.size, []
     largest = case.largest()
-    gain = normalisation_gain(largest)
+    gain = max(normalisation_gain(largest), gain_by_rows(case.back, largest))
     fresh = math.hypot(case.unit, min(case.unit, ACCUMULATED) * gain) * case.size
     others = [a.relative * case.size for a in case.inputs if a is not largest]
     if case.out.count < largest.count:  # statistics that the call keeps (running mean and variance)

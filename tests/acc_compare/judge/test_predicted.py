@@ -465,3 +465,22 @@ def test_the_gradient_of_an_angle_is_as_uncertain_as_its_smallest_number(make: A
     assert found is not None
     assert backward.wrote[0].relative < 3 * found.inherited
     assert found.inherited > 0.1 if empty < 1e-3 else found.inherited < 1e-3
+
+
+@pytest.mark.parametrize(("mean", "is_known"), [(300.0, True), (300.0, False), (0.0, True)])
+def test_a_gradient_tells_what_is_left_of_rows_with_means_of_their_own(make: Any, mean: float, is_known: bool) -> None:
+    """The mean of all is zero, that of each row is not: what a row is divided by stands in its gradient alone."""
+    spread, unit = np.float32(0.05), make.normal(16, 64)
+    unit = (unit - unit.mean(1, keepdims=True)) / unit.std(1, keepdims=True)
+    x = spread * unit + np.tile(np.float32([mean, -mean]), 8)[:, None]
+    gradient, run = make.normal(16, 64, seed=1), make.Run()
+    run.call("Functional.layer_norm.0.forward", [make.off(x, 1e-7)], [make.off(unit, 1e-4)])
+    run.call("Functional.layer_norm.0.backward", [gradient], [gradient / spread])
+    other = make.Run()
+    other.call("Functional.layer_norm.0.forward", [x], [unit])
+    other.call("Functional.layer_norm.0.backward", [gradient], [gradient / spread])
+    forward, backward = (part.call for part in make.measured(run, other))
+    found = predict(forward, forward.wrote[0], back=backward if is_known else None)
+    assert found is not None
+    gain = found.inherited / forward.read[0].relative
+    assert gain == pytest.approx(mean / spread if is_known and mean else 1.0, rel=0.3)
