@@ -24,7 +24,7 @@ def by_few_flips(expected: float, peak: float, count: int, rate: float) -> float
     >>> by_few_flips(0.0, 0.1, 1000, 1e-6)
     0.0
     >>> round(by_few_flips(0.01, 0.1, 1000, 1e-6), 3)
-    0.1
+    0.105
     """
     if expected <= rate or count < 2:
         return 0.0
