@@ -22,9 +22,9 @@ def sensitivity_of(found: Walk) -> Sensitivity | None:
     if not limits:
         return None
     weakest = max(limits, key=lambda call: limits[call][1])
-    *_, most = ordered = sorted(limit for _, limit in limits.values())
+    ordered = sorted(limit for _, limit in limits.values())
     last = len(ordered) - 1
-    return Sensitivity(most, ordered[last * 9 // 10], ordered[last // 2], weakest, len(ordered))
+    return Sensitivity(ordered[last], ordered[last * 9 // 10], ordered[last // 2], weakest, len(ordered))
 
 
 def seen(sensitivity: Sensitivity) -> Message:

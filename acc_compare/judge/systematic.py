@@ -198,9 +198,15 @@ def _left(channel: Channel, value: float, output: Output, few: float) -> float:
     """What is left of a channel's value once the result was rounded towards zero on one side and to the nearest on the
     other: that loses between 0 and 2 u of each element, u in the mean, and a kernel may do so where others do not.
     And once `few` elements have jumped."""
-    jumped = {"norm": few * few / 2, "mean": few / math.sqrt(output.count)}
-    at_an_end = few / output.peak if output.peak > 0 else few
-    return max(0.0, abs(value) - output.fresh - jumped.get(channel, at_an_end))
+    return max(0.0, abs(value) - output.fresh - (_jumped(channel, output, few) if few else 0.0))
+
+
+def _jumped(channel: Channel, output: Output, few: float) -> float:
+    if channel == "norm":
+        return few * few / 2
+    if channel == "mean":
+        return few / math.sqrt(output.count)
+    return few / output.peak if output.peak > 0 else few
 
 
 def _group(output: Output) -> Hashable:
