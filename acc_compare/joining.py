@@ -19,13 +19,13 @@ import msgspec
 from acc_compare.assembled import piece, planned
 from acc_compare.wholes import (
     Choice,
-    Grid,
+    Mesh,
     Whole,
     are_alike,
     candidates,
     chosen,
     concatenated,
-    grid_of,
+    meshes_of,
     odd_one,
     summed,
 )
@@ -79,14 +79,16 @@ class Joined:
     grounds: Grounds
 
 
-def join(dumps: Mapping[int, Dump], world_size: int, other: Wholes, *, grids: tuple[Grid, ...] | None = None) -> Joined:
+def join(
+    dumps: Mapping[int, Dump], world_size: int, other: Wholes, *, meshes: tuple[Mesh, ...] | None = None
+) -> Joined:
     """What the ranks saw together.  `dumps` are theirs by rank, `other` what the parts of the other side may make, by
-    call and argument; `grids` say how they lie, where it is not to be read off their collectives."""
+    call and argument; `meshes` say how they lie, where it is not to be read off their collectives."""
     first = dumps[min(dumps)]
     calls = []
     odd: dict[tuple[str, str], int] = {}
     grounds = Grounds()
-    for call, found in _calls(dumps, world_size, grids):
+    for call, found in _calls(dumps, world_size, meshes):
         joined = None if found is None else found.joined(call, other, grounds)
         calls.append(joined if joined is not None else _without_numbers(call, "parts.calls"))
         odd.update({(call.name, name): rank for name, rank in found.odd.items()} if found is not None else {})
@@ -95,33 +97,33 @@ def join(dumps: Mapping[int, Dump], world_size: int, other: Wholes, *, grids: tu
     return Joined(replace(first, path=path, calls=tuple(calls), incomplete=incomplete), odd, grounds)
 
 
-def wholes(dumps: Mapping[int, Dump], world_size: int, *, grids: tuple[Grid, ...] | None = None) -> Wholes:
+def wholes(dumps: Mapping[int, Dump], world_size: int, *, meshes: tuple[Mesh, ...] | None = None) -> Wholes:
     """What the parts that the ranks of a side hold may make, by call and argument."""
     return {
         (call.name, name): may_be
-        for call, found in _calls(dumps, world_size, grids)
+        for call, found in _calls(dumps, world_size, meshes)
         if found is not None
         for name, may_be in found.wholes(call)
     }
 
 
 def _calls(
-    dumps: Mapping[int, Dump], world_size: int, grids: tuple[Grid, ...] | None
+    dumps: Mapping[int, Dump], world_size: int, meshes: tuple[Mesh, ...] | None
 ) -> Iterator[tuple[CallRecord, _Call | None]]:
     """The calls of the first rank, each as all ranks made it; None where some did not."""
     first = dumps[min(dumps)]
     layouts = {rank: _layouts(dump) for rank, dump in dumps.items()}
     by_name = {rank: {call.name: call for call in dump.calls} for rank, dump in dumps.items()}
-    grids = _grids(dumps, world_size) if grids is None else grids
+    meshes = meshes_among(dumps, world_size) if meshes is None else meshes
     for call in first.calls:
         found = {rank: named[call.name] for rank, named in by_name.items() if call.name in named}
         alone = first.owners.get(call.name) is None
-        known = _Call(found, layouts, (world_size, grids), dumps, alone=alone) if len(found) == len(dumps) else None
+        known = _Call(found, layouts, (world_size, meshes), dumps, alone=alone) if len(found) == len(dumps) else None
         yield call, known
 
 
-def _grids(dumps: Mapping[int, Dump], world_size: int) -> tuple[Grid, ...]:
-    """How ranks lie in rows and columns, by the groups that gave each other something."""
+def meshes_among(dumps: Mapping[int, Dump], world_size: int) -> tuple[Mesh, ...]:
+    """How ranks lie, by the groups that gave each other something."""
     groups = {
         collective.ranks
         for dump in dumps.values()
@@ -129,7 +131,7 @@ def _grids(dumps: Mapping[int, Dump], world_size: int) -> tuple[Grid, ...]:
         for collective in call.collectives
         if collective.kind not in _MESSAGES
     }
-    return tuple(sorted({grid for group in groups if (grid := grid_of(group, world_size)) is not None}))
+    return meshes_of(groups, world_size)
 
 
 def knows_parts(dump: Dump) -> bool:
@@ -168,20 +170,20 @@ def _layouts(dump: Dump) -> dict[int, LayoutRecord]:
 
 
 class _Call:
-    """One call as all ranks of a `world` made it, so many in these grids; `alone` outside of any module."""
+    """One call as all ranks of a `world` made it, so many in these meshes; `alone` outside of any module."""
 
     def __init__(
         self,
         calls: Mapping[int, CallRecord],
         layouts: Mapping[int, Mapping[int, LayoutRecord]],
-        world: tuple[int, tuple[Grid, ...]],
+        world: tuple[int, tuple[Mesh, ...]],
         dumps: Mapping[int, Dump],
         *,
         alone: bool,
     ) -> None:
         self._layouts = layouts
         self._dumps = dumps
-        self._world_size, self._grids = world
+        self._world_size, self._meshes = world
         self.odd: dict[str, int] = {}
         self._grounds = Grounds()
         self._arguments = {rank: {a.name: a for group in _groups(call) for a in group} for rank, call in calls.items()}
@@ -205,7 +207,10 @@ class _Call:
                 continue
             parts = self._by_layouts(leaf, pieces)
             if parts is not None or len(pieces) == self._world_size:
-                yield name, candidates(parts or list(pieces.values()), scaled=self._scales, grids=self._grids_of(parts))
+                yield (
+                    name,
+                    candidates(parts or list(pieces.values()), scaled=self._scales, meshes=self._meshes_of(parts)),
+                )
 
     def _pieces(self, name: str) -> Pieces | None:
         """The parts of an argument by rank; None where some rank has none."""
@@ -242,7 +247,7 @@ class _Call:
             return parts[0]
         parts = parts or copies
         choice = chosen(
-            candidates(parts, scaled=self._scales, grids=self._grids_of(parts)), other, forward=self._forward
+            candidates(parts, scaled=self._scales, meshes=self._meshes_of(parts)), other, forward=self._forward
         )
         if choice is not None and not (choice.whole.how == "same" and not choice.whole.scaled):
             self._grounds.note(choice)
@@ -264,9 +269,9 @@ class _Call:
             return [_unknown(leaf, "parts.elsewhere")]
         return [_by_layout(leaf, layout, pieces) for layout in meshes.values()] if held >= set(pieces) else None
 
-    def _grids_of(self, parts: Sequence[TensorRecord] | None) -> tuple[Grid, ...]:
-        """The grids that so many parts may lie in."""
-        return self._grids if parts is None else tuple(g for g in self._grids if g[0] * g[1] == len(parts))
+    def _meshes_of(self, parts: Sequence[TensorRecord] | None) -> tuple[Mesh, ...]:
+        """The meshes that so many parts may lie in."""
+        return self._meshes if parts is None else tuple(m for m in self._meshes if math.prod(m) == len(parts))
 
     def _layout_of(self, rank: int, piece: TensorRecord) -> LayoutRecord | None:
         """The layout that a rank's value has elsewhere."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from acc_compare.wholes import Mesh, meshes_of
 from dump.format.names import BACKWARD, FORWARD, CallName, forward_name, parse
 from dump.format.schema import Argument, CallRecord, Dump, TensorRecord
 
@@ -25,11 +26,13 @@ _FAR = 1 << 40
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """One side of a pipeline: a dump for each micro-batch of each group of ranks that hold a whole model, and by call
-    the ranks that made it, one of each group, and the name that the first of them recorded it by."""
+    """One side of a pipeline: a dump for each of the `batches` of each group of ranks that hold a whole model, the
+    `mesh` that these dumps lie in, and by call the ranks that made it, one of each group, and the name that the first
+    of them recorded it by."""
 
     dumps: Mapping[int, Dump]
-    grid: tuple[int, int]
+    mesh: Mesh
+    batches: int = 1
     ranks: Mapping[str, Sequence[int]] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
 
@@ -77,7 +80,17 @@ def staged(dumps: Mapping[int, Dump], stages: Sequence[Sequence[int]]) -> Staged
         for batch in range(number):
             parts = [_Part(rank, dumps[rank], parted[rank][turn][batch]) for turn, rank in members]
             whole[place * number + batch] = _one_behind_the_other(parts, sent, ranks if not batch else {}, names)
-    return Staged(whole, (size, number), ranks, names)
+    mesh = (*_mesh(dumps, stages, size), number)
+    return Staged(whole, tuple(extent for extent in mesh if extent > 1), number, ranks, names)
+
+
+def _mesh(dumps: Mapping[int, Dump], stages: Sequence[Sequence[int]], size: int) -> Mesh:
+    """How the ranks of a stage lie, by the groups within one that gave each other something."""
+    places = {rank: (number, place) for number, stage in enumerate(stages) for place, rank in enumerate(stage)}
+    groups = {collective.ranks for dump in dumps.values() for call in dump.calls for collective in call.collectives}
+    within = [[places[rank] for rank in group] for group in groups if places.keys() >= set(group)]
+    found = meshes_of([[place for _, place in each] for each in within if len({stage for stage, _ in each}) == 1], size)
+    return found[0] if len(found) == 1 else (size,)
 
 
 @dataclass(frozen=True, slots=True)

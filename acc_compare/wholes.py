@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -23,8 +23,8 @@ from acc_compare.metrics.sketches import estimate_distance, estimate_norm, sketc
 from dump.format.schema import TensorRecord
 
 How: TypeAlias = Literal["same", "dealt", "summed"]
-Grid: TypeAlias = "tuple[int, int]"
-"""Ranks in rows: how many rows, and of how many ranks each."""
+Mesh: TypeAlias = "tuple[int, ...]"
+"""How ranks lie, in order: the extents of a mesh, the last dimension that of neighbours."""
 
 FITS = 0.1
 """Relative difference up to which two wholes may be taken for the same tensor where nothing else says so."""
@@ -89,72 +89,105 @@ class _Way:
         return total if total is not None else parts[0]
 
 
-def candidates(parts: Sequence[TensorRecord], *, scaled: bool, grids: Iterable[Grid] = ()) -> list[Whole]:
+def candidates(parts: Sequence[TensorRecord], *, scaled: bool, meshes: Iterable[Mesh] = ()) -> list[Whole]:
     """All that the parts of a tensor, one from each rank, may make; with `scaled` that divided by their number too.
 
-    `grids` are (rows, columns) that ranks may lie in, as where data and tensors are dealt out among different groups.
+    `meshes` are those that ranks may lie in, as where data and tensors are dealt out among different groups.
     """
     if len(parts) == 1:
         return [Whole.of(parts[0])]
-    found = _in_rows(parts, (1, len(parts)), scaled=scaled)
-    for grid in grids:
-        found += _in_rows(parts, grid, scaled=scaled)
+    found = _in_mesh(parts, (len(parts),), scaled=scaled)
+    for mesh in meshes:
+        found += _in_mesh(parts, mesh, scaled=scaled)
     return found
 
 
-def _in_rows(parts: Sequence[TensorRecord], grid: Grid, *, scaled: bool) -> list[Whole]:
-    """What the parts make when each of the `grid`'s rows is put together in one way, and the rows in another."""
+def _in_mesh(parts: Sequence[TensorRecord], mesh: Mesh, *, scaled: bool) -> list[Whole]:
+    """What the parts make when those along each dimension of the `mesh` are put together in a way of their own, the
+    last dimension first."""
     if any(part.dtype != parts[0].dtype or len(part.shape) != len(parts[0].shape) for part in parts):
         return []
-    number, each = grid
-    rows = [parts[start : start + each] for start in range(0, len(parts), each)]
-    columns = [parts[start::each] for start in range(each)]
+    lines = [_lines(parts, mesh, axis) for axis in range(len(mesh))]
+    alike = [all(map(are_alike, each)) for each in lines]
+    repeating = [any(map(_repeats, each)) for each in lines]
     ways = [_Way("same"), *(_Way("dealt", d) for d in range(len(parts[0].shape))), _Way("summed")]
     add_up = all(part.sketch is not None and part.mean is not None for part in parts)
-    alike = [all(map(are_alike, lines)) for lines in (rows, columns)]
-    repeating = [any(map(_repeats, lines)) for lines in (rows, columns)]
     found = []
-    for inner, outer in product(ways, ways if number > 1 else ways[:1]):
-        hows = {inner.how, outer.how}
-        if (number > 1 and inner == outer) or ("summed" in hows and ("dealt" in hows or not add_up)):
+    for each in product(ways, repeat=len(mesh)):
+        hows = {way.how for way in each}
+        if (len(mesh) > 1 and len(set(each)) == 1) or ("summed" in hows and ("dealt" in hows or not add_up)):
             continue  # in one way all along, or in a way of which nothing follows
-        if any(way.how == "same" and not same for way, same in zip((inner, outer), alike, strict=True)):
+        if any(way.how != "dealt" and (way.how == "same") != same for way, same in zip(each, alike, strict=True)):
             continue
-        if inner.how == "summed" and alike[0]:
-            continue
-        made = [inner.shape([part.shape for part in row]) for row in rows]
-        whole = outer.shape([shape for shape in made if shape is not None]) if None not in made else None
+        whole = _shape(parts, mesh, each)
         if whole is None:
             continue
         how: How = "summed" if "summed" in hows else "dealt" if "dealt" in hows else "same"
-        repeats = any(way.how == "dealt" and again for way, again in zip((inner, outer), repeating, strict=True))
-        plain = Whole(whole, how, partial(_together, rows, inner, outer), nested=number > 1, repeats=repeats)
+        repeats = any(way.how == "dealt" and again for way, again in zip(each, repeating, strict=True))
+        make = partial(_together, parts, mesh, each)
+        plain = Whole(whole, how, make, nested=len(mesh) > 1, repeats=repeats)
         found.append(plain)
         if scaled:
-            divisors = sorted({number, each, len(parts)} - {1})
-            found += [replace(plain, make=partial(_divided, plain, by), scaled=True) for by in divisors]
+            found += [replace(plain, make=partial(_divided, plain, by), scaled=True) for by in _numbers_of_ranks(mesh)]
     return sorted(found, key=lambda each: each.scaled)
 
 
-def _together(rows: Sequence[Sequence[TensorRecord]], inner: _Way, outer: _Way) -> TensorRecord:
-    return outer.together([inner.together(row) for row in rows])
+def _lines(parts: Sequence[TensorRecord], mesh: Mesh, axis: int) -> list[Sequence[TensorRecord]]:
+    """The parts that differ in their place along one dimension of the mesh alone."""
+    step, extent = math.prod(mesh[axis + 1 :]), mesh[axis]
+    starts = (start for start in range(len(parts)) if (start // step) % extent == 0)
+    return [parts[start : start + step * extent : step] for start in starts]
 
 
-def grid_of(group: Sequence[int], world_size: int) -> Grid | None:
-    """The rows and columns of ranks of which a group of ranks is one; None where it is neither.
+def _shape(parts: Sequence[TensorRecord], mesh: Mesh, ways: Sequence[_Way]) -> tuple[int, ...] | None:
+    shapes = [part.shape for part in parts]
+    for extent, way in zip(reversed(mesh), reversed(ways), strict=True):
+        made = [way.shape(shapes[start : start + extent]) for start in range(0, len(shapes), extent)]
+        shapes = [shape for shape in made if shape is not None]
+        if len(shapes) < len(made):
+            return None
+    return shapes[0]
 
-    >>> grid_of([2, 3], 4), grid_of([0, 4], 8), grid_of([0, 1, 2, 3], 4)
-    ((2, 2), (2, 4), None)
+
+def _together(parts: Sequence[TensorRecord], mesh: Mesh, ways: Sequence[_Way]) -> TensorRecord:
+    for extent, way in zip(reversed(mesh), reversed(ways), strict=True):
+        parts = [way.together(parts[start : start + extent]) for start in range(0, len(parts), extent)]
+    return parts[0]
+
+
+def _numbers_of_ranks(mesh: Mesh) -> list[int]:
+    """Those of the groups along some dimensions of a mesh."""
+    numbers = {1}
+    for extent in mesh:
+        numbers |= {number * extent for number in numbers}
+    return sorted(numbers - {1})
+
+
+def meshes_of(groups: Iterable[Sequence[int]], world_size: int) -> tuple[Mesh, ...]:
+    """The meshes of ranks of which groups that gave each other something are lines: one, if there is one of which all
+    are, else one for each.
+
+    >>> meshes_of([[2, 3]], 4), meshes_of([[0, 4]], 8), meshes_of([[0, 1], [0, 2], [0, 4]], 8), meshes_of([[0, 1]], 2)
+    (((2, 2),), ((2, 4),), ((2, 2, 2),), ())
     """
-    size = len(group)
-    if not 1 < size < world_size:
+    borders = {found for group in groups if (found := _borders(group, world_size)) is not None}
+    of_all = sorted({1, world_size}.union(*borders))
+    if any(outer % inner for inner, outer in pairwise(of_all)):
+        meshes = {tuple(sorted({1, world_size, *each})) for each in borders}
+    else:
+        meshes = {tuple(of_all)}
+    found = (tuple(outer // inner for inner, outer in pairwise(each))[::-1] for each in sorted(meshes))
+    return tuple(mesh for mesh in found if len(mesh) > 1)
+
+
+def _borders(group: Sequence[int], world_size: int) -> tuple[int, int] | None:
+    """Between which numbers of neighbouring ranks a group of ranks lies; None where it is no line of a mesh."""
+    if not 1 < len(group) < world_size:
         return None
     step = group[1] - group[0]
-    if list(group) != list(range(group[0], group[0] + step * size, step or 1)):
-        return None
-    if step == 1 and world_size % size == 0:
-        return world_size // size, size
-    return (size, step) if step * size == world_size else None
+    end = step * len(group)
+    is_line = step > 0 and list(group) == list(range(group[0], group[0] + end, step)) and world_size % end == 0
+    return (step, end) if is_line else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,11 +122,11 @@ def _in_line(dumps: Mapping[int, Dump], stages: Sequence[Sequence[int]]) -> Stag
 def _joined_in_line(npu: Staged, bench: Staged) -> tuple[Joined, Joined]:
     """Both sides, the micro-batches of each put together."""
     sides = (npu, bench)
-    grids = [(side.grid,) if min(side.grid) > 1 else () for side in sides]
-    may_be = [wholes(s.dumps, len(s.dumps), grids=g) for s, g in zip(sides, grids, strict=True)]
+    meshes = [(side.mesh,) if len(side.mesh) > 1 else () for side in sides]
+    may_be = [wholes(s.dumps, len(s.dumps), meshes=m) for s, m in zip(sides, meshes, strict=True)]
     ours, theirs = (
-        join(side.dumps, len(side.dumps), other, grids=grid)
-        for side, other, grid in zip(sides, reversed(may_be), grids, strict=True)
+        join(side.dumps, len(side.dumps), other, meshes=mesh)
+        for side, other, mesh in zip(sides, reversed(may_be), meshes, strict=True)
     )
     return replace(ours, dump=owned_alike(ours.dump, theirs.dump)), theirs
 
@@ -161,7 +161,7 @@ def _on_ranks_of(finding: Finding, pipeline: Staged) -> Finding:
     suspects = []
     for suspect in finding.suspects:
         ranks = pipeline.ranks.get(suspect.name, ())
-        group = 0 if len(ranks) == 1 else None if suspect.rank is None else suspect.rank // pipeline.grid[1]
+        group = 0 if len(ranks) == 1 else None if suspect.rank is None else suspect.rank // pipeline.batches
         suspects.append(replace(suspect, rank=None if group is None or group >= len(ranks) else ranks[group]))
     return replace(finding, suspects=tuple(suspects))
 

@@ -222,13 +222,14 @@ class _Garbage:
         made = not call.is_backward and operators.is_uninitialised(call.operator)
         # What computes on memory that nobody was seen to write to is judged: somebody may have written it unseen.
         moves = operators.moves_layout_only(call.operator)
-        blank = moves and any(argument.npu.unwritten for argument in (*call.read, *call.wrote))
+        passes = moves or operators.overwrites(call.operator)
+        blank = passes and any(argument.npu.unwritten for argument in (*call.read, *call.wrote))
         if not made and not blank and not self._values:
             return call
         read = [
             a
             for a in call.read
-            if ((moves and a.npu.unwritten) or self._flow.key(a.npu) in self._values)
+            if ((passes and a.npu.unwritten) or self._flow.key(a.npu) in self._values)
             and any(_is_content(wrote, a, moves=moves) for wrote in call.wrote)
         ]
         into = [] if operators.overwrites(call.operator) else [a for a in read if a.name != "input.out"]

@@ -40,12 +40,13 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Memory(msgspec.Struct, gc=False, eq=False):
-    """A storage met in this step: its number, the last version seen, and how often its versions lost their
-    meaning; `blank` while nothing has been written to it, `settled` once a recorded collective has written it.
+    """A storage met in this step: its number, the last version seen and the highest, and how often its versions lost
+    their meaning; `blank` while nothing has been written to it, `settled` once a recorded collective has written it.
     """
 
     number: int
     version: int
+    highest: int
     epoch: int = 0
     blank: bool = False
     settled: bool = False
@@ -72,12 +73,13 @@ class Identities:
         address = storage_address(storage)
         memory = self._memories.get(address)
         if memory is None:
-            memory = self._memories[address] = _Memory(len(self._memories), now)
+            memory = self._memories[address] = _Memory(len(self._memories), now, now)
             self._weak.append(weak_storage(storage))
         elif now != memory.version and memory.version != _UNSEEN:
-            memory.blank = False
+            # Below the highest it may be another counter over the same memory, which tells of no write.
+            memory.blank = memory.blank and now <= memory.highest
             memory.epoch += now < memory.version
-        memory.version = now
+        memory.version, memory.highest = now, max(now, memory.highest)
         shape = tensor.shape
         place = (memory.number, tensor.storage_offset(), tensor.dtype, now, memory.epoch)
         # A conjugated or negated view differs from its base by a lazy bit alone.
@@ -137,7 +139,7 @@ class Identities:
         address = storage_address(storage)
         memory = self._memories.get(address)
         if memory is None:
-            memory = self._memories[address] = _Memory(len(self._memories), _UNSEEN)
+            memory = self._memories[address] = _Memory(len(self._memories), _UNSEEN, _UNSEEN)
             self._weak.append(weak_storage(storage))
         memory.epoch += 1
         memory.blank, memory.settled = True, False

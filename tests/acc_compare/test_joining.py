@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from itertools import permutations, product
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 
 from acc_compare.joining import Wholes, join, wholes
 from acc_compare.metrics.sketches import sketch_vector
-from acc_compare.wholes import Whole, candidates, chosen, concatenated, grid_of, summed
+from acc_compare.wholes import Whole, candidates, chosen, concatenated, meshes_of, summed
 from dump.format.schema import Argument, CallRecord, CollectiveRecord, Dump, Header, LayoutRecord, TensorRecord
 
 NAME = "Functional.linear.0.forward"
@@ -245,11 +247,39 @@ def test_a_dimension_that_is_cut_twice_in_any_order(array: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(
-    ("group", "grid"),
-    [((0, 1), (4, 2)), ((0, 4), (2, 4)), ((1, 3, 5, 7), (4, 2)), ((0, 2), None), ((0, 1, 3), None), ((0,), None)],
+    ("groups", "meshes"),
+    [
+        ([(0, 1)], [(4, 2)]),
+        ([(0, 4), (1, 5)], [(2, 4)]),
+        ([(1, 3, 5, 7)], [(4, 2)]),
+        ([(0, 2)], [(2, 2, 2)]),
+        ([(0, 1), (0, 1, 2, 3), (0, 2, 4, 6)], [(2, 2, 2)]),
+        ([(0, 1, 3)], []),
+        ([(0,), range(8)], []),
+    ],
 )
-def test_the_grid_that_a_group_of_eight_ranks_is_of(group: tuple[int, ...], grid: tuple[int, int] | None) -> None:
-    assert grid_of(group, 8) == grid
+def test_the_mesh_that_groups_of_eight_ranks_are_lines_of(groups: list[Any], meshes: list[tuple[int, ...]]) -> None:
+    assert list(meshes_of(groups, 8)) == meshes
+
+
+def test_groups_of_no_one_mesh_have_one_each() -> None:
+    assert meshes_of([(0, 1), (0, 3)], 6) == ((3, 2), (2, 3))
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_ranks_in_three_dimensions_are_put_together(array: np.ndarray, order: tuple[int, int, int]) -> None:
+    """Copies, parts of the batch and parts of the features: each along another dimension of the mesh."""
+    whole = np.stack([array * (n + 1) for n in range(4)])
+    halves = [np.split(half, 2, 1) for half in np.split(whole, 2, 0)]
+    grid = np.empty((2, 2, 2), object)
+    for copy, row, column in product(range(2), repeat=3):
+        grid[copy, row, column] = halves[row][column]
+    parts = [_record(part) for part in grid.transpose(order).reshape(-1)]
+    found = candidates(parts, scaled=False, meshes=[(2, 2, 2)])
+    chosen_one = chosen(found, [Whole.of(_record(whole))], forward=True)
+    assert chosen_one is not None
+    assert chosen_one.fit == pytest.approx(0, abs=1e-6)
+    assert chosen_one.whole.record.norm == pytest.approx(np.linalg.norm(whole))
 
 
 def test_the_grounds_are_told(array: np.ndarray) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from acc_compare.stages import owned_alike, staged, stages_of
@@ -86,7 +87,7 @@ def test_stages_lie_one_behind_the_other_for_each_micro_batch() -> None:
     dumps = _pipeline()
     found = staged(dumps, stages_of(dumps))
     assert found is not None
-    assert found.grid == (1, 2)
+    assert (found.mesh, found.batches) == ((2,), 2)
     assert found.names["Functional.linear.1.forward"] == "Functional.linear.0.forward"
     expected = [
         "randn.0.forward",
@@ -103,6 +104,21 @@ def test_stages_lie_one_behind_the_other_for_each_micro_batch() -> None:
         "Functional.linear.0.forward": [0],
         "Functional.linear.1.forward": [1],
     }
+
+
+def test_ranks_of_a_stage_lie_in_a_mesh_of_their_own() -> None:
+    """Four ranks in each stage: pairs that add up, and pairs of these that share out the batch."""
+    alone = _pipeline()
+    dumps: dict[int, Dump] = {}
+    for rank in range(8):
+        stage, place = divmod(rank, 4)
+        groups = [(stage * 4 + place // 2 * 2 + n for n in range(2)), (stage * 4 + place % 2 + 2 * n for n in range(2))]
+        met = tuple(CollectiveRecord("all_reduce", "g", tuple(group), 0) for group in groups)
+        *calls, last = alone[stage].calls
+        dumps[rank] = replace(alone[stage], calls=(*calls, msgspec.structs.replace(last, collectives=met)))
+    found = staged(dumps, [[0, 1, 2, 3], [4, 5, 6, 7]])
+    assert found is not None
+    assert (found.mesh, found.batches) == ((2, 2, 2), 2)
 
 
 def test_what_was_sent_is_what_was_received() -> None:

@@ -62,6 +62,21 @@ def test_what_is_written_to_it_is_judged(make: Any) -> None:
     assert names(finding) == ["Tensor.copy_.0.forward"]
 
 
+@pytest.mark.parametrize(("operator", "expected"), [("copy_", []), ("mul_", ["Tensor.mul_.0.forward"])])
+def test_what_is_filled_whole_may_have_held_anything_before(make: Any, operator: str, expected: list[str]) -> None:
+    """New memory as another record of it, as where storage was freed and came back."""
+
+    def run(seed: int) -> Any:
+        one = make.Run()
+        memory, data = make.normal(64, seed=seed) * np.float32(1e20), make.normal(64, seed=3)
+        one.call(
+            f"Tensor.{operator}.0.forward", [one.mark(memory, unwritten=True), data], [one.same_memory(data, memory)]
+        )
+        return one
+
+    assert names(make.judged(run(1), run(2))) == expected
+
+
 def test_new_memory_with_contents_is_judged(make: Any) -> None:
     def run(seed: int) -> Any:
         one = make.Run()

@@ -270,6 +270,27 @@ def test_memory_that_a_storage_gains_is_unwritten_until_it_is_written(record: An
     assert dump.leaf("Tensor.view.1.forward", "input.0").unwritten is None
 
 
+def test_memory_with_two_counters_of_writes_is_unwritten_until_either_moves(record: Any) -> None:
+    memory, other = torch.ones(4), torch.ones(4)
+    other.data = memory.data  # counts for itself, from 0
+
+    def act() -> None:
+        other.data.sum()
+        memory.add_(1.0)
+        memory.add_(1.0)
+        memory.view(4)
+        other.view(4)
+        memory.untyped_storage().resize_(0)
+        memory.untyped_storage().resize_(16)
+        memory.view(2, 2)
+        memory.fill_(2.0)
+        memory.view(2, 2)
+
+    dump = record(act)
+    told = [dump.leaf(f"Tensor.view.{number}.forward", "input.0").unwritten for number in (2, 3)]
+    assert told == [True, None]
+
+
 def test_a_call_that_writes_into_a_list_and_returns_nothing_has_written(record: Any) -> None:
     import torch.distributed.fsdp  # registers the operator
 
