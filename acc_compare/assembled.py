@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -95,6 +96,12 @@ def planned(whole: TensorRecord, plan: Plan | None) -> TensorRecord:
     return msgspec.structs.replace(whole, plan=plan) if isinstance(whole, Assembled) else whole
 
 
+def grouped(whole: TensorRecord, groups: int) -> TensorRecord:
+    """`whole`, its parts with so many groups of rows each."""
+    plan = whole.plan if isinstance(whole, Assembled) else None
+    return planned(whole, replace(plan, groups=groups)) if isinstance(plan, Cut) else whole
+
+
 def plans_of(parts: Sequence[TensorRecord]) -> tuple[Plan, ...] | None:
     """None where the elements of some part are not known."""
     found = tuple(part.plan for part in parts if isinstance(part, Assembled) and part.plan is not None)
@@ -151,16 +158,7 @@ def _carried_out(dump: Dump, plans: Mapping[tuple[str, str], Plan], folder: Path
             names[plan] = _write(plan, files, len(names))
         return Argument(argument.name, msgspec.structs.replace(argument.leaf, data_name=names[plan]))
 
-    calls = tuple(
-        msgspec.structs.replace(
-            call,
-            **{
-                group: tuple(written(call, argument) for argument in getattr(call, group))
-                for group in ("inputs", "outputs", "parameters", "written")
-            },
-        )
-        for call in dump.calls
-    )
+    calls = tuple(call.mapped(partial(written, call)) for call in dump.calls)
     return replace(dump, path=folder, calls=calls)
 
 

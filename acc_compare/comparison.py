@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from acc_compare.align.layout_file import read_layouts
 from acc_compare.align.mapping_file import read_rules
 from acc_compare.judge.sensitivity import seen
 from acc_compare.judge.suspects import accused, merge_alike
@@ -107,6 +108,7 @@ def compare(
     jobs: int = 1,
     keep_rows: bool = True,
     scheduler: str | None = None,
+    layout: Path | str | None = None,
 ) -> Comparison:
     """Compare two dumps, or all steps and ranks that two dump folders share.
 
@@ -122,7 +124,10 @@ def compare(
     tables of each to write.
     `scheduler` is the address of a Dask scheduler whose workers compare the ranks of two jobs; they must see the same
     paths.  The result is that of this process alone.
-    Raises DumpError, IncomparableError, and ConfigError for the mapping, `jobs` and `scheduler`.
+    `layout` is a YAML file that says how either side is cut among its ranks (docs/comparing.md); then ranks are put
+    together even where both sides have as many.
+    Raises DumpError, IncomparableError, and ConfigError for the mapping, `layout`, `jobs` and
+    `scheduler`.
 
     >>> comparison = compare("sample_dumps/gelu_in_bfloat16", "sample_dumps/bench_statistics")
     >>> comparison.verdict, comparison.suspects[0].name
@@ -134,13 +139,20 @@ def compare(
         raise ConfigError(f"the number of jobs must be at least 1, not {jobs}")
     npu, bench = from_home(npu), from_home(bench)
     rules = read_rules(mapping, is_fuzzy=fuzzy)
-    worlds = pair_worlds(npu, bench) or (_cut_otherwise(npu, bench) if floor is None and reference is None else ())
+    layouts = read_layouts(layout)
+    worlds = pair_worlds(npu, bench)
+    if not worlds and layout is not None:
+        worlds = pair_worlds(npu, bench, as_many=True)
+    elif not worlds and floor is None and reference is None:
+        worlds = _cut_otherwise(npu, bench)
     if worlds:
         if reference is not None:
             raise IncomparableError(
                 "a reference says nothing of sides that ran on different numbers of ranks. Compare without --reference."
             )
-        task = Task(rules=rules, keep_rows=keep_rows or len(worlds) == 1, profile=_profiled(len(worlds)))
+        task = Task(
+            rules=rules, keep_rows=keep_rows or len(worlds) == 1, profile=_profiled(len(worlds)), layouts=layouts
+        )
         joined = compare_worlds(worlds, task, jobs=jobs, progress=progress)
         return Comparison(tuple(joined), joined[0] if len(joined) == 1 else _over_all(joined, (), npu, bench))
     pairs, notes = pair_locations(npu, bench)

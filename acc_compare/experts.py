@@ -126,5 +126,4 @@ def _without_order(call: CallRecord, tokens: int) -> CallRecord:
             return argument
         return Argument(argument.name, msgspec.structs.replace(leaf, sketch=None, md5=None))
 
-    groups = {group: tuple(map(told, getattr(call, group))) for group in ("inputs", "outputs", "parameters", "written")}
-    return msgspec.structs.replace(call, **groups)
+    return call.mapped(told)

@@ -17,6 +17,7 @@ from typing import TypeAlias
 import msgspec
 
 from acc_compare.assembled import piece, planned
+from acc_compare.declared import REDUCES_GRADIENTS, Layout, Names
 from acc_compare.wholes import (
     Choice,
     Mesh,
@@ -27,6 +28,7 @@ from acc_compare.wholes import (
     concatenated,
     meshes_of,
     odd_one,
+    put_together,
     summed,
 )
 from dump.format.names import FORWARD, parse
@@ -42,17 +44,18 @@ sees."""
 
 _MESSAGES = ("send", "recv")
 _PLACED = "placed as "
-REDUCES_GRADIENTS = "ddp_all_reduce"
-"""The collective that DistributedDataParallel runs while backward does: it reads what backward calls wrote."""
 _NUMBERS = ("max", "min", "mean", "norm", "nan", "inf", "sketch", "md5", "data_name")
 
 
 @dataclass(slots=True)
 class Grounds:
-    """How many tensors were put together by their layout, as copies, by shape alone, and by what fits the other side;
-    how far the worst of those is from what it fits, and how far the nearest that is made in another way."""
+    """How many tensors were put together as a file says, by their layout, by attributes of parameters, as copies, by
+    shape alone, and by what fits the other side; how far the worst of those is from what it fits, and how far the
+    nearest that is made in another way."""
 
+    file: int = 0
     layout: int = 0
+    attributes: int = 0
     copies: int = 0
     shape: int = 0
     fitted: int = 0
@@ -80,15 +83,21 @@ class Joined:
 
 
 def join(
-    dumps: Mapping[int, Dump], world_size: int, other: Wholes, *, meshes: tuple[Mesh, ...] | None = None
+    dumps: Mapping[int, Dump],
+    world_size: int,
+    other: Wholes,
+    *,
+    meshes: tuple[Mesh, ...] | None = None,
+    declared: Layout | None = None,
 ) -> Joined:
     """What the ranks saw together.  `dumps` are theirs by rank, `other` what the parts of the other side may make, by
-    call and argument; `meshes` say how they lie, where it is not to be read off their collectives."""
+    call and argument; `meshes` say how they lie, where it is not to be read off their collectives, and `declared` how
+    tensors are cut, where the user said."""
     first = dumps[min(dumps)]
     calls = []
     odd: dict[tuple[str, str], int] = {}
     grounds = Grounds()
-    for call, found in _calls(dumps, world_size, meshes):
+    for call, found in _calls(dumps, world_size, meshes, declared):
         joined = None if found is None else found.joined(call, other, grounds)
         calls.append(joined if joined is not None else _without_numbers(call, "parts.calls"))
         odd.update({(call.name, name): rank for name, rank in found.odd.items()} if found is not None else {})
@@ -97,28 +106,41 @@ def join(
     return Joined(replace(first, path=path, calls=tuple(calls), incomplete=incomplete), odd, grounds)
 
 
-def wholes(dumps: Mapping[int, Dump], world_size: int, *, meshes: tuple[Mesh, ...] | None = None) -> Wholes:
+def wholes(
+    dumps: Mapping[int, Dump],
+    world_size: int,
+    *,
+    meshes: tuple[Mesh, ...] | None = None,
+    declared: Layout | None = None,
+) -> Wholes:
     """What the parts that the ranks of a side hold may make, by call and argument."""
     return {
         (call.name, name): may_be
-        for call, found in _calls(dumps, world_size, meshes)
+        for call, found in _calls(dumps, world_size, meshes, declared)
         if found is not None
         for name, may_be in found.wholes(call)
     }
 
 
 def _calls(
-    dumps: Mapping[int, Dump], world_size: int, meshes: tuple[Mesh, ...] | None
+    dumps: Mapping[int, Dump], world_size: int, meshes: tuple[Mesh, ...] | None, declared: Layout | None
 ) -> Iterator[tuple[CallRecord, _Call | None]]:
     """The calls of the first rank, each as all ranks made it; None where some did not."""
     first = dumps[min(dumps)]
-    layouts = {rank: _layouts(dump) for rank, dump in dumps.items()}
+    world = _World(
+        dumps,
+        world_size,
+        meshes_among(dumps, world_size) if meshes is None else meshes,
+        {rank: _layouts(dump) for rank, dump in dumps.items()},
+        _partitions(first),
+        declared,
+        Names(first),
+    )
     by_name = {rank: {call.name: call for call in dump.calls} for rank, dump in dumps.items()}
-    meshes = meshes_among(dumps, world_size) if meshes is None else meshes
     for call in first.calls:
         found = {rank: named[call.name] for rank, named in by_name.items() if call.name in named}
         alone = first.owners.get(call.name) is None
-        known = _Call(found, layouts, (world_size, meshes), dumps, alone=alone) if len(found) == len(dumps) else None
+        known = _Call(found, world, alone=alone) if len(found) == len(dumps) else None
         yield call, known
 
 
@@ -169,24 +191,38 @@ def _layouts(dump: Dump) -> dict[int, LayoutRecord]:
     }
 
 
-class _Call:
-    """One call as all ranks of a `world` made it, so many in these meshes; `alone` outside of any module."""
+def _partitions(dump: Dump) -> dict[int, tuple[int, ...]]:
+    """How each value is cut that is a parameter and says so."""
+    return {
+        tensor.value: tensor.partition
+        for call in dump.calls
+        for _, tensor in call.tensors()
+        if tensor.value is not None and tensor.partition is not None
+    }
 
-    def __init__(
-        self,
-        calls: Mapping[int, CallRecord],
-        layouts: Mapping[int, Mapping[int, LayoutRecord]],
-        world: tuple[int, tuple[Mesh, ...]],
-        dumps: Mapping[int, Dump],
-        *,
-        alone: bool,
-    ) -> None:
-        self._layouts = layouts
-        self._dumps = dumps
-        self._world_size, self._meshes = world
+
+@dataclass(frozen=True, slots=True)
+class _World:
+    """What is known of the ranks of a side: how many there are, the meshes that they may lie in, and how values are cut
+    by their layouts, by attributes of parameters, and as the user said."""
+
+    dumps: Mapping[int, Dump]
+    size: int
+    meshes: tuple[Mesh, ...]
+    layouts: Mapping[int, Mapping[int, LayoutRecord]]
+    partitions: Mapping[int, tuple[int, ...]]
+    declared: Layout | None
+    names: Names
+
+
+class _Call:
+    """One call as all ranks of a `world` made it; `alone` outside of any module."""
+
+    def __init__(self, calls: Mapping[int, CallRecord], world: _World, *, alone: bool) -> None:
+        self._world = world
         self.odd: dict[str, int] = {}
         self._grounds = Grounds()
-        self._arguments = {rank: {a.name: a for group in _groups(call) for a in group} for rank, call in calls.items()}
+        self._arguments = {rank: {a.name: a for a in call.arguments()} for rank, call in calls.items()}
         call = next(iter(calls.values()))
         self._forward = parse(call.name).direction == FORWARD
         # Losses, gradients and what is done to them: means over a rank's own part of the batch.
@@ -194,10 +230,7 @@ class _Call:
 
     def joined(self, call: CallRecord, other: Wholes, grounds: Grounds) -> CallRecord:
         self._grounds = grounds
-        inputs, outputs, parameters, written = (
-            tuple(self._argument(call, argument, other) for argument in group) for group in _groups(call)
-        )
-        return msgspec.structs.replace(call, inputs=inputs, outputs=outputs, parameters=parameters, written=written)
+        return call.mapped(lambda argument: self._argument(call, argument, other))
 
     def wholes(self, call: CallRecord) -> Iterator[tuple[str, Sequence[Whole]]]:
         """What the parts of each tensor may make."""
@@ -205,18 +238,19 @@ class _Call:
             pieces = self._pieces(name)
             if pieces is None:
                 continue
+            known = self._declared(call, name, leaf, pieces)
+            if known is not None:
+                yield name, [Whole.of(known)]
+                continue
             parts = self._by_layouts(leaf, pieces)
-            if parts is not None or len(pieces) == self._world_size:
-                yield (
-                    name,
-                    candidates(parts or list(pieces.values()), scaled=self._scales, meshes=self._meshes_of(parts)),
-                )
+            if parts is not None or len(pieces) == self._world.size:
+                yield name, self._candidates(parts, pieces, leaf)
 
     def _pieces(self, name: str) -> Pieces | None:
         """The parts of an argument by rank; None where some rank has none."""
         found = {rank: arguments.get(name) for rank, arguments in self._arguments.items()}
         pieces = {
-            rank: piece(argument.leaf, rank, self._dumps[rank])
+            rank: piece(argument.leaf, rank, self._world.dumps[rank])
             for rank, argument in found.items()
             if argument is not None and isinstance(argument.leaf, TensorRecord)
         }
@@ -229,26 +263,42 @@ class _Call:
         pieces = self._pieces(argument.name)
         if pieces is None:
             return Argument(argument.name, _unknown(leaf, "parts.calls"))
+        known = self._declared(call, argument.name, leaf, pieces)
+        if known is not None:
+            self._grounds.file += known.unrecorded is None
+            return Argument(argument.name, known)
         return Argument(argument.name, self._whole(argument, pieces, other.get((call.name, argument.name), ())))
+
+    def _declared(self, call: CallRecord, name: str, leaf: TensorRecord, pieces: Pieces) -> TensorRecord | None:
+        """The whole as the user said that it is made; None where nothing was said of it."""
+        declared = self._world.declared
+        ways = None if declared is None else declared.ways(self._world.names.of(call, name, leaf))
+        if declared is None or ways is None:
+            return None
+        parts = [pieces[rank] for rank in sorted(pieces)]
+        found = put_together(parts, declared.mesh, ways) if len(parts) == self._world.size else None
+        return found if found is not None else _unknown(leaf, "parts.file")
 
     def _whole(self, argument: Argument, pieces: Pieces, other: Sequence[Whole]) -> TensorRecord:
         leaf = argument.leaf
         assert isinstance(leaf, TensorRecord)
         copies = list(pieces.values())
-        number = None if are_alike(copies) or len(pieces) < self._world_size else odd_one(copies, other)
+        number = None if are_alike(copies) or len(pieces) < self._world.size else odd_one(copies, other)
         if number is not None:
             self.odd[argument.name] = list(pieces)[number]
             return msgspec.structs.replace(copies[number], layout=None)
         parts = self._by_layouts(leaf, pieces)
-        if parts is None and len(pieces) < self._world_size:
+        if parts is None and len(pieces) < self._world.size:
             return _unknown(leaf, "parts.elsewhere")
         if parts is not None and len(parts) == 1:
             self._grounds.layout += parts[0].unrecorded is None
             return parts[0]
+        may_be = self._candidates(parts, pieces, leaf)
+        if parts is None and self._partition(leaf) and len(may_be) == 1:
+            self._grounds.attributes += 1
+            return may_be[0].record
         parts = parts or copies
-        choice = chosen(
-            candidates(parts, scaled=self._scales, meshes=self._meshes_of(parts)), other, forward=self._forward
-        )
+        choice = chosen(may_be, other, forward=self._forward)
         if choice is not None and not (choice.whole.how == "same" and not choice.whole.scaled):
             self._grounds.note(choice)
             return choice.whole.record
@@ -265,21 +315,35 @@ class _Call:
                 return None
             meshes.setdefault(layout.mesh, layout)
         held = {rank for mesh in meshes for rank in mesh}
-        if len(pieces) < self._world_size and len(meshes) > 1:
+        if len(pieces) < self._world.size and len(meshes) > 1:
             return [_unknown(leaf, "parts.elsewhere")]
         return [_by_layout(leaf, layout, pieces) for layout in meshes.values()] if held >= set(pieces) else None
 
-    def _meshes_of(self, parts: Sequence[TensorRecord] | None) -> tuple[Mesh, ...]:
-        """The meshes that so many parts may lie in."""
-        return self._meshes if parts is None else tuple(m for m in self._meshes if math.prod(m) == len(parts))
+    def _candidates(self, parts: Sequence[TensorRecord] | None, pieces: Pieces, leaf: TensorRecord) -> list[Whole]:
+        """What the parts that layouts leave may make; of a parameter that says how it is cut, that alone."""
+        meshes = self._world.meshes
+        if parts is not None:
+            fitting = (mesh for mesh in meshes if math.prod(mesh) == len(parts))
+            return candidates(parts, scaled=self._scales, meshes=fitting)
+        found = candidates(list(pieces.values()), scaled=self._scales, meshes=meshes)
+        told = self._partition(leaf)
+        if not told or len(pieces) == 1:
+            return found
+        dimension, *stride = told
+        cut = [each for each in found if each.dimensions == {dimension} and not each.scaled]
+        # Copies lie along the other dimensions of a mesh, so of parts that are alike none is a further part.
+        fewest = [each for each in cut if not each.repeats] or cut
+        return [replace(each, groups=stride[0] if stride else 1) for each in fewest[:1]] or found
+
+    def _partition(self, leaf: TensorRecord) -> tuple[int, ...] | None:
+        """How a parameter says that it is cut, whichever record of it this is."""
+        if leaf.partition is not None or leaf.value is None:
+            return leaf.partition
+        return self._world.partitions.get(leaf.value)
 
     def _layout_of(self, rank: int, piece: TensorRecord) -> LayoutRecord | None:
         """The layout that a rank's value has elsewhere."""
-        return self._layouts[rank].get(piece.value) if piece.value is not None else None
-
-
-def _groups(call: CallRecord) -> tuple[tuple[Argument, ...], ...]:
-    return call.inputs, call.outputs, call.parameters, call.written
+        return self._world.layouts[rank].get(piece.value) if piece.value is not None else None
 
 
 def _by_layout(leaf: TensorRecord, layout: LayoutRecord, pieces: Pieces) -> TensorRecord:
@@ -324,9 +388,8 @@ def _unknown(leaf: TensorRecord, why: str) -> TensorRecord:
 
 
 def _without_numbers(call: CallRecord, why: str) -> CallRecord:
-    groups = (
-        tuple(Argument(a.name, _unknown(a.leaf, why) if isinstance(a.leaf, TensorRecord) else a.leaf) for a in group)
-        for group in _groups(call)
-    )
-    inputs, outputs, parameters, written = groups
-    return msgspec.structs.replace(call, inputs=inputs, outputs=outputs, parameters=parameters, written=written)
+    def told(argument: Argument) -> Argument:
+        leaf = argument.leaf
+        return Argument(argument.name, _unknown(leaf, why)) if isinstance(leaf, TensorRecord) else argument
+
+    return call.mapped(told)

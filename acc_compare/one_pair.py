@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,6 +11,7 @@ from typing import TypeAlias
 
 from acc_compare.align.calls import align
 from acc_compare.align.rules import Rules
+from acc_compare.declared import NO_LAYOUTS, Layout, Layouts
 from acc_compare.joining import Joined, join, knows_parts, shares_out_otherwise, wholes
 from acc_compare.judge.job_graph import collective_calls, linked
 from acc_compare.judge.origins import Previous
@@ -34,7 +36,7 @@ Progress: TypeAlias = "Callable[[str, int, int], None]"
 class Task:
     """What all pairs of one comparison share.  `floors` and `references` are second bench runs and runs in a wider
     type, by the folder of the bench's dump; `one_world` says that both sides must be of one number of ranks, `profile`
-    how many calls of each pair a short profile of it has, 0 for none."""
+    how many calls of each pair a short profile of it has, 0 for none; `layouts` say how sides are cut."""
 
     rules: Rules = field(default_factory=Rules)
     floors: Mapping[Path, PlacedPair] = field(default_factory=dict)
@@ -42,6 +44,7 @@ class Task:
     one_world: bool = False
     keep_rows: bool = True
     profile: int = 0
+    layouts: Layouts = NO_LAYOUTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ def compare_pair(pair: PlacedPair, setting: Setting, task: Task, *, jobs: int, p
     if task.one_world:
         refuse_other_world(ours, theirs)
     if not task.one_world and is_other_world(ours, theirs) and (knows_parts(ours) or knows_parts(theirs)):
-        one, two = joined({pair.npu.rank or 0: ours}, {pair.bench.rank or 0: theirs})
+        one, two = joined({pair.npu.rank or 0: ours}, {pair.bench.rank or 0: theirs}, task.layouts)
         ours, theirs = one.dump, two.dump
         setting = replace(setting, other_world=True)
     elif setting.rank is not None and shares_out_otherwise(ours, theirs):
@@ -143,10 +146,27 @@ def compare_dumps(
     )
 
 
-def joined(npu: Mapping[int, Dump], bench: Mapping[int, Dump]) -> tuple[Joined, Joined]:
-    """Both sides, the ranks of each put together."""
-    worlds = [max(len(side), *(dump.header.world_size or 1 for dump in side.values())) for side in (npu, bench)]
-    return join(npu, worlds[0], wholes(bench, worlds[1])), join(bench, worlds[1], wholes(npu, worlds[0]))
+def joined(npu: Mapping[int, Dump], bench: Mapping[int, Dump], layouts: Layouts = NO_LAYOUTS) -> tuple[Joined, Joined]:
+    """Both sides, the ranks of each put together.  Raises IncomparableError."""
+    ours, theirs = (
+        (side, max(len(side), *(dump.header.world_size or 1 for dump in side.values())), declared)
+        for side, declared in ((npu, layouts.npu), (bench, layouts.bench))
+    )
+    for _, ranks, declared in (ours, theirs):
+        if declared is not None and math.prod(declared.mesh) != ranks:
+            raise IncomparableError(
+                f"{declared.source}: a mesh of {math.prod(declared.mesh)} ranks, but the job has {ranks}. The extents"
+                " of a mesh multiply to the number of ranks."
+            )
+    return _join(ours, theirs), _join(theirs, ours)
+
+
+_Side: TypeAlias = "tuple[Mapping[int, Dump], int, Layout | None]"
+
+
+def _join(side: _Side, other: _Side) -> Joined:
+    may_be = wholes(other[0], other[1], declared=other[2])
+    return join(side[0], side[1], may_be, declared=side[2])
 
 
 def tell_nobody(what: str, done: int, total: int) -> None:

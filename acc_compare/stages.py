@@ -263,8 +263,7 @@ def renamed(call: CallRecord, name: str, index: int, rank: int, sent: Mapping[tu
         storage = None if leaf.storage is None else rank * _FAR + leaf.storage
         return Argument(argument.name, msgspec.structs.replace(leaf, value=value, storage=storage))
 
-    groups = {group: tuple(map(told, getattr(call, group))) for group in ("inputs", "outputs", "parameters", "written")}
-    return msgspec.structs.replace(call, name=name, index=index, **groups)
+    return call.mapped(told, name=name, index=index)
 
 
 def owned_alike(ours: Dump, theirs: Dump) -> Dump:

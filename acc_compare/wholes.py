@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias
 import msgspec
 import numpy as np
 
-from acc_compare.assembled import Cut, Total, planned, plans_of
+from acc_compare.assembled import Cut, Total, grouped, planned, plans_of
 from acc_compare.metrics.sketches import estimate_distance, estimate_norm, sketch_vector
 from dump.format.schema import TensorRecord
 
@@ -46,8 +46,8 @@ _COPIES = 1e-3
 class Whole:
     """A tensor as its parts may make it: they are copies (`same`), were `dealt` out along a dimension, or are to be
     `summed`; `scaled` says that it was divided by a number of ranks, `nested` that groups of ranks were put together
-    in one way and what they made in another, `repeats` that some of the parts that were dealt out are alike.  `make`
-    does it, when it is first asked for."""
+    in one way and what they made in another, `repeats` that some of the parts that were dealt out are alike; along
+    which `dimensions`, and each with how many `groups` of rows.  `make` does it, when it is first asked for."""
 
     shape: tuple[int, ...]
     how: How
@@ -55,6 +55,8 @@ class Whole:
     scaled: bool = False
     nested: bool = False
     repeats: bool = False
+    dimensions: frozenset[int] = frozenset()
+    groups: int = 1
 
     @classmethod
     def of(cls, record: TensorRecord, how: How = "same") -> Whole:
@@ -63,15 +65,19 @@ class Whole:
 
     @cached_property
     def record(self) -> TensorRecord:
-        return self.make()
+        made = self.make()
+        return made if self.groups == 1 else grouped(made, self.groups)
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
-    """One way to put parts together: `dimension` is that along which they were dealt out."""
+class Way:
+    """One way to put parts together: `dimension` is that along which they were dealt out, each part with rows of so
+    many `groups`; a `mean` is a sum divided by the number of parts."""
 
     how: How
     dimension: int = -1
+    groups: int = 1
+    mean: bool = False
 
     def shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
         """That of the whole; None where parts of these shapes make none."""
@@ -84,9 +90,11 @@ class _Way:
 
     def together(self, parts: Sequence[TensorRecord]) -> TensorRecord:
         if self.how == "dealt":
-            return concatenated(parts, self.dimension)
+            return concatenated(parts, self.dimension, groups=self.groups)
         total = summed(parts) if self.how == "summed" else None
-        return total if total is not None else parts[0]
+        if total is None:
+            return parts[0]
+        return divided(total, len(parts)) if self.mean else total
 
 
 def candidates(parts: Sequence[TensorRecord], *, scaled: bool, meshes: Iterable[Mesh] = ()) -> list[Whole]:
@@ -110,7 +118,7 @@ def _in_mesh(parts: Sequence[TensorRecord], mesh: Mesh, *, scaled: bool) -> list
     lines = [_lines(parts, mesh, axis) for axis in range(len(mesh))]
     alike = [all(map(are_alike, each)) for each in lines]
     repeating = [any(map(_repeats, each)) for each in lines]
-    ways = [_Way("same"), *(_Way("dealt", d) for d in range(len(parts[0].shape))), _Way("summed")]
+    ways = [Way("same"), *(Way("dealt", d) for d in range(len(parts[0].shape))), Way("summed")]
     add_up = all(part.sketch is not None and part.mean is not None for part in parts)
     found = []
     for each in product(ways, repeat=len(mesh)):
@@ -125,7 +133,8 @@ def _in_mesh(parts: Sequence[TensorRecord], mesh: Mesh, *, scaled: bool) -> list
         how: How = "summed" if "summed" in hows else "dealt" if "dealt" in hows else "same"
         repeats = any(way.how == "dealt" and again for way, again in zip(each, repeating, strict=True))
         make = partial(_together, parts, mesh, each)
-        plain = Whole(whole, how, make, nested=len(mesh) > 1, repeats=repeats)
+        along = frozenset(way.dimension for way in each if way.how == "dealt")
+        plain = Whole(whole, how, make, nested=len(mesh) > 1, repeats=repeats, dimensions=along)
         found.append(plain)
         if scaled:
             found += [replace(plain, make=partial(_divided, plain, by), scaled=True) for by in _numbers_of_ranks(mesh)]
@@ -139,7 +148,7 @@ def _lines(parts: Sequence[TensorRecord], mesh: Mesh, axis: int) -> list[Sequenc
     return [parts[start : start + step * extent : step] for start in starts]
 
 
-def _shape(parts: Sequence[TensorRecord], mesh: Mesh, ways: Sequence[_Way]) -> tuple[int, ...] | None:
+def _shape(parts: Sequence[TensorRecord], mesh: Mesh, ways: Sequence[Way]) -> tuple[int, ...] | None:
     shapes = [part.shape for part in parts]
     for extent, way in zip(reversed(mesh), reversed(ways), strict=True):
         made = [way.shape(shapes[start : start + extent]) for start in range(0, len(shapes), extent)]
@@ -149,10 +158,25 @@ def _shape(parts: Sequence[TensorRecord], mesh: Mesh, ways: Sequence[_Way]) -> t
     return shapes[0]
 
 
-def _together(parts: Sequence[TensorRecord], mesh: Mesh, ways: Sequence[_Way]) -> TensorRecord:
+def _together(parts: Sequence[TensorRecord], mesh: Mesh, ways: Sequence[Way]) -> TensorRecord:
     for extent, way in zip(reversed(mesh), reversed(ways), strict=True):
         parts = [way.together(parts[start : start + extent]) for start in range(0, len(parts), extent)]
     return parts[0]
+
+
+def put_together(parts: Sequence[TensorRecord], mesh: Mesh, ways: Sequence[Way]) -> TensorRecord | None:
+    """The whole that parts make in known ways along the dimensions of a mesh; None where they do not: copies that
+    differ, shapes that do not fit, sums of what has no sketch."""
+    if any(part.dtype != parts[0].dtype or len(part.shape) != len(parts[0].shape) for part in parts):
+        return None
+    if any(way.dimension >= len(parts[0].shape) for way in ways) or _shape(parts, mesh, ways) is None:
+        return None
+    for axis, way in enumerate(ways):
+        if way.how == "same" and not all(map(are_alike, _lines(parts, mesh, axis))):
+            return None
+        if way.how == "summed" and any(part.sketch is None or part.mean is None for part in parts):
+            return None
+    return msgspec.structs.replace(_together(parts, mesh, ways), layout=None)
 
 
 def _numbers_of_ranks(mesh: Mesh) -> list[int]:
@@ -176,8 +200,8 @@ def meshes_of(groups: Iterable[Sequence[int]], world_size: int) -> tuple[Mesh, .
         meshes = {tuple(sorted({1, world_size, *each})) for each in borders}
     else:
         meshes = {tuple(of_all)}
-    found = (tuple(outer // inner for inner, outer in pairwise(each))[::-1] for each in sorted(meshes))
-    return tuple(mesh for mesh in found if len(mesh) > 1)
+    extents = (tuple(outer // inner for inner, outer in pairwise(each))[::-1] for each in sorted(meshes))
+    return tuple(mesh for mesh in extents if len(mesh) > 1)
 
 
 def _borders(group: Sequence[int], world_size: int) -> tuple[int, int] | None:
@@ -262,9 +286,9 @@ def _norm(record: TensorRecord) -> float | None:
     return None if record.sketch is None else estimate_norm(record.sketch)
 
 
-def concatenated(parts: Sequence[TensorRecord], dimension: int) -> TensorRecord:
-    """The statistics of parts put together along `dimension`: the largest, the smallest, the mean weighted by numbers
-    of elements, the root of the summed squares of norms."""
+def concatenated(parts: Sequence[TensorRecord], dimension: int, *, groups: int = 1) -> TensorRecord:
+    """The statistics of parts put together along `dimension`, each with so many `groups` of rows: the largest, the
+    smallest, the mean weighted by numbers of elements, the root of the summed squares of norms."""
     first = parts[0]
     extent = sum(part.shape[dimension] for part in parts)
     shape = (*first.shape[:dimension], extent, *first.shape[dimension + 1 :])
@@ -287,7 +311,7 @@ def concatenated(parts: Sequence[TensorRecord], dimension: int) -> TensorRecord:
         layout=None,
     )
     plans = plans_of(parts)
-    return planned(whole, Cut(dimension, plans) if plans is not None else None)
+    return planned(whole, Cut(dimension, plans, groups) if plans is not None else None)
 
 
 def summed(parts: Sequence[TensorRecord]) -> TensorRecord | None:
@@ -317,14 +341,18 @@ def summed(parts: Sequence[TensorRecord]) -> TensorRecord | None:
     return planned(total, Total(plans) if plans is not None else None)
 
 
-def _divided(whole: Whole, by: int) -> TensorRecord:
-    record = whole.record
+def divided(record: TensorRecord, by: int) -> TensorRecord:
+    """A tensor divided by a number of ranks, as far as it follows."""
     numbers = {name: getattr(record, name) for name in ("max", "min", "mean", "norm")}
-    divided = {name: None if number is None else number / by for name, number in numbers.items()}
+    told = {name: None if number is None else number / by for name, number in numbers.items()}
     sketch = None if record.sketch is None else (sketch_vector(record.sketch) / by).astype("<f4").tobytes()
-    found = msgspec.structs.replace(record, **divided, sketch=sketch, md5=None, data_name=None)
+    found = msgspec.structs.replace(record, **told, sketch=sketch, md5=None, data_name=None)
     plans = plans_of([record])
     return planned(found, Total(plans, by) if plans is not None else None)
+
+
+def _divided(whole: Whole, by: int) -> TensorRecord:
+    return divided(whole.record, by)
 
 
 def are_alike(parts: Sequence[TensorRecord]) -> bool:

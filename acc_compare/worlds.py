@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from acc_compare.assembled import assemble, plans_in, rank_of_error
+from acc_compare.declared import NO_LAYOUTS, Layouts
 from acc_compare.experts import Unrolled, unrolled
 from acc_compare.joining import Grounds, Joined, join, ways_of, wholes
 from acc_compare.judge.origins import Previous
@@ -72,9 +73,15 @@ def compare_worlds(
             bench = {rank: read_dump(location.path) for rank, location in step.bench.items()}
             stages = [stages_of(side) for side in (npu, bench)]
             in_stages = any(len(side) > 1 for side in stages)
+            if in_stages and task.layouts != NO_LAYOUTS:
+                raise IncomparableError(
+                    "a layout file says nothing of the stages of a pipeline. Compare without --layout."
+                )
             pipelines = [_in_line(*each) for each in zip((npu, bench), stages, strict=True)] if in_stages else []
             experts = [unrolled(side) for side in (npu, bench)]
-            ours, theirs = _joined_in_line(*pipelines) if in_stages else _joined_unrolled(*experts)
+            ours, theirs = (
+                _joined_in_line(*pipelines) if in_stages else _joined_unrolled(experts[0], experts[1], task.layouts)
+            )
             # What a step left open may have led to anything in the next; optimizers of stages and of experts are not
             # compared.
             apart = in_stages or any(side.ranks for side in experts)
@@ -99,7 +106,9 @@ def _told(side: str, grounds: Grounds) -> Message:
     return say(
         "note.grounds",
         side=say(side),
+        file=grounds.file,
         layout=grounds.layout,
+        attributes=grounds.attributes,
         copies=grounds.copies,
         shape=grounds.shape,
         fit=grounds.fitted,
@@ -131,9 +140,9 @@ def _joined_in_line(npu: Staged, bench: Staged) -> tuple[Joined, Joined]:
     return replace(ours, dump=owned_alike(ours.dump, theirs.dump)), theirs
 
 
-def _joined_unrolled(npu: Unrolled, bench: Unrolled) -> tuple[Joined, Joined]:
+def _joined_unrolled(npu: Unrolled, bench: Unrolled, layouts: Layouts) -> tuple[Joined, Joined]:
     """Both sides, the ranks of each put together; layers as the bench numbers them, where a side has experts."""
-    ours, theirs = joined(npu.dumps, bench.dumps)
+    ours, theirs = joined(npu.dumps, bench.dumps, layouts)
     has_experts = bool(npu.ranks or bench.ranks)
     return replace(ours, dump=owned_alike(ours.dump, theirs.dump)) if has_experts else ours, theirs
 

@@ -161,7 +161,7 @@ def shipped() -> tuple[FusedRule, ...]:
 def _text(source: Path) -> str:
     try:
         if not source.is_file():
-            raise ConfigError(f"{source}: no such mapping file. docs/mapping.md shows what goes into one.")
+            raise ConfigError(f"{source}: no such file. docs/mapping.md shows what goes into a mapping.")
         with source.open("rb") as stream:
             data = stream.read(LARGEST + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path

@@ -87,6 +87,10 @@ def compare(
         Path | None,
         typer.Option(metavar="MAP.yaml", help="Renamed modules and APIs, fused operators (docs/mapping.md)."),
     ] = None,
+    layout: Annotated[
+        Path | None,
+        typer.Option(metavar="LAYOUT.yaml", help="How tensors are cut among ranks (docs/comparing.md)."),
+    ] = None,
     fuzzy: Annotated[bool, typer.Option("--fuzzy", help="Pair left-over calls by the operator alone.")] = False,
     replayed: Annotated[
         Path | None,
@@ -149,6 +153,7 @@ def compare(
             jobs=jobs or _cores(),
             keep_rows=each or board is not None,
             scheduler=scheduler,
+            layout=layout,
         )
         _refuse_empty(comparison)
         progress("reports", 0, 0)

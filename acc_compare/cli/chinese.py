@@ -175,6 +175,7 @@ OPTIONS: Mapping[str, str] = {
         "更宽数据类型（float32）的运行：说明哪一侧偏离更远。"
     ),
     "A second bench run: its distance from the first is normal.": "第二次标杆运行：与第一次之差视为正常。",
+    "How tensors are cut among ranks (docs/comparing.md).": "各 rank 如何切分张量（docs/comparing.md）。",
     "Renamed modules and APIs, fused operators (docs/mapping.md).": "改名的模块与 API、融合算子（docs/mapping.md）。",
     "Pair left-over calls by the operator alone.": "剩余的调用仅按算子配对。",
     "What acc replay said: suspects are confirmed or cleared.": "acc replay 的结果：可疑项被证实或排除。",

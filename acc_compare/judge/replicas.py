@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from acc_compare.joining import REDUCES_GRADIENTS
+from acc_compare.declared import REDUCES_GRADIENTS
 from acc_compare.model import PairedCall
 from acc_compare.wholes import are_alike
 from dump.format.schema import CollectiveRecord, TensorRecord

@@ -78,6 +78,13 @@ TENSOR_FIELDS: tuple[Field, ...] = (
         " `placements` (`S(0)` cut along dimension 0, `R` replicated, `P(sum)` a partial sum)",
         since=2,
     ),
+    _ours(
+        "partition",
+        "sizes",
+        "of a parameter whose attributes say how Megatron cuts it: the dimension and the stride, nothing of one that"
+        " each rank has whole",
+        since=2,
+    ),
 )
 
 HEADER_FIELDS: tuple[Field, ...] = (

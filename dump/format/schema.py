@@ -6,7 +6,7 @@ takes them.  Shapes are tuples of int, dtypes are torch's own names ("torch.floa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -50,6 +50,8 @@ class TensorRecord(msgspec.Struct, frozen=True):
     no recorded call made.  `unrecorded` says why a tensor could not be measured.  `stride` is
     that of an argument that was not contiguous, in elements.  `unwritten` says that its memory was new, and nothing was
     seen to write there.  `layout` is that of a part, which the rest describes.
+    `partition` is (dimension, stride) of a parameter that says itself that it is a part, () of one that says that it
+    is whole.
     """
 
     dtype: str
@@ -71,6 +73,7 @@ class TensorRecord(msgspec.Struct, frozen=True):
     stride: tuple[int, ...] | None = None
     unwritten: bool | None = None
     layout: LayoutRecord | None = None
+    partition: tuple[int, ...] | None = None
 
     @property
     def numel(self) -> int:
@@ -98,6 +101,9 @@ class Argument(msgspec.Struct, frozen=True):
     leaf: Leaf
 
 
+_GROUPS = ("inputs", "outputs", "parameters", "written")
+
+
 class CallRecord(msgspec.Struct, frozen=True):
     """One call, in order of execution.  For a backward call `inputs` are the gradients of its outputs and
     `outputs` the gradients of its inputs; a `parameters_grad` record has outputs only.  `collectives` are those
@@ -112,12 +118,21 @@ class CallRecord(msgspec.Struct, frozen=True):
     is_recompute: bool = False
     collectives: tuple[CollectiveRecord, ...] = ()
 
+    def arguments(self) -> Iterator[Argument]:
+        """Everything read, then everything written."""
+        for group in (self.inputs, self.parameters, self.outputs, self.written):
+            yield from group
+
+    def mapped(self, told: Callable[[Argument], Argument], **fields: object) -> CallRecord:
+        """The call with other arguments, one for each, and other `fields`."""
+        groups = {name: tuple(map(told, getattr(self, name))) for name in _GROUPS}
+        return msgspec.structs.replace(self, **groups, **fields)
+
     def tensors(self) -> Iterator[tuple[str, TensorRecord]]:
         """(argument name, tensor) of everything read, then of everything written."""
-        for group in (self.inputs, self.parameters, self.outputs, self.written):
-            for argument in group:
-                if isinstance(argument.leaf, TensorRecord):
-                    yield argument.name, argument.leaf
+        for argument in self.arguments():
+            if isinstance(argument.leaf, TensorRecord):
+                yield argument.name, argument.leaf
 
 
 Node: TypeAlias = "Leaf | list[Any] | tuple[Any, ...] | dict[str, Any]"

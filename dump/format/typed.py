@@ -140,4 +140,5 @@ def _leaf(decoder: RecordDecoder, name: str, leaf: Any) -> Leaf:
         None if leaf.stride is None else decoder.strides(name, "stride", leaf.stride),
         leaf.unwritten,
         None if leaf.layout is None else decoder.layout(name, leaf.layout),
+        None if leaf.partition is None else decoder.shape(name, leaf.partition),
     )

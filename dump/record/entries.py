@@ -43,6 +43,7 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     unrecorded: str | None = None
     stride: tuple[int, ...] | None = None
     layout: Layout | None = None
+    partition: list[int] | None = None
 
 
 class Expected(msgspec.Struct, gc=False, eq=False):

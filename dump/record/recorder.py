@@ -28,7 +28,7 @@ from . import contents, deferred, filters, stack, statistics, tree
 from .entries import Emission, Entry, Expected, Measured, Sink
 from .identity import CheckedIdentities, Identities, Identity
 from .observer import ObservedCalls, Observer
-from .sharded import local_of
+from .sharded import local_of, partition_of
 
 _FETCH_AFTER = 2048
 _PLAIN_TYPES = (torch.Tensor, torch.nn.Parameter)
@@ -172,6 +172,8 @@ class StepRecorder:
         entry = self._produced(tensor, place)
         if entry.identity is not None and entry.identity.fresh:
             entry.grad_fn = _maker(tensor)
+        if type(tensor) is torch.nn.Parameter:
+            entry.partition = partition_of(tensor)
         if self.keeps_tensors and entry.unrecorded is None and not tensor.is_contiguous():
             entry.stride = tensor.stride()
         return entry

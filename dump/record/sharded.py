@@ -64,3 +64,13 @@ def _layout(tensor: Any) -> Layout:
             _MESHES.clear()
         known = _MESHES[id(mesh)] = (mesh, mesh.mesh.tolist())
     return Layout(tuple(tensor.shape), known[1], tuple(map(str, tensor.placements)))
+
+
+def partition_of(parameter: torch.nn.Parameter) -> list[int] | None:
+    """What a parameter's attributes say of it, as Megatron sets them: [dimension, stride] of one that is cut, [] of one
+    that each rank has whole, None where nothing is said."""
+    told = vars(parameter)
+    if told.get("tensor_model_parallel"):
+        found = [told.get("partition_dim"), told.get("partition_stride", 1)]
+        return found if all(type(number) is int and number >= 0 for number in found) else None
+    return [] if "tensor_model_parallel" in told or told.get("sequence_parallel") else None

@@ -32,6 +32,7 @@ def tensor_record(entry: Entry, *, nan: object = encode.NULL) -> dict[str, objec
         entry.stride,
         True if identity is not None and identity.blank else None,
         None if entry.layout is None else entry.layout.record(),
+        entry.partition,
     )
 
 

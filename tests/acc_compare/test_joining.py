@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from acc_compare.declared import Layout
 from acc_compare.joining import Wholes, join, wholes
 from acc_compare.metrics.sketches import sketch_vector
-from acc_compare.wholes import Whole, candidates, chosen, concatenated, meshes_of, summed
+from acc_compare.wholes import Way, Whole, candidates, chosen, concatenated, meshes_of, summed
 from dump.format.schema import Argument, CallRecord, CollectiveRecord, Dump, Header, LayoutRecord, TensorRecord
 
 NAME = "Functional.linear.0.forward"
@@ -293,3 +295,64 @@ def test_the_grounds_are_told(array: np.ndarray) -> None:
     layout = _layout(array, "S(0)", extents=(2,))
     placed = [_record(half, layout=layout) for half in np.split(array, 2, 0)]
     assert join(_job(placed), 2, {}).grounds.layout == 1
+
+
+def test_a_parameter_that_says_how_it_is_cut_needs_no_other_side(array: np.ndarray) -> None:
+    halves = [_record(half, partition=(1, 2)) for half in np.split(array, 2, 1)]
+    found = join(_job(halves), 2, {})
+    (leaf,) = (argument.leaf for argument in found.dump.calls[0].outputs)
+    assert isinstance(leaf, TensorRecord)
+    assert (leaf.shape, leaf.norm) == (array.shape, pytest.approx(np.linalg.norm(array)))
+    assert (found.grounds.attributes, found.grounds.fitted) == (1, 0)
+
+
+def test_a_value_is_cut_as_the_parameter_that_it_is(array: np.ndarray) -> None:
+    dumps = {}
+    for rank, half in enumerate(np.split(array, 2, 0)):
+        told = _record(half, partition=(0, 1), value=7)
+        calls = (
+            CallRecord("Functional.linear.0.forward", 0, inputs=(Argument("input.1", told),)),
+            CallRecord("Tensor.detach.0.forward", 1, inputs=(Argument("input.0", _record(half, value=7)),)),
+        )
+        dumps[rank] = Dump(Path(f"root/rank{rank}"), Header("statistics", "L1", world_size=2), calls)
+    found = join(dumps, 2, {})
+    assert [leaf.shape for call in found.dump.calls for _, leaf in call.tensors()] == [array.shape] * 2
+    assert found.grounds.attributes == 2
+
+
+def test_of_copies_that_are_cut_otherwise_along_the_mesh_each_counts_once(array: np.ndarray) -> None:
+    halves = [_record(half, partition=(0, 1)) for half in np.split(array, 2, 0)]
+    met = CollectiveRecord("all_reduce", "g", (0, 1), 0)
+    dumps = _job([halves[0], halves[1], halves[0], halves[1]])
+    calls = {rank: tuple(msgspec.structs.replace(c, collectives=(met,)) for c in d.calls) for rank, d in dumps.items()}
+    found = join({rank: replace(dump, calls=calls[rank]) for rank, dump in dumps.items()}, 4, {})
+    assert [leaf.shape for _, leaf in found.dump.calls[0].tensors()] == [array.shape]
+
+
+@pytest.mark.parametrize(
+    ("way", "parts", "norm"),
+    [
+        (Way("dealt", 1), lambda a: np.split(a, 2, 1), 1.0),
+        (Way("same"), lambda a: [a, a], 1.0),
+        (Way("same"), lambda a: [a, 2 * a], None),
+        (Way("dealt", 5), lambda a: np.split(a, 2, 1), None),
+    ],
+)
+def test_a_file_says_how_parts_are_put_together(array: np.ndarray, way: Way, parts: Any, norm: float | None) -> None:
+    said = Layout("layout.yaml", (2,), (("*.output.0", (way,)),))
+    found = join(_job([_record(part) for part in parts(array)]), 2, {}, declared=said)
+    ((_, leaf),) = found.dump.calls[0].tensors()
+    if norm is None:
+        assert (leaf.norm, leaf.unrecorded, found.grounds.file) == (None, "parts.file", 0)
+    else:
+        assert (leaf.norm, found.grounds.file) == (pytest.approx(norm * np.linalg.norm(array)), 1)
+
+
+def test_a_sum_that_a_file_says_is_one_or_a_mean(array: np.ndarray) -> None:
+    for way, factor in ((Way("summed"), 3.0), (Way("summed", mean=True), 1.5)):
+        said = Layout("layout.yaml", (2,), (("nothing.*", (Way("same"),)), ("*.output.?", (way,))))
+        sketch = np.arange(1, 17, dtype="<f4")
+        parts = [_record(n * array, sketch=(n * sketch).tobytes()) for n in (1, 2)]
+        ((_, leaf),) = join(_job(parts), 2, {}, declared=said).dump.calls[0].tensors()
+        assert leaf.sketch is not None
+        assert sketch_vector(leaf.sketch) == pytest.approx(factor * sketch, rel=1e-5)

@@ -1,13 +1,17 @@
-"""Jobs of as many ranks that are cut otherwise: told by their collectives, placements and shapes."""
+"""Jobs that are cut otherwise: told by collectives, placements and shapes, and put together as a file says."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from acc_compare.comparison import compare
 from acc_compare.joining import shares_out_otherwise
 from acc_compare.worlds import is_cut_otherwise
+from dump.format.errors import IncomparableError
 from dump.format.schema import Argument, CallRecord, CollectiveRecord, Dump, Header, LayoutRecord, TensorRecord
 
 DDP, GATHER, SUM = "ddp_all_reduce", "all_gather_into_tensor", "all_reduce"
@@ -51,3 +55,49 @@ def test_other_shapes_are_other_parts_where_the_model_is_shared_out_otherwise(be
 )
 def test_reduction_of_gradients_and_placements_tell_how_a_model_is_shared_out(bench: Dump, otherwise: bool) -> None:
     assert shares_out_otherwise(_dump(8, kind=DDP), bench) is otherwise
+
+
+LAYOUT = """
+npu:
+  mesh: {tp: 2}
+  tensors:
+    Functional.gelu.0.forward.*: {tp: shard 1}
+"""
+
+
+def _two_against_one(make: Any, folder: Path, wrong: float = 0.0) -> tuple[Path, Path]:
+    """A gelu that two ranks share out by its columns, the second off by a share `wrong`, and the same on one rank."""
+    x = make.normal(8, 6)
+    for rank, half in enumerate(np.split(x, 2, 1)):
+        run = make.Run(world_size=2)
+        run.call("Functional.gelu.0.forward", [half], [make.off(half * 2, wrong) if rank else half * 2])
+        run.write(folder / "npu" / "step0" / f"rank{rank}")
+    run = make.Run(world_size=1)
+    run.call("Functional.gelu.0.forward", [x], [x * 2])
+    run.write(folder / "bench" / "step0" / "rank0")
+    return folder / "npu", folder / "bench"
+
+
+@pytest.mark.parametrize(("wrong", "verdict"), [(0.0, "same"), (0.5, "different")])
+def test_ranks_are_put_together_as_a_file_says(make: Any, tmp_path: Path, wrong: float, verdict: str) -> None:
+    (tmp_path / "layout.yaml").write_text(LAYOUT)
+    npu, bench = _two_against_one(make, tmp_path, wrong)
+    found = compare(npu, bench, layout=tmp_path / "layout.yaml")
+    assert found.verdict == verdict
+    assert [suspect.name for suspect in found.suspects] == ["Functional.gelu.0.forward"] * (verdict == "different")
+    (told,) = (note for note in found.overall.notes if note.key == "note.grounds")
+    assert dict(told.values)["file"] == 2
+
+
+def test_ranks_of_as_many_are_put_together_where_a_file_is_given(make: Any, tmp_path: Path) -> None:
+    (tmp_path / "layout.yaml").write_text(LAYOUT)
+    npu, _ = _two_against_one(make, tmp_path)
+    found = compare(npu, npu, layout=tmp_path / "layout.yaml")
+    assert found.overall.notes
+    assert [note.key for note in found.overall.notes].count("note.grounds") == 2
+
+
+def test_a_mesh_of_another_number_of_ranks_is_refused(make: Any, tmp_path: Path) -> None:
+    (tmp_path / "layout.yaml").write_text(LAYOUT.replace("2", "4"))
+    with pytest.raises(IncomparableError, match="a mesh of 4 ranks, but the job has 2"):
+        compare(*_two_against_one(make, tmp_path), layout=tmp_path / "layout.yaml")

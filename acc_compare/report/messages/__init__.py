@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
-from acc_compare.report.messages import bench_ops, dump_page, en, en_page, first_nan, replay, sensitivity, zh, zh_page
+from acc_compare.report.messages import (
+    bench_ops,
+    dump_page,
+    en,
+    en_page,
+    first_nan,
+    ranks,
+    replay,
+    sensitivity,
+    zh,
+    zh_page,
+)
 
 Lang: TypeAlias = Literal["en", "zh"]
 
@@ -13,6 +24,7 @@ CATALOGUE: Mapping[Lang, Mapping[str, str]] = {
     "en": {
         **en.MESSAGES,
         **en_page.MESSAGES,
+        **ranks.ENGLISH,
         **replay.ENGLISH,
         **first_nan.ENGLISH,
         **dump_page.ENGLISH,
@@ -22,6 +34,7 @@ CATALOGUE: Mapping[Lang, Mapping[str, str]] = {
     "zh": {
         **zh.MESSAGES,
         **zh_page.MESSAGES,
+        **ranks.CHINESE,
         **replay.CHINESE,
         **first_nan.CHINESE,
         **dump_page.CHINESE,

@@ -296,16 +296,6 @@ MESSAGES: Mapping[str, str] = {
     "settings.on": "on",
     "settings.off": "off",
     "note.simulated": "The {side} side ran on a simulated NPU: CPU kernels, no hardware.",
-    "note.worlds": "The NPU side ran on {npu} rank(s), the bench on {bench}: parts were put together before comparing.",
-    "note.shared_otherwise": "The sides share out the model otherwise: calls that only move its parts are left out.",
-    "note.replicas": "{side} alone: after {call} ranks {ranks} should hold the same {argument}; {odd} holds another.",
-    "note.grounds": "{side} parts: layout {layout}, copy {copies}, shape {shape}, fit {fit} (to {off}, else {other}).",
-    "note.parts": "{tensors} could not be put together or compared: {why}.",
-    "parts.calls": "not every rank made this call with these arguments",
-    "parts.differ": "ranks hold other values, and nothing says how they make a whole",
-    "parts.elsewhere": "a part is on a rank that is not compared; give the folder that holds all ranks of the step",
-    "parts.placement": "partial sums without sketches and interleaved parts do not combine from statistics",
-    "parts.shape": "shapes differ with the number of ranks",
     "note.unmeasured": "{tensors} could not be compared: of other shapes, or not measured.",
     "note.narrowed": (
         "{results} are {npu} on the NPU side and {bench} on the bench side; rounding to the narrower type is "

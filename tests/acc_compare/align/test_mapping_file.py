@@ -112,7 +112,7 @@ def test_what_a_file_may_not_say(tmp_path: Path, text: str | bytes, complaint: s
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     for path in (tmp_path / "none.yaml", tmp_path, "a\0b"):
-        with pytest.raises(ConfigError, match=r"no such mapping file|cannot be read"):
+        with pytest.raises(ConfigError, match=r"no such file|cannot be read"):
             read_rules(path)
 
 

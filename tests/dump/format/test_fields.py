@@ -23,7 +23,7 @@ from dump.write.header import closing_keys, opening_keys
 ROOT = Path(__file__).parents[3]
 VALUES = ["torch.float32", [2], 1.5, -2, 0.5, 2.5, True, "MulBackward0", "why", "ab" * 16, "f.npy", None, None]
 VALUES += [encode.sketch_text(bytes(64)), 7, 3, [4]]
-VALUES += [True, {"shape": [4], "mesh": [[0], [1]], "placements": ["S(0)", "R"]}]
+VALUES += [True, {"shape": [4], "mesh": [[0], [1]], "placements": ["S(0)", "R"]}, [0, 3]]
 
 
 def test_a_key_stands_once_and_becomes_an_attribute() -> None:
@@ -54,6 +54,7 @@ def test_what_is_encoded_is_decoded_both_ways() -> None:
     assert (found.sketch, found.value, found.storage, found.data_name) == (bytes(64), 7, 3, "f.npy")
     assert found.stride == (4,)
     assert found.unwritten
+    assert found.partition == (0, 3)
     assert found.layout == LayoutRecord((4,), (0, 1), (2, 1), ("S(0)", "R"))
 
 

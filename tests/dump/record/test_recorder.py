@@ -383,6 +383,25 @@ def test_gradients_flow_past_us() -> None:
     assert leaf._version == 0
 
 
+@pytest.mark.parametrize(
+    ("told", "partition"),
+    [
+        ({"tensor_model_parallel": True, "partition_dim": 1, "partition_stride": 2}, [1, 2]),
+        ({"tensor_model_parallel": True, "partition_dim": 0}, [0, 1]),
+        ({"tensor_model_parallel": False, "partition_dim": -1, "partition_stride": 1}, []),
+        ({"sequence_parallel": True}, []),
+        ({"sequence_parallel": False}, None),
+        ({"tensor_model_parallel": True, "partition_dim": "rows"}, None),
+    ],
+)
+def test_a_parameter_says_how_it_is_cut(told: dict[str, object], partition: list[int] | None) -> None:
+    recorder, _ = _recorder()
+    parameter = torch.nn.Parameter(torch.ones(2, 2))
+    for name, value in told.items():
+        setattr(parameter, name, value)
+    assert recorder.read(parameter, "a.input.0").partition == partition
+
+
 # ---- files and digests
 
 
