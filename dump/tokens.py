@@ -7,6 +7,8 @@ from typing import TypeAlias
 
 import torch
 
+from .intercept.module_tree import walk
+
 Tokens: TypeAlias = "tuple[int, int] | None"
 """The first and the last forward call of a model, both included; None for all."""
 
@@ -33,5 +35,5 @@ class TokenRange:
         if root is None:
             return True
         if outermost not in self._holds:
-            self._holds[outermost] = any(module is root for module in outermost.modules())
+            self._holds[outermost] = any(module is root for _, module in walk(outermost))
         return self._holds[outermost]

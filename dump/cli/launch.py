@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import importlib
 import importlib.machinery
@@ -62,7 +63,8 @@ def prepared(target: Target) -> Callable[[], None]:
     def execute() -> None:
         with _import_path(folder), yielding_the_name(folder):
             code, namespace = _load_module(target.name) if script is None else _load_script(script)
-            with _as_main(namespace, target.arguments):
+            name = str(namespace.__file__) if script is None else str(from_home(target.name))
+            with _as_main(namespace, [name, *target.arguments]):
                 exec(code, namespace.__dict__)
 
     return execute
@@ -181,9 +183,12 @@ def _find_script(name: str) -> Path:
 
 
 def _load_script(path: Path) -> tuple[CodeType, ModuleType]:
-    namespace = _main_module(str(path))
+    """By its absolute path, as Python does, so that it finds itself after a change of folder."""
+    whole = str(path.absolute())
+    namespace = _main_module(whole)
+    namespace.__loader__ = importlib.machinery.SourceFileLoader("__main__", whole)
     try:
-        return compile(path.read_bytes(), str(path), "exec", dont_inherit=True), namespace
+        return compile(path.read_bytes(), whole, "exec", dont_inherit=True), namespace
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
     except (SyntaxError, ValueError) as error:
@@ -210,23 +215,26 @@ def _load_module(name: str) -> tuple[CodeType, ModuleType]:
         raise ConfigError(f"-m {name}: is not a Python module ({error}).") from error
     assert code is not None  # a source file has code
     namespace = _main_module(spec.origin)
-    namespace.__spec__ = spec
+    namespace.__spec__, namespace.__loader__ = spec, spec.loader
     namespace.__package__ = spec.parent
+    namespace.__dict__["__cached__"] = spec.cached
     return code, namespace
 
 
 def _main_module(path: str | None) -> ModuleType:
     namespace = ModuleType("__main__")
     namespace.__file__ = path
-    namespace.__dict__["__builtins__"] = __builtins__
+    namespace.__dict__.update(__builtins__=builtins, __cached__=None)
+    if sys.version_info < (3, 14):  # where it is not there until it is asked for
+        namespace.__annotations__ = {}
     return namespace
 
 
 @contextlib.contextmanager
-def _as_main(namespace: ModuleType, arguments: Sequence[str]) -> Iterator[None]:
+def _as_main(namespace: ModuleType, argv: list[str]) -> Iterator[None]:
     """sys.argv and sys.modules["__main__"] as the script would find them on its own."""
     before_argv, before_main = sys.argv, sys.modules.get("__main__")
-    sys.argv = [str(namespace.__file__), *arguments]
+    sys.argv = argv
     sys.modules["__main__"] = namespace
     try:
         yield

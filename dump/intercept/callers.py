@@ -21,6 +21,8 @@ _CALL: CodeType = (lambda function, /, *args, **kwargs: function(*args, **kwargs
 _MOST = 1 << 13
 _NO_COLUMNS = 0x80 | (13 << 3)
 """Opens an entry of a line table (CPython 3.11 and later) that says nothing of columns."""
+_ALL_COLUMNS = 0x80 | (14 << 3)
+"""And one that says from which to which."""
 
 _doubles: dict[tuple[int, int], tuple[FrameType | CodeType, Function]] = {}
 
@@ -53,23 +55,61 @@ def beyond(trace: TracebackType | None) -> TracebackType | None:
     return trace and trace.tb_next
 
 
+def as_if_it_were(original: Any, stand_in: Any) -> Any:
+    """`stand_in`, which from now on has the name and the signature of `original`, a function in Python that ends in a
+    call; in a traceback it is that function, at that call.  As it is, where `original` is no such function."""
+    if not isinstance(original, FunctionType):
+        return stand_in
+    code = original.__code__
+    line = max(line for *_, line in code.co_lines() if line is not None)
+    stand_in.__code__ = _standing_at(stand_in.__code__, code, line, _columns_of(code, line))
+    stand_in.__name__, stand_in.__qualname__ = original.__name__, original.__qualname__
+    stand_in.__module__, stand_in.__doc__ = original.__module__, original.__doc__
+    stand_in.__annotations__ = dict(original.__annotations__)
+    return stand_in
+
+
+def _columns_of(code: CodeType, line: int) -> tuple[int, int] | None:
+    """Of the expressions on that line, without the statement that they are part of, where the longest is."""
+    if sys.version_info < (3, 11):
+        return None
+    found = {
+        (start, end)
+        for first, last, start, end in code.co_positions()
+        if first == last == line and start is not None and end is not None
+    }
+    longest = sorted(found, key=lambda columns: columns[0] - columns[1])
+    return longest[1] if len(longest) > 1 else None
+
+
 def forget() -> None:
     """Let go of the code and globals of callers."""
     _doubles.clear()
 
 
 def _double(frame: FrameType) -> Function:
-    changes: dict[str, Any] = {
-        "co_filename": frame.f_code.co_filename,
-        "co_firstlineno": frame.f_lineno,
-        "co_name": frame.f_code.co_name,
-    }
+    return FunctionType(_standing_at(_CALL, frame.f_code, frame.f_lineno), frame.f_globals)
+
+
+def _standing_at(code: CodeType, other: CodeType, line: int, columns: tuple[int, int] | None = None) -> CodeType:
+    """`code`, which seems to be `other`, and to lie on that line of it, between those columns."""
+    changes: dict[str, Any] = {"co_filename": other.co_filename, "co_firstlineno": line, "co_name": other.co_name}
     if sys.version_info >= (3, 11):
-        changes |= {"co_qualname": frame.f_code.co_qualname, "co_linetable": one_line(len(_CALL.co_code) // 2)}
-    return FunctionType(_CALL.replace(**changes), frame.f_globals)
+        table = one_line(len(code.co_code) // 2, columns)
+        changes |= {"co_qualname": other.co_qualname, "co_linetable": table}
+    return code.replace(**changes)
 
 
-def one_line(units: int) -> bytes:
-    """The table of a code of so many units of two bytes that lie on its first line."""
+def one_line(units: int, columns: tuple[int, int] | None = None) -> bytes:
+    """The table of a code of so many units of two bytes that lie on its first line, between those columns."""
+    form, place = _NO_COLUMNS, b"\0"
+    if columns is not None:
+        form, place = _ALL_COLUMNS, b"\0\0" + b"".join(_number(column + 1) for column in columns)
     entries = (min(8, units - start) for start in range(0, units, 8))
-    return b"".join(bytes([_NO_COLUMNS | (length - 1), 0]) for length in entries)
+    return b"".join(bytes([form | (length - 1)]) + place for length in entries)
+
+
+def _number(value: int) -> bytes:
+    """As line tables hold numbers: six bits a byte, the lowest first, and a seventh where more come."""
+    low, rest = value & 63, value >> 6
+    return bytes([low | 64]) + _number(rest) if rest else bytes([low])

@@ -18,8 +18,11 @@ import torch
 from ..older_torch import is_dynamo_compiling
 from ..torch_internals import call_impl, compiled_call, module_call, own_parameters, without_overrides
 from . import calls
+from .callers import as_if_it_were
+from .module_tree import joined, parameters_below, walk
 from .parameters import ParameterGradients
 from .patching import Patches
+from .scripted_code import keep_uncompiled
 from .watch import Progress, Watch, in_backward
 
 
@@ -49,8 +52,8 @@ class ModuleTree:
 
     def rename(self, module: torch.nn.Module, name: str) -> None:
         """Give `module` a name of the user's; what lies below it is named after it."""
-        for path, member in module.named_modules():
-            self._paths[member] = _joined(name, path)
+        for path, member in walk(module):
+            self._paths[member] = joined(name, path)
 
     def meet(self, module: torch.nn.Module) -> None:
         """`module` is called from outside all others: a root, unless it is part of one."""
@@ -68,15 +71,15 @@ class ModuleTree:
             for root, prefix in self._roots.items():
                 self._name_below(root, prefix)
             parent = "" if within is None else self._paths.get(within, "")
-            found = self._paths.setdefault(module, _joined(parent, type(module).__name__))
+            found = self._paths.setdefault(module, joined(parent, type(module).__name__))
         return found
 
     def parameter_names(self) -> dict[int, str]:
         """The name in its model of every parameter, by the parameter's id."""
         names: dict[int, str] = {}
         for root, prefix in self._roots.items():
-            for name, parameter in root.named_parameters():
-                names.setdefault(id(parameter), _joined(prefix, name))
+            for name, parameter in parameters_below(root):
+                names.setdefault(id(parameter), joined(prefix, name))
         return names
 
     def parameters_of(self, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
@@ -89,8 +92,8 @@ class ModuleTree:
         }
 
     def _name_below(self, root: torch.nn.Module, prefix: str) -> None:
-        for path, module in root.named_modules():
-            self._paths.setdefault(module, _joined(prefix, path))
+        for path, module in walk(root):
+            self._paths.setdefault(module, joined(prefix, path))
 
     def _free_prefix(self, name: str) -> str:
         taken = set(self._roots.values())
@@ -102,13 +105,13 @@ class ModuleTree:
 
 
 def has_parameters(module: torch.nn.Module) -> bool:
-    return next(module.parameters(), None) is not None
+    return next(parameters_below(module), None) is not None
 
 
 def _progress(module: torch.nn.Module) -> Progress:
     """How far a thread has come that calls `module`, which has parameters."""
     with without_overrides():
-        trains = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in module.parameters())
+        trains = torch.is_grad_enabled() and any(parameter.requires_grad for _, parameter in parameters_below(module))
     return Progress.builds_graph if trains else Progress.calls_model
 
 
@@ -122,10 +125,6 @@ def runs_forward() -> bool:
             return True
         frame = frame.f_back
     return False
-
-
-def _joined(*parts: str) -> str:
-    return ".".join(part for part in parts if part)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,22 +171,24 @@ class ModuleCalls:
 
         def __call__(self: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
             is_idle = watch.busy or (watch.recorder is None and opened)
-            if is_dynamo_compiling() or is_idle or not (watch.is_our_thread() or watch.attempt(takes_over, self)):
+            if is_dynamo_compiling():
                 return original(self, *args, **kwargs)
+            stands_for_it = is_torchs_own and getattr(self, compiled_call) is None
+            if is_idle or not (watch.is_our_thread() or watch.attempt(takes_over, self)):
+                return getattr(self, call_impl)(*args, **kwargs) if stands_for_it else original(self, *args, **kwargs)
             depth = len(opened)
             entered = watch.attempt(self_.enter, self, args, kwargs) or _Entered(self, depth, None, None, False)
             try:
-                if is_torchs_own and getattr(self, compiled_call) is None:
-                    output = getattr(self, call_impl)(*args, **kwargs)
-                else:
-                    output = original(self, *args, **kwargs)
+                output = getattr(self, call_impl)(*args, **kwargs) if stands_for_it else original(self, *args, **kwargs)
                 if entered.call is not None:
                     self_.finish(entered, output)
                 return output
             finally:
                 watch.attempt(self_.leave, entered)
 
-        patches.replace(torch.nn.Module, "__call__", __call__)
+        called = as_if_it_were(original, __call__)
+        keep_uncompiled(called.__code__)
+        patches.replace(torch.nn.Module, "__call__", called)
 
     def _takes_over(self, module: torch.nn.Module) -> bool:
         """`module` is called on another thread than the training thread: does that thread train from here on?"""
@@ -258,7 +259,7 @@ class ModuleCalls:
             path = self._tree.path(module, within=self._open[-1] if self._open else None)
             if not path and not own_parameters(module):
                 return None, watch.owner  # all that the model itself has to show, its parts show
-            key = f"{_joined('Module', path, type(module).__name__)}.forward"
+            key = f"{joined('Module', path, type(module).__name__)}.forward"
             name = f"{key}.{recorder.number(key)}"
             if not records:
                 return None, name

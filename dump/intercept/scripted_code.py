@@ -123,14 +123,14 @@ def keep_own_code_uncompiled() -> None:
     _kept.update(loaded)
     for thing in gc.get_objects():
         if type(thing) is FunctionType and _is_ours(thing):
-            _keep(thing.__code__)
+            keep_uncompiled(thing.__code__)
     for borrowed in (
         dataclasses.is_dataclass,
         *vars(weakref.WeakKeyDictionary).values(),
         *vars(weakref.WeakSet).values(),
     ):
         if isinstance(borrowed, FunctionType):
-            _keep(borrowed.__code__)
+            keep_uncompiled(borrowed.__code__)
 
 
 def _is_ours(function: FunctionType) -> bool:
@@ -140,12 +140,13 @@ def _is_ours(function: FunctionType) -> bool:
     return function.__code__.co_filename == "<string>" and str(function.__globals__.get("__name__")).startswith(_OURS)
 
 
-def _keep(code: CodeType) -> None:
+def keep_uncompiled(code: CodeType) -> None:
+    """Keep dynamo away from `code`, and from what is defined in it."""
     strategy, action = torch_internals.skipping, torch_internals.skipping_action
     torch_internals.skips(code, *([] if strategy is None else [strategy(action.SKIP, action.DEFAULT)]))
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            _keep(constant)
+            keep_uncompiled(constant)
 
 
 _kept: set[str] = set()

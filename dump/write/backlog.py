@@ -26,6 +26,7 @@ from pathlib import Path
 
 from ..record.contents import Contents
 from ..record.entries import Measured
+from .hidden_thread import HiddenThread
 
 _MOST_HELPERS = 4
 _NICENESS = 10
@@ -84,7 +85,7 @@ class Backlog:
         self._work = work
         self._budget = budget
         self._helpers = helpers
-        self._threads: list[threading.Thread] = []
+        self._threads: list[HiddenThread] = []
         self._ahead: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._changed = threading.Condition()
         self.nbytes = 0
@@ -146,9 +147,7 @@ class Backlog:
 
     def _start(self) -> None:
         while len(self._threads) < self._helpers:
-            thread = threading.Thread(target=self._run, name="dump-helper", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            self._threads.append(HiddenThread(self._run))
 
     def _run(self) -> None:
         if sys.platform == "linux":  # elsewhere a thread has no priority that its process may lower

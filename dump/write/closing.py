@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from functools import partial
 
 from ..format.errors import AccError
+from .hidden_thread import HiddenThread
 from .writer import StepWriter, Written
 
 _closing: weakref.WeakSet[Closing] = weakref.WeakSet()
@@ -21,9 +21,8 @@ class Closing:
         self._act = partial(writer.close, trailer, helps=not waits)
         self._written: Written | None = None
         self._failure: AccError | None = None
-        self._thread = threading.Thread(target=self._run, name="dump-closing", daemon=True) if waits else None
-        if self._thread is not None:
-            self._thread.start()
+        self._thread = HiddenThread(self._run) if waits else None
+        if waits:
             _closing.add(self)
 
     def _run(self) -> None:

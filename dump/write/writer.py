@@ -30,6 +30,7 @@ from ..record import contents, stack
 from ..record.entries import Emission, Entry, Measured
 from .backlog import Backlog, Job, helpers_here
 from .call_record import plain_body
+from .hidden_thread import HiddenThread
 from .limits import RESERVE, Room, size_text
 from .output_paths import refuse_remains
 from .tensor_files import TensorFiles
@@ -102,7 +103,7 @@ class StepWriter:
         self._unwritten: dict[IO[bytes], list[bytes]] = {}
         self._backlog = Backlog(self._work, budget=budget, helpers=helpers_here() if helpers is None else helpers)
         self._open(header)
-        self._thread: threading.Thread | None = None
+        self._thread: HiddenThread | None = None
         self._waking = threading.Lock()
         self._wake()
         _writing.add(self)
@@ -193,8 +194,7 @@ class StepWriter:
     def _wake(self) -> None:
         with self._waking:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="dump-writer", daemon=True)
-                self._thread.start()
+                self._thread = HiddenThread(self._run)
 
     def _end_threads(self, *, helps: bool = True) -> None:
         self._hand_over(waits=True)

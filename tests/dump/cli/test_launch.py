@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -43,9 +44,33 @@ def test_the_script_sees_what_python_would_show_it(
     target = _script(tmp_path, text)
     before = (sys.argv, list(sys.path), sys.modules["__main__"])
     assert launch.run(target, session) == 0
-    assert capsys.readouterr().out == f"__main__ {target.name} ['--lr', '0.1'] beside None\n"
+    whole = Path(target.name).absolute()
+    assert capsys.readouterr().out == f"__main__ {whole} ['--lr', '0.1'] beside None\n"
     assert (sys.argv, list(sys.path), sys.modules["__main__"]) == before
     assert _calls(session) == ["Torch.ones.0.forward"]
+
+
+def test_a_script_finds_in_its_module_what_python_puts_there(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+import json, os, sys
+facts = {name: repr(value) for name, value in sorted(globals().items()) if name.startswith("__")}
+facts |= {"__builtins__": type(__builtins__).__name__, "__loader__": type(__loader__).__name__}
+os.chdir("/")
+facts["exists"] = os.path.isfile(__file__)
+with open(sys.argv[1], "w") as file:
+    json.dump([facts, sys.argv], file)
+"""
+    script = tmp_path / "facts.py"
+    script.write_text(text)
+    alone, recorded = tmp_path / "alone.json", tmp_path / "recorded.json"
+    subprocess.run([sys.executable, "facts.py", str(alone)], cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    assert launch.run(Target("facts.py", (str(recorded),)), session) == 0
+    facts, argv = json.loads(recorded.read_text())
+    assert facts == json.loads(alone.read_text())[0]
+    assert argv == ["facts.py", str(recorded)]
 
 
 def test_our_own_future_imports_are_not_the_scripts(session: Session, tmp_path: Path) -> None:

@@ -86,12 +86,12 @@ def test_the_verdict_and_its_exit_code(
 
 
 TRAIN = """
-import sys, threading, torch
+import sys, torch
 model = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.BatchNorm1d(4), torch.nn.Dropout(), torch.nn.Linear(4, 1))
 optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
 for step in range(9):
     loss = model(torch.randn(8, 2)).sum()
-    seen = any(thread.name == "dump-writer" for thread in threading.enumerate())
+    seen = "add" in vars(torch.Tensor)
     loss = loss * (2 if seen and "notices" in sys.argv else 1)
     optimizer.zero_grad()
     loss.backward()

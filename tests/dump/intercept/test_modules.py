@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import traceback
 import weakref
 from typing import Any
 
@@ -37,6 +38,52 @@ class Net(nn.Module):
         for block in self.blocks:
             x = block(x, scale=torch.full((1,), 2.0))
         return x
+
+
+class Counted(Net):
+    """Counts how often it is asked for what lies below it."""
+
+    asked = 0
+
+    def named_modules(self, *args: Any, **kwargs: Any) -> Any:
+        type(self).asked += 1
+        return super().named_modules(*args, **kwargs)
+
+    def named_parameters(self, *args: Any, **kwargs: Any) -> Any:
+        type(self).asked += 1
+        return super().named_parameters(*args, **kwargs)
+
+    def parameters(self, *args: Any, **kwargs: Any) -> Any:
+        type(self).asked += 1
+        return super().parameters(*args, **kwargs)
+
+
+def test_what_a_script_does_where_a_module_is_walked_is_not_called(record: Any) -> None:
+    net = nn.Sequential(Counted())
+    optimizer = torch.optim.SGD([net[0].blocks[0].fc.weight], lr=0.1)
+
+    def act() -> None:
+        Counted.asked = 0
+        net(torch.ones(1, 3)).sum().backward()
+        optimizer.step()
+
+    dump = record(act, level="mix")
+    assert Counted.asked == 0
+    assert "Module.0.blocks.1.fc.Linear.forward.0" in dump.names
+
+
+def test_a_modules_call_shows_itself_as_torchs(record: Any) -> None:
+    def seen() -> list[Any]:
+        call = nn.Module.__call__
+        try:
+            nn.Sequential(nn.Linear(2, 2))(torch.ones(1, 3))
+        except RuntimeError as error:
+            lines = traceback.format_exception(error)
+        return [call.__name__, call.__qualname__, call.__module__, str(inspect.signature(call)), lines[1:]]
+
+    found: list[Any] = []
+    record(lambda: found.append(seen()), level="mix")
+    assert [found[0][:4], *found[0][4][1:]] == [seen()[:4], *seen()[4][1:]]
 
 
 def test_a_module_is_named_by_its_path_and_class(record: Any) -> None:

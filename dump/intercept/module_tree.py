@@ -1,0 +1,43 @@
+"""The modules below a module, found without asking it: what a script's own class does where it is walked is its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from ..torch_internals import own_parameters
+
+
+def joined(*parts: str) -> str:
+    """The path made of `parts`, of which empty ones do not count."""
+    return ".".join(part for part in parts if part)
+
+
+def walk(root: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+    """`root` and all below it with their paths, each once, in the order of `named_modules`."""
+    seen: set[int] = set()
+    waiting = [("", root)]
+    while waiting:
+        path, module = waiting.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        yield path, module
+        children = list(torch.nn.Module.named_children(module))
+        waiting += [(joined(path, name), child) for name, child in reversed(children)]
+
+
+def parameters_below(root: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    """The parameters of `root` and all below it, under their names.
+
+    A wrapper of torch's own that names them as they were before it wrapped them is asked.
+    """
+    named = type(root).named_parameters
+    if named is not torch.nn.Module.named_parameters and named.__module__.partition(".")[0] == "torch":
+        yield from root.named_parameters()
+        return
+    for path, module in walk(root):
+        for name, parameter in own_parameters(module).items():
+            if parameter is not None:
+                yield joined(path, name), parameter
