@@ -134,9 +134,12 @@ def _pooled(found: Sequence[Scaling]) -> Scaling:
 
 def _updates(call: MeasuredCall, *, linear: bool) -> list[Update]:
     read = {argument.name: argument for argument in call.read}
+    own = _own(call)
     found = []
     for argument in call.wrote:
         parameter = argument.name.removeprefix("output.0.")
+        if own and parameter not in own:
+            continue  # another rank made it, and is judged for it
         old, gradient = read.get(f"input.param.{parameter}"), read.get(f"input.grad.{parameter}")
         if old is None or gradient is None or not argument.is_floating:
             continue
@@ -144,6 +147,15 @@ def _updates(call: MeasuredCall, *, linear: bool) -> list[Update]:
         if update is not None:
             found.append(update)
     return found
+
+
+def _own(call: MeasuredCall) -> frozenset[object]:
+    """The parameters that this rank updates itself, where ranks share them out; none where it is not told."""
+    return frozenset(
+        pair.npu.value
+        for pair in call.pair.arguments
+        if pair.name.startswith("input.own.") and isinstance(pair.npu, ScalarRecord)
+    )
 
 
 def _update(

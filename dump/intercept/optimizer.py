@@ -34,7 +34,8 @@ _DYNAMO_KEEPS_HOOKS = (2, 4)
 @dataclass(slots=True)
 class _OpenStep:
     """An optimizer step that has begun; `recorder` is None where it is not recorded.  `frame` is torch's, that
-    runs it; `mutes` except while its closure runs."""
+    runs it; `mutes` except while its closure runs.  `own` are the parameters that this rank itself updates, where
+    an optimizer inside this one has some of them."""
 
     frame: FrameType
     optimizer: torch.optim.Optimizer
@@ -43,6 +44,7 @@ class _OpenStep:
     stack: stack.RawStack | None
     body: dict[str, Any] | None = None
     mutes: bool = True
+    own: list[str] | None = None
 
 
 class _Closure:
@@ -114,6 +116,8 @@ class OptimizerSteps:
         begun = None
         if self._records and self._watch.listening() and not self._is_open(optimizer):
             begun = self._watch.guard(lambda: self._begin(optimizer))
+        if self._open and self._open[-1].recorder is not None:
+            self._watch.guard(lambda: self._note_own(self._open[-1], optimizer))
         step = _OpenStep(frame, optimizer, *(begun or (None, "", None)))
         self._open.append(step)
         self._watch.collectives = []
@@ -182,6 +186,13 @@ class OptimizerSteps:
         every = self._tree.parameters_of(optimizer)
         return {name: parameter for name, parameter in every.items() if parameter.grad is not None}
 
+    def _note_own(self, outer: _OpenStep, inner: torch.optim.Optimizer) -> None:
+        """An optimizer whose state is dealt out among ranks runs one that has this rank's parameters alone; the others'
+        come from other ranks."""
+        every, own = self._parameters(outer.optimizer), list(self._parameters(inner))
+        if set(own) < set(every):
+            outer.own = [*(outer.own or ()), *own]
+
     def _begin(self, optimizer: torch.optim.Optimizer) -> tuple[StepRecorder, str, stack.RawStack | None] | None:
         recorder = self._watch.recorder
         assert recorder is not None
@@ -216,6 +227,8 @@ class OptimizerSteps:
             for parameter in parameters.values():
                 recorder.touch(parameter)  # fused kernels move no version counter
             body["output"] = [recorder.wrote(parameters, f"{name}.output.0")]
+        if step.own is not None and "input_kwargs" in body:
+            body["input_kwargs"]["own"] = step.own
         if body:
             body["is_recompute"] = False
             if self._watch.collectives:

@@ -198,3 +198,18 @@ def test_a_fault_is_a_suspect(make: Any, mode: str) -> None:
 def test_a_parameter_of_other_shape_is_left_to_others(make: Any) -> None:
     npu = recorded(make, sgd, gradients=[make.normal(8, 4)])
     assert judged(npu, recorded(make, sgd, gradients=[make.normal(4, 8)])) is None
+
+
+@pytest.mark.parametrize(("own", "blamed"), [([], True), (["p0", "p2"], True), (["p1", "p3"], False)])
+def test_what_another_rank_updates_is_not_this_ones_fault(make: Any, own: list[str], blamed: bool) -> None:
+    """Ranks share out the parameters, and give each other what they made of them; p2 is wrong."""
+
+    def run(*, wrong: bool) -> Any:
+        rates = iter([0.1, 0.1, 0.15 if wrong else 0.1, 0.1])
+        settings = {"own": own} if own else {}
+        one = recorded(make, lambda w, g, lr: sgd(w, g, next(rates)), gradients=some(make))
+        one.bodies["Optimizer.SGD.0.forward"]["input_kwargs"] |= {k: one._nested(v) for k, v in settings.items()}
+        return one
+
+    fault = judged(run(wrong=True), run(wrong=False))
+    assert (fault is not None) == blamed

@@ -264,3 +264,24 @@ def test_the_closure_that_an_optimizer_sees_has_what_the_closure_has(record: Any
     found = []
     record(lambda: found.append(asking.step(Closure())))
     assert found == [(7, 7, 0.0)]
+
+
+class Sharing(torch.optim.Optimizer):
+    """One whose step is that of an optimizer which has the first parameters alone, as where ranks share them out."""
+
+    def __init__(self, parameters: list[torch.nn.Parameter], own: int) -> None:
+        super().__init__(parameters, {"lr": 0.1})
+        self.inner = torch.optim.SGD(parameters[:own], lr=0.1)
+
+    def step(self, closure: Any = None) -> None:
+        self.inner.step()
+
+
+@pytest.mark.parametrize(("own", "told"), [(1, ["0.weight"]), (2, [])])
+def test_parameters_that_an_optimizer_inside_updates_are_this_ranks_own(record: Any, own: int, told: list[str]) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 1))
+    optimizer = Sharing(list(model.parameters()), own)
+    dump = record(lambda: _step(optimizer, model))
+    assert [name for name in dump.names if name.startswith("Optimizer.")] == ["Optimizer.Sharing.0.forward"]
+    call = dump["Optimizer.Sharing.0.forward"]
+    assert [a.leaf.value for a in call.inputs if a.name.startswith("input.own.")] == told  # type: ignore[union-attr]
