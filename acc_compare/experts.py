@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from acc_compare.combined import are_alike
 from acc_compare.stages import numbered, renamed
-from acc_compare.wholes import are_alike
 from dump.format.names import BACKWARD, forward_name, parse
 from dump.format.schema import Argument, CallRecord, Dump, TensorRecord
 

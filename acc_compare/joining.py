@@ -17,20 +17,9 @@ from typing import TypeAlias
 import msgspec
 
 from acc_compare.assembled import piece, planned
+from acc_compare.combined import are_alike, concatenated, summed
 from acc_compare.declared import REDUCES_GRADIENTS, Layout, Names
-from acc_compare.wholes import (
-    Choice,
-    Mesh,
-    Whole,
-    are_alike,
-    candidates,
-    chosen,
-    concatenated,
-    meshes_of,
-    odd_one,
-    put_together,
-    summed,
-)
+from acc_compare.wholes import Choice, Mesh, Whole, candidates, chosen, meshes_of, odd_one, put_together
 from dump.format.names import FORWARD, parse
 from dump.format.schema import Argument, CallRecord, Dump, LayoutRecord, TensorRecord
 
@@ -283,11 +272,13 @@ class _Call:
         leaf = argument.leaf
         assert isinstance(leaf, TensorRecord)
         copies = list(pieces.values())
-        number = None if are_alike(copies) or len(pieces) < self._world.size else odd_one(copies, other)
-        if number is not None:
-            self.odd[argument.name] = list(pieces)[number]
-            return msgspec.structs.replace(copies[number], layout=None)
+        odd = None if are_alike(copies) or len(pieces) < self._world.size else odd_one(copies, other)
         parts = self._by_layouts(leaf, pieces)
+        whole = None if odd is None else chosen(self._candidates(parts, pieces, leaf), other, forward=self._forward)
+        # Losses of parts of a batch may be near the mean by chance.
+        if odd is not None and (whole is None or whole.fit is None or whole.fit >= odd.off):
+            self.odd[argument.name] = list(pieces)[odd.number]
+            return msgspec.structs.replace(copies[odd.number], layout=None)
         if parts is None and len(pieces) < self._world.size:
             return _unknown(leaf, "parts.elsewhere")
         if parts is not None and len(parts) == 1:

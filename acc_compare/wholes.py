@@ -1,8 +1,7 @@
 """What the parts of a tensor that ranks hold may make together, and which of it two sides mean.
 
 Nothing says of a plain tensor whether it is a copy, a part along some dimension, or a partial sum; what fits the other
-side does.  Statistics of parts combine: extrema, means weighted by numbers of elements, roots of summed squares of
-norms, whatever the order in which parts interleave.  Of a sum the sketches add up, and the means.  The mean of a loss
+side does, as far as statistics of parts combine (`acc_compare.combined`).  The mean of a loss
 is taken on each rank over its own part of the batch, so that gradients and losses may be larger by the number of ranks.
 """
 
@@ -16,10 +15,9 @@ from itertools import combinations, pairwise, product
 from typing import Literal, TypeAlias
 
 import msgspec
-import numpy as np
 
-from acc_compare.assembled import Cut, Total, grouped, planned, plans_of
-from acc_compare.metrics.sketches import estimate_distance, estimate_norm, sketch_vector
+from acc_compare.assembled import grouped, planned
+from acc_compare.combined import ALIKE, are_alike, concatenated, distance, divided, summed
 from dump.format.schema import TensorRecord
 
 How: TypeAlias = Literal["same", "dealt", "summed"]
@@ -29,14 +27,21 @@ Mesh: TypeAlias = "tuple[int, ...]"
 FITS = 0.1
 """Relative difference up to which two wholes may be taken for the same tensor where nothing else says so."""
 
-_ALIKE = 1e-5
-"""Relative difference that replicas of one tensor may show in norm, max and min."""
-
 _LOOKED_AT = 16
 """Parts of a tensor that are looked at for some that are alike."""
 
 _ANOTHER = 0.3
 """Relative difference from which on a part is another tensor, as another expert's weights, and no copy that is off."""
+
+_CLEARLY = 0.1
+"""Share of the distance of the nearest other way up to which a way that fits is taken, where nothing else says so."""
+
+_AS_GOOD = 3.0
+"""Times as far as the best fit that another may be and fit as well."""
+
+_VAGUELY, _MEANS_SOMETHING, _MEANS_FIT = 100.0, 1e-2, 1e-4
+"""Of wholes of which the mean alone is known: how many times better they must fit than others, how large a mean must be
+beside the elements, and how far apart the means may be."""
 
 _COPIES = 1e-3
 """Relative difference up to which a part is taken for a copy of what the other side has whole."""
@@ -45,9 +50,11 @@ _COPIES = 1e-3
 @dataclass(frozen=True)
 class Whole:
     """A tensor as its parts may make it: they are copies (`same`), were `dealt` out along a dimension, or are to be
-    `summed`; `scaled` says that it was divided by a number of ranks, `nested` that groups of ranks were put together
+    `summed`; `scaled` says that it was divided `by` a number of ranks, `nested` that groups of ranks were put together
     in one way and what they made in another, `repeats` that some of the parts that were dealt out are alike; along
-    which `dimensions`, and each with how many `groups` of rows.  `make` does it, when it is first asked for."""
+    which `dimensions`, and each with how many `groups` of rows; of a `vague` one the mean alone follows, `rms` is
+    the largest root mean square of its parts.
+    `make` does it, when it is first asked for."""
 
     shape: tuple[int, ...]
     how: How
@@ -57,11 +64,20 @@ class Whole:
     repeats: bool = False
     dimensions: frozenset[int] = frozenset()
     groups: int = 1
+    by: int = 1
+    vague: bool = False
+    rms: float = 0.0
 
     @classmethod
     def of(cls, record: TensorRecord, how: How = "same") -> Whole:
         """One that is known."""
         return cls(record.shape, how, lambda: record)
+
+    @property
+    def size(self) -> float:
+        """The root mean square of its elements, 0 where it is not known."""
+        known = self.record
+        return float(known.norm) / math.sqrt(known.numel) if known.norm is not None and known.numel else self.rms
 
     @cached_property
     def record(self) -> TensorRecord:
@@ -119,11 +135,15 @@ def _in_mesh(parts: Sequence[TensorRecord], mesh: Mesh, *, scaled: bool) -> list
     alike = [all(map(are_alike, each)) for each in lines]
     repeating = [any(map(_repeats, each)) for each in lines]
     ways = [Way("same"), *(Way("dealt", d) for d in range(len(parts[0].shape))), Way("summed")]
+    rms = max((float(part.norm) / math.sqrt(part.numel) for part in parts if part.norm and part.numel), default=0.0)
     add_up = all(part.sketch is not None and part.mean is not None for part in parts)
     found = []
-    for each in product(ways, repeat=len(mesh)):
+    # Where very many ways are possible, what is alike all along a dimension is a copy.
+    along = [ways[:1] if same and len(mesh) > 2 else ways for same in alike]
+    for each in product(*along):
         hows = {way.how for way in each}
-        if (len(mesh) > 1 and len(set(each)) == 1) or ("summed" in hows and ("dealt" in hows or not add_up)):
+        vague = {"summed", "dealt"} <= hows
+        if (len(mesh) > 1 and len(set(each)) == 1) or ("summed" in hows and not add_up):
             continue  # in one way all along, or in a way of which nothing follows
         if any(way.how != "dealt" and (way.how == "same") != same for way, same in zip(each, alike, strict=True)):
             continue
@@ -132,12 +152,14 @@ def _in_mesh(parts: Sequence[TensorRecord], mesh: Mesh, *, scaled: bool) -> list
             continue
         how: How = "summed" if "summed" in hows else "dealt" if "dealt" in hows else "same"
         repeats = any(way.how == "dealt" and again for way, again in zip(each, repeating, strict=True))
-        make = partial(_together, parts, mesh, each)
-        along = frozenset(way.dimension for way in each if way.how == "dealt")
-        plain = Whole(whole, how, make, nested=len(mesh) > 1, repeats=repeats, dimensions=along)
+        make = partial(_mean_together if vague else _together, parts, mesh, each)
+        cut = frozenset(way.dimension for way in each if way.how == "dealt")
+        plain = Whole(whole, how, make, nested=len(mesh) > 1, repeats=repeats, dimensions=cut, vague=vague, rms=rms)
         found.append(plain)
         if scaled:
-            found += [replace(plain, make=partial(_divided, plain, by), scaled=True) for by in _numbers_of_ranks(mesh)]
+            found += [
+                replace(plain, make=partial(_divided, plain, by), scaled=True, by=by) for by in _numbers_of_ranks(mesh)
+            ]
     return sorted(found, key=lambda each: each.scaled)
 
 
@@ -177,6 +199,24 @@ def put_together(parts: Sequence[TensorRecord], mesh: Mesh, ways: Sequence[Way])
         if way.how == "summed" and any(part.sketch is None or part.mean is None for part in parts):
             return None
     return msgspec.structs.replace(_together(parts, mesh, ways), layout=None)
+
+
+def _mean_together(parts: Sequence[TensorRecord], mesh: Mesh, ways: Sequence[Way]) -> TensorRecord:
+    """A sum of parts that are put together, or parts of a sum: of either the mean follows."""
+    shape, means = _shape(parts, mesh, ways), [(part.mean or 0.0, part.numel) for part in parts]
+    for extent, way in zip(reversed(mesh), reversed(ways), strict=True):
+        lines = [means[start : start + extent] for start in range(0, len(means), extent)]
+        means = [_mean_of(line, way) for line in lines]
+    blank = dict.fromkeys(("max", "min", "norm", "nan", "inf", "sketch", "md5", "data_name", "layout"))
+    found = msgspec.structs.replace(parts[0], **{**blank, "shape": shape, "mean": means[0][0]})
+    return planned(found, None)
+
+
+def _mean_of(line: Sequence[tuple[float, int]], way: Way) -> tuple[float, int]:
+    if way.how == "same":
+        return line[0]
+    number = sum(count for _, count in line) if way.how == "dealt" else line[0][1]
+    return sum(mean * count for mean, count in line) / number if number else 0.0, number
 
 
 def _numbers_of_ranks(mesh: Mesh) -> list[int]:
@@ -233,19 +273,50 @@ def chosen(ours: Sequence[Whole], theirs: Sequence[Whole], *, forward: bool) -> 
     pairs = [(a, b) for a in ours for b in theirs if a.shape == b.shape]
     if not pairs:
         return None
-    ranked = [(distance(a.record, b.record), a.repeats + b.repeats, number, a) for number, (a, b) in enumerate(pairs)]
-    fitting = [(unlikely, best, number, a) for best, unlikely, number, a in ranked if best <= FITS]
+    ranked = [(_apart(a, b), a, b) for a, b in pairs]
+    fitting = [each for each in ranked if each[0] <= FITS]
     if fitting:
-        _, fit, _, best = min(fitting, key=lambda each: each[:3])
-        others = [off for off, _, _, each in ranked if (each.how, each.scaled) != (best.how, best.scaled)]
-        return Choice(best, fit, min(others, default=None))
+        clear = [each for each in fitting if not (each[1].vague or each[2].vague)]
+        # A mean tells less than all numbers, but what these fit badly may be no whole at all.
+        if clear and min(clear, key=lambda each: each[0])[0] <= _VAGUELY * min(fit for fit, _, _ in fitting) + ALIKE:
+            fitting = clear
+        likely = min(a.repeats + b.repeats for _, a, b in fitting)
+        fitting = [each for each in fitting if each[1].repeats + each[2].repeats == likely]
+        # Both sides must choose the same pair: of those that fit alike, the one that is divided by least.
+        alike = _AS_GOOD * max(ALIKE, min(fit for fit, _, _ in fitting))
+        fit, best, _ = min((e for e in fitting if e[0] <= alike), key=lambda e: (e[1].by * e[2].by, e[0]))
+        others = [off for off, each, _ in ranked if (each.how, each.by) != (best.how, best.by)]
+        other = min(others, default=None)
+        if other is None or fit <= _CLEARLY * other or fit <= ALIKE or forward:
+            return Choice(best, fit, other)
+        return None
     plain = {id(a): a for a, _ in pairs if not (a.scaled or a.how == "summed" or a.repeats)}
     simple = [each for each in plain.values() if not each.nested] or list(plain.values())
     is_one = forward and simple and are_alike([each.record for each in simple])
     return Choice(simple[0]) if is_one else None
 
 
-def odd_one(parts: Sequence[TensorRecord], theirs: Sequence[Whole]) -> int | None:
+def _apart(one: Whole, two: Whole) -> float:
+    """How far apart two wholes are; where their means alone are known, by these, as long as a mean says anything."""
+    if not (one.vague or two.vague):
+        return distance(one.record, two.record)
+    means = [abs(float(record.mean or 0.0)) for record in (one.record, two.record)]
+    size = max(one.size, two.size)
+    if max(means) < _MEANS_SOMETHING * size or size == 0.0:
+        return math.inf
+    apart = abs(float(one.record.mean or 0.0) - float(two.record.mean or 0.0)) / max(means)
+    return apart if apart <= _MEANS_FIT else math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """The number of a part that is no copy as others are, and how far these are `off` the other side."""
+
+    number: int
+    off: float
+
+
+def odd_one(parts: Sequence[TensorRecord], theirs: Sequence[Whole]) -> Odd | None:
     """Which of the parts is furthest from what the other side has, where another is a copy of that; None where none
     is one."""
     known = [each.record for each in theirs if each.shape == parts[0].shape and not each.scaled]
@@ -254,137 +325,13 @@ def odd_one(parts: Sequence[TensorRecord], theirs: Sequence[Whole]) -> int | Non
     apart = [min(distance(part, record) for record in known) for part in parts]
     furthest = max(range(len(apart)), key=apart.__getitem__)
     another = _ANOTHER < apart[furthest] < math.inf
-    return furthest if min(apart) <= _COPIES and not another else None
-
-
-def distance(one: TensorRecord, two: TensorRecord) -> float:
-    """How far apart two tensors of one shape are by what is known of both, relative to their size; Inf where nothing
-    is."""
-    if one.md5 is not None and two.md5 is not None:
-        return 0.0 if one.md5 == two.md5 else math.inf
-    norms = [_norm(record) for record in (one, two)]
-    size = max((norm for norm in norms if norm is not None), default=0.0)
-    if any(norm is not None and not math.isfinite(norm) for norm in norms):
-        return math.inf
-    found = []
-    if one.norm is not None and two.norm is not None:
-        found.append((float(one.norm), float(two.norm), size))
-    if one.mean is not None and two.mean is not None:
-        found.append((float(one.mean), float(two.mean), size / math.sqrt(max(1, one.numel))))
-    for name in ("max", "min"):
-        ours, theirs = getattr(one, name), getattr(two, name)
-        if ours is not None and theirs is not None:
-            found.append((float(ours), float(theirs), max(abs(float(ours)), abs(float(theirs)))))
-    if one.sketch is not None and two.sketch is not None:
-        found.append((estimate_distance(one.sketch, two.sketch), 0.0, size))
-    return max((abs(a - b) / scale if scale else 0.0 for a, b, scale in found), default=math.inf)
-
-
-def _norm(record: TensorRecord) -> float | None:
-    if record.norm is not None:
-        return float(record.norm)
-    return None if record.sketch is None else estimate_norm(record.sketch)
-
-
-def concatenated(parts: Sequence[TensorRecord], dimension: int, *, groups: int = 1) -> TensorRecord:
-    """The statistics of parts put together along `dimension`, each with so many `groups` of rows: the largest, the
-    smallest, the mean weighted by numbers of elements, the root of the summed squares of norms."""
-    first = parts[0]
-    extent = sum(part.shape[dimension] for part in parts)
-    shape = (*first.shape[:dimension], extent, *first.shape[dimension + 1 :])
-    held = [part for part in parts if part.numel]
-    number = sum(part.numel for part in held)
-    means = _all([part.mean for part in held])
-    norms = _all([part.norm for part in held])
-    whole = msgspec.structs.replace(
-        first,
-        shape=shape,
-        max=_over(max, [part.max for part in held]),
-        min=_over(min, [part.min for part in held]),
-        mean=sum(m * p.numel for m, p in zip(means, held, strict=True)) / number if means and number else None,
-        norm=math.hypot(*norms) if norms else None,
-        nan=sum(part.nan or 0 for part in parts) or None,
-        inf=sum(part.inf or 0 for part in parts) or None,
-        sketch=None,
-        md5=None,
-        data_name=None,
-        layout=None,
-    )
-    plans = plans_of(parts)
-    return planned(whole, Cut(dimension, plans, groups) if plans is not None else None)
-
-
-def summed(parts: Sequence[TensorRecord]) -> TensorRecord | None:
-    """The sum of parts of one shape, as far as it follows: mean and sketch; None where neither is known of all.
-    NaN and Inf are counted at least."""
-    first = parts[0]
-    if any(part.shape != first.shape for part in parts):
-        return None
-    means = _all([part.mean for part in parts])
-    known = [sketch_vector(part.sketch) for part in parts if part.sketch is not None]
-    if len(known) < len(parts) or not means:
-        return None
-    total = msgspec.structs.replace(
-        first,
-        max=None,
-        min=None,
-        mean=sum(means),
-        norm=None,
-        nan=max(part.nan or 0 for part in parts) or None,
-        inf=max(part.inf or 0 for part in parts) or None,
-        sketch=np.sum(known, axis=0).astype("<f4").tobytes(),
-        md5=None,
-        data_name=None,
-        layout=None,
-    )
-    plans = plans_of(parts)
-    return planned(total, Total(plans) if plans is not None else None)
-
-
-def divided(record: TensorRecord, by: int) -> TensorRecord:
-    """A tensor divided by a number of ranks, as far as it follows."""
-    numbers = {name: getattr(record, name) for name in ("max", "min", "mean", "norm")}
-    told = {name: None if number is None else number / by for name, number in numbers.items()}
-    sketch = None if record.sketch is None else (sketch_vector(record.sketch) / by).astype("<f4").tobytes()
-    found = msgspec.structs.replace(record, **told, sketch=sketch, md5=None, data_name=None)
-    plans = plans_of([record])
-    return planned(found, Total(plans, by) if plans is not None else None)
+    return Odd(furthest, min(apart)) if min(apart) <= _COPIES and not another else None
 
 
 def _divided(whole: Whole, by: int) -> TensorRecord:
     return divided(whole.record, by)
 
 
-def are_alike(parts: Sequence[TensorRecord]) -> bool:
-    """Are these replicas of one tensor, as far as the numbers say?"""
-    first = parts[0]
-    return all(
-        part.shape == first.shape
-        and part.dtype == first.dtype
-        and part.md5 == first.md5
-        and all(_near(getattr(part, name), getattr(first, name)) for name in ("norm", "max", "min"))
-        for part in parts[1:]
-    )
-
-
 def _repeats(parts: Sequence[TensorRecord]) -> bool:
     """Are some of the parts alike?"""
     return any(are_alike(pair) for pair in combinations(parts[:_LOOKED_AT], 2))
-
-
-def _near(one: float | None, two: float | None) -> bool:
-    if one is None or two is None:
-        return one is two
-    both_nan = math.isnan(one) and math.isnan(two)
-    return both_nan or one == two or abs(one - two) <= _ALIKE * max(abs(one), abs(two))
-
-
-def _all(numbers: Sequence[int | float | None]) -> list[float]:
-    """The numbers, if all are known."""
-    known = [float(number) for number in numbers if number is not None]
-    return known if len(known) == len(numbers) else []
-
-
-def _over(choose: Callable[[list[float]], float], numbers: Sequence[int | float | None]) -> float | None:
-    known = _all(numbers)
-    return math.nan if any(map(math.isnan, known)) else choose(known) if known else None

@@ -39,6 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("acc_compare.operators",),
     ("acc_compare.load", "acc_compare.metrics"),
     ("acc_compare.assembled",),
+    ("acc_compare.combined",),
     ("acc_compare.wholes",),
     ("acc_compare.declared",),
     ("acc_compare.joining", "acc_compare.stages"),

@@ -31,7 +31,9 @@ def judge_input(call: MeasuredCall, argument: MeasuredArgument, context: Context
     producer = context.npu.producer(argument.npu, order)
     noise = max(seen.worst, INPUT_NOISE)
     if context.other_world and producer is not None:
-        unseen = producer.call in context.unmeasured
+        # Of what has no counterpart, where the model is cut otherwise, nothing is known; nor outside of the model,
+        # where each rank does its own part.
+        unseen = producer.call in context.unmeasured and producer.call in context.partner and bool(call.owner)
         return _judge_unseen(call, argument, seen) if unseen else (Judged(argument, "propagated"), None)
     lone = _lone_producer(call, argument, producer, context) if argument.relative > UNSEEN * noise else ""
     if lone:

@@ -31,6 +31,9 @@ _FLIPS = 4.0
 _FAR_OUT = 5.0
 """Standard deviations that the error of one element may reach."""
 
+_UNDER_A_BOUND = 1e-4
+"""Error that may stand behind a bound which shows none: in float32 an optimizer's steps carry noise so far."""
+
 _UNKNOWN = Expected(math.inf, math.inf, "unknown")
 
 Verdict = tuple[Judged, "Origin | None"]
@@ -122,8 +125,10 @@ def _expected(
     if context.other_world and argument.is_floating:
         # Whole tensors are told apart by bounds, which do not scatter as errors do.
         read = call.read if forward is None else (*call.read, *forward.read, *forward.wrote)
-        by_bounds = any(a.error is None or (a.error.source == "bound" and a.relative > INPUT_NOISE) for a in read)
         measured = argument.error is not None and argument.error.source != "bound"
+        # What a bound hides a sketch shows; beside another bound, what shows there counts.
+        least = -1.0 if measured else INPUT_NOISE
+        by_bounds = any(a.error is None or (a.error.source == "bound" and a.relative > least) for a in read)
         hidden = behind_bounds(read)
         known = hidden if measured and by_bounds else min(seen.worst, hidden)
         bounded = Expected.at_most(UNSEEN / SUSPICIOUS * max(known, INPUT_NOISE), "before")
@@ -143,13 +148,15 @@ def _expected(
 
 def behind_bounds(read: Sequence[MeasuredArgument]) -> float:
     """The largest error that may stand behind what is known of these: one that is spread over n elements shows in their
-    norm, mean and extremes as little as its sqrt(n)th part."""
+    norm, mean and extremes as little as its sqrt(n)th part; where nothing shows, no more than noise makes."""
     found = 0.0
     for argument in read:
         if argument.error is None:
             return math.inf
-        by_bound = argument.error.source == "bound"
-        hidden = max(argument.relative, INPUT_NOISE) * math.sqrt(argument.count) if by_bound else argument.relative
+        hidden = argument.relative
+        if argument.error.source == "bound":
+            hidden = max(hidden, INPUT_NOISE) * math.sqrt(argument.count)
+            hidden = hidden if argument.relative > INPUT_NOISE else min(hidden, _UNDER_A_BOUND)
         found = max(found, hidden)
     return found
 

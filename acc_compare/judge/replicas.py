@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import msgspec
 
+from acc_compare.combined import are_alike
 from acc_compare.declared import REDUCES_GRADIENTS
 from acc_compare.model import PairedCall
-from acc_compare.wholes import are_alike
 from dump.format.schema import CollectiveRecord, TensorRecord
 
 Held = Mapping[str, tuple[TensorRecord, TensorRecord]]

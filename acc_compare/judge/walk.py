@@ -57,6 +57,8 @@ def walk(calls: Sequence[MeasuredCall], context: Context) -> Walk:
     # After a fault, products that inherit it say nothing.
     fewest = FEWEST_PRODUCTS if context.previous == "none" else 1
     told = lowered_products(cleaned, noise, fewest=fewest) if context.previous != "suspect" else ""
+    if context.other_world and any(map(_reads_bounds, cleaned)):
+        told = ""  # behind a bound may stand what looks like rounding
     found = Walk(noise=noise, lowered=told or context.lowered)
     if found.lowered:
         found.origins = _lowered(cleaned, noise)
@@ -170,6 +172,12 @@ def _judge_call(
 def _note_decided(call: MeasuredCall, context: Context, seen: Seen) -> None:
     if any(a.relative > 0 or context.npu.key(a.npu) in seen.decided for a in call.read):
         seen.decided.update(context.npu.key(a.npu) for a in call.wrote if not a.is_floating)
+
+
+def _reads_bounds(call: MeasuredCall) -> bool:
+    return operators.operator_class(call.operator) == "contraction" and any(
+        a.error is not None and a.error.source == "bound" for a in call.read
+    )
 
 
 def _by_bound(origin: Origin) -> bool:

@@ -43,6 +43,8 @@ def is_of_the_world(origin: Origin) -> bool:
     """Does it differ as the number of ranks does?"""
     if origin.kind == "structure" or origin.reshaped:
         return True
+    if not origin.call.owner and _cuts_otherwise(origin.call):
+        return True  # divided by the number of ranks, indexed by the rank
     if operators.moves_layout_only(origin.call.operator):
         if _cuts_otherwise(origin.call):
             return True

@@ -12,10 +12,11 @@ import msgspec
 import numpy as np
 import pytest
 
+from acc_compare.combined import concatenated, summed
 from acc_compare.declared import Layout
 from acc_compare.joining import Wholes, join, wholes
 from acc_compare.metrics.sketches import sketch_vector
-from acc_compare.wholes import Way, Whole, candidates, chosen, concatenated, meshes_of, summed
+from acc_compare.wholes import Way, Whole, candidates, chosen, meshes_of
 from dump.format.schema import Argument, CallRecord, CollectiveRecord, Dump, Header, LayoutRecord, TensorRecord
 
 NAME = "Functional.linear.0.forward"
@@ -356,3 +357,50 @@ def test_a_sum_that_a_file_says_is_one_or_a_mean(array: np.ndarray) -> None:
         ((_, leaf),) = join(_job(parts), 2, {}, declared=said).dump.calls[0].tensors()
         assert leaf.sketch is not None
         assert sketch_vector(leaf.sketch) == pytest.approx(factor * sketch, rel=1e-5)
+
+
+def test_means_that_are_near_the_whole_by_chance_are_no_copies() -> None:
+    """The loss of a rank's own part of the batch beside the loss of all."""
+    parts = [_record(np.float32([4.0 + off])) for off in (-3e-3, 3e-3)]
+    parts = [msgspec.structs.replace(part, sketch=np.full(16, part.mean, "<f4").tobytes(), shape=()) for part in parts]
+    whole = msgspec.structs.replace(
+        parts[0], max=4.0, min=4.0, mean=4.0, norm=4.0, sketch=np.full(16, 4.0, "<f4").tobytes()
+    )
+    name = "Functional.cross_entropy.0.forward"
+    other = {(name, "output.0"): [Whole.of(whole)]}
+    found = join({rank: _dump(part, world=2, name=name) for rank, part in enumerate(parts)}, 2, other)
+    ((_, leaf),) = found.dump.calls[0].tensors()
+    assert (found.odd, leaf.mean) == ({}, pytest.approx(4.0))
+    copies = {rank: _dump(part, world=2, name=name) for rank, part in enumerate([parts[0], whole])}
+    assert join(copies, 2, other).odd == {(name, "output.0"): 0}
+
+
+def test_of_sums_of_parts_of_a_batch_the_mean_tells(array: np.ndarray) -> None:
+    """Rows are shared out along one dimension of the mesh, and added up along the other."""
+    sketch = np.ones(16, "<f4").tobytes()
+    halves = np.split(array, 2, 0)
+    parts = [_record(half * share, sketch=sketch) for half in halves for share in (0.25, 0.75)]
+    found = candidates(parts, scaled=False, meshes=[(2, 2)])
+    choice = chosen(found, [Whole.of(_record(array))], forward=True)
+    assert choice is not None
+    assert choice.whole.vague
+    assert choice.whole.record.mean == pytest.approx(float(array.mean()))
+    assert choice.whole.record.norm is None
+    centred = array - array.mean()
+    parts = [_record(half * share, sketch=sketch) for half in np.split(centred, 2, 0) for share in (0.25, 0.75)]
+    assert chosen(candidates(parts, scaled=False, meshes=[(2, 2)]), [Whole.of(_record(centred))], forward=False) is None
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_both_sides_choose_the_same_pair_of_wholes(array: np.ndarray, swapped: bool) -> None:
+    """Of four ranks and of two, whose gradients are larger by two: either side may be divided, by many numbers."""
+    sides = [
+        candidates([_record(n * part) for part in np.split(array, count, 0)], scaled=True, meshes=meshes)
+        for n, count, meshes in ((1.0, 4, [(2, 2)]), (2.0, 2, []))
+    ]
+    ours, theirs = reversed(sides) if swapped else sides
+    one, two = chosen(ours, theirs, forward=False), chosen(theirs, ours, forward=False)
+    assert one is not None
+    assert two is not None
+    assert one.whole.record.norm == pytest.approx(two.whole.record.norm)
+    assert sorted((one.whole.by, two.whole.by)) == [1, 2]
