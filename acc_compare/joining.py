@@ -31,7 +31,8 @@ _CUT = re.compile(r"_?S\((\d{1,3})(?:, \d+)?\)", re.ASCII)
 """Cut along a dimension; `_S(0, 2)` in an order that another cut of the same dimension makes, which no statistic
 sees."""
 
-_MESSAGES = ("send", "recv")
+MESSAGES = ("send", "recv")
+"""The kinds of a collective of a sender and a receiver, in this order."""
 _PLACED = "placed as "
 _NUMBERS = ("max", "min", "mean", "norm", "nan", "inf", "sketch", "md5", "data_name")
 
@@ -78,15 +79,16 @@ def join(
     *,
     meshes: tuple[Mesh, ...] | None = None,
     declared: Layout | None = None,
+    batches: int = 1,
 ) -> Joined:
     """What the ranks saw together.  `dumps` are theirs by rank, `other` what the parts of the other side may make, by
-    call and argument; `meshes` say how they lie, where it is not to be read off their collectives, and `declared` how
-    tensors are cut, where the user said."""
+    call and argument; `meshes` say how they lie, where it is not to be read off their collectives, `declared` how
+    tensors are cut, where the user said, and each call is of one of so many micro-`batches`."""
     first = dumps[min(dumps)]
     calls = []
     odd: dict[tuple[str, str], int] = {}
     grounds = Grounds()
-    for call, found in _calls(dumps, world_size, meshes, declared):
+    for call, found in _calls(dumps, world_size, meshes, declared, batches):
         joined = None if found is None else found.joined(call, other, grounds)
         calls.append(joined if joined is not None else _without_numbers(call, "parts.calls"))
         odd.update({(call.name, name): rank for name, rank in found.odd.items()} if found is not None else {})
@@ -101,18 +103,23 @@ def wholes(
     *,
     meshes: tuple[Mesh, ...] | None = None,
     declared: Layout | None = None,
+    batches: int = 1,
 ) -> Wholes:
     """What the parts that the ranks of a side hold may make, by call and argument."""
     return {
         (call.name, name): may_be
-        for call, found in _calls(dumps, world_size, meshes, declared)
+        for call, found in _calls(dumps, world_size, meshes, declared, batches)
         if found is not None
         for name, may_be in found.wholes(call)
     }
 
 
 def _calls(
-    dumps: Mapping[int, Dump], world_size: int, meshes: tuple[Mesh, ...] | None, declared: Layout | None
+    dumps: Mapping[int, Dump],
+    world_size: int,
+    meshes: tuple[Mesh, ...] | None,
+    declared: Layout | None,
+    batches: int,
 ) -> Iterator[tuple[CallRecord, _Call | None]]:
     """The calls of the first rank, each as all ranks made it; None where some did not."""
     first = dumps[min(dumps)]
@@ -124,6 +131,7 @@ def _calls(
         _partitions(first),
         declared,
         Names(first),
+        batches,
     )
     by_name = {rank: {call.name: call for call in dump.calls} for rank, dump in dumps.items()}
     for call in first.calls:
@@ -140,7 +148,7 @@ def meshes_among(dumps: Mapping[int, Dump], world_size: int) -> tuple[Mesh, ...]
         for dump in dumps.values()
         for call in dump.calls
         for collective in call.collectives
-        if collective.kind not in _MESSAGES
+        if collective.kind not in MESSAGES
     }
     return meshes_of(groups, world_size)
 
@@ -193,7 +201,7 @@ def _partitions(dump: Dump) -> dict[int, tuple[int, ...]]:
 @dataclass(frozen=True, slots=True)
 class _World:
     """What is known of the ranks of a side: how many there are, the meshes that they may lie in, and how values are cut
-    by their layouts, by attributes of parameters, and as the user said."""
+    by their layouts, by attributes of parameters, and as the user said; of how many micro-batches each call has one."""
 
     dumps: Mapping[int, Dump]
     size: int
@@ -202,6 +210,7 @@ class _World:
     partitions: Mapping[int, tuple[int, ...]]
     declared: Layout | None
     names: Names
+    batches: int
 
 
 class _Call:
@@ -316,7 +325,7 @@ class _Call:
         if parts is not None:
             fitting = (mesh for mesh in meshes if math.prod(mesh) == len(parts))
             return candidates(parts, scaled=self._scales, meshes=fitting)
-        found = candidates(list(pieces.values()), scaled=self._scales, meshes=meshes)
+        found = candidates(list(pieces.values()), scaled=self._scales, meshes=meshes, batches=self._world.batches)
         told = self._partition(leaf)
         if not told or len(pieces) == 1:
             return found

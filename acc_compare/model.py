@@ -76,8 +76,7 @@ class PairedCall(msgspec.Struct, frozen=True):
 class Alignment:
     """All calls of both sides, in the NPU side's order of execution; bench-only calls stand where they ran.
 
-    `notes` tell how the sides were aligned; `differs_in_batches` says that one side runs more
-    micro-batches for an optimizer step than the other (gradient accumulation).
+    `notes` tell how; `differs_in_batches` says that one side accumulates gradients over more micro-batches.
     """
 
     npu: Dump
@@ -203,12 +202,12 @@ class ErrorPattern:
 class Suspect:
     """One origin of error, ready for the advisor.
 
-    `rel_l2` is the relative L2 error of `tensor` (None where only equality is known), `expected` what arithmetic
-    and inherited error explain, `excess` their ratio.  `calls` counts the calls of the same operator that
-    introduce error alike.  `pattern` is what the error looks like, None where it looks like nothing that has a name.
-    `message` says what happened, `evidence` on what grounds, `spread` how far it reaches, `advice` what to try next;
-    `stack` holds the user's source lines, innermost first.  `clock` orders suspects of one step: how many collectives
-    came before on any rank, and the place among the calls of its own.  `reference` is as in a row.
+    `rel_l2` is the relative L2 error of `tensor` (None where only equality is known), `expected` what arithmetic and
+    inherited error explain, `excess` their ratio.  `calls` counts the calls of the same operator that introduce error
+    alike.  `pattern` is what the error looks like, None where that has no name.  `message` says what happened,
+    `evidence` on what grounds, `spread` how far it reaches, `advice` what to try next; `stack` holds the user's source
+    lines, innermost first.  `clock` orders suspects of one step: how many collectives came before on any rank, and the
+    place among its own calls.  `reference` is as in a row, `row` its name there.
     """
 
     name: str
@@ -230,6 +229,7 @@ class Suspect:
     others: tuple[Value, ...] = ()
     clock: tuple[int, int] = (0, 0)
     reference: ReferenceErrors | None = None
+    row: str = ""
 
 
 @dataclass(frozen=True, slots=True)

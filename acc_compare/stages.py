@@ -20,19 +20,33 @@ from dump.format.names import BACKWARD, FORWARD, CallName, forward_name, parse
 from dump.format.schema import Argument, CallRecord, Dump, TensorRecord
 
 _SEND, _RECEIVE = "send", "recv"
+_OPTIMIZER, _PARAMETER = "Optimizer.", "input.param."
+_OF_PARAMETERS = (_PARAMETER, "input.grad.", "output.0.")
 _FAR = 1 << 40
 """Values and memory of one rank are numbered apart from those of another by so much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """All micro-batches of a model in one dump; by call its rank, and the name that this rank recorded it by; by
+    parameter of its optimizer the rank that updates it."""
+
+    dump: Dump
+    ranks: Mapping[str, int]
+    names: Mapping[str, str]
+    owners: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
     """One side of a pipeline: a dump for each of the `batches` of each group of ranks that hold a whole model, the
     `mesh` that these dumps lie in, and by call the ranks that made it, one of each group, and the name that the first
-    of them recorded it by."""
+    of them recorded it by.  Where one group holds the model, `line` has the micro-batches one after the other."""
 
     dumps: Mapping[int, Dump]
     mesh: Mesh
     batches: int = 1
+    line: Line | None = None
     ranks: Mapping[str, Sequence[int]] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
 
@@ -79,9 +93,98 @@ def staged(dumps: Mapping[int, Dump], stages: Sequence[Sequence[int]]) -> Staged
         members = [(turn, stage[place]) for turn in range(turns) for stage in stages]
         for batch in range(number):
             parts = [_Part(rank, dumps[rank], parted[rank][turn][batch]) for turn, rank in members]
-            whole[place * number + batch] = _one_behind_the_other(parts, sent, ranks if not batch else {}, names)
+            known = ranks if not batch else {}
+            whole[place * number + batch] = _one_behind_the_other([parts], sent, known, names)
     mesh = (*_mesh(dumps, stages, size), number)
-    return Staged(whole, tuple(extent for extent in mesh if extent > 1), number, ranks, names)
+    line = None
+    if size == 1:
+        members = [(turn, stage[0]) for turn in range(turns) for stage in stages]
+        every = [[_Part(r, dumps[r], parted[r][turn][batch]) for turn, r in members] for batch in range(number)]
+        if len(members) > 1:  # what each stage does to its own gradients, in the order of its own parameters
+            every = [[replace(part, batch=_with_optimizers_alone(part.batch)) for part in each] for each in every]
+        line = _in_line(every, sent)
+    return Staged(whole, tuple(extent for extent in mesh if extent > 1), number, line, ranks, names)
+
+
+def _with_optimizers_alone(batch: _Batch) -> _Batch:
+    return replace(batch, after=tuple(call for call in batch.after if call.name.startswith(_OPTIMIZER)))
+
+
+def _in_line(batches: Sequence[Sequence[_Part]], sent: Mapping[tuple[int, int], int]) -> Line:
+    """The micro-batches one after the other, and the optimizers of all stages as one."""
+    ranks: dict[str, list[int]] = {}
+    recorded: dict[str, str] = {}
+    dump = _one_behind_the_other(batches, sent, ranks, recorded)
+    calls = list(dump.calls)
+    owners: Mapping[str, int] = {}
+    for place, call in enumerate(calls):
+        if call.name.startswith(_OPTIMIZER):
+            calls[place], owners = _of_all_stages(call, recorded[call.name], batches[0], owners)
+    return Line(replace(dump, calls=tuple(calls)), {name: held[0] for name, held in ranks.items()}, recorded, owners)
+
+
+def _of_all_stages(
+    call: CallRecord, name: str, parts: Sequence[_Part], owners: Mapping[str, int]
+) -> tuple[CallRecord, dict[str, int]]:
+    """An optimizer's step of the first stage with the parameters of the others, which bear the number of their rank."""
+    found, inputs, outputs, seen = dict(owners), list(call.inputs), list(call.outputs), {parts[0].rank}
+    for argument in call.inputs:
+        if argument.name.startswith(_PARAMETER):
+            found[argument.name.removeprefix(_PARAMETER)] = parts[0].rank
+    for part in parts:
+        other = next((each for each in part.batch.after if each.name == name), None)
+        if other is None or part.rank in seen:
+            continue
+        seen.add(part.rank)
+        other = renamed(other, call.name, call.index, part.rank, {})
+        for group, arguments in ((inputs, other.inputs), (outputs, other.outputs)):
+            for argument in arguments:
+                start = next((start for start in _OF_PARAMETERS if argument.name.startswith(start)), None)
+                if start is not None:
+                    parameter = f"{argument.name.removeprefix(start)}@{part.rank}"
+                    found[parameter] = part.rank
+                    group.append(Argument(f"{start}{parameter}", argument.leaf))
+    return msgspec.structs.replace(call, inputs=tuple(inputs), outputs=tuple(outputs)), found
+
+
+def parameters_alike(ours: Line, theirs: Line) -> Line:
+    """`ours` with the parameters of its optimizer named as the other side's that the same calls read."""
+    readers = _readers(ours.dump)
+    read = {(call.name, name): leaf.value for call in theirs.dump.calls for name, leaf in call.tensors()}
+    of_theirs = {
+        leaf.value: name.removeprefix(_PARAMETER)
+        for call in theirs.dump.calls
+        if call.name.startswith(_OPTIMIZER)
+        for name, leaf in call.tensors()
+        if name.startswith(_PARAMETER)
+    }
+    names = {}
+    for call in ours.dump.calls:
+        if call.name.startswith(_OPTIMIZER):
+            for name, leaf in call.tensors():
+                known = of_theirs.get(read.get(readers.get(leaf.value or -1, ("", ""))))
+                if name.startswith(_PARAMETER) and known is not None:
+                    names[name.removeprefix(_PARAMETER)] = known
+
+    def told(argument: Argument) -> Argument:
+        start = next((start for start in _OF_PARAMETERS if argument.name.startswith(start)), "")
+        known = names.get(argument.name.removeprefix(start)) if start else None
+        return argument if known is None else Argument(f"{start}{known}", argument.leaf)
+
+    calls = (call.mapped(told) if call.name.startswith(_OPTIMIZER) else call for call in ours.dump.calls)
+    owners = {names.get(name, name): rank for name, rank in ours.owners.items()}
+    return replace(ours, dump=replace(ours.dump, calls=tuple(calls)), owners=owners)
+
+
+def _readers(dump: Dump) -> dict[int, tuple[str, str]]:
+    """The first argument of a call that each value is."""
+    found: dict[int, tuple[str, str]] = {}
+    for call in dump.calls:
+        if not call.name.startswith(_OPTIMIZER):
+            for argument in call.inputs:
+                if isinstance(argument.leaf, TensorRecord) and argument.leaf.value is not None:
+                    found.setdefault(argument.leaf.value, (call.name, argument.name))
+    return found
 
 
 def _mesh(dumps: Mapping[int, Dump], stages: Sequence[Sequence[int]], size: int) -> Mesh:
@@ -207,19 +310,26 @@ def _sent(dumps: Mapping[int, Dump]) -> dict[tuple[int, int], int]:
 
 
 def _one_behind_the_other(
-    parts: Sequence[_Part], sent: Mapping[tuple[int, int], int], ranks: dict[str, list[int]], recorded: dict[str, str]
+    batches: Sequence[Sequence[_Part]],
+    sent: Mapping[tuple[int, int], int],
+    ranks: dict[str, list[int]],
+    recorded: dict[str, str],
 ) -> Dump:
+    """Each micro-batch's stages one behind the other, forward and then backward, one micro-batch after the other."""
     count: dict[str, int] = {}
     names: list[dict[str, str]] = []
+    first, stages = batches[0][0], len(batches[0])
+    parts = [part for batch in batches for part in batch]
     for number, part in enumerate(parts):
-        own = part.batch.before if not number else ()
+        own = first.batch.before if not number else ()
         names.append({call.name: numbered(call.name, count) for call in (*own, *part.batch.forward)})
-    last = parts[0]
-    names[0].update({call.name: numbered(call.name, count) for call in last.batch.after})
-    ordered = [(0, call) for call in last.batch.before]
-    ordered += [(number, call) for number, part in enumerate(parts) for call in part.batch.forward]
-    ordered += [(n, call) for n, part in reversed(list(enumerate(parts))) for call in part.batch.backward]
-    ordered += [(0, call) for call in last.batch.after]
+    names[0].update({call.name: numbered(call.name, count) for call in first.batch.after})
+    ordered = [(0, call) for call in first.batch.before]
+    for start in range(0, len(parts), stages):
+        batch = list(enumerate(parts))[start : start + stages]
+        ordered += [(number, call) for number, part in batch for call in part.batch.forward]
+        ordered += [(number, call) for number, part in reversed(batch) for call in part.batch.backward]
+    ordered += [(0, call) for call in first.batch.after]
     calls, owners = [], {}
     for index, (number, call) in enumerate(ordered):
         part, known = parts[number], names[number]
@@ -232,7 +342,6 @@ def _one_behind_the_other(
         owners[name] = str(replace(parse(owner), number=0)) if owner is not None else None
         ranks.setdefault(name, []).append(part.rank)
         recorded.setdefault(name, call.name)
-    first = parts[0].dump
     incomplete = next((part.dump.incomplete for part in parts if part.dump.incomplete is not None), None)
     stacks = {
         new: part.dump.stacks[old]
@@ -240,7 +349,7 @@ def _one_behind_the_other(
         for old, new in known.items()
         if old in part.dump.stacks
     }
-    return replace(first, calls=tuple(calls), owners=owners, stacks=stacks, incomplete=incomplete)
+    return replace(first.dump, calls=tuple(calls), owners=owners, stacks=stacks, incomplete=incomplete)
 
 
 def numbered(name: str, count: dict[str, int]) -> str:

@@ -113,13 +113,19 @@ class Way:
         return divided(total, len(parts)) if self.mean else total
 
 
-def candidates(parts: Sequence[TensorRecord], *, scaled: bool, meshes: Iterable[Mesh] = ()) -> list[Whole]:
+def candidates(
+    parts: Sequence[TensorRecord], *, scaled: bool, meshes: Iterable[Mesh] = (), batches: int = 1
+) -> list[Whole]:
     """All that the parts of a tensor, one from each rank, may make; with `scaled` that divided by their number too.
 
-    `meshes` are those that ranks may lie in, as where data and tensors are dealt out among different groups.
+    `meshes` are those that ranks may lie in, as where data and tensors are dealt out among different groups; each part
+    is of one of so many micro-`batches`.
     """
     if len(parts) == 1:
-        return [Whole.of(parts[0])]
+        whole = Whole.of(parts[0])
+        is_divided = scaled and batches > 1
+        of_all = replace(whole, make=partial(_divided, whole, batches), scaled=True, by=batches)
+        return [whole, of_all] if is_divided else [whole]
     found = _in_mesh(parts, (len(parts),), scaled=scaled)
     for mesh in meshes:
         found += _in_mesh(parts, mesh, scaled=scaled)

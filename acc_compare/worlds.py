@@ -11,7 +11,7 @@ from pathlib import Path
 from acc_compare.assembled import assemble, plans_in, rank_of_error
 from acc_compare.declared import NO_LAYOUTS, Layouts
 from acc_compare.experts import Unrolled, unrolled
-from acc_compare.joining import Grounds, Joined, join, ways_of, wholes
+from acc_compare.joining import MESSAGES, Grounds, Joined, join, ways_of, wholes
 from acc_compare.judge.origins import Previous
 from acc_compare.judge.verdict import Setting
 from acc_compare.judge.worlds import is_bookkeeping
@@ -20,7 +20,7 @@ from acc_compare.messages import Message, say
 from acc_compare.model import Finding
 from acc_compare.one_pair import Outcome, Progress, Task, before, compare_dumps, joined, tell_nobody
 from acc_compare.operators import moves_layout_only
-from acc_compare.stages import Staged, owned_alike, staged, stages_of
+from acc_compare.stages import Line, Staged, owned_alike, parameters_alike, staged, stages_of
 from dump.format.errors import IncomparableError
 from dump.format.names import FORWARD, parse
 from dump.format.reader import read_dump, without_collecting
@@ -37,10 +37,14 @@ def is_cut_otherwise(ours: Dump, theirs: Dump) -> bool:
     """Do two jobs of as many ranks hold other parts of the same tensors, so that no rank answers to one of the other
     side?  Read off one rank of each."""
     if ways_of(ours) == ways_of(theirs):
-        return False
+        return _messages(ours) != _messages(theirs)  # so many chunks of a pipeline
     shapes = [_shapes(side) for side in (ours, theirs)]
     common = (shapes[0] & shapes[1]).total()
     return common < _ALIKE * min(shapes[0].total(), shapes[1].total())
+
+
+def _messages(dump: Dump) -> Counter[str]:
+    return Counter(c.kind for call in dump.calls for c in call.collectives if c.kind in MESSAGES)
 
 
 def _shapes(dump: Dump) -> Counter[tuple[str, tuple[int, ...]]]:
@@ -79,19 +83,25 @@ def compare_worlds(
                 )
             pipelines = [_in_line(*each) for each in zip((npu, bench), stages, strict=True)] if in_stages else []
             experts = [unrolled(side) for side in (npu, bench)]
-            ours, theirs = (
-                _joined_in_line(*pipelines) if in_stages else _joined_unrolled(experts[0], experts[1], task.layouts)
-            )
+            lines = _lines_of(*pipelines) if in_stages else None
+            if in_stages:
+                ours, theirs = _joined_in_line(pipelines[0], pipelines[1], lines)
+            else:
+                ours, theirs = _joined_unrolled(experts[0], experts[1], task.layouts)
             # What a step left open may have led to anything in the next; optimizers of stages and of experts are not
             # compared.
-            apart = in_stages or any(side.ranks for side in experts)
+            apart = (in_stages and lines is None) or any(side.ranks for side in experts)
             is_open = any(earlier.verdict != "same" for earlier in findings) or (apart and number > 0)
             known = before(outcomes, step.step)
             previous: Previous = "suspect" if is_open and known != "poisoned" else known
             setting = Setting(step=step.step, previous=previous, other_world=True)
             finding = _compare_joined(ours, theirs, setting, task, jobs=jobs)
-            finding = _on_ranks_of(finding, pipelines[0]) if in_stages else _on_ranks_with(finding, experts[0])
-            finding = _as_recorded(finding, pipelines[0].names if in_stages else experts[0].names)
+            if lines is not None:
+                finding = _as_recorded(_on_ranks_in(finding, lines[0]), lines[0].names)
+            elif in_stages:
+                finding = _as_recorded(_on_ranks_of(finding, pipelines[0]), pipelines[0].names)
+            else:
+                finding = _as_recorded(_on_ranks_with(finding, experts[0]), experts[0].names)
             sides = (("name.npu", npu, ours.grounds), ("name.bench", bench, theirs.grounds))
             told = tuple(_told(name, grounds) for name, ranks, grounds in sides if len(ranks) > 1)
             finding = replace(finding, notes=(*finding.notes, *told))
@@ -128,8 +138,23 @@ def _in_line(dumps: Mapping[int, Dump], stages: Sequence[Sequence[int]]) -> Stag
     return found
 
 
-def _joined_in_line(npu: Staged, bench: Staged) -> tuple[Joined, Joined]:
-    """Both sides, the micro-batches of each put together."""
+def _lines_of(npu: Staged, bench: Staged) -> tuple[Line, Line] | None:
+    """Both sides with their micro-batches one after the other, where each has as many and holds the model once."""
+    if npu.line is None or bench.line is None or npu.batches != bench.batches:
+        return None
+    return parameters_alike(npu.line, bench.line), bench.line
+
+
+def _joined_in_line(npu: Staged, bench: Staged, lines: tuple[Line, Line] | None) -> tuple[Joined, Joined]:
+    """Both sides, micro-batch by micro-batch, or else with the micro-batches of each put together."""
+    if lines is not None:
+        pair = [({0: line.dump}, 1) for line in lines]
+        each = npu.batches
+        may_be = [wholes(*side, meshes=(), batches=each) for side in pair]
+        ours, theirs = (
+            join(*side, other, meshes=(), batches=each) for side, other in zip(pair, reversed(may_be), strict=True)
+        )
+        return replace(ours, dump=owned_alike(ours.dump, theirs.dump)), theirs
     sides = (npu, bench)
     meshes = [(side.mesh,) if len(side.mesh) > 1 else () for side in sides]
     may_be = [wholes(s.dumps, len(s.dumps), meshes=m) for s, m in zip(sides, meshes, strict=True)]
@@ -154,14 +179,23 @@ def _on_ranks_with(finding: Finding, side: Unrolled) -> Finding:
 
 
 def _as_recorded(finding: Finding, names: Mapping[str, str]) -> Finding:
-    """The suspects with the names that their ranks recorded them by, where calls were numbered anew."""
+    """The suspects by the names that their ranks recorded them by, where calls were numbered anew."""
     suspects = []
     for suspect in finding.suspects:
         name = names.get(suspect.name, suspect.name)
         if name != suspect.name and suspect.rank is not None:
-            told = say("evidence.recorded_as", rank=suspect.rank, call=name)
-            suspect = replace(suspect, evidence=(*suspect.evidence, told))
+            told = say("evidence.counted_as", call=suspect.name)
+            suspect = replace(suspect, name=name, row=suspect.name, evidence=(*suspect.evidence, told))
         suspects.append(suspect)
+    return replace(finding, suspects=tuple(suspects))
+
+
+def _on_ranks_in(finding: Finding, line: Line) -> Finding:
+    """The suspects with the rank that made the call, or updates the parameter."""
+    suspects = []
+    for suspect in finding.suspects:
+        rank = line.owners.get(suspect.tensor.removeprefix("output.0."), line.ranks.get(suspect.name))
+        suspects.append(replace(suspect, rank=rank))
     return replace(finding, suspects=tuple(suspects))
 
 

@@ -10,9 +10,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from acc_compare.joining import MESSAGES
 from acc_compare.judge.dataflow import Flow
 from acc_compare.judge.gradients import Contributions
-from acc_compare.judge.ranks import MESSAGES, of_several, ranges
+from acc_compare.judge.ranks import of_several, ranges
 from acc_compare.model import Meeting, RunProfile
 from dump.format.schema import CallRecord, CollectiveRecord, Dump, TensorRecord
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from acc_compare.declared import REDUCES_GRADIENTS
+from acc_compare.joining import MESSAGES
 from acc_compare.judge.dataflow import Flow
 from acc_compare.judge.gradients import Contributions
 from acc_compare.judge.origins import INPUT_NOISE
@@ -28,9 +29,6 @@ from acc_compare.model import Alignment, PairedCall
 from acc_compare.operators import reduced_in
 from dump.format.names import BACKWARD, parse
 from dump.format.schema import CallRecord, CollectiveRecord, TensorRecord
-
-MESSAGES = ("send", "recv")
-"""The kinds of a collective of a sender and a receiver, in this order."""
 
 _MOST_GIVEN = 64
 

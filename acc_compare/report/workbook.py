@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -87,8 +87,8 @@ def for_reading(columns: Sequence[Column]) -> tuple[Column, ...]:
 def marker(finding: Finding) -> Callable[[Row], Mark]:
     """A function that says whether a row belongs to a suspect of `finding`, and is the tensor accused."""
     suspects = [s for s in finding.suspects if _here(s, finding)]
-    names = {name for s in suspects for name in (s.name, *s.others)}
-    accused = {f"{s.name}.{s.tensor}" for s in suspects if s.tensor}
+    names = {name for s in suspects for name in (s.row or s.name, *s.others)}
+    accused = {f"{s.row or s.name}.{s.tensor}" for s in suspects if s.tensor}
 
     def mark(row: Row) -> Mark:
         name = row.npu_name or row.bench_name
@@ -145,7 +145,7 @@ def _write(
     table = book.create_sheet("Compare")
     _prepare_table(table, columns, rows)
     errors = thinned(errors_by_call(finding.rows))
-    wanted = [name for suspect in finding.suspects for name in (suspect.name, f"{suspect.name}.{suspect.tensor}")]
+    wanted = [name for suspect in finding.suspects for name in _names_of(suspect)]
     places = _places(rows, [*wanted, *(each.row for each in errors)])
     _link_suspects(book, finding, places, page)
     if errors:
@@ -162,6 +162,16 @@ def _write(
         insert_rows(shell, table.path.removeprefix("/"), body, draft)
 
 
+def _names_of(suspect: Suspect) -> tuple[str, str]:
+    """A suspect's tensor and its call among the rows."""
+    call = suspect.row or suspect.name
+    return f"{call}.{suspect.tensor}", call
+
+
+def _place_of(suspect: Suspect, places: Mapping[str, int]) -> int | None:
+    return next((places[name] for name in _names_of(suspect) if name in places), None)
+
+
 def _places(rows: Sequence[Row], wanted: Iterable[str]) -> dict[str, int]:
     """On which row of the Compare sheet each name stands."""
     places = places_of([row.npu_name or row.bench_name for row in rows], wanted)
@@ -170,7 +180,7 @@ def _places(rows: Sequence[Row], wanted: Iterable[str]) -> dict[str, int]:
 
 def _link_suspects(book: Workbook, finding: Finding, places: dict[str, int], page: str | None) -> None:
     """A suspect's name leads to its row; its number, on the Suspects sheet, to the page."""
-    by_name = {s.name: places.get(f"{s.name}.{s.tensor}", places.get(s.name)) for s in reversed(finding.suspects)}
+    by_name = {s.name: _place_of(s, places) for s in reversed(finding.suspects)}
     targets = {name: f"'Compare'!A{place}" for name, place in by_name.items() if place is not None}
     for title in ("Summary", "Suspects"):
         if title in book.sheetnames:
@@ -180,13 +190,13 @@ def _link_suspects(book: Workbook, finding: Finding, places: dict[str, int], pag
     put(book["Summary"], "B1", page, ink=HEADER_OURS).hyperlink = page
     if "Suspects" not in book.sheetnames:
         return
-    wanted = [name for s in finding.suspects for name in (s.name, f"{s.name}.{s.tensor}")]
+    wanted = [name for s in finding.suspects for name in _names_of(s)]
     rows = places_of([row.npu_name or row.bench_name for row in finding.rows], wanted)
     by_number = {f"Suspect {number}": suspect for number, suspect in enumerate(finding.suspects, 1)}
     for cell in book["Suspects"]["A"]:
         suspect = by_number.get(cell.value)
         if suspect is not None:
-            place = rows.get(f"{suspect.name}.{suspect.tensor}", rows.get(suspect.name))
+            place = _place_of(suspect, rows)
             if place is not None:
                 cell.hyperlink = f"{page}#row={place + 1}"
 

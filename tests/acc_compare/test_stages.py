@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from acc_compare.stages import owned_alike, staged, stages_of
+from acc_compare.stages import owned_alike, parameters_alike, staged, stages_of
 from dump.format.schema import Argument, CallRecord, CollectiveRecord, Dump, Header, TensorRecord
 
 FIRST, LAST = ("a",), ("b",)
@@ -164,3 +164,59 @@ def test_layers_have_the_numbers_of_the_other_side() -> None:
     ours = replace(_pipeline()[0], owners={name: "Module.0.Linear.forward.0", lone: "Module.0.Linear.forward.0"})
     theirs = replace(ours, owners={name: "Module.2.Linear.forward.0", lone: "Module.2.Other.forward.0"})
     assert owned_alike(ours, theirs).owners == {name: "Module.2.Linear.forward.0", lone: "Module.0.Linear.forward.0"}
+
+
+def test_micro_batches_of_one_group_are_a_line_by_the_names_that_ranks_recorded() -> None:
+    dumps = _pipeline()
+    found = staged(dumps, stages_of(dumps))
+    assert found is not None
+    assert found.line is not None
+    assert _names(found.line.dump) == [
+        "randn.0.forward",
+        *("linear.0.forward", "linear.1.forward", "mean.0.forward"),
+        *("mean.0.backward", "linear.1.backward", "linear.0.backward"),
+        *("linear.2.forward", "linear.3.forward", "mean.1.forward"),
+        *("mean.1.backward", "linear.3.backward", "linear.2.backward"),
+        "AdamW.0.forward",
+    ]
+    name = "Functional.linear.3.forward"
+    assert (found.line.ranks[name], found.line.names[name]) == (1, "Functional.linear.1.forward")
+
+
+def test_ranks_that_hold_the_model_together_have_no_line() -> None:
+    dumps = _pipeline()
+    several = {**dumps, 2: dumps[0], 3: dumps[1]}
+    found = staged(several, [[0, 2], [1, 3]])
+    assert found is not None
+    assert found.line is None
+
+
+def _with_optimizer(dump: Dump, **parameters: int) -> Dump:
+    """Its linear layers read weights of these values, which its optimizer updates."""
+    weights = iter(parameters.values())
+    calls = []
+    for call in dump.calls:
+        if "linear" in call.name and call.name.endswith("forward"):
+            leaf = TensorRecord("torch.float32", (2,), value=next(weights, 0))
+            call = msgspec.structs.replace(call, inputs=(Argument("input.1", leaf),))
+        if call.name.startswith("Optimizer."):
+            told = tuple(
+                Argument(f"input.param.{name}", TensorRecord("torch.float32", (2,), value=value))
+                for name, value in parameters.items()
+            )
+            call = msgspec.structs.replace(call, inputs=told)
+        calls.append(call)
+    return replace(dump, calls=tuple(calls))
+
+
+def test_the_optimizers_of_all_stages_are_one_with_the_parameters_of_the_other_side() -> None:
+    dumps = _pipeline()
+    stages = {0: _with_optimizer(dumps[0], weight=101), 1: _with_optimizer(dumps[1], weight=201)}
+    whole = Rank(0).f(0, "0", "1", loss=True).b(1, loss=0).b(0).f(1, "0", "1", loss=True).b(3, loss=1).b(2).dump()
+    whole = _with_optimizer(whole, **{"first.weight": 301, "last.weight": 302})
+    sides = [staged(stages, stages_of(stages)), staged({0: whole}, [[0]])]
+    lines = [side.line for side in sides if side is not None and side.line is not None]
+    found = parameters_alike(*lines)
+    optimizer = next(call for call in found.dump.calls if call.name.startswith("Optimizer."))
+    assert [argument.name for argument in optimizer.inputs] == ["input.param.first.weight", "input.param.last.weight"]
+    assert found.owners == {"first.weight": 0, "last.weight": 1}

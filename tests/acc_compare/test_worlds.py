@@ -45,6 +45,16 @@ def test_other_shapes_are_other_parts_where_the_model_is_shared_out_otherwise(be
     assert is_cut_otherwise(_dump(8, 8, 8, kind=DDP), bench) is cut
 
 
+@pytest.mark.parametrize(("sent", "cut"), [(2, False), (4, True)])
+def test_pipelines_of_other_numbers_of_chunks_are_cut_otherwise(sent: int, cut: bool) -> None:
+    def sending(number: int) -> Dump:
+        told = tuple(CollectiveRecord("send", "0", (0, 1), order) for order in range(number))
+        calls = tuple(CallRecord(f"Distributed.send.{c.order}.forward", c.order, collectives=(c,)) for c in told)
+        return Dump(Path("root"), Header("statistics", "L1", world_size=2), calls)
+
+    assert is_cut_otherwise(sending(2), sending(sent)) is cut
+
+
 @pytest.mark.parametrize(
     ("bench", "otherwise"),
     [
