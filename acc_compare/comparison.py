@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 _MOST_OF_ALL, _MOST_OF_A_PAIR, _LEAST_OF_A_PAIR = 40_000, 4_000, 20
 """Calls that the page over several steps and ranks shows."""
 
+_FIRST_ALONE = ("note.nan_in_both", "note.near_ties")
+"""Notes that every pair may have of its own: the first of them is told."""
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -242,8 +245,8 @@ def _over_all(findings: Sequence[Finding], notes: Sequence[Message], npu: Path, 
     seen_of_all = _seen_of_all([finding.sensitivity for finding in findings if finding.sensitivity is not None])
     told = [seen(seen_of_all)] if seen_of_all is not None and verdict != "different" else []
     told += (note for finding in findings for note in finding.notes if note.key != "note.sensitivity")
-    nan = next((note for note in told if note.key == "note.nan_in_both"), None)
-    said = dict.fromkeys((*notes, *(note for note in told if note.key != "note.nan_in_both" or note is nan)))
+    first_of = {note.key: note for note in reversed(told)}
+    said = dict.fromkeys((*notes, *(n for n in told if n.key not in _FIRST_ALONE or n is first_of[n.key])))
     return Finding(
         verdict=verdict,
         summary=say("summary.pairs", number=len(findings), summary=summary),

@@ -50,17 +50,14 @@ def lowered_products(calls: Sequence[MeasuredCall], noise: Noise, *, fewest: int
             output = plain.get(key)
             if output is None:
                 continue
-            found, beyond = -_MOST_EVIDENCE, other.residual - other.row.location
-            without = output.residual - output.row.location
-            if output.error > 0 and beyond < _EXPLAINED:
-                found = without**2 - beyond**2
-            is_hidden = other.predicted < _TOLD_APART * output.predicted
-            if is_hidden and min(beyond, without) >= _EXPLAINED:
+            beyond, without = (each.residual - each.row.location for each in (other, output))
+            if min(beyond, without) >= _EXPLAINED:
                 continue  # neither explains it: whatever that is, it says nothing of the others
-            if is_hidden:
+            if other.predicted < _TOLD_APART * output.predicted:  # by what it inherits
                 hidden.setdefault(output.key.is_backward, []).append((without, beyond))
                 continue
             farthest = max(farthest, abs(beyond))
+            found = without**2 - beyond**2 if output.error > 0 else -_MOST_EVIDENCE
             outputs.setdefault(key[0], []).append(max(-_MOST_EVIDENCE, min(_MOST_EVIDENCE, found)))
         evidence = [fmean(values) for values in outputs.values()]
         telling = [value for value in evidence if abs(value) > _TELLING]

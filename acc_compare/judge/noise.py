@@ -16,16 +16,15 @@ is improbable beyond the quantile of Student's t that leaves the stated rate of 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from statistics import NormalDist, median
+from statistics import median
 
-from acc_compare.judge.flips import by_few_flips
+from acc_compare.judge.flips import Moved, by_few_flips
 from acc_compare.judge.noise_prior import Channel, NoiseKey, Prior, PriorRow, measured_prior, prior_of
 from acc_compare.judge.predicted import Predicted, autocast_roundoff, predict
+from acc_compare.judge.residuals import Residuals, student
 from acc_compare.judge.systematic import Shift, Shifts, Systematic, inherited_by, shifts_of
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall, finite
 from acc_compare.measured.errors import RESOLUTION
@@ -57,15 +56,12 @@ healthy runs that the prior was not measured on lie within a normal distribution
 _MAD = 1.4826
 _MEDIAN_OF_MODULUS = 0.6745
 _LEAST_UNCERTAIN = 0.3
-_FEW = 40
 _ENOUGH = 4
 _KNOWN_WELL = 30
 """So many different calls of one run, and so many runs, tell what an operator does."""
 _LEAST_OF_GROUP = 0.3
 """Calls of one operator may be off together: the gradients of all biases hang on one gradient.  The medians of groups
 lie within a normal distribution of this width as far out as healthy runs reach (benchmarks/localisation, 169 pairs)."""
-_ALIKE = 6
-"""Decimals to which residuals are told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +184,7 @@ class Noise:
         else:
             deviations = math.log(output.error / typical) / deviation if output.error > 0 else -math.inf
             limit = typical * math.exp(self.quantile * deviation)
-        few = by_few_flips(output.flips, output.peak, output.count, self._rate)
+        few = self._few(output)
         resolution = RESOLUTION["exact" if output.buckets is None else "sketch"]
         least = max(WORTH * typical, WORTH * output.assured, few, resolution)
         if output.error <= least:  # nothing finer than what was recorded of it resolves is known
@@ -211,8 +207,7 @@ class Noise:
         """How many times what is typical each channel of an output shows: what the prior's deviations come from."""
         output = self._outputs[(call, argument)]
         typical = output.predicted * math.exp(self._estimated(output)[0])
-        found = self._systematic.ratios(output, typical)
-        return {channel: value / normal for channel, (value, normal) in found.items()}
+        return self._systematic.ratios(output, typical, self._few(output))
 
     def off_throughout(self, key: NoiseKey) -> float:
         """How many standard deviations the calls of one operator lie above what is known of it and the run, taken
@@ -248,6 +243,9 @@ class Noise:
         scatter = _MAD * deviation
         spread = (_PRIOR_CALLS * spread + others * max(scatter**2, spread / 4)) / (_PRIOR_CALLS + others)
         return row.location + effect, math.sqrt(spread + trust * within), others
+
+    def _few(self, output: Observed) -> float:
+        return by_few_flips(output.flips, output.peak, output.count, self._rate)
 
     def _typical(self) -> Iterator[tuple[Observed, float]]:
         for output in self._outputs.values():
@@ -289,7 +287,9 @@ def _observed(
     forwards = {call.full_name: call for call in calls if not call.is_backward}
     backwards = {forward_name(call.full_name): call for call in calls if call.is_backward}
     is_rerouted = any(call.reads_other_integers() for call in calls)
-    for call in calls:
+    moved = Moved()
+    for recorded in calls:
+        call = moved.beside(recorded)
         if call.is_backward and is_rerouted and has(call.operator, "indexed"):
             continue  # where one row went elsewhere, what is gathered back comes from other rows
         forward = forwards.get(forward_name(call.full_name)) if call.is_backward else None
@@ -302,6 +302,8 @@ def _observed(
                 continue
             back = backwards.get(call.full_name)
             found = predict(call, out, forward, back=back, autocast=autocast, lowered=lowered)
+            if found is not None:
+                moved.note(call, out, found.relative, reads_moved=call is not recorded)
             exact = found is not None and found.relative + RESOLUTION[out.error.source] == 0.0
             if found is not None and not exact and not math.isinf(out.relative):
                 yield (call.full_name, out.name), _beside(call, out, found, prior, inherited)
@@ -342,58 +344,3 @@ def _run_effect(medians: Sequence[float]) -> float:
         return 0.0
     found = median(medians) * RUN_EFFECT**2 / (RUN_EFFECT**2 + 0.25 / len(medians))
     return max(-3 * RUN_EFFECT, min(found, 3 * RUN_EFFECT))
-
-
-class Residuals:
-    """The tamed residuals of one operator, and their median and median deviation without any one of them.
-
-    Of many values, leaving one out moves the median to a neighbour and the median deviation by nothing that counts, so
-    that both are known for all calls at the price of a few.
-    """
-
-    def __init__(self, values: Iterable[float]) -> None:
-        self._values = sorted(values)
-        self.count = len(self._values)
-        self.distinct = len({round(value, _ALIKE) for value in self._values})
-        """How many tell something new: the same call made again has the same error."""
-        self.median = median(self._values)
-        self._deviations: dict[float, float] = {}
-
-    def without(self, one: float, is_in: bool) -> tuple[int, float, float]:
-        """How many others there are, their median, and their median distance from it; `one` is left out if it is
-        in."""
-        if not is_in:
-            return self.count, self.median, self._deviation(self.median)
-        if self.count == 1:
-            return 0, 0.0, 0.0
-        place = bisect_left(self._values, one)
-        if self.count <= _FEW:
-            others = self._values[:place] + self._values[place + 1 :]
-            middle = median(others)
-            return len(others), middle, median(abs(value - middle) for value in others)
-        last = self.count - 2  # of those that are left
-        middle = (self._at(last // 2, place) + self._at(last - last // 2, place)) / 2
-        return self.count - 1, middle, self._deviation(middle)
-
-    def _at(self, index: int, left_out: int) -> float:
-        return self._values[index if index < left_out else index + 1]
-
-    def _deviation(self, middle: float) -> float:
-        if middle not in self._deviations:
-            self._deviations[middle] = median(abs(value - middle) for value in self._values)
-        return self._deviations[middle]
-
-
-@cache
-def student(probability: float, dof: float) -> float:
-    """The quantile of Student's t, by the expansion of R. Fisher and E. Cornish, Technometrics 2 (1960), right to 1 %
-    from 20 degrees of freedom on.
-
-    >>> round(student(0.975, 30), 3)
-    2.042
-    """
-    z = NormalDist().inv_cdf(probability)
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / dof + second / dof**2 + third / dof**3

@@ -21,8 +21,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from acc_compare.judge.noise import FALSE_ACCUSATIONS, student
+from acc_compare.judge.noise import FALSE_ACCUSATIONS
 from acc_compare.judge.origins import SUSPICIOUS, ratio
+from acc_compare.judge.residuals import student
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.messages import Message, say
 from acc_compare.metrics.sketches import SketchVector, scale_between, sketch_vector

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -34,6 +34,14 @@ class OutputCase:
     """Unit roundoff of the type that a product's operands are rounded to, where that is narrower than theirs."""
     back: MeasuredCall | None = None
     """The backward call of this one."""
+    forward: MeasuredCall | None = None
+    """The forward call of this one."""
+
+    @property
+    def options(self) -> Mapping[str, object] | None:
+        """The arguments of the forward call that are no tensors; of a module nobody knows them."""
+        call = self.forward if self.call.is_backward else self.call
+        return None if call is None or call.name.is_module else call.options
 
     @property
     def size(self) -> float:
@@ -75,7 +83,7 @@ def is_compound(call: MeasuredCall) -> bool:
 
 def jump_of(case: OutputCase) -> float:
     backward = case.call.is_backward
-    if not operators.jumps(case.operator, backward=backward):
+    if not operators.jumps(case.operator, case.options, backward=backward):
         return 0.0
     read = case.given if backward else case.inputs
     error = max((a.relative for a in read), default=0.0)

@@ -112,7 +112,7 @@ def predict(
     unit = _unit(call, out, inputs, made)
     if autocast > unit and is_compound(call if forward is None else forward):
         unit = autocast
-    case = OutputCase(call, out, inputs, given, made, unit, back=back)
+    case = OutputCase(call, out, inputs, given, made, unit, back=back, forward=forward)
     if kind == "contraction" and lowered > unit:
         case = replace(case, operands=lowered)
     fresh, inherited = (BACKWARD if call.is_backward else FORWARD)[kind](case)

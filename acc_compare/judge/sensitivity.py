@@ -1,11 +1,13 @@
-"""What a comparison could have seen."""
+"""What a comparison could have seen, and what it could not judge."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from acc_compare.judge.origins import Walk
-from acc_compare.messages import Message, say
+from acc_compare.measured.calls import MeasuredCall
+from acc_compare.messages import Message, count, say
 from acc_compare.model import Sensitivity
 
 
@@ -34,4 +36,28 @@ def seen(sensitivity: Sensitivity) -> Message:
         mostly=sensitivity.mostly,
         all=sensitivity.everywhere,
         weakest=sensitivity.weakest,
+    )
+
+
+def near_ties(calls: Sequence[MeasuredCall], found: Walk) -> Message | None:
+    """Which indices and masks differ because what they were chosen from all but ties, and how many calls read them and
+    could not be judged; None where none does."""
+    decided = [
+        call.full_name
+        for call in calls
+        for argument in call.wrote
+        if not argument.is_floating
+        and argument.relative > 0
+        and any(read.is_floating and read.relative > 0 for read in call.read)
+        and (judged := found.judged.get((call.full_name, argument.name))) is not None
+        and judged.role in ("propagated", "absorbed", "agrees")
+    ]
+    if not decided:
+        return None
+    unjudged = sum(call.reads_other_integers() and any(a.is_floating for a in call.wrote) for call in calls)
+    return say(
+        "note.near_ties",
+        calls=count(len(dict.fromkeys(decided)), "call"),
+        first=decided[0],
+        unjudged=count(unjudged, "call"),
     )

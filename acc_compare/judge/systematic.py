@@ -60,6 +60,7 @@ class Output(Protocol):
     key: NoiseKey
     row: PriorRow
     count: int
+    error: float
     fresh: float
     peak: float
     at_an_end: float
@@ -160,24 +161,26 @@ class Systematic:
         self._shares = {key: _upper_quartile(values) for key, values in shares.items()}
         self._coherence = {key: max(1.0, _upper_quartile(values) / _NORMAL) for key, values in coherence.items()}
 
-    def ratios(self, output: Output, typical: float) -> dict[Channel, tuple[float, float]]:
-        """Each channel's value, and what it shows typically."""
-        return {channel: (value, self._typical(output, channel, typical)) for channel, value in output.own.items()}
+    def ratios(self, output: Output, typical: float, few: float = 0.0) -> dict[Channel, float]:
+        """How many times what is typical each channel shows that `few` elements that jump leave of it."""
+        return {
+            channel: _left(channel, value, output, few) / self._typical(output, channel, typical)
+            for channel, value in output.own.items()
+        }
 
     def largest(self, output: Output, typical: float, few: float = 0.0) -> Shift | None:
         """The channel of `output` that stands out most; None where none was recorded, or noise rules the tensor.  `few`
         elements that jump may be off by so much."""
         if typical > _RULED:
             return None
-        found = [
-            Shift(channel, value, normal, _left(channel, value, output, few) / self._deviation(output, channel, normal))
-            for channel, (value, normal) in self.ratios(output, typical).items()
-        ]
-        return max(found, key=lambda shift: shift.deviations, default=None)
-
-    @staticmethod
-    def _deviation(output: Output, channel: Channel, normal: float) -> float:
-        return _UNCERTAIN * normal * output.row.channel(channel)
+        deviations = {
+            channel: ratio / (_UNCERTAIN * output.row.channel(channel))
+            for channel, ratio in self.ratios(output, typical, few).items()
+        }
+        most = max(deviations, key=lambda channel: deviations[channel], default=None)
+        if most is None:
+            return None
+        return Shift(most, output.own[most], self._typical(output, most, typical), deviations[most])
 
     def _typical(self, output: Output, channel: Channel, typical: float) -> float:
         noise = noise_of(output, channel, typical)
@@ -197,8 +200,13 @@ class Systematic:
 def _left(channel: Channel, value: float, output: Output, few: float) -> float:
     """What is left of a channel's value once the result was rounded towards zero on one side and to the nearest on the
     other: that loses between 0 and 2 u of each element, u in the mean, and a kernel may do so where others do not.
-    And once `few` elements have jumped."""
-    return max(0.0, abs(value) - output.fresh - (_jumped(channel, output, few) if few else 0.0))
+    Once `few` elements have jumped.  And of a norm, once the error that was measured has been added to the smaller one
+    as an independent one would be: it is its size that is improbable or not."""
+    beside = _jumped(channel, output, few) if few else 0.0
+    if channel == "norm":
+        error = output.error * math.exp(abs(value))  # relative to the smaller norm
+        beside = max(beside, math.log1p(error * error) / 2)
+    return max(0.0, abs(value) - output.fresh - beside)
 
 
 def _jumped(channel: Channel, output: Output, few: float) -> float:

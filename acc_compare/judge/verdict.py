@@ -19,7 +19,7 @@ from acc_compare.judge.optimizer import judge_optimizer
 from acc_compare.judge.origins import Context, Judged, Origin, Previous, Walk
 from acc_compare.judge.ranks import JobStep
 from acc_compare.judge.reference import References, told_of_all
-from acc_compare.judge.sensitivity import seen, sensitivity_of
+from acc_compare.judge.sensitivity import near_ties, seen, sensitivity_of
 from acc_compare.judge.suspects import accused, mark_accused, stack_of, suspects_of
 from acc_compare.judge.walk import judged_calls, walk
 from acc_compare.judge.worlds import first_of, is_of_the_world, judge_worlds, unmeasured_calls
@@ -120,6 +120,8 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
         notes = (*parts, *notes)
     elif setting.shared_otherwise:
         notes = (say("note.shared_otherwise"), *notes)
+    if (ties := near_ties(calls, found)) is not None:
+        notes = (ties, *notes)
     if sensitivity is not None and verdict != "different":
         notes = (seen(sensitivity), *notes)
     if alignment.differs_in_batches and verdict == "same":

@@ -11,12 +11,13 @@ An operator that has no row is judged as `general`: smooth, with as much relativ
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Literal
 
 from acc_compare.operators.dtypes import LARGEST, UNIT_ROUNDOFF, is_floating, roundoff
 from acc_compare.operators.functions import may_leave_finite, most_amplified, most_moved
-from acc_compare.operators.options import draws_with, has_variants, reduced_in, variant
+from acc_compare.operators.options import draws_with, has_variants, is_smooth_with, reduced_in, variant
 from acc_compare.operators.spelling import functional_name, plain_name
 from acc_compare.operators.table import OPERATORS, Mark, Operator, OperatorClass
 
@@ -73,10 +74,13 @@ def has(api: str, mark: Mark) -> bool:
     return mark in row_of(api).marks
 
 
-def jumps(api: str, *, backward: bool) -> bool:
-    """Can a rounding of what this call reads change whole elements of what it writes?"""
+def jumps(api: str, values: Mapping[str, object] | None = None, *, backward: bool) -> bool:
+    """Can a rounding of what this call reads change whole elements of what it writes?  `values` are the arguments of
+    the forward call that are no tensors, by name, None where they are not known."""
     marks = row_of(api).marks
-    return "kinks" in marks or "chooses" in marks if backward else "jumps" in marks
+    if not backward:
+        return "jumps" in marks
+    return "chooses" in marks or ("kinks" in marks and (values is None or not is_smooth_with(api, values)))
 
 
 def draws(api: str) -> bool:

@@ -53,6 +53,12 @@ def draws_with(api: str, values: Mapping[str, object]) -> bool:
     return all(option.is_on(values) for option in _OPTIONS.get(name, ()))
 
 
+def is_smooth_with(api: str, values: Mapping[str, object]) -> bool:
+    """Has the derivative of an operator that has a kink none with these arguments?  That of elu jumps at 0 from alpha
+    to 1."""
+    return plain_name(api) == "elu" and values.get("input.1", values.get("input.alpha", 1)) == 1
+
+
 def has_variants(api: str) -> bool:
     """Is there an argument that makes another operator of it?"""
     return plain_name(api) == "div"

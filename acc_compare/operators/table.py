@@ -107,7 +107,7 @@ _ROWS: Mapping[OperatorClass, str] = {
         add+additive sub+additive lerp+additive diff+additive mul div remainder+jumps+kinks fmod+jumps+kinks
         floor_divide+jumps frac+jumps addcmul addcdiv sqrt+root rsqrt reciprocal square pow float_power ldexp hypot
         nextafter sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh sinc angle+phase deg2rad rad2deg
-        sigmoid logsigmoid hardsigmoid+kinks silu mish gelu elu+kinks selu+kinks celu+kinks leaky_relu+kinks prelu+kinks
+        sigmoid logsigmoid hardsigmoid+kinks silu mish gelu elu+kinks selu+kinks celu leaky_relu+kinks prelu+kinks
         rrelu+kinks+draws softplus softsign tanhshrink hardswish+kinks hardshrink+jumps+kinks softshrink+kinks glu
         swiglu geglu clipped_swiglu+kinks gelu_mul erf erfc erfcx erfinv ndtr ndtri log_ndtr lgamma mvlgamma digamma
         polygamma zeta igamma igammac i0 i0e i1 i1e bessel_j0 bessel_j1 bessel_y0 bessel_y1 modified_bessel_i0

@@ -18,17 +18,18 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeAlias
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 if __name__ == "__main__":
     sys.path[0] = str(ROOT)
 
-from benchmarks.localisation import running  # noqa: E402
+from benchmarks.localisation import peers, running  # noqa: E402
 from benchmarks.localisation.drawing import REGIMES, drawn, seeds_of  # noqa: E402
 from benchmarks.localisation.recording import COUNTS, DUMP  # noqa: E402
 from benchmarks.localisation.rows import LEVELS, Level, Task  # noqa: E402
@@ -147,6 +148,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep-dumps", action="store_true", help="take dumps that are there, whatever code made them")
     parser.add_argument("--healthy-only", action="store_true")
     parser.add_argument("--libraries", action="store_true", help="other people's models, which must be installed")
+    parser.add_argument("--peer", type=Path, metavar="PYTHON", help="an interpreter with mindstudio-probe 26.2.0")
+    parser.add_argument("--peer-advisor", type=Path, metavar="PYTHON", help="one with mindstudio-probe 8.3.3")
+    parser.add_argument("--peer-every", type=int, default=1, metavar="N", help="only every Nth seed, for msprobe")
     parser.add_argument("--write", action="store_true", help=f"write {HERE / 'DRAWN.md'}, or LIBRARIES.md")
     options = parser.parse_args(arguments)
     seeds = seeds_of(options.seeds)
@@ -157,17 +161,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     problems = running.record_all(healthy, workers=options.workers, keep=options.keep_dumps)
     running.compare_all(healthy, problems, workers=options.workers, again=False)
     fine = [(work.case.group, running.outcome(work, problems)) for work in healthy]
-    faults = [] if options.healthy_only else _faults(healthy, task, level, options)
+    pairs = [] if options.healthy_only else _faulty(healthy, task, level, options)
+    faults = _sized(pairs, options)
     print(failures(faults, fine))
-    print(table(faults, fine))
+    scores = table(faults, fine)
+    for tool, theirs in run_peers(healthy[:: options.peer_every], pairs, faults, options).items():
+        scores += f"\n\n{tool}, of {len(theirs[1])} seeds:\n\n{table(*theirs)}"
+    print(scores)
     if options.write:
         page = HERE / ("LIBRARIES.md" if options.libraries else "DRAWN.md")
-        page.write_text(_page(seeds, options, table(faults, fine)), encoding="utf-8")
+        page.write_text(_page(seeds, options, scores), encoding="utf-8")
     return 0
 
 
-def _faults(healthy: Sequence[Work], task: Task, level: Level, options: argparse.Namespace) -> list[Sized]:
-    pairs: list[tuple[Work, Work]] = []
+Pair: TypeAlias = tuple[Work, Work]
+"""A healthy pair of recordings, and the same with a fault."""
+
+
+def run_peers(
+    healthy: Sequence[Work], pairs: Sequence[Pair], faults: Sequence[Sized], options: argparse.Namespace
+) -> dict[str, tuple[list[Sized], list[tuple[str, Outcome]]]]:
+    """What msprobe names of the same: recorded and compared by itself; a fault's size is what ours was."""
+    chosen = {work.case.name for work in healthy}
+    size = {pair[1].case.name: found for pair, found in zip(pairs, faults, strict=True)}
+    todo = [*healthy, *(fault for work, fault in pairs if work.case.name in chosen)]
+    group = {work.case.name: work.case.group for work in todo}
+    found = {}
+    for how, python in (("advisor", options.peer_advisor), ("first difference", options.peer)):
+        if python is None:
+            continue
+        peer = peers.Peer(f"msprobe-{how.replace(' ', '-')}", how, python)
+        outcomes = peers.run_peer(peer, todo, workers=options.workers)
+        theirs = [replace(size[one.case], outcome=one) for one in outcomes if one.case in size]
+        fine = [(group[one.case], one) for one in outcomes if one.case not in size]
+        found[f"msprobe {peers.peer_version(peer)}, {how}"] = theirs, fine
+    return found
+
+
+def _faulty(healthy: Sequence[Work], task: Task, level: Level, options: argparse.Namespace) -> list[Pair]:
+    pairs: list[Pair] = []
     for work in healthy:
         counts = work.recordings[0].folder / COUNTS
         seed = int(work.case.name.rpartition("-")[2])
@@ -175,6 +207,10 @@ def _faults(healthy: Sequence[Work], task: Task, level: Level, options: argparse
         case = drawn(seed, from_libraries=options.libraries).faulty(ran)
         if case is not None:
             pairs.append((work, Work(work.out, case, task, level)))
+    return pairs
+
+
+def _sized(pairs: Sequence[Pair], options: argparse.Namespace) -> list[Sized]:
     todo = [fault for _, fault in pairs]
     problems = running.record_all(todo, workers=options.workers, keep=options.keep_dumps)
     running.compare_all(todo, problems, workers=options.workers, again=False)

@@ -169,6 +169,10 @@ def test_is_floating(dtype: str, expected: bool) -> None:
         (is_random_source, "bernoulli_", "bernoulli"),
         (lambda api: jumps(api, backward=True), "relu", "gelu"),
         (lambda api: jumps(api, backward=False), "round_", "relu"),
+        (lambda api: jumps(api, {"input.1": 1.0}, backward=True), "selu", "elu"),
+        (lambda api: jumps(api, {}, backward=True), "relu", "elu_"),
+        (lambda api: jumps(api, {"input.alpha": 2.0}, backward=True), "elu", "celu"),
+        (lambda api: jumps(api, None, backward=True), "elu", "celu"),
     ],
 )
 def test_tables_say_yes_and_no(ask, yes: str, no: str) -> None:  # type: ignore[no-untyped-def]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from acc_compare.judge.flips import by_few_flips
+from acc_compare.judge.noise import Noise
 
 RATE = 1e-3
 
@@ -40,3 +43,38 @@ def test_what_is_rarer_than_asked_or_alone_is_left_to_the_size(expected: float, 
 
 def test_no_more_jumps_than_there_is() -> None:
     assert by_few_flips(1e6, 1.0, 100, 1e-6) == 1.0
+
+
+def pooled(make: Any, api: str, *, moved: float) -> Noise:
+    """A product and a pooling, forward and backward, whose gradient went on the NPU side in part to a neighbour, where
+    the sketch does not show it."""
+    runs = []
+    for is_npu in (True, False):
+        run = make.Run()
+        data, weight, made = make.normal(64, 64, seed=1), make.normal(64, 64, seed=2), make.normal(64, 64, seed=3)
+        logits = make.off(made, 1e-3, seed=9) if is_npu else made
+        run.call("Functional.linear.0.forward", [data, weight], [logits])
+        run.call(f"Functional.{api}.0.forward", [logits], [make.normal(32, 32, seed=4)])
+        gradient = exchanged(make, make.normal(64, 64, seed=5), moved) if is_npu else make.normal(64, 64, seed=5)
+        run.call(f"Functional.{api}.0.backward", [make.normal(32, 32, seed=6)], [gradient])
+        run.call("Functional.linear.0.backward", [gradient], [None, gradient.T @ data])
+        runs.append(run)
+    return Noise([part.call for part in make.measured(*runs)])
+
+
+def exchanged(make: Any, values: Any, by: float) -> Any:
+    """`values` with as much added to an element as is taken from its neighbour, where both stand under one sign."""
+    for row, column in np.ndindex(values.shape[0], values.shape[1] - 1):
+        found = values.copy()
+        found[row, column : column + 2] += np.float32([by, -by])
+        if make.argument("output.0", found, values).relative < 1e-6:
+            return found
+    raise AssertionError("no neighbours under one sign")
+
+
+@pytest.mark.parametrize(("api", "is_exceeded"), [("max_pool2d", False), ("avg_pool2d", True)])
+def test_what_another_choice_hides_from_sketches_is_nobodys_fault(make: Any, api: str, is_exceeded: bool) -> None:
+    noise = pooled(make, api, moved=2.0)
+    product = noise.expectation("Functional.linear.0.backward", "output.1")
+    assert product is not None
+    assert product.is_exceeded == is_exceeded

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
 
-from acc_compare.judge.noise import Expectation, Noise, Residuals, shared_casts, student
+from acc_compare.judge.noise import Expectation, Noise, shared_casts
 from acc_compare.judge.noise_prior import CHANNELS, UNKNOWN, NoiseKey, measured_prior, prior_of
 from acc_compare.judge.systematic import Shift
 from acc_compare.operators import operator_class
@@ -32,12 +31,6 @@ def expected(noise: Noise, n: int) -> Any:
     found = noise.expectation(f"Functional.gelu.{n}.forward", "output.0")
     assert found is not None
     return found
-
-
-@pytest.mark.parametrize("probability", [0.9, 0.999, 1 - 1e-6, 1 - 1e-8])
-@pytest.mark.parametrize("dof", [20.0, 30.0, 100.0])
-def test_the_quantile_of_students_t(probability: float, dof: float) -> None:
-    assert student(probability, dof) == pytest.approx(stats.t.ppf(probability, dof), rel=0.03)
 
 
 def test_peers_within_noise_are_silent_and_one_that_stands_out_is_not(make: Any) -> None:
@@ -187,21 +180,6 @@ def test_what_truncation_moves_is_no_shift(make: Any, share: float, is_shift: bo
         runs.append(run)
     found = expected(Noise([part.call for part in make.measured(*runs)]), 8)
     assert found.is_shifted is is_shift
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 40, 41, 42, 301])
-def test_a_group_without_one_of_its_values(count: int) -> None:
-    values = np.random.default_rng(count).normal(size=count).tolist()
-    group = Residuals(values)
-    for one in values[:50]:
-        others = sorted(values)
-        others.remove(one)
-        number, middle, deviation = group.without(one, is_in=True)
-        assert number == count - 1
-        if others:
-            assert middle == pytest.approx(float(np.median(others)))
-            assert deviation == pytest.approx(float(np.median(np.abs(np.array(others) - middle))), abs=0.05)
-    assert group.without(0.0, is_in=False)[:2] == (count, pytest.approx(float(np.median(values))))
 
 
 @pytest.mark.parametrize("is_rerouted", [True, False])

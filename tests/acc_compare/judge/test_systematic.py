@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pytest
 
-from acc_compare.judge.systematic import inherited_by, shifts_of
+from acc_compare.judge.noise_prior import CHANNELS, UNKNOWN, NoiseKey, PriorRow
+from acc_compare.judge.systematic import Shifts, Systematic, inherited_by, shifts_of
 
 
 @pytest.mark.parametrize(
@@ -61,3 +63,28 @@ def test_what_a_mask_hides_of_an_input_may_be_in_any_channel(make: Any) -> None:
     masked = make.argument("input.0", make.off(x, 1e-3), x)
     assert "norm" not in shifts_of(masked)
     assert inherited_by([masked])["norm"] == pytest.approx(masked.relative)
+
+
+@dataclass
+class Vector:
+    """A result of a hundred elements whose norm is `grown` times as large on one side."""
+
+    error: float
+    own: Shifts
+    key: NoiseKey = field(default_factory=lambda: NoiseKey("linear", True, True))
+    row: PriorRow = UNKNOWN
+    count: int = 100
+    fresh: float = 1e-3
+    peak: float = 0.3
+    at_an_end: float = 0.0
+    lean: float = 0.0
+    inherited: Shifts = field(default_factory=lambda: dict.fromkeys(CHANNELS, 0.0))
+
+
+@pytest.mark.parametrize("grown", [1.2, 3.0, 10.0])
+@pytest.mark.parametrize("is_noise", [True, False])
+def test_noise_as_large_as_measured_explains_a_norm_and_a_factor_does_not(grown: float, is_noise: bool) -> None:
+    apart = math.sqrt(grown**2 - 1) if is_noise else grown - 1  # independent of the smaller side, or along it
+    found = Systematic([]).largest(Vector(apart / grown, {"norm": math.log(grown)}), 0.01)
+    assert found is not None
+    assert (found.deviations == 0.0) == is_noise

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+
+def routed(make: Any, *, gap: float) -> Any:
+    """A choice between values of which two are `gap` apart, on sides that differ by a thousandth, and what reads it."""
+    runs = []
+    for is_npu in (True, False):
+        run = make.Run()
+        x = make.normal(64, 32, seed=1)
+        x[3, :2] = 9.0, 9.0 + gap
+        logits = make.off(x, 1e-3, seed=2) if is_npu else x
+        if is_npu:
+            logits[3, :2] = 9.001, 9.0 + gap - 0.001
+        chosen = logits.argmax(axis=1)
+        table = make.normal(32, 16, seed=3)
+        run.call("Functional.linear.0.forward", [make.normal(64, 32, seed=4)], [logits])
+        run.call("Torch.argmax.0.forward", [logits], [chosen])
+        run.call("Functional.embedding.0.forward", [chosen, table], [table[chosen]])
+        runs.append(run)
+    return make.judged(*runs)
+
+
+@pytest.mark.parametrize(("gap", "is_told"), [(1e-3, True), (1.0, False)])
+def test_a_near_tie_that_fell_otherwise_is_told_and_nobody_is_accused_of_it(
+    make: Any, gap: float, is_told: bool
+) -> None:
+    found = routed(make, gap=gap)
+    told = [dict(note.values) for note in found.notes if note.key == "note.near_ties"]
+    assert [note["first"] for note in told] == (["Torch.argmax.0.forward"] if is_told else [])
+    assert {suspect.name for suspect in found.suspects} <= {"Functional.linear.0.forward"}
+    if is_told:
+        assert dict(told[0]["unjudged"].values) == {"number": 1}
+
+
+def test_equal_choices_are_not_spoken_of(make: Any) -> None:
+    run = make.Run()
+    x = make.normal(8, 8)
+    run.call("Torch.argmax.0.forward", [x], [np.argmax(x, axis=1)])
+    assert "note.near_ties" not in {note.key for note in make.judged(run, run).notes}
