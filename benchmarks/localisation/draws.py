@@ -3,6 +3,7 @@
     python benchmarks/localisation/draws.py --seeds 0-99                  development: any seed below 1,000
     python benchmarks/localisation/draws.py --seeds 734101-734300 --write publish: seeds drawn on the day
     python benchmarks/localisation/draws.py --libraries --seeds 0-31      models of transformers and diffusers
+    python benchmarks/localisation/draws.py --peer PYTHON --peer-every 5  with msprobe beside, on every fifth
 
 Each seed is a model with other kernels on one side: once in good health, where nobody is to be accused, and once with a
 fault.  A fault is as large as what it changes is off (relative L2); noise is what the healthy pair shows at the same
@@ -85,13 +86,17 @@ def sized(work: Work, fault: Work, outcome: Outcome) -> Sized:
     return Sized(outcome, work.case.group, 0.0)
 
 
-def table(faults: Sequence[Sized], healthy: Sequence[tuple[str, Outcome]]) -> str:
-    """The scores by size over noise and by regime, and who was accused in good health."""
+def table(faults: Sequence[Sized], healthy: Sequence[tuple[str, Outcome]], *, tool: str = "") -> str:
+    """The scores by size over noise and by regime, and who was accused in good health; of another `tool` in short."""
     sound = [each for each in faults if not each.outcome.unsound]
-    lines = ["| fault over noise | cases | first | in three | none named |", "|---|---|---|---|---|"]
+    lines = ["", f"{tool}, of {len(healthy)} seeds:", ""] if tool else []
+    lines += ["| fault over noise | cases | first | in three | none named |", "|---|---|---|---|---|"]
     for low, high in itertools.pairwise(BINS):
         lines.append(_row(f"{low:g} to {high:g}", [f for f in sound if f.ratio is not None and low <= f.ratio < high]))
     lines.append(_row("not known", [f for f in sound if f.ratio is None]))
+    if tool:
+        fine = [one for one in healthy if not one[1].unsound]
+        return "\n".join([*lines, "", f"Healthy pairs accused: {sum(_accuses(*one) for one in fine)} of {len(fine)}."])
     lines += ["", "| regime, faults of 10 times the noise and above | cases | first | in three | none named |"]
     lines.append("|---|---|---|---|---|")
     for regime in REGIMES:
@@ -165,8 +170,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     faults = _sized(pairs, options)
     print(failures(faults, fine))
     scores = table(faults, fine)
-    for tool, theirs in run_peers(healthy[:: options.peer_every], pairs, faults, options).items():
-        scores += f"\n\n{tool}, of {len(theirs[1])} seeds:\n\n{table(*theirs)}"
+    for tool, (sizes, pairs_of_health) in run_peers(healthy[:: options.peer_every], pairs, faults, options).items():
+        scores += f"\n{table(sizes, pairs_of_health, tool=tool)}"
     print(scores)
     if options.write:
         page = HERE / ("LIBRARIES.md" if options.libraries else "DRAWN.md")
