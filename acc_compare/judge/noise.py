@@ -44,7 +44,14 @@ BUCKETS = 16
 _PRIOR_CALLS = 8
 _LEAST_RESIDUAL = -1.0
 _DOF = 100.0
-"""The size of an error scatters nearly as a normal variable (406 healthy pairs of benchmarks/localisation)."""
+_DOF_OF_CHANNELS = 15.0
+"""The size of an error scatters nearly as a normal variable, its channels reach further (406 healthy pairs of
+benchmarks/localisation)."""
+
+_ALL_BUT = 0.75
+_MOST_ALIGNED = 4.0
+"""Errors of elements that are not independent, as those that a weight passes on, may lie along a channel further than
+that."""
 
 _LEAST_DEVIATION = 0.15
 """Peers of one operator agree better than what two layers of it come to: with this in their scatter the errors of
@@ -67,9 +74,10 @@ class Expectation:
 
     `typical` is the relative error that is likeliest and `limit` the one beyond which it is improbable; `deviations` is
     how many standard deviations the measured error lies above the typical one, `calls` how many calls of the operator
-    in this run were asked.  `shift` is the channel of systematic error that stands out most, None for none.  Either is
-    improbable beyond `quantile`, and since neither says anything of the other, both where their length as a vector is
-    beyond `together`.
+    in this run were asked.  `shift` is the channel of systematic error that stands out most, None for none; a channel
+    is improbable beyond `far` deviations, and beyond `quantile` where the size of the error all but is.  `aligned` is
+    how far an error of that size lies along a channel; as neither says anything of the other, both are improbable where
+    they are `together` as a vector.
     """
 
     typical: float
@@ -77,7 +85,9 @@ class Expectation:
     deviations: float
     calls: int
     quantile: float
+    far: float
     together: float
+    aligned: float = 0.0
     shift: Shift | None = None
 
     @property
@@ -93,8 +103,9 @@ class Expectation:
     def is_shifted(self) -> bool:
         if self.shift is None:
             return False
-        length = math.hypot(max(0.0, self.deviations), max(0.0, self.shift.deviations))
-        return self.shift.deviations > self.quantile or length > self.together
+        beside = self.deviations > _ALL_BUT * self.quantile
+        length = math.hypot(max(0.0, self.deviations), min(self.aligned, _MOST_ALIGNED))
+        return self.shift.deviations > (self.quantile if beside else self.far) or length > self.together
 
 
 @dataclass(slots=True)
@@ -152,7 +163,7 @@ class Noise:
         self.run = _run_effect([group.median for group in self._groups.values()])
         tests = sum(1 + len(output.own) for output in self._outputs.values())
         self._rate = FALSE_ACCUSATIONS / max(1, tests)
-        self.quantile = student(1.0 - self._rate, _DOF)
+        self.quantile, self._far = (student(1.0 - self._rate, dof) for dof in (_DOF, _DOF_OF_CHANNELS))
         self._together = math.sqrt(-2.0 * math.log(self._rate))  # the length of two normal variables
         self._off = {
             key
@@ -196,7 +207,9 @@ class Noise:
             deviations=deviations,
             calls=calls,
             quantile=self.quantile,
+            far=self._far,
             together=self._together,
+            aligned=self._systematic.aligned(output, typical, few),
             shift=self._systematic.largest(output, typical * math.exp(deviation), few),
         )
 

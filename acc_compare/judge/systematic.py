@@ -9,17 +9,19 @@ sides:
     max    (max N - max B) / largest      noise e
     min    likewise
 
-with e the error that is typical of the tensor or was measured, whichever is more, n its number of elements and
-rms = |B| / sqrt(n).  (For independent errors of relative size e: E |N|^2 = |B|^2 (1 + e^2), and a mean of n terms has
-a variance of one over n.)  So a channel asks whether an error of that size is as random errors are, and says nothing of
-its size.  Where one element is large, of p of the norm, fewer count: 1 / n' = p^4 + (1 - p^2)^2 / n (the effective
-sample size of L. Kish, Survey Sampling, 1965, of that element and the others), and an error at that end moves norm and
-extremes.  What an input is off by in a channel its readers inherit, and where they lean to one side, as what relu makes
-does, norm and mean move each other: |y|^2 = n (mean^2 + variance), so that d log |y| = mean d(mean) / rms^2.  Two
-things are read off the run, at upper quartiles, which one faulty call cannot move.  Rounding is not wholly random, what
-truncates moves every norm: how much of the fresh error is systematic, over all operators and over the operator at hand.
-And elements are not independent, a gradient of rank one is off by one number: how many times e / sqrt(n) the channels
-show, forward and backward, vectors apart.
+with e the error that is typical of the tensor, n its number of elements and rms = |B| / sqrt(n).  (For independent
+errors of relative size e: E |N|^2 = |B|^2 (1 + e^2), and a mean of n terms has a variance of one over n.)  Where one
+element is large, of p of the norm, fewer count: 1 / n' = p^4 + (1 - p^2)^2 / n (the effective sample size of L. Kish,
+Survey Sampling, 1965, of that element and the others), and an error at that end moves norm and extremes.  What an input
+is off by in a channel its readers inherit, and where they lean to one side, as what relu makes does, norm and mean move
+each other: |y|^2 = n (mean^2 + variance), so that d log |y| = mean d(mean) / rms^2.  Two things are read off the run,
+at upper quartiles, which one faulty call cannot move.  Rounding is not wholly random, what truncates moves every norm:
+how much of the fresh error is systematic, over all operators and over the operator at hand.  And elements are not
+independent, a gradient of rank one is off by one number: how many times e / sqrt(n) the channels show, forward and
+backward, vectors apart.
+
+With the error that was measured for e, where that is more, a channel asks whether an error of that size is as random
+ones are (`Systematic.aligned`), which says nothing of how improbable its size is.
 """
 
 from __future__ import annotations
@@ -163,7 +165,7 @@ class Systematic:
         self._coherence = {key: max(1.0, _upper_quartile(values) / _NORMAL) for key, values in coherence.items()}
 
     def ratios(self, output: Output, typical: float, few: float = 0.0) -> dict[Channel, float]:
-        """How many times what random errors show each channel shows; `few` elements that jump may be off by so much."""
+        """How many times what is typical each channel shows; `few` elements that jump may be off by so much."""
         return {
             channel: _left(channel, value, output, few) / self._typical(output, channel, typical)
             for channel, value in output.own.items()
@@ -182,11 +184,16 @@ class Systematic:
             return None
         return Shift(most, output.own[most], self._typical(output, most, typical), deviations[most])
 
+    def aligned(self, output: Output, typical: float, few: float = 0.0) -> float:
+        """How many standard deviations an error, large or not, lies along a channel; 0 where noise rules the tensor."""
+        if typical > _RULED:
+            return 0.0
+        found = self.ratios(output, max(typical, output.error), few).values()
+        return max(found, default=0.0) / _UNCERTAIN
+
     def _typical(self, output: Output, channel: Channel, typical: float) -> float:
-        """What a random error shows, of the size that is typical or was measured, whichever is more."""
-        size = max(typical, output.error)
-        noise = noise_of(output, channel, size)
-        coherent = min(max(noise, size), noise * self._coherence.get((_group(output), channel), 1.0))
+        noise = noise_of(output, channel, typical)
+        coherent = min(max(noise, typical), noise * self._coherence.get((_group(output), channel), 1.0))
         other = _OTHER.get(channel)
         turned = output.lean * output.inherited[other] if other else 0.0
         fresh = self._share(output, channel) * output.fresh

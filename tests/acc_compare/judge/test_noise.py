@@ -205,9 +205,19 @@ def test_gradients_that_are_gathered_are_not_predicted_where_a_row_went_elsewher
 
 @pytest.mark.parametrize(
     ("size", "shift", "is_shifted"),
-    [(0.0, 4.5, False), (0.0, 5.1, True), (4.0, 4.0, True), (4.0, 3.0, False), (-9.0, 4.9, False)],
+    [(0.0, 6.0, False), (0.0, 8.0, True), (4.5, 6.0, True), (4.5, 4.0, False), (3.0, 6.0, False)],
 )
-def test_a_channel_counts_by_itself_or_beside_the_size(size: float, shift: float, is_shifted: bool) -> None:
-    found = Expectation(1e-6, 1e-5, size, 8, quantile=5.0, together=5.4, shift=Shift("mean", 1e-6, 1e-7, shift))
+def test_a_channel_counts_beside_the_size_or_where_it_is_far_off(size: float, shift: float, is_shifted: bool) -> None:
+    seen = Shift("mean", 1e-6, 1e-7, shift)
+    found = Expectation(1e-6, 1e-5, size, 8, quantile=5.0, far=7.4, together=5.4, shift=seen)
     assert found.is_shifted is is_shifted
     assert found.is_exceeded is is_shifted
+
+
+@pytest.mark.parametrize(
+    ("size", "aligned", "is_exceeded"), [(4.0, 3.7, True), (4.0, 3.5, False), (3.0, 9.0, False), (-9.0, 9.0, False)]
+)
+def test_a_size_and_a_direction_count_together(size: float, aligned: float, is_exceeded: bool) -> None:
+    seen = Shift("mean", 1e-6, 1e-7, 1.0)
+    found = Expectation(1e-6, 1e-5, size, 8, quantile=5.0, far=7.4, together=5.4, aligned=aligned, shift=seen)
+    assert found.is_exceeded is is_exceeded
