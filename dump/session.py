@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from .intercept import saved
 from .intercept.interceptors import Interceptors
 from .intercept.modules import ModuleTree
 from .intercept.points import in_short
+from .intercept.signals import unless_ours
 from .live import output_of_step
 from .record.observer import LastStepDone, Observer
 from .record.recorder import StepRecorder
@@ -118,15 +119,9 @@ class Session:
             self.remove()
         self._say(f"error: nothing more is recorded, for something failed; the script runs on ({self.broken})")
 
-    @contextlib.contextmanager
-    def _giving_up(self) -> Iterator[None]:
+    def _giving_up(self) -> contextlib.AbstractContextManager[None]:
         """Around what runs inside the user's step: an error of ours ends the recording and not the run."""
-        try:
-            yield
-        except AccError:
-            raise
-        except Exception as error:
-            self._give_up(error)
+        return unless_ours(self._give_up)
 
     def remove(self) -> None:
         """Put torch back exactly as it was."""

@@ -78,6 +78,7 @@ def _row(
 
 
 _EXAMPLE = "ops.aten.relu"
+_COUNTED = "under --audit a custom operator in Python that writes into its argument counts one write too few"
 _FSDP2 = "distributed.fsdp._fully_shard"
 _OLD_FSDP2 = "distributed._composable.fsdp"
 _FLAT = "distributed.fsdp._flat_param"
@@ -153,6 +154,8 @@ _MODES = {
         "what --audit records of unseen views has no gradients"),
     "DispatchKey": _row("_C.DispatchKey", "2.1", "the dispatcher's keys by name",
         "--audit of views, and the simulated NPU"),
+    "keys_of": _row("_C._dispatch_keys", "2.1", "the dispatcher's keys of a tensor", _COUNTED),
+    "below_views": _row("_C._after_ADInplaceOrView_keyset", "2.4", "the keys below those that count writes", _COUNTED),
 }  # fmt: skip
 _MODULES = {
     "module_call": _row("nn.Module._wrapped_call_impl", "2.1", "what `Module.__call__` is",

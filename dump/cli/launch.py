@@ -13,14 +13,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, ModuleType, TracebackType
+from types import CodeType, ModuleType
 from typing import Any, NoReturn, Protocol
 
 from ..format.errors import AccError, ConfigError
 from ..format.paths import from_home
 from ..intercept.patching import Patches
+from ..intercept.tracebacks import without_ours
 from ..record.observer import LastStepDone
-from ..record.stack import is_ours
 from .interrupted import INTERRUPTED
 
 PACKAGE = __name__.partition(".")[0]
@@ -147,21 +147,9 @@ def _show(error: BaseException) -> None:
         link = todo.pop()
         if link is not None and id(link) not in seen:
             seen.add(id(link))
-            link.__traceback__ = _without_our_frames(link.__traceback__)
+            link.__traceback__ = without_ours(link.__traceback__)
             todo += [link.__cause__, link.__context__]
     sys.excepthook(type(error), error, error.__traceback__)
-
-
-def _without_our_frames(trace: TracebackType | None) -> TracebackType | None:
-    theirs: list[TracebackType] = []
-    while trace is not None:
-        if not is_ours(trace.tb_frame.f_code):
-            theirs.append(trace)
-        trace = trace.tb_next
-    rebuilt: TracebackType | None = None
-    for part in reversed(theirs):
-        rebuilt = TracebackType(rebuilt, part.tb_frame, part.tb_lasti, part.tb_lineno)
-    return rebuilt
 
 
 def split_target(arguments: Sequence[str], module: str | None) -> Target | None:

@@ -34,7 +34,7 @@ from ..torch_internals import (
     schema,
     sequence_number,
 )
-from . import calls
+from . import calls, under_a_mode
 from .naming import NAMES, NOT_RECORDED
 from .watch import Watch, in_backward
 
@@ -110,21 +110,44 @@ class Audit:
         self._unseen: dict[str, _Unseen] = {}
         self._unseen_nodes: set[int] = set()
         self._waiting: tuple[calls.OpenCall, Any] | None = None
+        self._is_on = False
+        self._aside = 0
 
     # ---- on and off
 
     def install(self) -> None:
         """Put the mode below all others of this thread."""
+        self._is_on = True
         modes = dispatch_modes()
-        if self._mode not in modes:
+        if self._mode not in modes and not self._aside:
             _rebuild_stack(remove=modes, add=[self._mode, *modes])
 
     def remove(self) -> None:
         """Take the mode out from wherever it lies, if it lies on this thread's stack."""
+        self._is_on = False
+        self._take_out()
+        self._waiting = None
+
+    def _take_out(self) -> None:
         modes = dispatch_modes()
         if self._mode in modes:
             _rebuild_stack(remove=modes, add=[mode for mode in modes if mode is not self._mode])
-        self._waiting = None
+
+    def step_aside(self) -> bool:
+        """Take the mode away until `come_back`, which is asked of as often.  It stays, and False is returned, where it
+        is not on this thread's stack, or not alone there: then there is a mode without it."""
+        if not self._aside and dispatch_modes() != [self._mode]:
+            return False
+        self.flush()
+        self._aside += 1
+        self._take_out()
+        return True
+
+    def come_back(self) -> None:
+        """End what `step_aside` began."""
+        self._aside = max(0, self._aside - 1)
+        if self._is_on and not self._aside:
+            self.install()
 
     # ---- what came of it
 
@@ -165,9 +188,9 @@ class Audit:
         """Run `func`, and note whose it was.  Nothing but what it raises itself is raised."""
         watch = self._watch
         if watch.recorder is None or not watch.is_our_thread():
-            return func(*args, **kwargs)
+            return under_a_mode.run(func, args, kwargs)
         unseen = watch.attempt(self._before, func, args, kwargs, watch.recorder)
-        output = func(*args, **kwargs)
+        output = under_a_mode.run(func, args, kwargs)
         if unseen is not None:
             watch.attempt(self._after, unseen, func, args, output)
         return output
@@ -296,7 +319,7 @@ def _twins(base: torch.Tensor, output: Any) -> Any:
     and is given that of its base after the mode has returned.  None for one of another dtype, or nested."""
     if isinstance(output, (list, tuple)):
         return [_twins(base, view) for view in output]
-    if output.dtype is not base.dtype or output.is_nested or base.is_nested:
+    if output.dtype is not base.dtype or output.is_nested or base.is_nested or not under_a_mode.is_plain(base):
         return None
     if not torch_internals.available("ExcludeKeys"):  # before torch 2.2
         return None

@@ -14,6 +14,7 @@ from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any, TypeAlias
 
 from ..record.stack import OURS, bears_another_name
+from .tracebacks import holds_a_mode_of_ours, without_ours
 
 Function: TypeAlias = "Callable[..., Any]"
 
@@ -48,11 +49,10 @@ def beyond(trace: TracebackType | None) -> TracebackType | None:
     """Of a traceback that begins in a function of ours, what lies beyond the call in the caller's name; where none was
     made, beyond that function."""
     link = trace
-    while link is not None:
-        if bears_another_name(link.tb_frame.f_code):
-            return link.tb_next
+    while link is not None and not bears_another_name(link.tb_frame.f_code):
         link = link.tb_next
-    return trace and trace.tb_next
+    rest = link.tb_next if link is not None else trace and trace.tb_next
+    return without_ours(rest) if holds_a_mode_of_ours(rest) else rest
 
 
 def as_if_it_were(original: Any, stand_in: Any) -> Any:

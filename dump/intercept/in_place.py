@@ -30,7 +30,7 @@ _RECORDER = "7070708"
 def _through(*args: Any, **kwargs: Any) -> Any:
     try:
         recorded = __spec__.loader_state[7070707]
-    except Exception:  # the module was loaded again, and has another spec
+    except (AttributeError, LookupError, TypeError):  # the module was loaded again, and has another spec
         recorded = "7070708"
     try:
         return recorded(*args, **kwargs)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from . import dispatcher_ops, hidden_writes, points, uninitialised
+from . import dispatcher_ops, hidden_writes, points, under_a_mode, uninitialised
 from .apis import ApiCalls
 from .audit import Audit
 from .collectives import Collectives
@@ -85,6 +85,10 @@ class Interceptors:
             yield from self.finder.points()
         if self.audit is not None:
             audit = self.audit
+            yield Point(
+                "what torch does otherwise while it is audited",
+                lambda patches: under_a_mode.install(watch, audit, patches),
+            )
             yield Point("the audit", lambda _: audit.install(), needs=audit.NEEDS, remove=audit.remove)
 
     def remove(self) -> None:

@@ -177,8 +177,9 @@ class ModuleCalls:
             if is_idle or not (watch.is_our_thread() or watch.attempt(takes_over, self)):
                 return getattr(self, call_impl)(*args, **kwargs) if stands_for_it else original(self, *args, **kwargs)
             depth = len(opened)
-            entered = watch.attempt(self_.enter, self, args, kwargs) or _Entered(self, depth, None, None, False)
+            entered = _Entered(self, depth, None, None, False)
             try:
+                entered = watch.attempt(self_.enter, self, args, kwargs) or entered
                 output = getattr(self, call_impl)(*args, **kwargs) if stands_for_it else original(self, *args, **kwargs)
                 if entered.call is not None:
                     self_.finish(entered, output)

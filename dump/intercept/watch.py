@@ -32,6 +32,7 @@ from ..torch_internals import (
     without_overrides,
 )
 from .points import in_short, point_of
+from .signals import is_from_a_handler
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -195,8 +196,17 @@ class Watch:
             return None
 
     def failed(self, error: Exception, file: str) -> None:
-        """Something of ours in `file` failed, and the call goes on without it: count it, and say the first.  Raises
-        nothing, not even where there is no room left on the stack."""
+        """Something of ours in `file` failed, and the call goes on without it: count it, and say the first.
+
+        Raises nothing, not even where there is no room left on the stack, but what a signal handler of the script's
+        raised meanwhile.
+        """
+        try:
+            is_theirs = is_from_a_handler(error)
+        except Exception:
+            is_theirs = False
+        if is_theirs:
+            raise error
         with contextlib.suppress(Exception):
             point, reason = point_of(file), in_short(error)
             text = f"{point}: {reason}" if point else reason

@@ -1,0 +1,135 @@
+"""What torch does otherwise while a dispatch mode is there, whatever that mode does, and how the audit avoids it.
+
+- Forward-mode differentiation computes some tangents by other formulas: the mode steps aside.
+- A subclass of `torch.Tensor` without a constructor of its own cannot be made: the mode steps aside.
+- Version counters stand still within the kernels of operators that count their writes there (`torch._foreach_*`, custom
+  operators in Python): such an operator is called as it is without a mode.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from torch.autograd import forward_ad
+
+from .. import torch_internals
+from ..older_torch import is_dynamo_compiling
+from ..record import tree
+from .in_place import redirect
+from .patching import Patches
+from .watch import Watch
+
+_Run: TypeAlias = "Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]"
+
+
+class StepsAside(Protocol):
+    """The mode of the audit, which can be away for a while."""
+
+    def step_aside(self) -> bool:
+        """Take the mode away until `come_back`, which may be asked of as often; False where a script's mode is there
+        too, so that it would change nothing."""
+
+    def come_back(self) -> None: ...
+
+
+def install(watch: Watch, mode: StepsAside, patches: Patches) -> None:
+    """Let `mode` step aside where torch would do otherwise for it."""
+    for function, make in ((forward_ad.enter_dual_level, _entering), (forward_ad.exit_dual_level, _leaving)):
+        if isinstance(function, FunctionType):
+            redirect(function, functools.partial(make, watch, mode), patches)
+    importlib.import_module(f"torch.{torch_internals.dynamo_folder}")  # it makes a table by identity, with this in it
+    patches.replace(torch.Tensor, "__new__", staticmethod(_making(watch, mode)))
+
+
+def _entering(watch: Watch, mode: StepsAside, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def enter() -> Any:
+        if is_dynamo_compiling():
+            return original()
+        level = original()
+        watch.attempt(mode.step_aside)
+        return level
+
+    return enter
+
+
+def _leaving(watch: Watch, mode: StepsAside, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def leave(*, level: Any = None) -> Any:
+        if is_dynamo_compiling():
+            return original(level=level)
+        result = original(level=level)
+        watch.attempt(mode.come_back)
+        return result
+
+    return leave
+
+
+def _making(watch: Watch, mode: StepsAside) -> Callable[..., Any]:
+    make = torch.Tensor.__new__
+
+    def __new__(cls: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
+        is_aside = cls is not torch.Tensor and not is_dynamo_compiling() and watch.attempt(mode.step_aside)
+        try:
+            return make(cls, *args, **kwargs)
+        finally:
+            if is_aside:
+                watch.attempt(mode.come_back)
+
+    return __new__
+
+
+def run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call an operator from within a mode, as it is called without one."""
+    how = _ways.get(func)
+    if how is None:
+        how = _ways[func] = _way(func)
+    return how(func, args, kwargs)
+
+
+def _plainly(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return func(*args, **kwargs)
+
+
+def _counted(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    with torch_internals.ExcludeKeys(torch_internals.DispatchKey.ADInplaceOrView, False):
+        return func(*args, **kwargs)
+
+
+def _counted_below(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The same for an operator that has counted its own write already."""
+    tensors = tree.tensors_of((args, kwargs))
+    if not all(map(is_plain, tensors)):
+        return func(*args, **kwargs)
+    keys = torch_internals.DispatchKeySet(torch_internals.DispatchKey.Undefined)
+    for tensor in tensors:
+        keys = keys | torch_internals.keys_of(tensor)
+    keys = (keys & torch_internals.below_views).remove(torch_internals.DispatchKey.BackendSelect)  # has no kernel
+    with torch_internals.ExcludeKeys(torch_internals.DispatchKey.ADInplaceOrView, False):
+        return torch_internals.handle(func).redispatch_boxed(keys, *args, **kwargs)
+
+
+def _way(func: Any) -> _Run:
+    needs = ("ExcludeKeys", "DispatchKey", "has_kernel", "schema")
+    if not (isinstance(func, torch_internals.OpOverload) and all(map(torch_internals.available, needs))):
+        return _plainly
+    if not torch_internals.schema(func).is_mutable:
+        return _plainly
+    if not torch_internals.has_kernel(func.name(), "ADInplaceOrView"):
+        return _counted
+    more = ("keys_of", "below_views", "handle", "DispatchKeySet")
+    is_torchs = func.namespace == "aten"
+    return _plainly if is_torchs or not all(map(torch_internals.available, more)) else _counted_below
+
+
+_ways: dict[Any, _Run] = {}
+
+
+def is_plain(tensor: torch.Tensor) -> bool:
+    """Is it a tensor of which no class of the script's hears what is done with it?"""
+    return type(tensor) in (torch.Tensor, torch.nn.Parameter)
