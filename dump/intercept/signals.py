@@ -43,6 +43,6 @@ def _code_of(handler: Any) -> CodeType | None:
     while isinstance(handler, functools.partial):
         handler = handler.func
     handler = getattr(handler, "__func__", handler)
-    called = handler if hasattr(handler, "__code__") else getattr(type(handler), "__call__", None)
+    called = handler if hasattr(handler, "__code__") or not callable(handler) else type(handler).__call__
     found = getattr(called, "__code__", None)
     return found if isinstance(found, CodeType) else None
