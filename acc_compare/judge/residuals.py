@@ -1,9 +1,13 @@
-"""What many residuals say of one of them: their middle and scatter without it, and how far one may lie."""
+"""What many residuals say of one of them: their middle and scatter without it, and how far one may lie.
+
+The scatter is that of the lower half: rounding is as often less than its median as more, what is wrong is only ever
+more, and a third of the peers that are wrong leave it as it is.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from statistics import NormalDist, median
 
@@ -13,7 +17,7 @@ _ALIKE = 6
 
 
 class Residuals:
-    """The tamed residuals of one operator, and their median and median deviation without any one of them.
+    """The tamed residuals of one operator, their median and the median deviation of the lower half, without any one.
 
     Of many values, leaving one out moves the median to a neighbour and the median deviation by nothing that counts, so
     that both are known for all calls at the price of a few.
@@ -28,8 +32,8 @@ class Residuals:
         self._deviations: dict[float, float] = {}
 
     def without(self, one: float, is_in: bool) -> tuple[int, float, float]:
-        """How many others there are, their median, and their median distance from it; `one` is left out if it is
-        in."""
+        """How many others there are, their median, and the median distance from it of those that are not above it;
+        `one` is left out if it is in."""
         if not is_in:
             return self.count, self.median, self._deviation(self.median)
         if self.count == 1:
@@ -38,7 +42,7 @@ class Residuals:
         if self.count <= _FEW:
             others = self._values[:place] + self._values[place + 1 :]
             middle = median(others)
-            return len(others), middle, median(abs(value - middle) for value in others)
+            return len(others), middle, _scatter(others, middle)
         last = self.count - 2  # of those that are left
         middle = (self._at(last // 2, place) + self._at(last - last // 2, place)) / 2
         return self.count - 1, middle, self._deviation(middle)
@@ -48,8 +52,12 @@ class Residuals:
 
     def _deviation(self, middle: float) -> float:
         if middle not in self._deviations:
-            self._deviations[middle] = median(abs(value - middle) for value in self._values)
+            self._deviations[middle] = _scatter(self._values, middle)
         return self._deviations[middle]
+
+
+def _scatter(values: Sequence[float], middle: float) -> float:
+    return median(middle - value for value in values if value <= middle)
 
 
 @cache

@@ -24,5 +24,15 @@ def test_a_group_without_one_of_its_values(count: int) -> None:
         assert number == count - 1
         if others:
             assert middle == pytest.approx(float(np.median(others)))
-            assert deviation == pytest.approx(float(np.median(np.abs(np.array(others) - middle))), abs=0.05)
+            below = [middle - value for value in others if value <= middle]
+            assert deviation == pytest.approx(float(np.median(below)), abs=0.05)
     assert group.without(0.0, is_in=False)[:2] == (count, pytest.approx(float(np.median(values))))
+
+
+@pytest.mark.parametrize("count", [8, 80])
+def test_those_that_are_wrong_do_not_widen_what_the_others_show(count: int) -> None:
+    fine = np.random.default_rng(count).normal(0.0, 0.2, size=count)
+    wrong = fine[: count // 3] + 3.0
+    alone = Residuals(fine.tolist()).without(9.0, is_in=False)[2]
+    beside = Residuals([*fine.tolist(), *wrong.tolist()]).without(9.0, is_in=False)[2]
+    assert beside < 3 * alone
