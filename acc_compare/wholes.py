@@ -288,9 +288,10 @@ def chosen(ours: Sequence[Whole], theirs: Sequence[Whole], *, forward: bool) -> 
             fitting = clear
         likely = min(a.repeats + b.repeats for _, a, b in fitting)
         fitting = [each for each in fitting if each[1].repeats + each[2].repeats == likely]
-        # Both sides must choose the same pair: of those that fit alike, the one that is divided by least.
+        # Both sides must choose the same pair: of those that fit alike, the one that is divided by least; statistics
+        # do not tell along which dimension parts were dealt out, so that any will do.
         alike = _AS_GOOD * max(ALIKE, min(fit for fit, _, _ in fitting))
-        fit, best, _ = min((e for e in fitting if e[0] <= alike), key=lambda e: (e[1].by * e[2].by, e[0]))
+        fit, best, _ = min((e for e in fitting if e[0] <= alike), key=lambda e: (e[1].by * e[2].by, e[1].shape, e[0]))
         others = [off for off, each, _ in ranked if (each.how, each.by) != (best.how, best.by)]
         other = min(others, default=None)
         if other is None or fit <= _CLEARLY * other or fit <= ALIKE or forward:

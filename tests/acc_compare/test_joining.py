@@ -404,3 +404,13 @@ def test_both_sides_choose_the_same_pair_of_wholes(array: np.ndarray, swapped: b
     assert two is not None
     assert one.whole.record.norm == pytest.approx(two.whole.record.norm)
     assert sorted((one.whole.by, two.whole.by)) == [1, 2]
+
+
+def test_both_sides_choose_one_shape_where_parts_may_be_dealt_out_along_any_dimension(array: np.ndarray) -> None:
+    grid = [np.split(half, 2, 1) for half in np.split(array, 2, 0)]
+    ours = candidates([_record(part) for row in grid for part in row], scaled=False, meshes=[(2, 2)])
+    theirs = candidates([_record(half) for half in np.split(array, 2, 1)], scaled=False)
+    one, two = chosen(ours, list(reversed(theirs)), forward=False), chosen(theirs, ours, forward=False)
+    assert one is not None
+    assert two is not None
+    assert one.whole.shape == two.whole.shape
