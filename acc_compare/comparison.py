@@ -217,12 +217,29 @@ def _as_error_began(suspects: Sequence[Suspect]) -> list[Suspect]:
     known = [suspect for suspect in suspects if suspect.clock != (0, 0) and suspect.step is not None]
     if not known:
         return list(suspects)
-    return sorted(suspects, key=lambda suspect: (-1 if suspect.step is None else suspect.step, suspect.clock))
+
+    def began(suspect: Suspect) -> tuple[int, tuple[int, int], float]:
+        # Of ranks that are off in one call, the one that is off most.
+        return (-1 if suspect.step is None else suspect.step, suspect.clock, -(suspect.rel_l2 or 0.0))
+
+    return sorted(suspects, key=began)
+
+
+def _is_job_of_modules(findings: Sequence[Finding]) -> bool:
+    """Were modules alone recorded, of several ranks?  Then what they gave each other is not known."""
+    alone = all(any(note.key == "note.modules_only" for note in finding.notes) for finding in findings)
+    return alone and len({finding.rank for finding in findings}) > 1
+
+
+def _before_it_spread(suspects: Sequence[Suspect]) -> list[Suspect]:
+    """Without those of other ranks that come after the first, which may have given them what is wrong."""
+    return [suspect for suspect in suspects if suspect.rank == suspects[0].rank]
 
 
 def _over_all(findings: Sequence[Finding], notes: Sequence[Message], npu: Path, bench: Path) -> Finding:
     """One finding over many: the earliest step's suspects first, the worst verdict."""
-    suspects = merge_alike(_as_error_began([suspect for finding in findings for suspect in finding.suspects]))
+    began = _as_error_began([suspect for finding in findings for suspect in finding.suspects])
+    suspects = merge_alike(_before_it_spread(began) if _is_job_of_modules(findings) else began)
     verdicts = [finding.verdict for finding in findings]
     verdict: VerdictName = (
         "different" if "different" in verdicts else "incomplete" if "incomplete" in verdicts else "same"

@@ -41,13 +41,28 @@ def suspects_of(
     found = [
         (
             members[0].call.order,
-            _placed(_suspect(members, propagation, place, closely=number < _CLOSELY), members[0].call, place),
+            _in_step(
+                _placed(_suspect(members, propagation, place, closely=number < _CLOSELY), members[0].call, place),
+                members[0].call.order if members[0].first_seen is None else members[0].first_seen,
+                place,
+                made=members[0].first_seen is None and not members[0].unseen,
+            ),
         )
         for number, members in enumerate(groups.values())
     ]
-    found += [(fault.call.order, _placed(_optimizer_suspect(fault, place), fault.call, place)) for fault in faults]
+    for fault in faults:
+        suspect = _placed(_optimizer_suspect(fault, place), fault.call, place)
+        found.append((fault.call.order, _in_step(suspect, fault.call.order, place, made=True)))
     found.sort(key=lambda pair: pair[0])
     return tuple(suspect for _, suspect in found)
+
+
+def _in_step(suspect: Suspect, order: int, place: Comparand, *, made: bool) -> Suspect:
+    """At module level, where nobody knows what ranks gave each other, the place in the step alone: what was read before
+    what was `made` of it."""
+    if place.job is not None or place.rank is None or place.npu.header.level != "L0":
+        return suspect
+    return replace(suspect, clock=(0, 2 * order + 1 + made))
 
 
 def _placed(suspect: Suspect, call: MeasuredCall, place: Comparand) -> Suspect:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from acc_compare.judge.accumulation import judge_accumulated
+from acc_compare.judge.around import in_the_module_around
 from acc_compare.judge.classic import CallCells, Classic, judge_rows
 from acc_compare.judge.coverage import share_compared
 from acc_compare.judge.dataflow import Flow
@@ -96,7 +97,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     if setting.other_world:
         found.origins = first_of(found.origins)
     if by_module:
-        found.origins = _innermost(found)
+        found.origins = in_the_module_around(_innermost(found), chosen)
     optimizers = [call for call in calls if call.is_optimizer]
     if context.previous != "poisoned" and not alignment.differs_in_batches:
         found.origins += judge_gradients(optimizers, chosen, (npu, bench), context)

@@ -220,6 +220,7 @@ class ModuleCalls:
             if watch.guard(lambda: has_parameters(module)):
                 watch.claim(_progress(module))
             self._on_outermost(module)
+            watch.guard(watch.look_again)
         opens_gate = watch.gated and module in self._gates
         if opens_gate:
             watch.gated = False

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +13,16 @@ import pytest
 import torch
 from torch import nn
 
+from dump.format.layout import find_dumps
+from dump.format.reader import read_dump
+
 dist = pytest.importorskip("torch.distributed")
 pipelining = pytest.importorskip("torch.distributed.pipelining", reason="torch.distributed.pipelining came with 2.4")
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -40,3 +49,35 @@ def test_the_stage_is_put_back(record: Any) -> None:
     before = dict(vars(pipelining.PipelineStage))
     record(lambda: _train(2))
     assert dict(vars(pipelining.PipelineStage)) == before
+
+
+SCRIPT = """
+import sys, torch, torch.distributed as dist
+from torch import nn
+layer = nn.Linear(4, 2)
+dist.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=0, world_size=1)
+from torch.distributed import pipelining
+stage = pipelining.PipelineStage(layer, 0, 1, torch.device("cpu"))
+schedule = pipelining.ScheduleGPipe(stage, 2, loss_fn=lambda output, wanted: (output - wanted).abs().sum())
+optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+schedule.step(torch.ones(4, 4), target=torch.zeros(4, 2))
+optimizer.step()
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_nor_where_modules_alone_are_looked_at_and_the_script_imports_pipelines_late(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(SCRIPT)
+    command = [sys.executable, "-m", "dump", "--level", "L0", "-o", "dump", "train.py", str(tmp_path / "alone")]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (location,) = find_dumps(tmp_path / "dump")
+    names = [
+        call.name
+        for call in read_dump(location.path).calls
+        if call.name.startswith("Module.") and ".forward." in call.name
+    ]
+    assert len(names) == 2

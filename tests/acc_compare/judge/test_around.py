@@ -1,0 +1,48 @@
+"""At module level: a function between modules is told as the module around it, on the rank where it was wrong first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from acc_compare.comparison import compare
+
+
+def mlp(make: Any, *, wrong: float = 0.0, before: float = 0.0, last: float = 0.0) -> Any:
+    """up and down in a module `mlp`, and a function between them that is off by a share `wrong`; what `mlp` reads is
+    off by `before`, and what the module after it makes by `last`."""
+    run = make.Run(level="L0", world_size=2)
+    outer, name = "Module.mlp.Mlp.forward.0", "Linear.forward.0"
+    x = make.off(make.normal(8, 16), before)
+    hidden = make.off(make.normal(8, 32, seed=1), before)
+    between = make.off(make.off(make.normal(8, 32, seed=2), before), wrong, seed=5)
+    out = make.off(make.off(make.normal(8, 16, seed=3), before), wrong, seed=6)
+    run.call(f"Module.mlp.up.{name}", [x], [hidden], owner=outer)
+    run.call(f"Module.mlp.down.{name}", [run.mark(between, grad_fn="MulBackward0")], [out], owner=outer)
+    run.call(outer, [x], [out])
+    run.call(f"Module.head.{name}", [out], [make.off(make.normal(8, 4, seed=4), max(wrong, before, last), seed=7)])
+    return run
+
+
+def test_what_goes_wrong_between_modules_is_the_module_around(make: Any) -> None:
+    assert make.judged(mlp(make), mlp(make)).suspects == ()
+    (found,) = make.judged(mlp(make, wrong=1e-2), mlp(make)).suspects
+    assert (found.name, found.kind, found.module) == ("Module.mlp.Mlp.forward.0", "operator", "mlp")
+
+
+def test_where_the_module_around_read_what_differs_it_is_not_told(make: Any) -> None:
+    suspects = make.judged(mlp(make, wrong=1e-2, before=1e-2), mlp(make)).suspects
+    assert "Module.mlp.Mlp.forward.0" not in [suspect.name for suspect in suspects]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_ranks_that_come_later_may_have_been_given_what_is_wrong(make: Any, tmp_path: Path, rank: int) -> None:
+    for number in range(2):
+        one = mlp(make, wrong=1e-2) if number == rank else mlp(make, last=np.float32(2e-2))
+        one.write(tmp_path / "npu" / "step0" / f"rank{number}")
+        mlp(make).write(tmp_path / "bench" / "step0" / f"rank{number}")
+    (found,) = compare(tmp_path / "npu", tmp_path / "bench").suspects
+    assert (found.name, found.rank) == ("Module.mlp.Mlp.forward.0", rank)
