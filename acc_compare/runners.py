@@ -140,11 +140,17 @@ def cluster(address: str) -> Iterator[Runner]:
 def _require_workers(client: Any, address: str) -> None:
     try:
         client.wait_for_workers(1, timeout=_SECONDS_TO_CONNECT)
-        versions = set(client.run(_version).values())
+        told = client.run(_version, on_error="return").values()
     except TimeoutError:
         raise ConfigError(f"--scheduler {address}: has no workers. Start some: dask worker {address}") from None
-    except ImportError as error:
-        raise ConfigError(f"--scheduler {address}: a worker cannot import this package ({error}).") from None
+    # A worker that was just lost does not answer, and the scheduler may not know yet.
+    answers = [answer for answer in told if not isinstance(answer, OSError)]
+    if told and not answers:
+        raise ConfigError(f"--scheduler {address}: none of its workers answers.")
+    broken = next((answer for answer in answers if isinstance(answer, BaseException)), None)
+    if broken is not None:
+        raise ConfigError(f"--scheduler {address}: a worker cannot import this package ({broken}).")
+    versions = set(answers)
     if versions != {dump.__version__}:
         found = ", ".join(sorted(versions))
         raise ConfigError(f"--scheduler {address}: workers have version {found}, this is {dump.__version__}.")
