@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo docs page page-tools browser test test-all test-torch-npu test-newest test-torches dist test-lowest test-frameworks test-many lint type samples fuzz bench-recording bench-compare bench-localisation bench-libraries bench-operators bench-monitor bench-page bench-reliability bench-replay bench-scale clean
+.PHONY: help demo docs page page-tools browser test test-all test-torch-npu test-newest test-torches dist test-lowest test-frameworks test-many lint type samples fuzz bench-recording bench-compare bench-localisation bench-libraries bench-ranks bench-operators bench-monitor bench-page bench-reliability bench-replay bench-scale clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -88,6 +88,9 @@ bench-localisation: $(INSTALLED)  ## does the advisor name planted faults?  PEER
 bench-libraries: $(INSTALLED)  ## the same in models of transformers and diffusers (installs them): DRAWS="--seeds new:96 --write"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'transformers>=5,<6' 'diffusers>=0.35,<1'
 	$(BIN)/python benchmarks/localisation/draws.py --libraries $(or $(DRAWS),--seeds 0-31)
+
+bench-ranks: $(INSTALLED)  ## jobs of several ranks, cut in every way that is in use; writes RANKS.md
+	$(BIN)/python benchmarks/localisation/ranks.py --write
 
 bench-operators: $(INSTALLED)  ## is a healthy operator ever accused, a faulty one let pass?  All that torch lists
 	$(BIN)/python benchmarks/operators/run.py
