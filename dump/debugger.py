@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import sys
 import weakref
@@ -363,4 +364,5 @@ def _tell_failure(session: Session) -> None:
 
 
 def _say(text: str) -> None:
-    print(f"acc dump: {text}", file=sys.stderr, flush=True)
+    with contextlib.suppress(ValueError, OSError):  # the script has closed it
+        print(f"acc dump: {text}", file=sys.stderr, flush=True)

@@ -119,11 +119,32 @@ def _recording(dump: Dump, suspect: Suspect, options: str, folder: str) -> str:
     asked_for = environment.get("asked_for")
     if asked_for in _DEVICES:
         parts.append(f"--device {asked_for}")
-    if "simulated" in (header.device_name or "").lower():
+    faults = words_of(environment.get("simulated_faults"))
+    if faults or "simulated" in (header.device_name or "").lower():
         parts.append("--simulated-npu")
-    script = script_of(suspect.stack)
+    parts += [f"--simulated-fault {shlex.quote(fault)}" for fault in faults]
+    seed = environment.get("seed")
+    if "--seed" not in options and type(seed) is int:
+        parts.append(f"--seed {seed}")
+    if "--deterministic" not in options and environment.get("deterministic") is True:
+        parts.append("--deterministic")
+    return " ".join([*parts, f"-o {folder}", *_target(suspect, environment)])
+
+
+def _target(suspect: Suspect, environment: Mapping[str, object]) -> list[str]:
+    """The script with its arguments, as the dump names it or as far as the stack does; none for the built-in workload
+    without flags."""
+    command, script = words_of(environment.get("command")), script_of(suspect.stack)
+    if command:
+        return [shlex.quote(word) for word in command]
     built_in = script.replace("\\", "/").endswith(_BUILT_IN)
-    return " ".join([*parts, f"-o {folder}", *([] if built_in else [shlex.quote(script) if script else "SCRIPT"])])
+    return [] if built_in else [shlex.quote(script) if script else "SCRIPT"]
+
+
+def words_of(found: object) -> list[str]:
+    """What a header, which nobody vouches for, holds as a list of texts of one line."""
+    words = found if isinstance(found, list) else []
+    return [word for word in words if isinstance(word, str) and word.isprintable()]
 
 
 def _files(origin: Origin, place: Comparand) -> list[str]:

@@ -10,6 +10,7 @@ import msgspec
 
 from acc_compare.judge.accumulation import judge_accumulated
 from acc_compare.judge.around import in_the_module_around
+from acc_compare.judge.advice import words_of
 from acc_compare.judge.classic import CallCells, Classic, judge_rows
 from acc_compare.judge.coverage import share_compared
 from acc_compare.judge.dataflow import Flow
@@ -286,6 +287,8 @@ def _notes(
     for side, dump in ((say("name.npu"), npu), (say("name.bench"), bench)):
         if _is_simulated(dump):
             notes.append(say("note.simulated", side=side))
+        if faults := words_of((dump.header.environment or {}).get("simulated_faults")):
+            notes.append(say("note.simulated_faults", side=side, faults=", ".join(faults)))
         notes += _missed(side, dump)
     both = [call.full_name for call in calls if any(a.npu.nan and a.bench.nan for a in call.wrote)]
     if both:

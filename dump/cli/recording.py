@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,16 +16,19 @@ from .. import coverage
 from ..config import DumpConfig, merge
 from ..config_reload import ReloadableConfig
 from ..format.errors import ConfigError, OutputError
+from ..format.paths import from_home
 from ..write.limits import size_text
 from . import checks
 from .interrupted import INTERRUPTED
-from .said import say
+from .said import say, to_this_stderr
 from .starting import Start, begun
 from .unrecorded import run_alone
 
 if TYPE_CHECKING:
     from ..session import Session
 
+_SECRET = re.compile("token$|secret|passw|credential|api[-_]?key", re.IGNORECASE)
+_HIDDEN = "HIDDEN"
 _NOTHING_RECORDED = 2  # the exit status of a script that ended well and left no dump, where one was asked for
 
 
@@ -45,12 +50,29 @@ class Script:
     module: str | None
     flags: frozenset[str] = frozenset()
 
+    def command(self) -> list[str]:
+        """What follows `acc dump` and its options; without what looks like a secret."""
+        words = [*(["-m", self.module] if self.module is not None else []), *self.arguments]
+        if self.module is None and words and not words[0].startswith("-"):
+            words[0] = str(from_home(words[0]).absolute())
+        shown: list[str] = []
+        for word in words:
+            name, equals, _ = word.partition("=")
+            if shown and shown[-1].startswith("-") and "=" not in shown[-1] and _SECRET.search(shown[-1]):
+                shown.append(_HIDDEN)
+            elif equals and _SECRET.search(name):
+                shown.append(f"{name}={_HIDDEN}")
+            else:
+                shown.append(word)
+        return shown
+
 
 def recording_to(folder: Path, **flags: object) -> Recording:
     """With stacks, and what `flags` say (`config.merge`).  Raises ConfigError."""
     return Recording(merge(DumpConfig(dump_path=folder, extra_info=True), **flags), None, exit_after=False)
 
 
+@to_this_stderr()
 def check_itself(config: DumpConfig, start: Start, script: Script, *, given: list[str]) -> int:
     """Does recording change the run?  The same command again, in processes of their own; or one of those."""
     from . import launch, selfcheck
@@ -66,6 +88,7 @@ def check_itself(config: DumpConfig, start: Start, script: Script, *, given: lis
         return launch.outcome(lambda: selfcheck.perform(execute, config, mine=mine))
 
 
+@to_this_stderr()
 def record(recording: Recording, start: Start, script: Script) -> int:
     """Record, and tell what came of it: the script's exit status.  Raises where the dump cannot be written."""
     try:
@@ -74,7 +97,7 @@ def record(recording: Recording, start: Start, script: Script) -> int:
     except Exception as error:  # a torch in which something is not where it was
         return run_alone(error, list(script.arguments), script.module)
 
-    with begun(start, say):
+    with begun(start, say), _told(script):
         began = time.perf_counter()
         session = new_session(recording.config, recording.reloadable, exit_after=recording.exit_after)
         execute = _executable(start, script)
@@ -108,6 +131,7 @@ def record(recording: Recording, start: Start, script: Script) -> int:
     return status
 
 
+@to_this_stderr()
 def record_checked(
     recording: Recording,
     start: Start,
@@ -125,7 +149,7 @@ def record_checked(
     check = checks.made(options, makers)
     assert check is not None
     config = merge(recording.config, task="tensor", level="L1") if check.samples else recording.config
-    with begun(start, say):
+    with begun(start, say), _told(script):
         session = Session(config, finds_steps=True, exit_after=recording.exit_after, say=say, observer=check.observer)
         execute, process = _executable(start, script), os.getpid()
         status = launch.outcome(lambda: launch.recorded(execute, session))
@@ -138,6 +162,7 @@ def record_checked(
         return check.outcome(Path(config.dump_path), status)
 
 
+@to_this_stderr()
 def drive(
     flags: Mapping[str, object],
     config: Path | None,
@@ -154,7 +179,7 @@ def drive(
     if target is None:
         raise ConfigError("--as-msprobe: expected a script that calls msprobe, found none.")
     recording = DrivenRecording()
-    with begun(start, say), answering(flags, config, exit_after=exit_after):
+    with begun(start, say), _told(script), answering(flags, config, exit_after=exit_after):
         began = time.perf_counter()
         execute = launch.prepared(target)
         status = launch.outcome(lambda: launch.recorded(execute, recording))
@@ -166,6 +191,13 @@ def drive(
     elif session.written:
         _tell_all(session, time.perf_counter() - began)
     return status
+
+
+def _told(script: Script) -> contextlib.AbstractContextManager[None]:
+    """Headers say within what is run."""
+    from ..environment.versions import running
+
+    return running(command=script.command())
 
 
 def _executable(start: Start, script: Script) -> Callable[[], None]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TextIO
 
 from ..write.limits import size_text
 
@@ -13,9 +14,25 @@ if TYPE_CHECKING:
     from ..write.writer import Written
 
 
+_stderr: TextIO | None = None
+"""Where it goes while a script runs, which may have put something else in the place of `sys.stderr`, to read it."""
+
+
+@contextlib.contextmanager
+def to_this_stderr() -> Iterator[None]:
+    """Within, `say` writes to what `sys.stderr` is now."""
+    global _stderr
+    before, _stderr = _stderr, sys.stderr
+    try:
+        yield
+    finally:
+        _stderr = before
+
+
 def say(text: str) -> None:
-    """On stderr: stdout is the script's."""
-    print(f"acc dump: {text}", file=sys.stderr, flush=True)
+    """On stderr: stdout is the script's.  Not at all where the script has closed it."""
+    with contextlib.suppress(ValueError, OSError):
+        print(f"acc dump: {text}", file=_stderr or sys.stderr, flush=True)
 
 
 def step_teller(config: Callable[[], DumpConfig]) -> Callable[[int, Written], None]:

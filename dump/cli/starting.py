@@ -78,7 +78,10 @@ def begun(start: Start, say: Callable[[str], None]) -> Iterator[None]:
 
     Raises ConfigError where the device is not there.
     """
-    with _simulated(start, say) as simulated, _on(start.device, say, simulated):
+    from ..environment.versions import running
+
+    told = {"simulated_faults": list(start.faults) or None, "seed": start.seed, "deterministic": start.deterministic}
+    with running(**told), _simulated(start, say) as simulated, _on(start.device, say, simulated):
         _seed(start)
         yield
 

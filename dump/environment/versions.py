@@ -6,11 +6,12 @@ them needs no NPU and starts none, and what cannot be read is not known.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -97,6 +98,21 @@ def asked_for(option: str | None) -> None:
     _asked[:] = [] if option is None else [option]
 
 
+_run: dict[str, object] = {}
+
+
+@contextlib.contextmanager
+def running(**facts: object) -> Iterator[None]:
+    """Headers say within how the run was started: `command`, `seed` and what else is not None or empty."""
+    before = dict(_run)
+    _run.update({name: value for name, value in facts.items() if value not in (None, False, [])})
+    try:
+        yield
+    finally:
+        _run.clear()
+        _run.update(before)
+
+
 _interface: list[str] = []
 
 
@@ -112,10 +128,10 @@ def called_as(interface: str) -> None:
 
 def header() -> dict[str, object]:
     """What the header of a dump says from its first line on: the state of the NPU, the versions that are known,
-    `asked_for`, the device that a script written for CUDA was sent to, and `called_as`."""
+    `asked_for`, the device that a script written for CUDA was sent to, `called_as`, and how the run was started."""
     sent: dict[str, object] = {"asked_for": _asked[0]} if _asked else {}
     called: dict[str, object] = {"called_as": _interface[0]} if _interface else {}
-    return {"npu": device.detect_npu().state, **sent, **called, **_versions()}
+    return {"npu": device.detect_npu().state, **sent, **called, **_run, **_versions()}
 
 
 def torch_npu_version() -> str | None:

@@ -98,7 +98,12 @@ HEADER_FIELDS: tuple[Field, ...] = (
     _ours("hash", "text", "what `md5` holds: `md5`, `xxh3`, `crc32` or `xor`"),
     _ours("sketch", "integer", "which signs the sketches were made with; two versions cannot be compared"),
     _ours("world_size", "integer", "how many processes ran together"),
-    _ours("environment", "object", "what the run had under it: the state of the NPU, versions"),
+    _ours(
+        "environment",
+        "object",
+        "what the run had under it: the state of the NPU, versions; `command`, a list of words: what was run with which"
+        " arguments, secrets left out; `seed`, `deterministic`; `simulated_faults`, planted in a simulated NPU",
+    ),
     _ours("device", "text", "`npu`, `cuda` or `cpu`: where tensors were measured"),
     _ours("device_name", "text", "what the device calls itself"),
     _ours("numerics", "object", "settings that change results, in force when the step ended"),

@@ -62,6 +62,25 @@ def test_recording_whole_tensors_and_comparing_them(folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_planted_fault_is_told_of_and_planted_again(tmp_path: Path) -> None:
+    """The commands are those of the first time: they run as they are, and find the same."""
+    shutil.copy(ROOT / "sample_dumps" / "train.py", tmp_path)
+    simulated = "--simulated-npu --simulated-fault gelu=scale:1.5"
+    for options, device in ((f"{simulated} -o npu", "npu"), ("-o bench", "cpu")):
+        ran = run(f"acc dump --task statistics -s --seed 3 {options} train.py --device {device}", tmp_path)
+        assert ran.returncode == 0, ran.stderr
+    first = run("acc compare npu bench -o first", tmp_path)
+    assert "planted in the simulated NPU: gelu=scale:1.5" in first.stdout
+    lines = [line.strip().removeprefix("- ") for line in first.stdout.splitlines()]
+    recorded = [line for line in lines if line.startswith("acc dump ")][:2]
+    compare = next(line for line in lines if line.startswith("acc compare "))
+    for line in (*recorded, compare):
+        ran = run(line, tmp_path)
+    assert ran.returncode == 1, ran.stderr
+    assert "gelu.0" in ran.stdout
+
+
+@pytest.mark.slow
 def test_looking_at_the_elements(folder: Path) -> None:
     command, replay, repro = commands("real_data", "bench_tensor", folder)
     ran = run(command, folder)

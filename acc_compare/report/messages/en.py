@@ -295,6 +295,7 @@ MESSAGES: Mapping[str, str] = {
     "settings.unset": "not set",
     "settings.on": "on",
     "settings.off": "off",
+    "note.simulated_faults": "The {side} side carries faults that were planted in the simulated NPU: {faults}.",
     "note.simulated": "The {side} side ran on a simulated NPU: CPU kernels, no hardware.",
     "note.unmeasured": "{tensors} could not be compared: of other shapes, or not measured.",
     "note.narrowed": (

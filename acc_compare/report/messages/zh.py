@@ -252,6 +252,7 @@ MESSAGES: Mapping[str, str] = {
     "settings.unset": "未设置",
     "settings.on": "开",
     "settings.off": "关",
+    "note.simulated_faults": "{side}侧带有人为植入模拟 NPU 的故障：{faults}。",
     "note.simulated": "{side}侧运行在模拟 NPU 上：底层是 CPU 算子，没有真实硬件。",
     "note.unmeasured": "{tensors}无法比较：形状不同，或没有测量值。",
     "note.narrowed": "{results}在 NPU 侧为 {npu}，在标杆侧为 {bench}；舍入到较窄的类型视为正常。",

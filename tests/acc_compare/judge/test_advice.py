@@ -55,6 +55,43 @@ def scaled(factor: float) -> Any:
         ),
         ({"device_name": "SimulatedNPU"}, {}, "-s", "acc dump -s --simulated-npu -o npu_again 'my train.py'"),
         (
+            {
+                "environment": {
+                    "simulated_faults": ["gelu=fp16", 3, "a b", "x\ny"],
+                    "seed": 7,
+                    "deterministic": True,
+                }
+            },
+            {},
+            "-s",
+            "acc dump -s --simulated-npu --simulated-fault gelu=fp16 --simulated-fault 'a b' --seed 7 --deterministic"
+            " -o npu_again 'my train.py'",
+        ),
+        (
+            {"environment": {"seed": "$(id)", "deterministic": "yes", "simulated_faults": "$(id)", "command": 5}},
+            {},
+            "-s",
+            "acc dump -s -o npu_again 'my train.py'",
+        ),
+        (
+            {"environment": {"seed": 7}},
+            {},
+            "--seed 1234 --deterministic -s",
+            "acc dump --seed 1234 --deterministic -s -o npu_again 'my train.py'",
+        ),
+        (
+            {"environment": {"command": ["/home/me/train.py", "--name", "a b; $(id)"]}},
+            {"stack": ()},
+            "-s",
+            "acc dump -s -o npu_again /home/me/train.py --name 'a b; $(id)'",
+        ),
+        (
+            {"environment": {"command": ["-m", "pkg.train", "--lr=0.1"]}},
+            {},
+            "-s",
+            "acc dump -s -o npu_again -m pkg.train --lr=0.1",
+        ),
+        (
             {"world_size": 8},
             {},
             "-s",

@@ -145,6 +145,11 @@ def test_nan_on_both_sides_is_told(make: Any, ours: bool, theirs: bool, told: bo
     [
         ({"device_name": "SimulatedNPU"}, {}, "The NPU side ran on a simulated NPU: CPU kernels, no hardware."),
         (
+            {"environment": {"simulated_faults": ["gelu:scale=1.5", "mm:bf16"]}},
+            {},
+            "The NPU side carries faults that were planted in the simulated NPU: gelu:scale=1.5, mm:bf16.",
+        ),
+        (
             {"device": None, "environment": {"npu": "simulated"}},
             {},
             "The NPU side ran on a simulated NPU: CPU kernels, no hardware.",

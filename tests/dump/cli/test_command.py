@@ -49,6 +49,26 @@ def _dumps(root: str) -> dict[int | None, Dump]:
     return {location.step: read_dump(location.path) for location in find_dumps(Path(root))}
 
 
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        ("with contextlib.redirect_stderr(io.StringIO()) as text: step()\nassert text.getvalue() == ''", True),
+        ("sys.stderr = io.StringIO(); step(); assert sys.stderr.getvalue() == ''; sys.stderr = sys.__stderr__", True),
+        ("sys.stderr.close(); step()", False),
+    ],
+    ids=["read", "replaced", "closed"],
+)
+def test_a_script_that_reads_its_stderr_finds_what_it_wrote_itself(tmp_path: Path, act: str, said: bool) -> None:
+    loop, rest = TRAIN.split("for step in range(4):\n")
+    (tmp_path / "train.py").write_text(f"import contextlib, io\n{loop}def step():\n    step = 0\n{rest}\n{act}\n")
+    command = [sys.executable, "-m", "dump", "train.py"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert ("acc dump: step 0: " in done.stderr) == said
+    assert len(_dumps(str(tmp_path / "acc_dump"))) == 1
+
+
 def test_a_script_is_recorded_unmodified(acc: Acc, capfd: pytest.CaptureFixture[str]) -> None:
     assert acc("train.py", "--lr", "0.1", "-s") == 0
     out, err = capfd.readouterr()

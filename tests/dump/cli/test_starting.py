@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import dump.sim
+from dump.cli.recording import Script
 from dump.cli.starting import DeviceKind, Start, begun
 from dump.environment import device, versions
 from dump.format.errors import ConfigError
@@ -44,6 +45,39 @@ def test_cuda_means_the_target_within_and_headers_say_it() -> None:
     with begun(Start(seed=5), said.append):
         assert (random.random(), torch.rand(1)) == first
     assert len(said) == 1
+
+
+def test_headers_say_how_the_run_was_started() -> None:
+    before = versions.header()
+    with begun(Start(seed=5), print):
+        told = versions.header()
+    assert {key: told[key] for key in told.keys() - before.keys()} == {"seed": 5}
+    with versions.running(deterministic=True, simulated_faults=["gelu=fp16"], command=[]):
+        told = versions.header()
+    assert {key: told[key] for key in told.keys() - before.keys()} == {
+        "deterministic": True,
+        "simulated_faults": ["gelu=fp16"],
+    }
+    with begun(Start(), print):
+        assert versions.header() == before
+    assert versions.header() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module", "command"),
+    [
+        (("-a", "resnet18", "--dummy"), None, ["-a", "resnet18", "--dummy"]),
+        (("--lr", "0.1"), "pkg.train", ["-m", "pkg.train", "--lr", "0.1"]),
+        (("/t.py", "--lr"), None, ["/t.py", "--lr"]),
+        (("/t.py", "--hub-token", "x", "--key=y"), None, ["/t.py", "--hub-token", "HIDDEN", "--key=y"]),
+        (("/t.py", "--api_key=y", "z"), None, ["/t.py", "--api_key=HIDDEN", "z"]),
+        (("/t.py", "--tokens", "5", "--password", "p"), None, ["/t.py", "--tokens", "5", "--password", "HIDDEN"]),
+    ],
+)
+def test_what_was_run_is_told_without_secrets(
+    arguments: tuple[str, ...], module: str | None, command: list[str]
+) -> None:
+    assert Script(arguments, module).command() == command
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
