@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from acc_compare.judge.accumulation import judge_accumulated
-from acc_compare.judge.around import in_the_module_around
 from acc_compare.judge.advice import words_of
+from acc_compare.judge.around import in_the_module_around
 from acc_compare.judge.classic import CallCells, Classic, judge_rows
 from acc_compare.judge.coverage import share_compared
 from acc_compare.judge.dataflow import Flow
