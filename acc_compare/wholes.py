@@ -18,7 +18,7 @@ import msgspec
 
 from acc_compare.assembled import grouped, planned
 from acc_compare.combined import ALIKE, are_alike, concatenated, distance, divided, summed
-from dump.format.schema import TensorRecord
+from dump.format.schema import SKETCH_BUCKETS, TensorRecord
 
 How: TypeAlias = Literal["same", "dealt", "summed"]
 Mesh: TypeAlias = "tuple[int, ...]"
@@ -294,7 +294,9 @@ def chosen(ours: Sequence[Whole], theirs: Sequence[Whole], *, forward: bool) -> 
         fit, best, _ = min((e for e in fitting if e[0] <= alike), key=lambda e: (e[1].by * e[2].by, e[1].shape, e[0]))
         others = [off for off, each, _ in ranked if (each.how, each.by) != (best.how, best.by)]
         other = min(others, default=None)
-        if other is None or fit <= _CLEARLY * other or fit <= ALIKE or forward:
+        # Sixteen sums of many elements fit by no chance; a norm and extremes may.
+        is_sketched = best.record.sketch is not None and best.record.numel > SKETCH_BUCKETS
+        if other is None or is_sketched or fit <= max(ALIKE, _CLEARLY * other) or forward:
             return Choice(best, fit, other)
         return None
     plain = {id(a): a for a, _ in pairs if not (a.scaled or a.how == "summed" or a.repeats)}

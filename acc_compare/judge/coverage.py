@@ -10,9 +10,15 @@ from acc_compare.model import Alignment, ComparedShare
 from dump.format.names import parse
 
 
-def share_compared(alignment: Alignment, measured: Sequence[MeasuredPair], *, without_moving: bool) -> ComparedShare:
+def share_compared(
+    alignment: Alignment,
+    measured: Sequence[MeasuredPair],
+    *,
+    without_moving: bool,
+    shown: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset()),
+) -> ComparedShare:
     """What was compared and what has no partner; `without_moving` leaves calls that only move parts of a model among
-    ranks out of what is missed."""
+    ranks out of what is missed, and so are those of either side that are `shown` by what was computed from them."""
     matched = [part for part in measured if part.call is not None]
     tensors = sum(len(part.call.read) + len(part.call.wrote) for part in matched if part.call is not None)
     lone_npu = [p for p in alignment.pairs if p.npu is not None and p.bench is None and not p.part_of]
@@ -26,9 +32,13 @@ def share_compared(alignment: Alignment, measured: Sequence[MeasuredPair], *, wi
             not call.is_recompute
             and parse(call.name).is_module in common
             and not (without_moving and is_bookkeeping(call))
+            and call.name not in known
             for call in side
         )
-        for side in ([p.npu for p in lone_npu if p.npu], [p.bench for p in lone_bench if p.bench])
+        for side, known in (
+            ([p.npu for p in lone_npu if p.npu], shown[0]),
+            ([p.bench for p in lone_bench if p.bench], shown[1]),
+        )
     ]
     most = 0 if alignment.differs_in_batches else max(missing)  # of differing batches the accumulated gradients tell
     return ComparedShare(len(matched), tensors, len(lone_npu), len(lone_bench), tuple(reasons), most)

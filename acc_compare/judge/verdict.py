@@ -24,7 +24,7 @@ from acc_compare.judge.reference import References, told_of_all
 from acc_compare.judge.sensitivity import near_ties, seen, sensitivity_of
 from acc_compare.judge.suspects import accused, mark_accused, stack_of, suspects_of
 from acc_compare.judge.walk import judged_calls, walk
-from acc_compare.judge.worlds import first_of, is_of_the_world, judge_worlds, unmeasured_calls
+from acc_compare.judge.worlds import first_of, is_of_the_world, judge_worlds, seen_later, unmeasured_calls
 from acc_compare.measured.calls import MeasuredCall
 from acc_compare.measured.pairs import MeasuredPair
 from acc_compare.messages import Message, count, say
@@ -110,7 +110,10 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     every = [row for part in measured for row in _rows(part, mode, (npu, bench), found, context.references)]
     rows = mark_accused(every, suspects)
     moving = setting.other_world or setting.shared_otherwise
-    coverage = share_compared(alignment, measured, without_moving=moving)
+    shown = (frozenset[str](), frozenset[str]())
+    if setting.other_world:
+        shown = (seen_later(npu, calls, "npu"), seen_later(bench, calls, "bench"))
+    coverage = share_compared(alignment, measured, without_moving=moving, shown=shown)
     unmeasured = sum(argument.error is None for call in calls for argument in (*call.read, *call.wrote))
     sensitivity = sensitivity_of(found)
     verdict, summary = _verdict(suspects, (coverage, unmeasured), sensitivity, (npu, bench))
@@ -118,7 +121,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     if setting.references is not None:
         notes = (told_of_all(setting.references, chosen), *notes)
     if setting.other_world:
-        verdict, summary, parts = judge_worlds(calls, (npu, bench), (verdict, summary))
+        verdict, summary, parts = judge_worlds(calls, (npu, bench), (verdict, summary), shown[0])
         notes = (*parts, *notes)
     elif setting.shared_otherwise:
         notes = (say("note.shared_otherwise"), *notes)

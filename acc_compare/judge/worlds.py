@@ -7,15 +7,24 @@ none of it says that an operator is wrong.  What says so is a whole tensor that 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from statistics import median
+from typing import Literal
 
 from acc_compare import operators
+from acc_compare.joining import MESSAGES
 from acc_compare.judge.origins import Origin
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.messages import Message, count, say
 from acc_compare.model import VerdictName
-from dump.format.names import parse
-from dump.format.schema import CallRecord, Dump, ScalarRecord
+from dump.format.names import BACKWARD, parse
+from dump.format.schema import Argument, CallRecord, Dump, ScalarRecord, TensorRecord
+
+_SHOWN = 1e-3
+"""Relative error up to which a tensor says that what it was computed from agrees too."""
+
+_APART, _TIMES_APART = 1e-2, 30.0
+"""A gradient that is off by so much, and so many times what others are, is no agreement."""
 
 _ENOUGH = 0.9
 """Where fewer of the results could be compared, agreement of the rest is no SAME."""
@@ -43,7 +52,9 @@ def is_of_the_world(origin: Origin) -> bool:
     """Does it differ as the number of ranks does?"""
     if origin.kind == "structure" or origin.reshaped:
         return True
-    if not origin.call.owner and _cuts_otherwise(origin.call):
+    if _is_message(origin.call):
+        return True  # who hands what to whom
+    if not (origin.call.owner or origin.call.communicates) and _cuts_otherwise(origin.call):
         return True  # divided by the number of ranks, indexed by the rank
     if operators.moves_layout_only(origin.call.operator):
         if _cuts_otherwise(origin.call):
@@ -51,6 +62,11 @@ def is_of_the_world(origin: Origin) -> bool:
         if not origin.judged.argument.name.startswith("output") and not origin.call.owner:
             return True  # buffers of several parts; what computes with them shows
     return not origin.judged.argument.is_floating
+
+
+def _is_message(call: MeasuredCall) -> bool:
+    collectives = call.pair.npu.collectives if call.pair.npu is not None else ()
+    return bool(collectives) and all(collective.kind in MESSAGES for collective in collectives)
 
 
 def _cuts_otherwise(call: MeasuredCall) -> bool:
@@ -69,20 +85,70 @@ def first_of(origins: Sequence[Origin]) -> list[Origin]:
     return sorted(found, key=lambda origin: origin.call.order)[:1]
 
 
+def seen_later(dump: Dump, calls: Sequence[MeasuredCall], side: Literal["npu", "bench"]) -> frozenset[str]:
+    """The calls of one side of which no result was compared, but something that was computed from it, and agrees:
+    there their errors would show.
+
+    What backward adds to gradients nobody reads by a call of its own; it shows in the gradients that an optimizer
+    reads.
+    """
+    names = {call.full_name: getattr(call.pair, side).name for call in calls if getattr(call.pair, side) is not None}
+    measured = {names[c.full_name] for c in calls if c.full_name in names and any(a.error is not None for a in c.wrote)}
+    agreeing = {names[c.full_name] for c in calls if c.full_name in names and c.wrote and all(map(_shows, c.wrote))}
+    shown = {getattr(a, side).value for call in calls for a in (*call.read, *call.wrote) if _shows(a)} - {None}
+    gradients = [a for call in calls if call.is_optimizer for a in call.read if a.name.startswith("input.grad.")]
+    are_shown = bool(gradients) and all(map(_shows, gradients))
+    read = {leaf.value for call in dump.calls for leaf in _tensors(call.inputs)}
+    found = set()
+    for call in reversed(dump.calls):
+        written = {leaf.value for leaf in _tensors((*call.outputs, *call.written))} - {None}
+        is_added = parse(call.name).direction == BACKWARD and are_shown and not written & read
+        if call.name in agreeing or is_added or (call.name not in measured and written & shown):
+            found.add(call.name)
+            shown.update(leaf.value for leaf in _tensors(call.inputs))
+    return frozenset(found - measured)
+
+
+def _gradient_apart(calls: Sequence[MeasuredCall]) -> MeasuredArgument | None:
+    """The gradient that an optimizer reads which is further off than the others; None where none is."""
+    found = [a for c in calls if c.is_optimizer for a in c.read if a.name.startswith("input.grad.") and a.error]
+    worst = max(found, key=lambda a: a.relative, default=None)
+    if worst is None or worst.relative <= max(_APART, _TIMES_APART * median(a.relative for a in found)):
+        return None
+    return worst
+
+
+def _shows(argument: MeasuredArgument) -> bool:
+    return argument.error is not None and argument.relative <= _SHOWN
+
+
+def _tensors(arguments: Iterable[Argument]) -> Iterator[TensorRecord]:
+    return (argument.leaf for argument in arguments if isinstance(argument.leaf, TensorRecord))
+
+
 def judge_worlds(
-    calls: Sequence[MeasuredCall], sides: tuple[Dump, Dump], judged: tuple[VerdictName, Message]
+    calls: Sequence[MeasuredCall],
+    sides: tuple[Dump, Dump],
+    judged: tuple[VerdictName, Message],
+    shown: frozenset[str],
 ) -> tuple[VerdictName, Message, tuple[Message, ...]]:
-    """The verdict, its summary, and notes of what could not be put together."""
+    """The verdict, its summary, and notes of what could not be put together; `shown` are calls that were not compared,
+    but what was computed from them."""
     verdict, summary = judged
     worlds = [dump.header.world_size or 1 for dump in sides]
     notes = [say("note.worlds", npu=worlds[0], bench=worlds[1])]
     computing = [call for call in calls if call.pair.npu is not None and not is_bookkeeping(call.pair.npu)]
-    results = [a for call in computing for a in call.wrote if a.is_floating and not _has_no_values(a)]
-    missing = [a for a in results if a.error is None]
+    results = [(call, a) for call in computing for a in call.wrote if a.is_floating and not _has_no_values(a)]
+    missing = [a for call, a in results if a.error is None and call.full_name not in shown]
+    if shown:
+        notes.append(say("note.shown", calls=count(len(shown), "call")))
     why = Counter(a.npu.unrecorded or a.bench.unrecorded or "parts.shape" for a in missing)
     for reason, number in why.most_common():
         told = say(reason) if reason.startswith("parts.") else reason
         notes.append(say("note.parts", tensors=count(number, "result"), why=told))
+    off = _gradient_apart(calls)
+    if verdict == "same" and off is not None:
+        return "incomplete", say("summary.gradient", name=off.name, size=off.relative), tuple(notes)
     if verdict == "same" and len(missing) > (1 - _ENOUGH) * len(results):
         share = 1 - len(missing) / len(results)
         return "incomplete", say("summary.worlds", share=share, npu=worlds[0], bench=worlds[1]), tuple(notes)

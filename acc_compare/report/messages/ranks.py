@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 ENGLISH: Mapping[str, str] = {
+    "summary.gradient": "Nothing suspect, but {name} of an optimizer differs by {size}; what made it was not compared.",
     "note.worlds": "The NPU side ran on {npu} rank(s), the bench on {bench}: parts were put together before comparing.",
     "note.shared_otherwise": "The sides share out the model otherwise: calls that only move its parts are left out.",
     "note.replicas": "{side} alone: after {call} ranks {ranks} should hold the same {argument}; {odd} holds another.",
@@ -12,6 +13,7 @@ ENGLISH: Mapping[str, str] = {
         "{side} parts: file {file}, layout {layout}, attributes {attributes}, copy {copies}, shape {shape},"
         " fit {fit} (to {off}, else {other})."
     ),
+    "note.shown": "{calls} could not be compared; what was computed from their results agrees.",
     "note.parts": "{tensors} could not be put together or compared: {why}.",
     "parts.file": "the layout file says otherwise than what the parts are",
     "parts.calls": "not every rank made this call with these arguments",
@@ -22,6 +24,7 @@ ENGLISH: Mapping[str, str] = {
 }
 
 CHINESE: Mapping[str, str] = {
+    "summary.gradient": "没有可疑调用，但优化器的 {name} 相差 {size}，而产生它的调用无法比较。",
     "note.worlds": "NPU 侧使用 {npu} 个 rank，标杆侧使用 {bench} 个：比较前已把各部分拼合。",
     "note.shared_otherwise": "两侧以不同方式把模型分给各 rank：只搬运各部分的调用没有对应项，不计入比较范围。",
     "note.replicas": "仅看{side}：{call} 之后 rank {ranks} 的 {argument} 应当相同，而 {odd} 与其他不同。",
@@ -29,6 +32,7 @@ CHINESE: Mapping[str, str] = {
         "{side}：按文件 {file}，按布局 {layout}，按属性 {attributes}，副本 {copies}，按形状 {shape}，"
         "吻合 {fit}（差 {off}，否则 {other}）。"
     ),
+    "note.shown": "{calls}自身的结果无法比较；由其结果计算出的值一致。",
     "note.parts": "{tensors}无法拼合或比较：{why}。",
     "parts.file": "布局文件的说明与各部分不符",
     "parts.calls": "并非每个 rank 都以这些参数执行了该调用",

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
-from acc_compare.judge.worlds import first_of, is_bookkeeping
+from acc_compare.align.calls import align
+from acc_compare.judge.worlds import first_of, is_bookkeeping, judge_worlds, seen_later
+from acc_compare.measured.pairs import measure_pairs
+from acc_compare.messages import say
 from acc_compare.model import PairedArgument
 from dump.format.schema import CallRecord, CollectiveRecord, ScalarRecord
 
@@ -31,8 +34,10 @@ def test_what_only_moves_memory_is_bookkeeping(call: CallRecord, moves: bool) ->
 
 
 def _origin(order: int, operator: str, **more: Any) -> Any:
-    pair = SimpleNamespace(arguments=more.pop("arguments", ()))
-    call = SimpleNamespace(order=order, operator=operator, owner=more.pop("owner", "Module.a.A.forward.0"), pair=pair)
+    collectives = more.pop("collectives", ())
+    pair = SimpleNamespace(arguments=more.pop("arguments", ()), npu=SimpleNamespace(collectives=collectives))
+    owner = more.pop("owner", "Module.a.A.forward.0")
+    call = SimpleNamespace(order=order, operator=operator, owner=owner, pair=pair, communicates=bool(collectives))
     argument = SimpleNamespace(name=more.pop("argument", "output.0"), is_floating=more.pop("is_floating", True))
     return SimpleNamespace(
         call=call, judged=SimpleNamespace(argument=argument), **{"kind": "operator", "reshaped": False, **more}
@@ -53,6 +58,7 @@ def test_the_first_in_order_of_execution_is_named() -> None:
         {"argument": "input.0", "owner": None},
         {"arguments": (PairedArgument("input.1", FOUR, TWO),)},
         {"arguments": (PairedArgument("output.1", FOUR, None),)},
+        {"collectives": (CollectiveRecord("recv", "0", (0, 1), 0),)},
     ],
 )
 def test_what_the_number_of_ranks_makes_is_not_named(more: dict[str, Any]) -> None:
@@ -63,3 +69,53 @@ def test_what_the_number_of_ranks_makes_is_not_named(more: dict[str, Any]) -> No
 def test_what_is_cut_alike_or_computes_is_named(operator: str) -> None:
     arguments = (PairedArgument("input.1", FOUR, FOUR if operator == "view" else TWO),)
     assert len(first_of([_origin(1, operator, arguments=arguments)])) == 1
+
+
+@pytest.mark.parametrize(("owner", "named"), [(None, []), ("Module.a.A.forward.0", [0])])
+def test_a_division_by_the_number_of_ranks_outside_the_model_is_not_named(owner: str | None, named: list[int]) -> None:
+    divided = _origin(0, "div_", owner=owner, arguments=(PairedArgument("input.1", FOUR, TWO),))
+    assert [origin.call.order for origin in first_of([divided])] == named
+
+
+def _hidden(make: Any, *, parts: int, wrong: float = 0.0, world: int = 1) -> Any:
+    """A product, so many partial results of it, and their sum."""
+    run = make.Run(world_size=world)
+    x = make.normal(8, 8)
+    kept = [make.normal(parts, number + 2, seed=number) for number in range(parts)]
+    run.call("Functional.linear.0.forward", [x], [make.normal(8, 8, seed=20)], owner="Module.a.A.forward.0")
+    for number, part in enumerate(kept):
+        run.call(f"Torch.exp.{number}.forward", [make.normal(8, 8, seed=20)], [part], owner="Module.a.A.forward.0")
+    total = make.off(make.normal(8, 8, seed=30), wrong)
+    run.call("Torch.stack.0.forward", kept, [total], owner="Module.a.A.forward.0")
+    return run
+
+
+@pytest.mark.parametrize(("wrong", "shown"), [(0.0, True), (1e-2, False)])
+def test_what_cannot_be_compared_shows_in_what_was_computed_from_it(make: Any, wrong: float, shown: bool) -> None:
+    npu, bench = _hidden(make, parts=4, wrong=wrong).dump(), _hidden(make, parts=2).dump()
+    calls = [part.call for part in measure_pairs(align(npu, bench), "statistics") if part.call is not None]
+    for dump, side, count in ((npu, "npu", 4), (bench, "bench", 2)):
+        found = seen_later(dump, calls, side)
+        expected = {f"Torch.exp.{number}.forward" for number in range(count)} if shown else set()
+        assert {name for name in found if "exp" in name} == expected
+
+
+@pytest.mark.parametrize(("off", "verdict"), [(0.0, "same"), (0.1, "incomplete")])
+def test_a_gradient_that_is_further_off_than_the_others_is_no_agreement(make: Any, off: float, verdict: str) -> None:
+    def run(*, wrong: float) -> Any:
+        one = make.Run(world_size=1)
+        x = make.normal(8, 8)
+        one.call("Functional.linear.0.forward", [x], [make.normal(8, 8, seed=20)], owner="Module.a.A.forward.0")
+        weights = {f"p{n}": one.parameter(make.normal(8, 8, seed=n)) for n in range(4)}
+        grads = {
+            name: make.off(make.normal(8, 8, seed=40 + n), wrong if n == 3 else 0.0) for n, name in enumerate(weights)
+        }
+        one.call("Optimizer.SGD.0.forward", kwargs={"grad": grads, "param": weights})
+        one.bodies["Optimizer.SGD.0.forward"]["output"] = [one._nested(weights)]
+        return one
+
+    npu, bench = run(wrong=off).dump(), run(wrong=0.0).dump()
+    calls = [part.call for part in measure_pairs(align(npu, bench), "statistics") if part.call is not None]
+    found, summary, _ = judge_worlds(calls, (npu, bench), ("same", say("summary.compared", calls="2")), frozenset())
+    assert found == verdict
+    assert (summary.key == "summary.gradient") == (verdict == "incomplete")
