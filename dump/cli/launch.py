@@ -24,6 +24,7 @@ from ..record.observer import LastStepDone
 from .interrupted import INTERRUPTED
 
 PACKAGE = __name__.partition(".")[0]
+_STARTED_AS = (f"{PACKAGE}.__main__", "acc_compare.__main__")
 _OURS = Path(__file__).resolve().parent.parent
 
 
@@ -235,11 +236,25 @@ def _as_main(namespace: ModuleType, argv: list[str]) -> Iterator[None]:
 @contextlib.contextmanager
 def _import_path(folder: str) -> Iterator[None]:
     before = list(sys.path)
+    if _starts_with_ours():
+        first = sys.path.pop(0)
+        sys.path += [first] * (Path(first).resolve() == _OURS.parent)
     sys.path.insert(0, folder)
     try:
         yield
     finally:
         sys.path[:] = before
+
+
+def _starts_with_ours() -> bool:
+    """Is the first place to import from there for our sake: the working folder of `python -m`, that of the command?"""
+    if getattr(sys.flags, "safe_path", False) or not sys.path:
+        return False
+    main = sys.modules.get("__main__")
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    if spec is not None:
+        return spec.name in _STARTED_AS and Path(sys.path[0]).resolve() == Path.cwd()
+    return file is not None and Path(file).stem == "acc" and Path(sys.path[0]).resolve() == Path(file).resolve().parent
 
 
 @contextlib.contextmanager

@@ -69,6 +69,28 @@ def test_a_script_that_reads_its_stderr_finds_what_it_wrote_itself(tmp_path: Pat
     assert len(_dumps(str(tmp_path / "acc_dump"))) == 1
 
 
+@pytest.mark.parametrize("start", [["-m", "dump"], ["-m", "acc_compare", "dump"]], ids=["dump", "acc"])
+def test_a_script_imports_from_where_it_does_alone(tmp_path: Path, start: list[str]) -> None:
+    """The working folder is not among them, for a script that lies elsewhere."""
+    (tmp_path / "scripts").mkdir()
+    text = f"{TRAIN}\nprint(sys.path)\nimport colorsys\nprint(colorsys.ONE_THIRD)\n"
+    (tmp_path / "scripts" / "train.py").write_text(text)
+    (tmp_path / "colorsys.py").write_text("ONE_THIRD = 'mine'\n")
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
+    outputs = [
+        subprocess.run(
+            [sys.executable, *command, "scripts/train.py"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for command in ([], start)
+    ]
+    assert outputs[0] == outputs[1]
+
+
 def test_a_script_is_recorded_unmodified(acc: Acc, capfd: pytest.CaptureFixture[str]) -> None:
     assert acc("train.py", "--lr", "0.1", "-s") == 0
     out, err = capfd.readouterr()
