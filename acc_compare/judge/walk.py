@@ -37,6 +37,8 @@ from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from dump.format.names import BACKWARD, FORWARD, forward_name
 
 _BOUND_TRUSTED = 1e-3
+_NO_DATA = 1e15
+"""The norm of what may be data; memory that holds nothing is full of larger numbers."""
 
 
 def judged_calls(calls: Sequence[MeasuredCall], *, by_module: bool) -> list[MeasuredCall]:
@@ -188,8 +190,10 @@ def _by_bound(origin: Origin) -> bool:
 
 
 def _agrees(argument: MeasuredArgument) -> bool:
-    """Is it the same on both sides?  Of garbage, large elements may agree, and with them what only bounds an error."""
-    return argument.error is not None and argument.error.source != "bound" and argument.relative == 0.0
+    """Is it the same on both sides?  Of garbage, large elements may agree, and with them what only bounds an error, or
+    sums beside which the rest is nothing."""
+    known = argument.error is not None and argument.error.source != "bound" and argument.relative == 0.0
+    return known and argument.norm < _NO_DATA
 
 
 class _Inside:

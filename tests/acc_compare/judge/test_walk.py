@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from acc_compare.align.calls import align
+from acc_compare.judge import walk
 from acc_compare.judge.walk import judged_calls
 from acc_compare.measured.pairs import measure_pairs
 from acc_compare.report.i18n import text
@@ -60,6 +61,13 @@ def test_what_is_written_to_it_is_judged(make: Any) -> None:
     assert make.judged(garbage(make, 1, filled="copy_"), healthy).verdict == "same"
     finding = make.judged(garbage(make, 1, filled="copy_", wrong=1e-2), healthy)
     assert names(finding) == ["Tensor.copy_.0.forward"]
+
+
+@pytest.mark.parametrize(("largest", "alike"), [(1.0, True), (1e30, False)])
+def test_garbage_whose_largest_numbers_agree_need_not_agree(make: Any, largest: float, alike: bool) -> None:
+    memory = make.normal(64)
+    memory[0] = largest
+    assert walk._agrees(make.argument("output.0", memory, memory.copy())) is alike
 
 
 @pytest.mark.parametrize(("operator", "expected"), [("copy_", []), ("mul_", ["Tensor.mul_.0.forward"])])
