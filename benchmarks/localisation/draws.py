@@ -86,26 +86,30 @@ def sized(work: Work, fault: Work, outcome: Outcome) -> Sized:
     return Sized(outcome, work.case.group, 0.0)
 
 
-def table(faults: Sequence[Sized], healthy: Sequence[tuple[str, Outcome]], *, tool: str = "") -> str:
-    """The scores by size over noise and by regime, and who was accused in good health; of another `tool` in short."""
+def by_size(faults: Sequence[Sized]) -> list[str]:
+    """A table of the scores by size over noise."""
     sound = [each for each in faults if not each.outcome.unsound]
-    lines = ["", f"{tool}, of {len(healthy)} seeds:", ""] if tool else []
-    lines += ["| fault over noise | cases | first | in three | none named |", "|---|---|---|---|---|"]
+    lines = ["| fault over noise | cases | first | in three | none named |", "|---|---|---|---|---|"]
     for low, high in itertools.pairwise(BINS):
         lines.append(_row(f"{low:g} to {high:g}", [f for f in sound if f.ratio is not None and low <= f.ratio < high]))
-    lines.append(_row("not known", [f for f in sound if f.ratio is None]))
-    if tool:
-        fine = [one for one in healthy if not one[1].unsound]
-        return "\n".join([*lines, "", f"Healthy pairs accused: {sum(_accuses(*one) for one in fine)} of {len(fine)}."])
-    lines += ["", "| regime, faults of 10 times the noise and above | cases | first | in three | none named |"]
+    return [*lines, _row("not known", [f for f in sound if f.ratio is None])]
+
+
+def by_regime(faults: Sequence[Sized]) -> list[str]:
+    """The same of faults that are large, by regime."""
+    large = [each for each in faults if not each.outcome.unsound and (each.ratio or 0.0) >= 10]
+    lines = ["| regime, faults of 10 times the noise and above | cases | first | in three | none named |"]
     lines.append("|---|---|---|---|---|")
-    for regime in REGIMES:
-        lines.append(_row(regime, [f for f in sound if f.regime == regime and (f.ratio or 0.0) >= 10]))
-    lines += ["", "| regime | healthy pairs | accused |", "|---|---|---|"]
-    for regime in REGIMES:
-        of = [outcome for name, outcome in healthy if name == regime and not outcome.unsound]
-        lines.append(f"| {regime} | {len(of)} | {sum(_accuses(regime, outcome) for outcome in of)} |")
-    return "\n".join(lines)
+    return [*lines, *(_row(regime, [f for f in large if f.regime == regime]) for regime in REGIMES)]
+
+
+def in_health(healthy: Sequence[tuple[str, Outcome]]) -> list[str]:
+    """Who was accused in good health, by regime."""
+    lines = ["| regime | healthy pairs | accused |", "|---|---|---|"]
+    for regime in (*REGIMES, "all"):
+        of = [one for one in healthy if regime in (one[0], "all") and not one[1].unsound]
+        lines.append(f"| {regime} | {len(of)} | {sum(_accuses(*one) for one in of)} |")
+    return lines
 
 
 def _is_first(found: Sized) -> bool:
@@ -169,13 +173,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pairs = [] if options.healthy_only else _faulty(healthy, task, level, options)
     faults = _sized(pairs, options)
     print(failures(faults, fine))
-    scores = table(faults, fine)
-    for tool, (sizes, pairs_of_health) in run_peers(healthy[:: options.peer_every], pairs, faults, options).items():
-        scores += f"\n{table(sizes, pairs_of_health, tool=tool)}"
+    tables = [in_health(fine)] if options.healthy_only else [by_size(faults), by_regime(faults), in_health(fine)]
+    for tool, (sizes, in_peace) in run_peers(healthy[:: options.peer_every], pairs, faults, options).items():
+        tables += [[f"{tool}, of {len(in_peace)} of these seeds:"], by_size(sizes), in_health(in_peace)]
+    scores = "\n\n".join("\n".join(lines) for lines in tables)
     print(scores)
     if options.write:
-        page = HERE / ("LIBRARIES.md" if options.libraries else "DRAWN.md")
-        page.write_text(_page(seeds, options, scores), encoding="utf-8")
+        page = HERE / ("LIBRARIES.md" if options.libraries else "HEALTHY.md" if options.healthy_only else "DRAWN.md")
+        unsound = sum(bool(one.unsound) for one in (*(one for _, one in fine), *(each.outcome for each in faults)))
+        page.write_text(_page(seeds, options, scores, unsound), encoding="utf-8")
     return 0
 
 
@@ -226,7 +232,7 @@ def _told(asked: str, seeds: Sequence[int]) -> str:
     return f"{seeds[0]}-{seeds[-1]}" if asked.startswith("new:") else asked
 
 
-def _page(seeds: Sequence[int], options: argparse.Namespace, scores: str) -> str:
+def _page(seeds: Sequence[int], options: argparse.Namespace, scores: str, unsound: int) -> str:
     chosen = f"{'--libraries ' if options.libraries else ''}--seeds {_told(options.seeds, seeds)} --task {options.task}"
     models = ""
     if options.libraries:
@@ -235,11 +241,13 @@ def _page(seeds: Sequence[int], options: argparse.Namespace, scores: str) -> str
 all else theirs.
 
 """
-    return f"""# Faults in noise, drawn from seeds{", in models of other people's" if options.libraries else ""}
+    title = "Good health in noise" if options.healthy_only else "Faults in noise"
+    only = " --healthy-only" if options.healthy_only else ""
+    return f"""# {title}, drawn from seeds{", in models of other people's" if options.libraries else ""}
 
-{models}Made by `python benchmarks/localisation/draws.py {chosen} --level {options.level}
---write` on {date.today().isoformat()}: seeds {seeds[0]} to {seeds[-1]}, {len(seeds)} of them. Development uses seeds
-below 1,000. A fault's size is how far it moves what the call writes (relative L2 between the wrong side and the same
+{models}Made by `python benchmarks/localisation/draws.py {chosen} --level {options.level}{only}
+--write` on {date.today().isoformat()}: seeds {seeds[0]} to {seeds[-1]}, {len(seeds)} of them; {unsound} recordings
+were no test, as a script that ended early or a fault that never ran. Development uses seeds below 1,000. A fault's size is how far it moves what the call writes (relative L2 between the wrong side and the same
 side in good health, at the first call that it changes); noise is the error that the same result shows in the healthy
 pair of the seed, or what is typical of it where that is more.
 

@@ -224,7 +224,7 @@ class Recurrent(nn.Module):
         self.head = nn.Linear(WIDTH * (2 if self.cells.bidirectional else 1), WORDS)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        lengths = torch.arange(BATCH).remainder(4).mul(-2).add(LENGTH)
+        lengths = torch.arange(BATCH).clamp(max=3).mul(-2).add(LENGTH)  # in decreasing order
         packed = nn.utils.rnn.pack_padded_sequence(self.words(tokens), lengths, batch_first=True)
         states, _ = nn.utils.rnn.pad_packed_sequence(self.cells(packed)[0], batch_first=True)
         return self.head(states)
