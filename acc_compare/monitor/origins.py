@@ -278,8 +278,8 @@ def _advice(part: Parting, kind: OriginKind, watched: Sequence[str], parameters:
 
 
 TABLES = {
-    "param_origin": "its values before the update",
-    "param_updated": "its values after the update",
+    "param_origin": "its value before the update",
+    "param_updated": "its value after the update",
     "grad_unreduced": "its gradient before reduction",
     "grad_reduced": "its gradient",
     "exp_avg": "its first moment",

@@ -191,7 +191,11 @@ def _tensors(table: Table, rows: Sequence[int], keys: tuple[Key, ...]) -> Tensor
 
 
 def label(key: Key) -> str:
-    """A series' name for a person: the stage and micro step only where they are not 0."""
+    """A series' name for a person: which of the models that were watched only where it is not the first, the micro step
+    only where it is not 0.
+
+    A file counts models by their vpp stage: chunks of a pipeline, or several models of one script.
+    """
     stage, name, micro = key
-    parts = [f"vpp {stage}"] * bool(stage) + [f"micro step {micro}"] * bool(micro)
+    parts = [f"model {stage + 1}"] * bool(stage) + [f"micro step {micro}"] * bool(micro)
     return f"{name} ({', '.join(parts)})" if parts else name

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from dump.format.errors import DumpNotFound
+from dump.format.monitor_files import RUN_FOLDER
 from dump.format.paths import from_home
 
 DUMP_FILE = "dump.json"
@@ -126,4 +127,6 @@ def _nothing_at(path: Path) -> str:
             return f"{path}: holds no step folder with a {DUMP_FILE}, but {child} does. Give that folder."
     if not any(path.iterdir()):
         return f"{path}: the folder is empty. Expected step<N>/rank<R>/{DUMP_FILE} below it."
+    if any(RUN_FOLDER.fullmatch(name) for name in (path.name, *(child.name for child in path.iterdir()))):
+        return f"{path}: holds a monitored run, and no dump. acc monitor compare and acc monitor show read those."
     return f"{path}: holds no dump. Expected {DUMP_FILE} in it, or step<N>/rank<R>/{DUMP_FILE} below it."

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from acc_compare.monitor.show import follow_run, latest, render
+from acc_compare.monitor.tables import label
 from dump.format.errors import ConfigError
 
 
@@ -30,6 +31,12 @@ def test_the_step_that_all_ranks_have(write_run: Callable[..., Path], drawn: Cal
     write_run("run", norms, rank=0)
     last = latest(write_run("run", norms[:, :41], rank=1))
     assert (last.step, last.ranks, last.series) == (40, 2, 16)
+
+
+def test_a_series_is_named_with_its_model_where_that_is_not_the_first() -> None:
+    assert label((0, "bias", 0)) == "bias"
+    assert label((1, "bias", 0)) == "bias (model 2)"
+    assert label((2, "bias", 3)) == "bias (model 3, micro step 3)"
 
 
 def test_what_is_not_there(write_run: Callable[..., Path], drawn: Callable[..., np.ndarray]) -> None:

@@ -67,12 +67,15 @@ def test_numbers_are_not_read_off_distant_folders(tmp_path: Path) -> None:
         ("step3", "holds no dump"),
         ("..", "but .*out does. Give that folder"),
         ("notes.txt", "a file of another kind"),
+        ("watched", "holds a monitored run.*acc monitor compare"),
+        ("watched/Nov29_16-27-51-rank0", "holds a monitored run"),
         ("a\0b", "cannot be looked at|no such file"),
     ],
 )
 def test_where_there_is_no_dump_the_message_says_what_to_do(root: Path, path: str, message: str) -> None:
     _put(root / "notes.txt")
     (root / "empty").mkdir()
+    _put(root / "watched" / "Nov29_16-27-51-rank0" / "grad_reduced_0-0.csv")
     with pytest.raises(DumpNotFound, match=message) as caught:
         find_dumps(root / path)
     assert "\n" not in str(caught.value)
