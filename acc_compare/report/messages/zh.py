@@ -183,7 +183,7 @@ MESSAGES: Mapping[str, str] = {
     "spread.silent": "{calls}；损失值上看不出来",
     "spread.loss": "{calls}；它传到了 {call}（损失）{size}",
     "spread.as": "，大小为 {size}",
-    "advice.start_alike": "让两侧以相同的种子开始（加上脚本自己的参数），再比较：\n{commands}",
+    "advice.start_alike": "让两侧以相同的种子开始（带上脚本自己的参数），再比较：\n{commands}",
     "advice.checkpoint": "如果仍然不同：两侧加载相同的检查点和相同的批数据",
     "advice.generators": (
         "即使如此，两种设备的随机数发生器仍不同：把 dropout 设为 0，或调用 dump.seed_all(rm_dropout=True)"
@@ -194,15 +194,15 @@ MESSAGES: Mapping[str, str] = {
     "advice.one_side": "查明这里的调用为什么不同（融合算子、分支、版本）",
     "advice.unseen": "检查模型中从 {before} 到 {call} 之间的代码",
     "advice.the_start": "开头",
-    "advice.modules": "同时记录模块（加上脚本自己的参数），再比较：\n{commands}",
+    "advice.modules": "同时记录模块（带上脚本自己的参数），再比较：\n{commands}",
     "advice.first_lower_precision": "如果所有乘积可能都有同样偏差，先关闭低精度：",
     "advice.tf32": (
         "在 GPU 上关闭 TF32：torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False"
     ),
     "advice.hf32": "在 NPU 上关闭 HF32：torch_npu.npu.conv.allow_hf32 = torch_npu.npu.matmul.allow_hf32 = False",
-    "advice.again": "然后重新记录两侧（加上脚本自己的参数），再比较：\n{commands}",
-    "advice.tensors": "记录该调用的完整张量（加上脚本自己的参数），再比较：\n{commands}",
-    "advice.statistics": "摘要值不能说明差多少：记录统计量（加上脚本自己的参数）：\n{commands}",
+    "advice.again": "然后重新记录两侧（带上脚本自己的参数），再比较：\n{commands}",
+    "advice.tensors": "记录该调用的完整张量（带上脚本自己的参数），再比较：\n{commands}",
+    "advice.statistics": "摘要值不能说明差多少：记录统计量（带上脚本自己的参数）：\n{commands}",
     "advice.elements": "查看偏差最大的元素：\n{commands}",
     "advice.replay": "用记录的输入单独重放该调用，与 float64 比较，并导出给算子的负责人：\n{commands}",
     "advice.see_further": (
