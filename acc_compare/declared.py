@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from fnmatch import translate
 from functools import cached_property
 
+from acc_compare.collectives import REDUCES_GRADIENTS
 from acc_compare.wholes import Mesh, Way
 from dump.format.names import parse
 from dump.format.schema import CallRecord, Dump, TensorRecord
-
-REDUCES_GRADIENTS = "ddp_all_reduce"
-"""The collective that DistributedDataParallel runs while backward does: it reads what backward calls wrote."""
 
 _PARAMETER = re.compile(r"(?:input|output)\.(param|grad|0)\.(.+)")
 """An argument or a result of an optimizer or of a reduction of gradients; its groups are which, and the parameter."""

@@ -17,9 +17,10 @@ from typing import TypeAlias
 import msgspec
 
 from acc_compare.assembled import piece, planned
-from acc_compare.combined import are_alike, concatenated, summed
-from acc_compare.declared import REDUCES_GRADIENTS, Layout, Names
-from acc_compare.wholes import Choice, Mesh, Whole, candidates, chosen, meshes_of, odd_one, put_together
+from acc_compare.collectives import COPIES, MESSAGES, REDUCES_GRADIENTS
+from acc_compare.combined import are_alike, concatenated, divided, summed
+from acc_compare.declared import Layout, Names
+from acc_compare.wholes import Choice, Mesh, Whole, candidates, chosen, meshes_of, odd_copy, odd_one, put_together
 from dump.format.names import FORWARD, parse
 from dump.format.schema import Argument, CallRecord, Dump, LayoutRecord, TensorRecord
 
@@ -28,11 +29,9 @@ Wholes: TypeAlias = "Mapping[tuple[str, str], Sequence[Whole]]"
 
 _DIFFER = "parts.differ"
 _CUT = re.compile(r"_?S\((\d{1,3})(?:, \d+)?\)", re.ASCII)
-"""Cut along a dimension; `_S(0, 2)` in an order that another cut of the same dimension makes, which no statistic
-sees."""
+"""Cut along a dimension; `_S(0, 2)` in an order that another cut of it makes, which no statistic sees."""
 
-MESSAGES = ("send", "recv")
-"""The kinds of a collective of a sender and a receiver, in this order."""
+_RESULTS = ("output.", "written.")
 _PLACED = "placed as "
 _NUMBERS = ("max", "min", "mean", "norm", "nan", "inf", "sketch", "md5", "data_name")
 
@@ -92,7 +91,7 @@ def join(
         joined = None if found is None else found.joined(call, other, grounds)
         calls.append(joined if joined is not None else _without_numbers(call, "parts.calls"))
         odd.update({(call.name, name): rank for name, rank in found.odd.items()} if found is not None else {})
-    incomplete = next((dump.incomplete for dump in dumps.values() if dump.incomplete is not None), None)
+    incomplete = next((dump.incomplete for dump in dumps.values() if dump.incomplete), None)
     path = first.path if len(dumps) == 1 else first.path.parent
     return Joined(replace(first, path=path, calls=tuple(calls), incomplete=incomplete), odd, grounds)
 
@@ -222,6 +221,7 @@ class _Call:
         self._grounds = Grounds()
         self._arguments = {rank: {a.name: a for a in call.arguments()} for rank, call in calls.items()}
         call = next(iter(calls.values()))
+        self._is_copied = any(c.kind in COPIES and len(c.ranks) == world.size > 1 for c in call.collectives)
         self._forward = parse(call.name).direction == FORWARD
         # Losses, gradients and what is done to them: means over a rank's own part of the batch.
         self._scales = alone or not self._forward or bool(call.collectives)
@@ -281,6 +281,11 @@ class _Call:
         leaf = argument.leaf
         assert isinstance(leaf, TensorRecord)
         copies = list(pieces.values())
+        if self._is_copied and argument.name.startswith(_RESULTS) and not are_alike(copies):
+            found = odd_copy(copies, other)
+            if found is not None:
+                self.odd[argument.name] = list(pieces)[found[0].number]
+                return msgspec.structs.replace(divided(copies[found[0].number], found[1]), layout=None)
         odd = None if are_alike(copies) or len(pieces) < self._world.size else odd_one(copies, other)
         parts = self._by_layouts(leaf, pieces)
         whole = None if odd is None else chosen(self._candidates(parts, pieces, leaf), other, forward=self._forward)

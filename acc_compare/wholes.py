@@ -325,6 +325,21 @@ class Odd:
     off: float
 
 
+def odd_copy(parts: Sequence[TensorRecord], theirs: Sequence[Whole]) -> tuple[Odd, int] | None:
+    """Which of the parts that a collective should have left alike is furthest from what the other side has, where
+    another is that, divided by a number of ranks; and that number.  None where none is."""
+    known = [each.record for each in theirs if each.shape == parts[0].shape and not each.scaled]
+    found = []
+    for by in sorted({1, len(parts)}):
+        apart = [min((distance(divided(part, by), record) for record in known), default=math.inf) for part in parts]
+        if min(apart) <= _COPIES:
+            found.append((min(apart), by, max(range(len(apart)), key=apart.__getitem__)))
+    if not found:
+        return None
+    off, by, number = min(found)
+    return Odd(number, off), by
+
+
 def odd_one(parts: Sequence[TensorRecord], theirs: Sequence[Whole]) -> Odd | None:
     """Which of the parts is furthest from what the other side has, where another is a copy of that; None where none
     is one."""

@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from acc_compare.assembled import assemble, plans_in, rank_of_error
+from acc_compare.collectives import MESSAGES
 from acc_compare.declared import NO_LAYOUTS, Layouts
 from acc_compare.experts import Unrolled, unrolled
-from acc_compare.joining import MESSAGES, Grounds, Joined, join, ways_of, wholes
+from acc_compare.joining import Grounds, Joined, join, ways_of, wholes
 from acc_compare.judge.origins import Previous
 from acc_compare.judge.verdict import Setting
 from acc_compare.judge.worlds import is_bookkeeping

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from acc_compare.joining import MESSAGES
+from acc_compare.collectives import MESSAGES
 from acc_compare.judge.dataflow import Flow
 from acc_compare.judge.gradients import Contributions
 from acc_compare.judge.ranks import of_several, ranges

@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from acc_compare.declared import REDUCES_GRADIENTS
-from acc_compare.joining import MESSAGES
+from acc_compare.collectives import MESSAGES, REDUCES_GRADIENTS
 from acc_compare.judge.dataflow import Flow
 from acc_compare.judge.gradients import Contributions
 from acc_compare.judge.origins import INPUT_NOISE

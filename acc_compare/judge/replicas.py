@@ -11,22 +11,21 @@ from dataclasses import dataclass
 
 import msgspec
 
+from acc_compare.collectives import COPIES, REDUCES_GRADIENTS
 from acc_compare.combined import are_alike
-from acc_compare.declared import REDUCES_GRADIENTS
 from acc_compare.model import PairedCall
 from dump.format.schema import CollectiveRecord, TensorRecord
 
 Held = Mapping[str, tuple[TensorRecord, TensorRecord]]
 """What one rank holds after a collective, by argument: on the NPU side and on the bench."""
 
-_COPIES = frozenset({"all_reduce", "all_gather", "all_gather_into_tensor", "broadcast", REDUCES_GRADIENTS})
 _PARAMETERS, _RESULTS = "input.param.", ("output.", "written.")
 
 
 def held_after(call: PairedCall) -> Held:
     """What this rank holds as a copy after a collective call, with as much of it as tells copies apart."""
     collectives = call.npu.collectives if call.npu is not None else ()
-    if len(collectives) != 1 or collectives[0].kind not in _COPIES:
+    if len(collectives) != 1 or collectives[0].kind not in COPIES:
         return {}
     return {
         argument.name: (_brief(argument.npu), _brief(argument.bench))

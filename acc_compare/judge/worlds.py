@@ -12,7 +12,7 @@ from statistics import median
 from typing import Literal
 
 from acc_compare import operators
-from acc_compare.joining import MESSAGES
+from acc_compare.collectives import MESSAGES
 from acc_compare.judge.origins import Origin
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.messages import Message, count, say
@@ -109,6 +109,19 @@ def seen_later(dump: Dump, calls: Sequence[MeasuredCall], side: Literal["npu", "
     return frozenset(found - measured)
 
 
+def _gradient_lost(calls: Sequence[MeasuredCall]) -> MeasuredArgument | None:
+    """A gradient that ranks hold in several ways, of a parameter that they hold alike; None where there is none."""
+    for call in calls:
+        if call.is_optimizer:
+            # Scales and biases begin with one number all over, alike on ranks that do not share them.
+            held = {a.name for a in call.read if _shows(a) and len(a.npu.shape) > 1}
+            for a in call.read:
+                parameter = a.name.replace("input.grad.", "input.param.", 1)
+                if a.npu.unrecorded == "parts.differ" and parameter != a.name and parameter in held:
+                    return a
+    return None
+
+
 def _gradient_apart(calls: Sequence[MeasuredCall]) -> MeasuredArgument | None:
     """The gradient that an optimizer reads which is further off than the others; None where none is."""
     found = [a for c in calls if c.is_optimizer for a in c.read if a.name.startswith("input.grad.") and a.error]
@@ -146,6 +159,9 @@ def judge_worlds(
     for reason, number in why.most_common():
         told = say(reason) if reason.startswith("parts.") else reason
         notes.append(say("note.parts", tensors=count(number, "result"), why=told))
+    lost = _gradient_lost(calls)
+    if verdict == "same" and lost is not None:
+        return "incomplete", say("summary.gradients_differ", name=lost.name), tuple(notes)
     off = _gradient_apart(calls)
     if verdict == "same" and off is not None:
         return "incomplete", say("summary.gradient", name=off.name, size=off.relative), tuple(notes)

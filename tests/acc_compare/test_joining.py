@@ -414,3 +414,22 @@ def test_both_sides_choose_one_shape_where_parts_may_be_dealt_out_along_any_dime
     assert one is not None
     assert two is not None
     assert one.whole.shape == two.whole.shape
+
+
+@pytest.mark.parametrize(("kind", "odd"), [("all_reduce", {"output.0": 1}), ("all_to_all", {})])
+def test_what_a_collective_leaves_alike_names_the_rank_that_holds_another(
+    array: np.ndarray, kind: str, odd: dict[str, int]
+) -> None:
+    """A sum of two ranks beside the mean on one: the second rank has half as much again."""
+    sketch = np.arange(1, 17, dtype="<f4")
+    told = (CollectiveRecord(kind, "0", (0, 1), 0),)
+    dumps = {}
+    for rank, factor in enumerate((2.0, 3.0)):
+        part = _record(factor * array, sketch=(factor * sketch).tobytes())
+        (call,) = _dump(part, world=2).calls
+        dumps[rank] = replace(_dump(part, world=2), calls=(msgspec.structs.replace(call, collectives=told),))
+    found = join(dumps, 2, {(NAME, "output.0"): [Whole.of(_record(array, sketch=sketch.tobytes()))]})
+    assert {name: rank for (_, name), rank in found.odd.items()} == odd
+    if odd:
+        ((_, leaf),) = found.dump.calls[0].tensors()
+        assert leaf.norm == pytest.approx(1.5 * np.linalg.norm(array))

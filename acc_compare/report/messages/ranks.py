@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 ENGLISH: Mapping[str, str] = {
+    "summary.gradients_differ": "Nothing suspect, but ranks read different {name}, a gradient of what they share.",
     "summary.gradient": "Nothing suspect, but {name} of an optimizer differs by {size}; what made it was not compared.",
     "note.worlds": "The NPU side ran on {npu} rank(s), the bench on {bench}: parts were put together before comparing.",
     "note.shared_otherwise": "The sides share out the model otherwise: calls that only move its parts are left out.",
@@ -24,6 +25,7 @@ ENGLISH: Mapping[str, str] = {
 }
 
 CHINESE: Mapping[str, str] = {
+    "summary.gradients_differ": "没有可疑调用，但各 rank 对同一参数读到的梯度 {name} 不同。",
     "summary.gradient": "没有可疑调用，但优化器的 {name} 相差 {size}，而产生它的调用无法比较。",
     "note.worlds": "NPU 侧使用 {npu} 个 rank，标杆侧使用 {bench} 个：比较前已把各部分拼合。",
     "note.shared_otherwise": "两侧以不同方式把模型分给各 rank：只搬运各部分的调用没有对应项，不计入比较范围。",

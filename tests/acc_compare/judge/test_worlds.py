@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from acc_compare.align.calls import align
@@ -12,7 +14,7 @@ from acc_compare.judge.worlds import first_of, is_bookkeeping, judge_worlds, see
 from acc_compare.measured.pairs import measure_pairs
 from acc_compare.messages import say
 from acc_compare.model import PairedArgument
-from dump.format.schema import CallRecord, CollectiveRecord, ScalarRecord
+from dump.format.schema import Argument, CallRecord, CollectiveRecord, ScalarRecord, TensorRecord
 
 TOGETHER = CollectiveRecord("all_reduce", "0", (0, 1), 0)
 FOUR, TWO = ScalarRecord("int", 4), ScalarRecord("int", 2)
@@ -119,3 +121,22 @@ def test_a_gradient_that_is_further_off_than_the_others_is_no_agreement(make: An
     found, summary, _ = judge_worlds(calls, (npu, bench), ("same", say("summary.compared", calls="2")), frozenset())
     assert found == verdict
     assert (summary.key == "summary.gradient") == (verdict == "incomplete")
+
+
+def test_ranks_that_read_different_gradients_of_what_they_share_do_not_agree(make: Any) -> None:
+    run = make.Run(world_size=1)
+    weight, gradient = run.parameter(make.normal(8, 8)), make.normal(8, 8, seed=1)
+    run.call("Optimizer.SGD.0.forward", kwargs={"grad": {"p": gradient}, "param": {"p": weight}})
+    whole = run.dump()
+    for why, verdict in ((None, "same"), ("parts.differ", "incomplete")):
+        (call,) = whole.calls
+        inputs = tuple(
+            Argument(a.name, msgspec.structs.replace(a.leaf, unrecorded=why))
+            if a.name == "input.grad.p" and isinstance(a.leaf, TensorRecord)
+            else a
+            for a in call.inputs
+        )
+        npu = replace(whole, calls=(msgspec.structs.replace(call, inputs=inputs),))
+        calls = [part.call for part in measure_pairs(align(npu, whole), "statistics") if part.call is not None]
+        found, *_ = judge_worlds(calls, (npu, whole), ("same", say("summary.compared", calls="1")), frozenset())
+        assert found == verdict
