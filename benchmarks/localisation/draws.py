@@ -243,15 +243,21 @@ all else theirs.
 """
     title = "Good health in noise" if options.healthy_only else "Faults in noise"
     only = " --healthy-only" if options.healthy_only else ""
+    sizes = (
+        ""
+        if options.healthy_only
+        else """
+A fault's size is how far it moves what the call writes (relative L2 between the wrong side and the same side in good
+health, at the first call that it changes); noise is the error that the same result shows in the healthy pair of the
+seed, or what is typical of it where that is more.
+"""
+    )
     return f"""# {title}, drawn from seeds{", in models of other people's" if options.libraries else ""}
 
 {models}Made by `python benchmarks/localisation/draws.py {chosen} --level {options.level}{only}
 --write` on {date.today().isoformat()}: seeds {seeds[0]} to {seeds[-1]}, {len(seeds)} of them. {unsound} recordings
-were no test, as a script that ended early or a fault that never ran. Development uses seeds below 1,000. A fault's size
-is how far it moves what the call writes (relative L2 between the wrong side and the same side in good health, at the
-first call that it changes); noise is the error that the same result shows in the healthy pair of the seed, or what is
-typical of it where that is more.
-
+were no test, as a script that ended early or a fault that never ran. Development uses seeds below 1,000.
+{sizes}
 {scores}
 """
 
