@@ -10,6 +10,7 @@ import torch
 
 from benchmarks.localisation import jobs, running
 from benchmarks.localisation.rows import Case
+from benchmarks.localisation.scoring import Outcome
 
 pytestmark = [
     pytest.mark.slow,
@@ -29,7 +30,7 @@ def _cases(job: jobs.Job) -> list[Case]:
     ]
 
 
-OTHERWISE_IN_TESTS = ("fsdp2-2-against-ddp-2", "tp-2-against-tp-1", "fsdp2-tp-4-against-tp-2", "1f1b-2-against-whole-1")
+OTHERWISE_IN_TESTS = ("fsdp2-2-against-ddp-2", "tp-2-against-tp-1", "fsdp2-tp-4-against-tp-2")
 """The benchmark runs the other pairs of jobs that are cut otherwise."""
 
 
@@ -43,12 +44,26 @@ def test_a_job_is_judged_as_it_is(tmp_path: Path, job: jobs.Job) -> None:
     _all_right(tmp_path, _cases(job))
 
 
+def test_a_wrong_call_of_one_micro_batch_is_named_by_operator_step_and_rank(tmp_path: Path) -> None:
+    """The other side has no micro-batches: which of them it was cannot be told, and the first stands for all."""
+    name = "1f1b-2-against-whole-1"
+    outcomes = _outcomes(tmp_path, [case for case in (*jobs.HEALTHY, *jobs.FAULTS) if case.name.startswith(f"{name}-")])
+    assert [each.case for each in outcomes if each.healthy and not each.is_first] == []
+    (fault,) = (each for each in outcomes if not each.healthy)
+    first = fault.suspects[0]
+    assert (first.kind, first.name.rpartition(".forward")[0].rstrip("0123456789")) == ("operator", "Functional.gelu.")
+    assert (first.step, first.rank) == (1, 1)
+
+
 def _all_right(folder: Path, cases: list[Case]) -> None:
+    assert [each.case for each in _outcomes(folder, cases) if not each.is_first] == []
+
+
+def _outcomes(folder: Path, cases: list[Case]) -> list[Outcome]:
     todo = running.works(folder, cases, ("statistics",), ("L1",))
     assert len(todo) >= 3
     with warnings.catch_warnings():  # of kernels put in the place of others, in the processes forked from here
         warnings.simplefilter("ignore")
         problems = running.record_all(todo, workers=1, keep=False)
     running.compare_all(todo, problems, workers=1, again=False)
-    outcomes = [running.outcome(work, problems) for work in todo]
-    assert [each.case for each in outcomes if not each.is_first] == []
+    return [running.outcome(work, problems) for work in todo]
