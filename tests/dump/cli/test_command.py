@@ -71,11 +71,12 @@ def test_a_script_that_reads_its_stderr_finds_what_it_wrote_itself(tmp_path: Pat
 
 @pytest.mark.parametrize("start", [["-m", "dump"], ["-m", "acc_compare", "dump"]], ids=["dump", "acc"])
 def test_a_script_imports_from_where_it_does_alone(tmp_path: Path, start: list[str]) -> None:
-    """The working folder is not among them, for a script that lies elsewhere."""
+    """The working folder is not among them, for a script that lies elsewhere.  (`wave` is a module that nothing of ours
+    imports before.)"""
     (tmp_path / "scripts").mkdir()
-    text = f"{TRAIN}\nprint(sys.path)\nimport colorsys\nprint(colorsys.ONE_THIRD)\n"
+    text = f"{TRAIN}\nprint(sys.path)\nimport wave\nprint(wave.WAVE_FORMAT_PCM)\n"
     (tmp_path / "scripts" / "train.py").write_text(text)
-    (tmp_path / "colorsys.py").write_text("ONE_THIRD = 'mine'\n")
+    (tmp_path / "wave.py").write_text("WAVE_FORMAT_PCM = 'mine'\n")
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
     outputs = [
         subprocess.run(
