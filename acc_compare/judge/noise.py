@@ -76,8 +76,8 @@ class Expectation:
     how many standard deviations the measured error lies above the typical one, `calls` how many calls of the operator
     in this run were asked.  `shift` is the channel of systematic error that stands out most, None for none; a channel
     is improbable beyond `far` deviations, and beyond `quantile` where the size of the error all but is.  `aligned` is
-    how far an error of that size lies along a channel; as neither says anything of the other, both are improbable where
-    they are `together` as a vector.
+    how far an error of that size lies along a channel, 0 where that cannot count; as neither says anything of the
+    other, both are improbable where they are `together` as a vector.
     """
 
     typical: float
@@ -201,6 +201,7 @@ class Noise:
         least = max(WORTH * typical, WORTH * output.assured, few, resolution)
         if output.error <= least:  # nothing finer than what was recorded of it resolves is known
             deviations = min(deviations, 0.0)
+        counts = math.hypot(max(0.0, deviations), _MOST_ALIGNED) > self._together
         return Expectation(
             typical=typical,
             limit=max(least, limit),
@@ -209,7 +210,7 @@ class Noise:
             quantile=self.quantile,
             far=self._far,
             together=self._together,
-            aligned=self._systematic.aligned(output, typical, few),
+            aligned=self._systematic.aligned(output, typical, few) if counts else 0.0,
             shift=self._systematic.largest(output, typical * math.exp(deviation), few),
         )
 
