@@ -44,7 +44,7 @@ def unrolled(dumps: Mapping[int, Dump]) -> Unrolled:
     """The side as if every rank ran all experts; as it is where no rank has experts of its own."""
     runs = {rank: list(_runs(dump)) for rank, dump in dumps.items()}
     shapes = {tuple(run.inside for run in found) for found in runs.values()}
-    if len(dumps) < 2 or len(shapes) != 1 or True not in next(iter(shapes)) or not _hold_other_weights(runs):
+    if len(dumps) < 2 or len(shapes) != 1 or True not in next(iter(shapes)) or not _hold_other_weights(dumps, runs):
         return Unrolled(dumps)
     made = {rank: _with_all(rank, dumps, runs) for rank in dumps}
     _, ranks, recorded = next(iter(made.values()))
@@ -63,18 +63,37 @@ def _runs(dump: Dump) -> Iterator[_Run]:
     yield _Run(inside, tuple(calls))
 
 
-def _hold_other_weights(runs: Mapping[int, Sequence[_Run]]) -> bool:
-    """Do calls between exchanges read trained tensors of one shape that differ from rank to rank?"""
+def _hold_other_weights(dumps: Mapping[int, Dump], runs: Mapping[int, Sequence[_Run]]) -> bool:
+    """Do calls between exchanges read weights of one shape that differ from rank to rank?  Keys and values of heads
+    that were exchanged for a part of the sequence are trained too, but computed from tokens."""
     inside = [[call for run in found if run.inside for call in run.calls] for found in runs.values()]
     if len({len(calls) for calls in inside}) != 1:
         return True
+    weights = [_weights(dump) for dump in dumps.values()]
     for calls in zip(*inside, strict=True):
-        held = [{n: t for n, t in call.tensors() if t.requires_grad and n in _WEIGHTS} for call in calls]
+        held = [
+            {n: t for n, t in call.tensors() if n in _WEIGHTS and t.value in known}
+            for call, known in zip(calls, weights, strict=True)
+        ]
         for name in held[0]:
             same = [each[name] for each in held if name in each]
             if len(same) == len(held) and not are_alike(same) and len({each.shape for each in same}) == 1:
                 return True
     return False
+
+
+def _weights(dump: Dump) -> set[int | None]:
+    """The values that are trained and that no call made but of such alone, as a slice or a cast of them is."""
+    found: set[int | None] = set()
+    made: set[int | None] = set()
+    for call in dump.calls:
+        read = [a.leaf for a in (*call.inputs, *call.parameters) if isinstance(a.leaf, TensorRecord)]
+        found.update(t.value for t in read if t.requires_grad and t.grad_fn is None and t.value not in made)
+        wrote = {a.leaf.value for a in (*call.outputs, *call.written) if isinstance(a.leaf, TensorRecord)}
+        if read and all(t.value in found for t in read):
+            found |= wrote
+        made |= wrote
+    return found - {None}
 
 
 def _with_all(

@@ -238,11 +238,13 @@ def _parted(dump: Dump) -> list[list[_Batch]] | None:
     before: list[CallRecord] = []
     after: list[CallRecord] = []
     now: tuple[int, int] | None = None
+    within = _within_backward(dump, owned)
     for place, call in enumerate(dump.calls):
         if _is_message(call):
             continue
-        if _is_backward(call):
-            found = places.get(forward_name(call.name))
+        of = call.name if _is_backward(call) else within.get(call.name)
+        if of is not None:
+            found = places.get(forward_name(of))
             if found is not None:
                 parts[found[0]][found[1]][1].append(call)
             continue
@@ -258,6 +260,22 @@ def _parted(dump: Dump) -> list[list[_Batch]] | None:
     return [
         [_Batch(tuple(before), tuple(there), tuple(back), tuple(after)) for there, back in batches] for batches in parts
     ]
+
+
+def _within_backward(dump: Dump, owned: Mapping[str, str]) -> dict[str, str]:
+    """The calls that run between two of backward, as those that a function of the user's own makes in its backward do,
+    each with the backward call that is next."""
+    found: dict[str, str] = {}
+    waiting: list[str] | None = None
+    for call in dump.calls:
+        if _is_backward(call):
+            found.update(dict.fromkeys(waiting or (), call.name))
+            waiting = []
+        elif call.name in owned:
+            waiting = None
+        elif waiting is not None:
+            waiting.append(call.name)
+    return found
 
 
 def _chunks(dump: Dump, owned: Mapping[str, str]) -> dict[str, int]:
@@ -316,20 +334,19 @@ def _one_behind_the_other(
     recorded: dict[str, str],
 ) -> Dump:
     """Each micro-batch's stages one behind the other, forward and then backward, one micro-batch after the other."""
-    count: dict[str, int] = {}
-    names: list[dict[str, str]] = []
     first, stages = batches[0][0], len(batches[0])
     parts = [part for batch in batches for part in batch]
-    for number, part in enumerate(parts):
-        own = first.batch.before if not number else ()
-        names.append({call.name: numbered(call.name, count) for call in (*own, *part.batch.forward)})
-    names[0].update({call.name: numbered(call.name, count) for call in first.batch.after})
     ordered = [(0, call) for call in first.batch.before]
     for start in range(0, len(parts), stages):
         batch = list(enumerate(parts))[start : start + stages]
         ordered += [(number, call) for number, part in batch for call in part.batch.forward]
         ordered += [(number, call) for number, part in reversed(batch) for call in part.batch.backward]
     ordered += [(0, call) for call in first.batch.after]
+    count: dict[str, int] = {}
+    names: list[dict[str, str]] = [{} for _ in parts]
+    for number, call in ordered:
+        if not _is_backward(call):
+            names[number][call.name] = numbered(call.name, count)
     calls, owners = [], {}
     for index, (number, call) in enumerate(ordered):
         part, known = parts[number], names[number]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from acc_compare.experts import unrolled
@@ -79,9 +81,39 @@ def test_values_of_other_ranks_are_numbered_apart() -> None:
     assert values[0] == values[1]  # of one rank, as recorded
 
 
+def _heads(*, made: bool) -> dict[int, Dump]:
+    """Attention between two exchanges, that of keys recorded or handed on by a view that nobody recorded."""
+    found = {}
+    for rank in range(2):
+        keys = msgspec.structs.replace(
+            _tensor(8, 1.0 + rank, trained=True, value=70), grad_fn=None if made else "ViewBackward0"
+        )
+        read = (Argument("input.0", _tensor(8, value=60)), Argument("input.1", keys))
+        writer = CallRecord("Tensor.unbind.0.forward", 0, outputs=(Argument("output.0", keys),))
+        attention = CallRecord("Functional.scaled_dot_product_attention.0.forward", 0, inputs=read)
+        calls = (_exchange(0, 8), *((writer,) if made else ()), attention, _exchange(1, 8))
+        found[rank] = Dump(Path(f"rank{rank}"), Header("statistics", "L1", world_size=2), calls)
+    return found
+
+
+def test_a_slice_of_weights_is_a_weight() -> None:
+    """One tensor for all experts of a rank, of which each is a slice."""
+    side = _side()
+    for rank, dump in side.items():
+        of_all, own = (_tensor(8, 1.0 + rank, trained=True, value=value) for value in (80, 81))
+        chosen = Argument("output.0", msgspec.structs.replace(own, grad_fn="SelectBackward0"))
+        slicing = CallRecord("Tensor.__getitem__.0.forward", 0, (Argument("input.0", of_all),), (chosen,))
+        inputs = (Argument("input.0", _tensor(3 + rank, value=60)), Argument("input.1", chosen.leaf))
+        calls = [msgspec.structs.replace(c, inputs=inputs) if c.name == EXPERT else c for c in dump.calls]
+        side[rank] = replace(dump, calls=(*calls[:3], slicing, *calls[3:]))
+    assert unrolled(side).ranks
+
+
 @pytest.mark.parametrize(
     "side",
     [
+        _heads(made=True),
+        _heads(made=False),
         _side(weights=(1.0, 1.0)),  # tensors of all ranks between exchanges, as where heads are dealt out
         _side(dtype="torch.int64"),  # no tokens are exchanged
         {0: _side()[0]},

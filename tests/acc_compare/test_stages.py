@@ -106,6 +106,26 @@ def test_stages_lie_one_behind_the_other_for_each_micro_batch() -> None:
     }
 
 
+def test_calls_that_a_function_of_its_own_makes_in_backward_are_of_its_micro_batch() -> None:
+    """The last stage runs all forward and then all backward, and one of its functions sums up gradients."""
+    first, last = Rank(0), Rank(1)
+    first.f(0, "0").message(0, 1, 11).f(1, "0").message(0, 1, 12).message(1, 0, 13).b(0).message(1, 0, 14).b(1)
+    last.message(0, 1, 21).f(0, "0", loss=True).message(0, 1, 23).f(1, "0", loss=True)
+    for batch in (0, 1):
+        last._call(f"Tensor.mean.{batch}.backward")
+        last._call(f"Tensor.clone.{batch}.forward")
+        last.b(batch).message(1, 0, 22 + 2 * batch)
+    last._call("Tensor.clone.2.forward")  # after all of backward
+    dumps = {0: first.dump(), 1: last.dump()}
+    found = staged(dumps, stages_of(dumps))
+    assert found is not None
+    backward = ["mean.0.backward", "clone.0.forward", "linear.1.backward", "linear.0.backward", "AdamW.0.forward"]
+    assert [_names(dump)[4:] for dump in found.dumps.values()] == [backward] * 2
+    assert found.line is not None
+    clones = [call.name for call in found.line.dump.calls if ".clone." in call.name]
+    assert [found.line.names[name] for name in clones] == ["Tensor.clone.0.forward", "Tensor.clone.1.forward"]
+
+
 def test_ranks_of_a_stage_lie_in_a_mesh_of_their_own() -> None:
     """Four ranks in each stage: pairs that add up, and pairs of these that share out the batch."""
     alone = _pipeline()
