@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from acc_compare.micro_batches import MicroBatch, is_backward, parted
 from acc_compare.wholes import Mesh, meshes_of
-from dump.format.names import BACKWARD, FORWARD, CallName, forward_name, parse
+from dump.format.names import CallName, forward_name, parse
 from dump.format.schema import Argument, CallRecord, Dump, TensorRecord
 
 _SEND, _RECEIVE = "send", "recv"
@@ -80,9 +81,9 @@ def staged(dumps: Mapping[int, Dump], stages: Sequence[Sequence[int]]) -> Staged
     """The side with its stages one behind the other; None where they do not lie so: other numbers of ranks in each, or
     of micro-batches, or modules that ran more than once for one."""
     groups = {len(stage) for stage in stages}
-    parted = {rank: found for rank, dump in dumps.items() if (found := _parted(dump)) is not None}
-    counts = {(len(chunks), len(chunks[0])) for chunks in parted.values()}
-    if len(groups) != 1 or len(counts) != 1 or len(parted) < len(dumps):
+    by_rank = {rank: found for rank, dump in dumps.items() if (found := parted(dump)) is not None}
+    counts = {(len(chunks), len(chunks[0])) for chunks in by_rank.values()}
+    if len(groups) != 1 or len(counts) != 1 or len(by_rank) < len(dumps):
         return None
     ((turns, number),), (size,) = counts, groups
     sent = _sent(dumps)
@@ -92,21 +93,21 @@ def staged(dumps: Mapping[int, Dump], stages: Sequence[Sequence[int]]) -> Staged
     for place in range(size):
         members = [(turn, stage[place]) for turn in range(turns) for stage in stages]
         for batch in range(number):
-            parts = [_Part(rank, dumps[rank], parted[rank][turn][batch]) for turn, rank in members]
+            parts = [_Part(rank, dumps[rank], by_rank[rank][turn][batch]) for turn, rank in members]
             known = ranks if not batch else {}
             whole[place * number + batch] = _one_behind_the_other([parts], sent, known, names)
     mesh = (*_mesh(dumps, stages, size), number)
     line = None
     if size == 1:
         members = [(turn, stage[0]) for turn in range(turns) for stage in stages]
-        every = [[_Part(r, dumps[r], parted[r][turn][batch]) for turn, r in members] for batch in range(number)]
+        every = [[_Part(r, dumps[r], by_rank[r][turn][batch]) for turn, r in members] for batch in range(number)]
         if len(members) > 1:  # what each stage does to its own gradients, in the order of its own parameters
             every = [[replace(part, batch=_with_optimizers_alone(part.batch)) for part in each] for each in every]
         line = _in_line(every, sent)
     return Staged(whole, tuple(extent for extent in mesh if extent > 1), number, line, ranks, names)
 
 
-def _with_optimizers_alone(batch: _Batch) -> _Batch:
+def _with_optimizers_alone(batch: MicroBatch) -> MicroBatch:
     return replace(batch, after=tuple(call for call in batch.after if call.name.startswith(_OPTIMIZER)))
 
 
@@ -197,117 +198,10 @@ def _mesh(dumps: Mapping[int, Dump], stages: Sequence[Sequence[int]], size: int)
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
-    """The calls of one micro-batch, those before all and those after all."""
-
-    before: tuple[CallRecord, ...]
-    forward: tuple[CallRecord, ...]
-    backward: tuple[CallRecord, ...]
-    after: tuple[CallRecord, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class _Part:
     rank: int
     dump: Dump
-    batch: _Batch
-
-
-def _parted(dump: Dump) -> list[list[_Batch]] | None:
-    """The calls of one rank by chunk of the model and by micro-batch; None where they are not so many for each.
-
-    A chunk is what runs between two messages, told by its modules; a rank has several where a pipeline is interleaved.
-    """
-    owned = {call.name: owner for call in dump.calls if _is_forward(call) and (owner := dump.owners.get(call.name))}
-    if not owned:
-        return None
-    numbers: dict[str, set[int]] = {}
-    for owner in owned.values():
-        numbers.setdefault(_module(owner), set()).add(parse(owner).number)
-    counts = {len(found) if found == set(range(len(found))) else 0 for found in numbers.values()}
-    if len(counts) != 1 or counts == {0}:
-        return None
-    (count,) = counts
-    chunks = _chunks(dump, owned)
-    last = max(place for place, call in enumerate(dump.calls) if call.name in owned or _is_backward(call))
-    places: dict[str, tuple[int, int]] = {}
-    sizes = (1 + max(chunks.values()), count)
-    parts: list[list[tuple[list[CallRecord], list[CallRecord]]]] = [
-        [([], []) for _ in range(sizes[1])] for _ in range(sizes[0])
-    ]
-    before: list[CallRecord] = []
-    after: list[CallRecord] = []
-    now: tuple[int, int] | None = None
-    within = _within_backward(dump, owned)
-    for place, call in enumerate(dump.calls):
-        if _is_message(call):
-            continue
-        of = call.name if _is_backward(call) else within.get(call.name)
-        if of is not None:
-            found = places.get(forward_name(of))
-            if found is not None:
-                parts[found[0]][found[1]][1].append(call)
-            continue
-        owner = owned.get(call.name)
-        now = now if owner is None else (chunks[_module(owner)], parse(owner).number)
-        if place > last:
-            after.append(call)
-        elif now is None:
-            before.append(call)
-        else:
-            places[call.name] = now
-            parts[now[0]][now[1]][0].append(call)
-    return [
-        [_Batch(tuple(before), tuple(there), tuple(back), tuple(after)) for there, back in batches] for batches in parts
-    ]
-
-
-def _within_backward(dump: Dump, owned: Mapping[str, str]) -> dict[str, str]:
-    """The calls that run between two of backward, as those that a function of the user's own makes in its backward do,
-    each with the backward call that is next."""
-    found: dict[str, str] = {}
-    waiting: list[str] | None = None
-    for call in dump.calls:
-        if _is_backward(call):
-            found.update(dict.fromkeys(waiting or (), call.name))
-            waiting = []
-        elif call.name in owned:
-            waiting = None
-        elif waiting is not None:
-            waiting.append(call.name)
-    return found
-
-
-def _chunks(dump: Dump, owned: Mapping[str, str]) -> dict[str, int]:
-    """The chunk of each module that ran: those that ran between the same messages are one."""
-    found: dict[str, int] = {}
-    now: int | None = None
-    for call in dump.calls:
-        if _is_message(call):
-            now = None
-        elif call.name in owned:
-            module = _module(owned[call.name])
-            if now is None:
-                now = found.get(module, 1 + max(found.values(), default=-1))
-            found.setdefault(module, now)
-    return found
-
-
-def _module(owner: str) -> str:
-    name = parse(owner)
-    return f"{name.path} {name.api}"
-
-
-def _is_message(call: CallRecord) -> bool:
-    return any(collective.kind in (_SEND, _RECEIVE) for collective in call.collectives)
-
-
-def _is_forward(call: CallRecord) -> bool:
-    return not call.is_recompute and parse(call.name).direction == FORWARD
-
-
-def _is_backward(call: CallRecord) -> bool:
-    return parse(call.name).direction == BACKWARD
+    batch: MicroBatch
 
 
 def _sent(dumps: Mapping[int, Dump]) -> dict[tuple[int, int], int]:
@@ -345,12 +239,12 @@ def _one_behind_the_other(
     count: dict[str, int] = {}
     names: list[dict[str, str]] = [{} for _ in parts]
     for number, call in ordered:
-        if not _is_backward(call):
+        if not is_backward(call):
             names[number][call.name] = numbered(call.name, count)
     calls, owners = [], {}
     for index, (number, call) in enumerate(ordered):
         part, known = parts[number], names[number]
-        forward = known.get(forward_name(call.name) if _is_backward(call) else call.name)
+        forward = known.get(forward_name(call.name) if is_backward(call) else call.name)
         if forward is None:
             continue
         name = str(replace(parse(forward), direction=parse(call.name).direction))

@@ -37,6 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("acc_compare.messages", "acc_compare.stacks", "acc_compare.row_names", "acc_compare.shadowed"),
     ("acc_compare.model",),
     ("acc_compare.operators", "acc_compare.collectives"),
+    ("acc_compare.micro_batches",),
     ("acc_compare.load", "acc_compare.metrics"),
     ("acc_compare.assembled",),
     ("acc_compare.combined",),
