@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from acc_compare.collectives import MESSAGES
 from dump.format.names import BACKWARD, FORWARD, forward_name, parse
-from dump.format.schema import CallRecord, Dump
+from dump.format.schema import Argument, CallRecord, Dump, TensorRecord
+
+_Place: TypeAlias = "tuple[int, int]"
+"""A chunk and a micro-batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,48 +30,143 @@ def parted(dump: Dump) -> list[list[MicroBatch]] | None:
     A chunk is what runs between two messages, told by its modules; a rank has several where a pipeline is interleaved.
     """
     owned = {call.name: owner for call in dump.calls if _is_forward(call) and (owner := dump.owners.get(call.name))}
-    if not owned:
+    turns = _turns(owned.values())
+    if turns is None:
         return None
-    numbers: dict[str, set[int]] = {}
-    for owner in owned.values():
-        numbers.setdefault(_module(owner), set()).add(parse(owner).number)
-    counts = {len(found) if found == set(range(len(found))) else 0 for found in numbers.values()}
-    if len(counts) != 1 or counts == {0}:
-        return None
-    (count,) = counts
+    count, per = turns
     chunks = _chunks(dump, owned)
-    last = max(place for place, call in enumerate(dump.calls) if call.name in owned or is_backward(call))
-    places: dict[str, tuple[int, int]] = {}
-    sizes = (1 + max(chunks.values()), count)
-    parts: list[list[tuple[list[CallRecord], list[CallRecord]]]] = [
-        [([], []) for _ in range(sizes[1])] for _ in range(sizes[0])
-    ]
-    before: list[CallRecord] = []
-    after: list[CallRecord] = []
-    now: tuple[int, int] | None = None
+    place_of = {
+        name: (chunks[_module(owner)], parse(owner).number // per[_module(owner)]) for name, owner in owned.items()
+    }
+    work = _Work(1 + max(chunks.values()), count)
     within = _within_backward(dump, owned)
-    for place, call in enumerate(dump.calls):
+    for call in dump.calls:
         if _is_message(call):
             continue
         of = call.name if is_backward(call) else within.get(call.name)
         if of is not None:
-            found = places.get(forward_name(of))
-            if found is not None:
-                parts[found[0]][found[1]][1].append(call)
-            continue
-        owner = owned.get(call.name)
-        now = now if owner is None else (chunks[_module(owner)], parse(owner).number)
-        if place > last:
-            after.append(call)
-        elif now is None:
-            before.append(call)
+            work.backward(call, forward_name(of))
+        elif call.name in place_of:
+            work.forward(call, place_of[call.name])
         else:
-            places[call.name] = now
-            parts[now[0]][now[1]][0].append(call)
-    return [
-        [MicroBatch(tuple(before), tuple(there), tuple(back), tuple(after)) for there, back in batches]
-        for batches in parts
-    ]
+            work.waiting.append(call)
+    return work.batches()
+
+
+def _turns(owners: Iterable[str]) -> tuple[int, dict[str, int]] | None:
+    """How many micro-batches there are, and how often each module ran for one; None where no number fits all."""
+    numbers: dict[str, set[int]] = {}
+    for owner in owners:
+        numbers.setdefault(_module(owner), set()).add(parse(owner).number)
+    count = min(map(len, numbers.values()), default=0)
+    if not count or any(found != set(range(len(found))) or len(found) % count for found in numbers.values()):
+        return None
+    return count, {module: len(found) // count for module, found in numbers.items()}
+
+
+class _Work:
+    """Which chunk and micro-batch each call is of, gathered in the order of execution.
+
+    Calls outside of modules wait until it is known what comes next: between the backward of one micro-batch and the
+    next one those are of the first that read what it made or make what such calls read, and the others make the second
+    one's input ready.
+    """
+
+    def __init__(self, chunks: int, count: int) -> None:
+        self.waiting: list[CallRecord] = []
+        self._before: tuple[CallRecord, ...] | None = None
+        self._now: _Place = (0, 0)
+        self._was_backward = False
+        self._places: dict[str, _Place] = {}
+        self._makers: dict[int, _Place] = {}
+        self._parts: dict[_Place, tuple[list[CallRecord], list[CallRecord]]] = {
+            (chunk, batch): ([], []) for chunk in range(chunks) for batch in range(count)
+        }
+        self._readying: dict[_Place, list[CallRecord]] = {}
+
+    def forward(self, call: CallRecord, place: _Place) -> None:
+        if self._before is None:
+            self._before, self.waiting, self._now = tuple(self.waiting), [], place
+        readying = self._go_on(after_backward=self._was_backward and place != self._now)
+        for each in (*readying, call):
+            self._add(each, place)
+        if readying:
+            self._readying[place] = readying
+        self._now, self._was_backward = place, False
+
+    def backward(self, call: CallRecord, forward: str) -> None:
+        if self._before is not None:
+            self._go_on(after_backward=False)
+        self._was_backward = True
+        place = self._places.get(forward)
+        if place is not None:
+            self._parts[place][1].append(call)
+            self._makers.update(dict.fromkeys(_values(call.outputs), place))
+
+    def batches(self) -> list[list[MicroBatch]]:
+        """All of them, by chunk."""
+        before = self._first_readied()
+        after = tuple(self.waiting)
+        chunks = 1 + max(chunk for chunk, _ in self._parts)
+        return [
+            [
+                MicroBatch(before, tuple(there), tuple(back), after)
+                for (other, _), (there, back) in self._parts.items()
+                if other == chunk
+            ]
+            for chunk in range(chunks)
+        ]
+
+    def _add(self, call: CallRecord, place: _Place) -> None:
+        self._places[call.name] = place
+        self._parts[place][0].append(call)
+        self._makers.update(dict.fromkeys(_values(call.outputs), place))
+
+    def _go_on(self, *, after_backward: bool) -> list[CallRecord]:
+        """Give the calls that wait to the micro-batch that ran; after its backward, those that have nothing to do with
+        it are left."""
+        homes: list[_Place | None] = []
+        made = dict(self._makers)
+        for call in self.waiting:
+            home = next((made[value] for value in _values(call.inputs) if value in made), None)
+            homes.append(home)
+            if home is not None:
+                made.update(dict.fromkeys(_values(call.outputs), home))
+        read: dict[int, _Place] = {}
+        for number in reversed(range(len(homes))):
+            call, home = self.waiting[number], homes[number]
+            home = home or next((read[value] for value in _values(call.outputs) if value in read), None)
+            homes[number] = home
+            if home is not None:
+                read.update(dict.fromkeys(_values(call.inputs), home))
+        waiting, self.waiting = self.waiting, []
+        left = []
+        for call, home in zip(waiting, homes, strict=True):
+            if home is None and after_backward:
+                left.append(call)
+            else:
+                self._add(call, home if home is not None and after_backward else self._now)
+        return left
+
+    def _first_readied(self) -> tuple[CallRecord, ...]:
+        """What was before all, but for what made the first micro-batch ready as it was done for all others."""
+        before = self._before or ()
+        chunk_and_batch = min(self._parts)
+        others = [self._readying.get(place, []) for place in self._parts if place[1] > 0]
+        apis = {tuple(parse(call.name).api for call in each) for each in others}
+        if len(apis) != 1:
+            return before
+        (same,) = apis
+        own = before[len(before) - len(same) :]
+        if not same or tuple(parse(call.name).api for call in own) != same:
+            return before
+        self._parts[chunk_and_batch][0][:0] = own
+        return before[: len(before) - len(same)]
+
+
+def _values(arguments: Iterable[Argument]) -> list[int]:
+    leaves = (argument.leaf for argument in arguments)
+    return [leaf.value for leaf in leaves if isinstance(leaf, TensorRecord) and leaf.value is not None]
 
 
 def _within_backward(dump: Dump, owned: Mapping[str, str]) -> dict[str, str]:

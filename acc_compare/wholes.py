@@ -39,9 +39,9 @@ _CLEARLY = 0.1
 _AS_GOOD = 3.0
 """Times as far as the best fit that another may be and fit as well."""
 
-_VAGUELY, _MEANS_SOMETHING, _MEANS_FIT = 100.0, 1e-2, 1e-4
-"""Of wholes of which the mean alone is known: how many times better they must fit than others, how large a mean must be
-beside the elements, and how far apart the means may be."""
+_MEANS_SOMETHING, _MEANS_FIT = 1e-2, 1e-4
+"""Of wholes of which the mean alone is known: how large a mean must be beside the elements, and how far apart the means
+may be."""
 
 _COPIES = 1e-3
 """Relative difference up to which a part is taken for a copy of what the other side has whole."""
@@ -274,7 +274,7 @@ def chosen(ours: Sequence[Whole], theirs: Sequence[Whole], *, forward: bool) -> 
     """Which of `ours` is meant, by what fits any of `theirs` best; None where nothing does.
 
     In a `forward` call, parts that can make the other side's shape in one way alone do so, however much differs: those
-    that are not alike were dealt out.
+    that are not alike were dealt out, and some that are where nothing else makes it, as where two ranks read one batch.
     """
     pairs = [(a, b) for a in ours for b in theirs if a.shape == b.shape]
     if not pairs:
@@ -283,26 +283,33 @@ def chosen(ours: Sequence[Whole], theirs: Sequence[Whole], *, forward: bool) -> 
     fitting = [each for each in ranked if each[0] <= FITS]
     if fitting:
         clear = [each for each in fitting if not (each[1].vague or each[2].vague)]
-        # A mean tells less than all numbers, but what these fit badly may be no whole at all.
-        if clear and min(clear, key=lambda each: each[0])[0] <= _VAGUELY * min(fit for fit, _, _ in fitting) + ALIKE:
-            fitting = clear
-        likely = min(a.repeats + b.repeats for _, a, b in fitting)
-        fitting = [each for each in fitting if each[1].repeats + each[2].repeats == likely]
+        # The mean over all parts is the same however they are put together: beside all numbers it tells nothing.
+        fitting = clear or fitting
+        fewest = min(a.repeats + b.repeats for _, a, b in fitting)
+        fitting = [each for each in fitting if each[1].repeats + each[2].repeats == fewest]
         # Both sides must choose the same pair: of those that fit alike, the one that is divided by least; statistics
         # do not tell along which dimension parts were dealt out, so that any will do.
         alike = _AS_GOOD * max(ALIKE, min(fit for fit, _, _ in fitting))
-        fit, best, _ = min((e for e in fitting if e[0] <= alike), key=lambda e: (e[1].by * e[2].by, e[1].shape, e[0]))
-        others = [off for off, each, _ in ranked if (each.how, each.by) != (best.how, best.by)]
+        fit, best, of = min((e for e in fitting if e[0] <= alike), key=lambda e: (e[1].by * e[2].by, e[1].shape, e[0]))
+        # Both divided by twice as many is no other way, nor is a mean over all parts beside all numbers.
+        told = [each for each in ranked if not clear or not (each[1].vague or each[2].vague)]
+        others = [off for off, a, b in told if a.how != best.how or a.by * of.by != b.by * best.by]
         other = min(others, default=None)
         # Sixteen sums of many elements fit by no chance; a norm and extremes may.
         is_sketched = best.record.sketch is not None and best.record.numel > SKETCH_BUCKETS
         if other is None or is_sketched or fit <= max(ALIKE, _CLEARLY * other) or forward:
             return Choice(best, fit, other)
         return None
-    plain = {id(a): a for a, _ in pairs if not (a.scaled or a.how == "summed" or a.repeats)}
-    simple = [each for each in plain.values() if not each.nested] or list(plain.values())
-    is_one = forward and simple and are_alike([each.record for each in simple])
-    return Choice(simple[0]) if is_one else None
+    plain = [(a, b) for a, b in pairs if not any(each.scaled or each.how == "summed" for each in (a, b))]
+    likely = _least(plain, lambda a, b: a.repeats + b.repeats)
+    simple = _least(likely, lambda a, b: a.nested + b.nested)
+    is_one = forward and simple and are_alike([msgspec.structs.replace(a.record, shape=()) for a, _ in simple])
+    return Choice(min((a for a, _ in simple), key=lambda a: a.shape)) if is_one else None
+
+
+def _least(pairs: Sequence[tuple[Whole, Whole]], size: Callable[[Whole, Whole], int]) -> list[tuple[Whole, Whole]]:
+    least = min((size(*pair) for pair in pairs), default=0)
+    return [pair for pair in pairs if size(*pair) == least]
 
 
 def _apart(one: Whole, two: Whole) -> float:
@@ -325,10 +332,15 @@ class Odd:
     off: float
 
 
+def _copied(theirs: Sequence[Whole], shape: tuple[int, ...]) -> list[TensorRecord]:
+    """What the parts of this shape may be copies of: means alone say nothing of that."""
+    return [each.record for each in theirs if each.shape == shape and not (each.scaled or each.vague)]
+
+
 def odd_copy(parts: Sequence[TensorRecord], theirs: Sequence[Whole]) -> tuple[Odd, int] | None:
     """Which of the parts that a collective should have left alike is furthest from what the other side has, where
     another is that, divided by a number of ranks; and that number.  None where none is."""
-    known = [each.record for each in theirs if each.shape == parts[0].shape and not each.scaled]
+    known = _copied(theirs, parts[0].shape)
     found = []
     for by in sorted({1, len(parts)}):
         apart = [min((distance(divided(part, by), record) for record in known), default=math.inf) for part in parts]
@@ -343,7 +355,7 @@ def odd_copy(parts: Sequence[TensorRecord], theirs: Sequence[Whole]) -> tuple[Od
 def odd_one(parts: Sequence[TensorRecord], theirs: Sequence[Whole]) -> Odd | None:
     """Which of the parts is furthest from what the other side has, where another is a copy of that; None where none
     is one."""
-    known = [each.record for each in theirs if each.shape == parts[0].shape and not each.scaled]
+    known = _copied(theirs, parts[0].shape)
     if not known or any(part.shape != parts[0].shape for part in parts):
         return None
     apart = [min(distance(part, record) for record in known) for part in parts]

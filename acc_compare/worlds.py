@@ -22,13 +22,17 @@ from acc_compare.model import Finding
 from acc_compare.one_pair import Outcome, Progress, Task, before, compare_dumps, joined, tell_nobody
 from acc_compare.operators import moves_layout_only
 from acc_compare.stages import Line, Staged, owned_alike, parameters_alike, staged, stages_of
+from acc_compare.wholes import candidates, chosen
 from dump.format.errors import IncomparableError
 from dump.format.names import FORWARD, parse
 from dump.format.reader import read_dump, without_collecting
-from dump.format.schema import Dump
+from dump.format.schema import Dump, TensorRecord
 
 _LOOKED_AT = 5
 """Suspects whose elements are looked at for the rank that holds them."""
+
+_SAME_DATA, _FIRST_READ = 1e-3, 8
+"""Relative difference up to which micro-batches are of the same data, and of how many tensors at most that is asked."""
 
 _ALIKE = 0.75
 """Where fewer of the results have the same shape on a rank of either side, ranks hold other parts."""
@@ -82,8 +86,11 @@ def compare_worlds(
                 raise IncomparableError(
                     "a layout file says nothing of the stages of a pipeline. Compare without --layout."
                 )
-            pipelines = [_in_line(*each) for each in zip((npu, bench), stages, strict=True)] if in_stages else []
             experts = [unrolled(side) for side in (npu, bench)]
+            pipelines = [_in_line(*each) for each in zip((npu, bench), stages, strict=True)] if in_stages else []
+            if not (in_stages or any(side.ranks for side in experts) or task.layouts != NO_LAYOUTS):
+                pipelines = _in_micro_batches(npu, bench)
+                in_stages = bool(pipelines)
             lines = _lines_of(*pipelines) if in_stages else None
             if in_stages:
                 ours, theirs = _joined_in_line(pipelines[0], pipelines[1], lines)
@@ -136,6 +143,54 @@ def _in_line(dumps: Mapping[int, Dump], stages: Sequence[Sequence[int]]) -> Stag
             f"{dumps[min(dumps)].path.parent}: the stages of this pipeline cannot be laid one behind the other. They"
             " must have as many ranks and micro-batches each, and run each module once for a micro-batch."
         )
+    return found
+
+
+def _in_micro_batches(npu: Mapping[int, Dump], bench: Mapping[int, Dump]) -> list[Staged]:
+    """Both sides by micro-batch, where these are not those of the other side; else none."""
+    sides = [staged(dumps, [sorted(dumps)]) for dumps in (npu, bench)]
+    found = [side for side in sides if side is not None]
+    return found if len(found) == 2 and are_dealt_otherwise(found[0], found[1]) else []
+
+
+def are_dealt_otherwise(npu: Staged, bench: Staged) -> bool:
+    """Are there other micro-batches on either side: of another number, or none of which all ranks together read the
+    same data?"""
+    if npu.batches != bench.batches:
+        return True
+    return npu.batches > 1 and not any(_reads_alike(npu, bench, batch) for batch in range(npu.batches))
+
+
+def _reads_alike(npu: Staged, bench: Staged, batch: int) -> bool:
+    """Is what the model first reads of one micro-batch the same, as the ranks of each side have it together?"""
+    sides = []
+    for side in (npu, bench):
+        dumps = [dump for number, dump in side.dumps.items() if number % side.batches == batch]
+        data = [_data(dump) for dump in dumps]
+        meshes = (side.mesh[:-1],) if len(side.mesh) > 2 else ()
+        sides.append(
+            {
+                place: candidates([each[place] for each in data], scaled=False, meshes=meshes)
+                for place in data[0]
+                if all(place in each for each in data)
+            }
+        )
+    fits = [chosen(may_be, sides[1].get(place, ()), forward=True) for place, may_be in sides[0].items()]
+    return all(choice is not None and choice.fit is not None and choice.fit <= _SAME_DATA for choice in fits)
+
+
+def _data(dump: Dump) -> dict[tuple[str, str], TensorRecord]:
+    """What the first calls of modules read that is not trained and that no call of a module made."""
+    found: dict[tuple[str, str], TensorRecord] = {}
+    made: set[int | None] = set()
+    for call in dump.calls:
+        if dump.owners.get(call.name) is None or parse(call.name).direction != FORWARD:
+            continue
+        given = ((a.name, a.leaf) for a in call.inputs if isinstance(a.leaf, TensorRecord))
+        found |= {(call.name, n): t for n, t in given if not t.requires_grad and t.value not in made}
+        made |= {a.leaf.value for a in (*call.outputs, *call.written) if isinstance(a.leaf, TensorRecord)}
+        if len(found) >= _FIRST_READ:
+            break
     return found
 
 

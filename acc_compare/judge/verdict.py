@@ -96,7 +96,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     )
     found = walk(chosen, context)
     if setting.other_world:
-        found.origins = first_of(found.origins)
+        found.origins = first_of(found.origins, chosen)
     if by_module:
         found.origins = in_the_module_around(_innermost(found), chosen)
     optimizers = [call for call in calls if call.is_optimizer]

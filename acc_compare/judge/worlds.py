@@ -64,6 +64,22 @@ def is_of_the_world(origin: Origin) -> bool:
     return not origin.judged.argument.is_floating
 
 
+def _is_read_by_the_model(origin: Origin, calls: Sequence[MeasuredCall]) -> bool:
+    """Is it data, of which a module computes something, itself or what the script made of it?"""
+    value = origin.judged.argument.npu.value
+    if origin.kind != "input" or origin.reshaped or value is None:
+        return False
+    values: set[int | None] = {value}
+    for call in calls:
+        if call.is_backward or call.order < origin.call.order or call.communicates:
+            continue
+        if any(argument.npu.value in values for argument in call.read):
+            if call.owner and not operators.moves_layout_only(call.operator):
+                return True
+            values |= {argument.npu.value for argument in call.wrote} - {None}
+    return False
+
+
 def _is_message(call: MeasuredCall) -> bool:
     collectives = call.pair.npu.collectives if call.pair.npu is not None else ()
     return bool(collectives) and all(collective.kind in MESSAGES for collective in collectives)
@@ -78,10 +94,11 @@ def _cuts_otherwise(call: MeasuredCall) -> bool:
     )
 
 
-def first_of(origins: Sequence[Origin]) -> list[Origin]:
+def first_of(origins: Sequence[Origin], calls: Sequence[MeasuredCall]) -> list[Origin]:
     """The origins that differ otherwise than the number of ranks makes them, the first alone: what comes after one is
-    measured by bounds, which do not add as errors do."""
-    found = [origin for origin in origins if not is_of_the_world(origin)]
+    measured by bounds, which do not add as errors do.  What ranks read may be cut in any way: all of it together is the
+    same data."""
+    found = [origin for origin in origins if not is_of_the_world(origin) or _is_read_by_the_model(origin, calls)]
     return sorted(found, key=lambda origin: origin.call.order)[:1]
 
 

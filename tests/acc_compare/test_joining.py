@@ -16,7 +16,7 @@ from acc_compare.combined import concatenated, summed
 from acc_compare.declared import Layout
 from acc_compare.joining import Wholes, join, wholes
 from acc_compare.metrics.sketches import sketch_vector
-from acc_compare.wholes import Way, Whole, candidates, chosen, meshes_of
+from acc_compare.wholes import Way, Whole, candidates, chosen, meshes_of, odd_one
 from dump.format.schema import Argument, CallRecord, CollectiveRecord, Dump, Header, LayoutRecord, TensorRecord
 
 NAME = "Functional.linear.0.forward"
@@ -389,6 +389,45 @@ def test_of_sums_of_parts_of_a_batch_the_mean_tells(array: np.ndarray) -> None:
     centred = array - array.mean()
     parts = [_record(half * share, sketch=sketch) for half in np.split(centred, 2, 0) for share in (0.25, 0.75)]
     assert chosen(candidates(parts, scaled=False, meshes=[(2, 2)]), [Whole.of(_record(centred))], forward=False) is None
+
+
+@pytest.mark.parametrize("forward", [True, False])
+def test_two_ranks_that_read_one_batch_have_read_it_twice(array: np.ndarray, forward: bool) -> None:
+    """The other side has another batch beside it."""
+    first, second = np.split(array, 2, 0)
+    found = candidates([_record(first), _record(first)], scaled=False)
+    choice = chosen(found, [Whole.of(_record(np.concatenate([first, -9 * second])))], forward=forward)
+    assert (choice is not None) is forward
+    if choice is not None:
+        assert (choice.whole.shape, choice.whole.repeats) == ((4, 6), True)
+
+
+def _dealt(array: np.ndarray, count: int, scale: float) -> list[Whole]:
+    """A gradient of so many ranks of two micro-batches each, larger by `scale`."""
+    parts = [_record(scale * part, sketch=bytes(64)) for part in np.split(array, 2 * count, 0)]
+    return candidates(parts, scaled=True, meshes=[(count, 2)])
+
+
+def test_what_one_part_is_off_by_leaves_the_way_that_parts_were_dealt_out() -> None:
+    """Means over all parts fit however these are put together, and so do both sides divided by twice as many ranks."""
+    right = np.random.default_rng(1).normal(1, 1, (8, 6))
+    wrong = right.copy()
+    wrong[3] += 0.02 * np.resize([1, -1], 6) * np.abs(right).max()
+    for array in (right, wrong):
+        ours, theirs = _dealt(array, 4, 2.0), _dealt(right, 2, 1.0)
+        choices = (chosen(ours, theirs, forward=False), chosen(theirs, ours, forward=False))
+        assert [choice is not None and choice.whole.vague for choice in choices] == [False, False]
+        one, two = (choice.whole.record for choice in choices if choice is not None)
+        assert one.shape == two.shape
+        assert one.norm == pytest.approx(two.norm, rel=1e-2)
+        assert (one.norm == pytest.approx(two.norm, rel=1e-6)) is (array is right)
+
+
+def test_a_part_is_no_copy_of_what_is_known_by_its_mean_alone(array: np.ndarray) -> None:
+    parts = [_record(array), _record(array + 0.1 * np.sign(array))]
+    known = Whole.of(_record(array))
+    assert odd_one(parts, [known]) is not None
+    assert odd_one(parts, [replace(known, vague=True)]) is None
 
 
 @pytest.mark.parametrize("swapped", [False, True])

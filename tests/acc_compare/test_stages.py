@@ -126,6 +126,34 @@ def test_calls_that_a_function_of_its_own_makes_in_backward_are_of_its_micro_bat
     assert [found.line.names[name] for name in clones] == ["Tensor.clone.0.forward", "Tensor.clone.1.forward"]
 
 
+def test_what_makes_a_micro_batch_ready_is_of_it_and_what_tells_of_it_too() -> None:
+    """A slice of the data before each, the loss written down after each."""
+    rank = Rank(0)
+    rank.calls = [CallRecord("Torch.randn.0.forward", 0)]
+    for batch in (0, 1):
+        rank._call(f"Tensor.__getitem__.{batch}.forward", 500 + batch)
+        rank.f(batch, "0", loss=True).b(batch, loss=batch)
+        loss = next(call.outputs for call in rank.calls if call.name == f"Tensor.mean.{batch}.forward")
+        rank._call(f"Tensor.detach.{batch}.forward")
+        told = Argument("input.0", loss[0].leaf)
+        rank.calls[-1] = msgspec.structs.replace(rank.calls[-1], inputs=(told,))
+    found = staged({0: rank.dump()}, [[0]])
+    assert found is not None
+    forward = ["__getitem__.0.forward", "linear.0.forward", "mean.0.forward"]
+    assert [_names(dump)[:4] for dump in found.dumps.values()] == [["randn.0.forward", *forward]] * 2
+    slices = [next(c for c in dump.calls if "getitem" in c.name) for dump in found.dumps.values()]
+    assert [call.outputs[0].leaf.value for call in slices] == [500, 501]  # type: ignore[union-attr]
+
+
+def test_a_module_may_run_twice_for_a_micro_batch() -> None:
+    rank = Rank(0)
+    for batch in (0, 1):
+        rank.f(batch, "0").f(2 * batch, "1").f(2 * batch + 1, "1")
+    found = staged({0: rank.dump()}, [[0]])
+    assert found is not None
+    assert [_names(dump)[1:4] for dump in found.dumps.values()] == [[f"linear.{n}.forward" for n in range(3)]] * 2
+
+
 def test_ranks_of_a_stage_lie_in_a_mesh_of_their_own() -> None:
     """Four ranks in each stage: pairs that add up, and pairs of these that share out the batch."""
     alone = _pipeline()

@@ -111,3 +111,40 @@ def test_a_mesh_of_another_number_of_ranks_is_refused(make: Any, tmp_path: Path)
     (tmp_path / "layout.yaml").write_text(LAYOUT.replace("2", "4"))
     with pytest.raises(IncomparableError, match="a mesh of 4 ranks, but the job has 2"):
         compare(*_two_against_one(make, tmp_path), layout=tmp_path / "layout.yaml")
+
+
+def _accumulating(make: Any, folder: Path, parts: dict[int, list[list[int]]], wrong: float = 0.0) -> Path:
+    """A gelu of some rows of one batch for each micro-batch of each rank; the last is off by a share `wrong`."""
+    x = make.normal(8, 6)
+    for rank, batches in parts.items():
+        run = make.Run(world_size=len(parts))
+        for number, rows in enumerate(batches):
+            y = 2 * x[rows]
+            is_last = rank == max(parts) and rows is batches[-1]
+            owner = f"Module.a.A.forward.{number}"
+            run.call(f"Functional.gelu.{number}.forward", [x[rows]], [make.off(y, wrong * is_last)], owner=owner)
+        run.write(folder / "step0" / f"rank{rank}")
+    return folder
+
+
+TWO_BY_TWO = {0: [[0, 1], [2, 3]], 1: [[4, 5], [6, 7]]}
+ONE_BY_TWO, ONE_BY_FOUR = {0: [[0, 1, 2, 3], [4, 5, 6, 7]]}, {0: [[0, 1], [2, 3], [4, 5], [6, 7]]}
+ONE_BY_ONE, EIGHT_BY_ONE = {0: [list(range(8))]}, {rank: [[rank]] for rank in range(8)}
+
+
+@pytest.mark.parametrize("bench", [ONE_BY_TWO, ONE_BY_FOUR, ONE_BY_ONE, EIGHT_BY_ONE])
+@pytest.mark.parametrize("wrong", [0.0, 0.5])
+def test_micro_batches_that_are_dealt_out_otherwise_are_put_together(
+    make: Any, tmp_path: Path, bench: dict[int, list[list[int]]], wrong: float
+) -> None:
+    sides = [_accumulating(make, tmp_path / "npu", TWO_BY_TWO, wrong), _accumulating(make, tmp_path / "bench", bench)]
+    found = compare(*sides)
+    assert found.verdict == ("different" if wrong else "same")
+    assert [suspect.kind for suspect in found.suspects] == ["operator"] * bool(wrong)
+
+
+def test_micro_batches_of_the_same_data_are_compared_each(make: Any, tmp_path: Path) -> None:
+    """Of the ranks' first micro-batches the other side has made its first one."""
+    alike = {0: [[0, 1, 4, 5], [2, 3, 6, 7]]}
+    sides = [_accumulating(make, tmp_path / "npu", TWO_BY_TWO, 0.5), _accumulating(make, tmp_path / "bench", alike)]
+    assert [suspect.name for suspect in compare(*sides).suspects] == ["Functional.gelu.1.forward"]

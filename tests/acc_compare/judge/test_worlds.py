@@ -40,7 +40,9 @@ def _origin(order: int, operator: str, **more: Any) -> Any:
     pair = SimpleNamespace(arguments=more.pop("arguments", ()), npu=SimpleNamespace(collectives=collectives))
     owner = more.pop("owner", "Module.a.A.forward.0")
     call = SimpleNamespace(order=order, operator=operator, owner=owner, pair=pair, communicates=bool(collectives))
-    argument = SimpleNamespace(name=more.pop("argument", "output.0"), is_floating=more.pop("is_floating", True))
+    argument = SimpleNamespace(
+        name=more.pop("argument", "output.0"), is_floating=more.pop("is_floating", True), npu=SimpleNamespace(value=7)
+    )
     return SimpleNamespace(
         call=call, judged=SimpleNamespace(argument=argument), **{"kind": "operator", "reshaped": False, **more}
     )
@@ -48,7 +50,7 @@ def _origin(order: int, operator: str, **more: Any) -> Any:
 
 def test_the_first_in_order_of_execution_is_named() -> None:
     late, early = _origin(7, "linear", kind="dtype"), _origin(3, "gelu")
-    assert first_of([late, early]) == [early]
+    assert first_of([late, early], []) == [early]
 
 
 @pytest.mark.parametrize(
@@ -64,19 +66,43 @@ def test_the_first_in_order_of_execution_is_named() -> None:
     ],
 )
 def test_what_the_number_of_ranks_makes_is_not_named(more: dict[str, Any]) -> None:
-    assert first_of([_origin(1, "view", **more)]) == []
+    assert first_of([_origin(1, "view", **more)], []) == []
 
 
 @pytest.mark.parametrize("operator", ["view", "gelu"])
 def test_what_is_cut_alike_or_computes_is_named(operator: str) -> None:
     arguments = (PairedArgument("input.1", FOUR, FOUR if operator == "view" else TWO),)
-    assert len(first_of([_origin(1, operator, arguments=arguments)])) == 1
+    assert len(first_of([_origin(1, operator, arguments=arguments)], [])) == 1
+
+
+def _reader(order: int, operator: str, reads: int, wrote: int, **more: Any) -> Any:
+    read, written = ([SimpleNamespace(npu=SimpleNamespace(value=value))] for value in (reads, wrote))
+    told = {"owner": None, "is_backward": False, "communicates": False, **more}
+    return SimpleNamespace(order=order, operator=operator, read=read, wrote=written, **told)
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "named"),
+    [
+        ("input", {}, True),
+        ("input", {"owner": None}, False),  # no module reads it: a label, a buffer of the script's
+        ("input", {"communicates": True}, False),  # it goes to other ranks first
+        ("operator", {}, False),
+    ],
+)
+def test_data_that_a_module_computes_with_is_named_however_ranks_share_it_out(
+    kind: str, more: dict[str, Any], named: bool
+) -> None:
+    own = _origin(1, "__getitem__", kind=kind, owner=None, arguments=(PairedArgument("input.1", FOUR, TWO),))
+    own.judged.argument.is_floating = False
+    calls = [_reader(2, "div", 7, 8), _reader(3, "embedding", 8, 9, **{"owner": "Module.a.A.forward.0", **more})]
+    assert (first_of([own], calls) == [own]) is named
 
 
 @pytest.mark.parametrize(("owner", "named"), [(None, []), ("Module.a.A.forward.0", [0])])
 def test_a_division_by_the_number_of_ranks_outside_the_model_is_not_named(owner: str | None, named: list[int]) -> None:
     divided = _origin(0, "div_", owner=owner, arguments=(PairedArgument("input.1", FOUR, TWO),))
-    assert [origin.call.order for origin in first_of([divided])] == named
+    assert [origin.call.order for origin in first_of([divided], [])] == named
 
 
 def _hidden(make: Any, *, parts: int, wrong: float = 0.0, world: int = 1) -> Any:
