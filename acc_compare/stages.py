@@ -41,15 +41,16 @@ class Line:
 @dataclass(frozen=True, slots=True)
 class Staged:
     """One side of a pipeline: a dump for each of the `batches` of each group of ranks that hold a whole model, the
-    `mesh` that these dumps lie in, and by call the ranks that made it, one of each group, and the name that the first
-    of them recorded it by.  Where one group holds the model, `line` has the micro-batches one after the other."""
+    `mesh` that these dumps lie in, by call the ranks that made it, one of each group, and for each dump by call the
+    name that its rank recorded it by.  Where one group holds the model, `line` has the micro-batches one after the
+    other."""
 
     dumps: Mapping[int, Dump]
     mesh: Mesh
     batches: int = 1
     line: Line | None = None
     ranks: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Sequence[Mapping[str, str]] = ()
 
 
 def stages_of(dumps: Mapping[int, Dump]) -> list[list[int]]:
@@ -89,13 +90,14 @@ def staged(dumps: Mapping[int, Dump], stages: Sequence[Sequence[int]]) -> Staged
     sent = _sent(dumps)
     whole: dict[int, Dump] = {}
     ranks: dict[str, list[int]] = {}
-    names: dict[str, str] = {}
+    names: list[dict[str, str]] = [{} for _ in range(size * number)]
     for place in range(size):
         members = [(turn, stage[place]) for turn in range(turns) for stage in stages]
         for batch in range(number):
             parts = [_Part(rank, dumps[rank], by_rank[rank][turn][batch]) for turn, rank in members]
             known = ranks if not batch else {}
-            whole[place * number + batch] = _one_behind_the_other([parts], sent, known, names)
+            place_of = place * number + batch
+            whole[place_of] = _one_behind_the_other([parts], sent, known, names[place_of])
     mesh = (*_mesh(dumps, stages, size), number)
     line = None
     if size == 1:

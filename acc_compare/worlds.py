@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from acc_compare.assembled import assemble, plans_in, rank_of_error
+from acc_compare.at_fault import parts_at_fault
 from acc_compare.collectives import MESSAGES
 from acc_compare.declared import NO_LAYOUTS, Layouts
 from acc_compare.experts import Unrolled, unrolled
@@ -18,7 +19,7 @@ from acc_compare.judge.verdict import Setting
 from acc_compare.judge.worlds import is_bookkeeping
 from acc_compare.load import PlacedWorlds, mode_of
 from acc_compare.messages import Message, say
-from acc_compare.model import Finding
+from acc_compare.model import Finding, Suspect
 from acc_compare.one_pair import Outcome, Progress, Task, before, compare_dumps, joined, tell_nobody
 from acc_compare.operators import moves_layout_only
 from acc_compare.stages import Line, Staged, owned_alike, parameters_alike, staged, stages_of
@@ -26,11 +27,12 @@ from acc_compare.wholes import candidates, chosen
 from dump.format.errors import IncomparableError
 from dump.format.names import FORWARD, parse
 from dump.format.reader import read_dump, without_collecting
-from dump.format.schema import Dump, TensorRecord
+from dump.format.schema import CallRecord, Dump, TensorRecord
 
 _LOOKED_AT = 5
 """Suspects whose elements are looked at for the rank that holds them."""
 
+_RESULTS = ("output.", "written.")
 _SAME_DATA, _FIRST_READ = 1e-3, 8
 """Relative difference up to which micro-batches are of the same data, and of how many tensors at most that is asked."""
 
@@ -107,7 +109,7 @@ def compare_worlds(
             if lines is not None:
                 finding = _as_recorded(_on_ranks_in(finding, lines[0]), lines[0].names)
             elif in_stages:
-                finding = _as_recorded(_on_ranks_of(finding, pipelines[0]), pipelines[0].names)
+                finding = _in_its_batch(finding, pipelines[0], pipelines[1])
             else:
                 finding = _as_recorded(_on_ranks_with(finding, experts[0]), experts[0].names)
             sides = (("name.npu", npu, ours.grounds), ("name.bench", bench, theirs.grounds))
@@ -236,14 +238,15 @@ def _on_ranks_with(finding: Finding, side: Unrolled) -> Finding:
 
 def _as_recorded(finding: Finding, names: Mapping[str, str]) -> Finding:
     """The suspects by the names that their ranks recorded them by, where calls were numbered anew."""
-    suspects = []
-    for suspect in finding.suspects:
-        name = names.get(suspect.name, suspect.name)
-        if name != suspect.name and suspect.rank is not None:
-            told = say("evidence.counted_as", call=suspect.name)
-            suspect = replace(suspect, name=name, row=suspect.name, evidence=(*suspect.evidence, told))
-        suspects.append(suspect)
+    suspects = (_renamed(s, names.get(s.name, s.name), moved=s.rank is not None) for s in finding.suspects)
     return replace(finding, suspects=tuple(suspects))
+
+
+def _renamed(suspect: Suspect, name: str, *, moved: bool) -> Suspect:
+    if name == suspect.name or not moved:
+        return suspect
+    told = say("evidence.counted_as", call=suspect.name)
+    return replace(suspect, name=name, row=suspect.name, evidence=(*suspect.evidence, told))
 
 
 def _on_ranks_in(finding: Finding, line: Line) -> Finding:
@@ -255,14 +258,43 @@ def _on_ranks_in(finding: Finding, line: Line) -> Finding:
     return replace(finding, suspects=tuple(suspects))
 
 
-def _on_ranks_of(finding: Finding, pipeline: Staged) -> Finding:
-    """The suspects with the rank of their stage, or with that of the group of ranks that alone is off."""
+def _in_its_batch(finding: Finding, ours: Staged, theirs: Staged) -> Finding:
+    """The suspects with the rank and by the name of the call that is at fault, as far as it is known which of the
+    groups of ranks and micro-batches that is."""
     suspects = []
     for suspect in finding.suspects:
-        ranks = pipeline.ranks.get(suspect.name, ())
-        group = 0 if len(ranks) == 1 else None if suspect.rank is None else suspect.rank // pipeline.batches
-        suspects.append(replace(suspect, rank=None if group is None or group >= len(ranks) else ranks[group]))
+        number = suspect.rank
+        among = _among(suspect, ours, theirs) if number is None else (number,)
+        groups = {each // ours.batches for each in among}
+        ranks = ours.ranks.get(suspect.name, ())
+        group = min(groups) if len(groups) == 1 else 0 if len(ranks) == 1 else None
+        rank = None if group is None or group >= len(ranks) else ranks[group]
+        recorded = [ours.names[each].get(suspect.name, suspect.name) for each in among]
+        suspect = _renamed(replace(suspect, rank=rank), recorded[0], moved=rank is not None)
+        if len(set(recorded)) > 1:
+            told = say("evidence.one_of_batches", number=len(set(recorded)), calls=", ".join(dict.fromkeys(recorded)))
+            suspect = replace(suspect, evidence=(*suspect.evidence, told))
+        suspects.append(suspect)
     return replace(finding, suspects=tuple(suspects))
+
+
+def _among(suspect: Suspect, ours: Staged, theirs: Staged) -> tuple[int, ...]:
+    """The numbers of the dumps that may be at fault, in which this suspect is a part of a whole."""
+    grids = [(len(side.dumps) // side.batches, side.batches) for side in (ours, theirs)]
+    found = tuple(ours.dumps)
+    calls = [_calls_of(side, suspect.name) for side in (ours, theirs)]
+    wrote = [a.name for a in calls[0][0].arguments()] if calls[0] and calls[1] else []
+    for name in sorted((n for n in wrote if n.startswith(_RESULTS)), key=lambda name: name != suspect.tensor):
+        parts = [[t for call in side for n, t in call.tensors() if n == name] for side in calls]
+        if len(parts[0]) == len(ours.dumps) and len(parts[1]) == len(theirs.dumps):
+            found = parts_at_fault(parts[0], parts[1], (grids[0], grids[1]))
+        if len(found) < len(ours.dumps):
+            break
+    return found
+
+
+def _calls_of(side: Staged, name: str) -> list[CallRecord]:
+    return [call for dump in side.dumps.values() for call in dump.calls if call.name == name]
 
 
 def _compare_joined(ours: Joined, theirs: Joined, setting: Setting, task: Task, *, jobs: int) -> Finding:

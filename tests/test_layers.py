@@ -41,7 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("acc_compare.load", "acc_compare.metrics"),
     ("acc_compare.assembled",),
     ("acc_compare.combined",),
-    ("acc_compare.wholes",),
+    ("acc_compare.wholes", "acc_compare.at_fault"),
     ("acc_compare.declared",),
     ("acc_compare.joining", "acc_compare.stages"),
     ("acc_compare.experts",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -113,8 +113,12 @@ def test_a_mesh_of_another_number_of_ranks_is_refused(make: Any, tmp_path: Path)
         compare(*_two_against_one(make, tmp_path), layout=tmp_path / "layout.yaml")
 
 
-def _accumulating(make: Any, folder: Path, parts: dict[int, list[list[int]]], wrong: float = 0.0) -> Path:
-    """A gelu of some rows of one batch for each micro-batch of each rank; the last is off by a share `wrong`."""
+Wrong: TypeAlias = "float | tuple[float, float]"
+
+
+def _accumulating(make: Any, folder: Path, parts: dict[int, list[list[int]]], wrong: Wrong = 0.0) -> Path:
+    """A gelu of some rows of one batch for each micro-batch of each rank; the last is off by a share `wrong`, or begins
+    with these elements."""
     x = make.normal(8, 6)
     for rank, batches in parts.items():
         run = make.Run(world_size=len(parts))
@@ -122,7 +126,11 @@ def _accumulating(make: Any, folder: Path, parts: dict[int, list[list[int]]], wr
             y = 2 * x[rows]
             is_last = rank == max(parts) and rows is batches[-1]
             owner = f"Module.a.A.forward.{number}"
-            run.call(f"Functional.gelu.{number}.forward", [x[rows]], [make.off(y, wrong * is_last)], owner=owner)
+            if isinstance(wrong, float):
+                y = make.off(y, wrong * is_last)
+            elif is_last:
+                y[0, :2] = wrong
+            run.call(f"Functional.gelu.{number}.forward", [x[rows]], [y], owner=owner)
         run.write(folder / "step0" / f"rank{rank}")
     return folder
 
@@ -140,7 +148,18 @@ def test_micro_batches_that_are_dealt_out_otherwise_are_put_together(
     sides = [_accumulating(make, tmp_path / "npu", TWO_BY_TWO, wrong), _accumulating(make, tmp_path / "bench", bench)]
     found = compare(*sides)
     assert found.verdict == ("different" if wrong else "same")
-    assert [suspect.kind for suspect in found.suspects] == ["operator"] * bool(wrong)
+    told = [(suspect.kind, suspect.name, suspect.rank) for suspect in found.suspects]
+    assert told == [("operator", "Functional.gelu.1.forward", 1)] * bool(wrong)
+
+
+def test_where_it_is_not_known_which_micro_batch_it_is_all_are_told(make: Any, tmp_path: Path) -> None:
+    """Two elements are off within what others hold; the other side has one batch of all, or each of them."""
+    npu = _accumulating(make, tmp_path / "npu", TWO_BY_TWO, (0.3, -0.2))
+    for bench, rank, told in ((ONE_BY_ONE, None, True), (ONE_BY_TWO, 1, True), (EIGHT_BY_ONE, 1, False)):
+        found = compare(npu, _accumulating(make, tmp_path / f"bench{told}{rank}", bench))
+        (suspect,) = found.suspects
+        assert suspect.rank == rank
+        assert ("evidence.one_of_batches" in [message.key for message in suspect.evidence]) is told
 
 
 def test_micro_batches_of_the_same_data_are_compared_each(make: Any, tmp_path: Path) -> None:

@@ -159,6 +159,7 @@ MESSAGES: Mapping[str, str] = {
     "source.floor": "两次标杆运行之间的差异",
     "source.peers": "输入误差与本次运行中 {operator} 的其他调用所能解释的量",
     "evidence.fused": "与之对照的是 {against}",
+    "evidence.one_of_batches": "它属于 {number} 个 micro-batch 之一（{calls}）：另一侧无法说明是哪一个",
     "evidence.counted_as": "按所有 rank 的阶段或专家依次排列（如表中所示），它是 {call}",
     "evidence.sketch": "由草图测得，误差约在三分之一以内",
     "evidence.bound": "转储中没有草图：真实差异至少有这么大",
