@@ -23,10 +23,12 @@ _FLAGS = (
 
 core = Extension(
     "dump.native.core",
-    sources=[f"dump/native/{name}.c" for name in ("builtins", "core", "distance", "memory", "statistics", "widen")],
+    sources=[
+        f"dump/native/{name}.c" for name in ("builtins", "core", "digest", "distance", "memory", "statistics", "widen")
+    ],
     depends=[
         f"dump/native/{name}.h"
-        for name in ("build", "builtins", "distance", "memory", "rows", "statistics", "vectors", "widen")
+        for name in ("build", "builtins", "digest", "distance", "memory", "rows", "statistics", "vectors", "widen")
     ],
     extra_compile_args=_FLAGS,
     py_limited_api=True,

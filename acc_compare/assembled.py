@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 
 from dump.format.layout import TENSOR_FOLDER
+from dump.format.packs import extent_of
 from dump.format.schema import Argument, CallRecord, Dump, TensorRecord
 from dump.format.tensors import AnyArray, read_tensor, write_tensor
 
@@ -149,36 +150,43 @@ def _carried_out(dump: Dump, plans: Mapping[tuple[str, str], Plan], folder: Path
     files = folder / TENSOR_FOLDER
     files.mkdir(parents=True)
     names: dict[Plan, str] = {}
+    linked: dict[Path, str] = {}
 
     def written(call: CallRecord, argument: Argument) -> Argument:
         plan = plans.get((call.name, argument.name))
         if plan is None or not isinstance(argument.leaf, TensorRecord):
             return argument
         if plan not in names:
-            names[plan] = _write(plan, files, len(names))
+            names[plan] = _write(plan, files, len(names), linked)
         return Argument(argument.name, msgspec.structs.replace(argument.leaf, data_name=names[plan]))
 
     calls = tuple(call.mapped(partial(written, call)) for call in dump.calls)
     return replace(dump, path=folder, calls=calls)
 
 
-def _write(plan: Plan, files: Path, number: int) -> str:
+def _write(plan: Plan, files: Path, number: int, linked: dict[Path, str]) -> str:
     if isinstance(plan, Piece):
-        name = f"{number}{Path(plan.name).suffix}"
-        source = plan.folder / plan.name
         plan.array()  # refuses what is no tensor file of its own dump
-        try:
-            os.link(source, files / name)
-        except OSError:
-            with source.open("rb") as read, (files / name).open("wb") as copy:
-                shutil.copyfileobj(read, copy)
-        return name
+        packed = extent_of(plan.name)
+        source = plan.folder / (plan.name if packed is None else packed.file)
+        if source not in linked:
+            linked[source] = f"{number}{source.suffix}"
+            _link(source, files / linked[source])
+        return linked[source] if packed is None else str(packed._replace(file=linked[source]))
     array = np.ascontiguousarray(plan.array())
     if array.dtype.isbuiltin != 1:
         array = array.astype(np.float32)
     name = f"{number}.safetensors"
     write_tensor(files / name, data=array.tobytes(), dtype=f"torch.{array.dtype.name}", shape=array.shape)
     return name
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        with source.open("rb") as read, target.open("wb") as copy:
+            shutil.copyfileobj(read, copy)
 
 
 def rank_of_error(plan: Plan | None, other: AnyArray) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from dump.format import layout, monitor_files
+from dump.format import layout, monitor_files, packs
 from dump.format.encode import DEEPEST
 from dump.format.fields import CALL_FIELDS, FORMAT_VERSION, HEADER_FIELDS, HISTORY, TENSOR_FIELDS, Field
 from dump.format.names import API_PREFIXES, DATA_PARALLEL, WRAPPERS
@@ -65,9 +65,11 @@ written as `NaN`, as msprobe does and JSON does not allow: its own analysis look
 
 `{stack_file}`: `{{"0": [[calls], [frames]], ...}}`, each stack once; while a step is recorded it is the journal
 `{journal}`, a line a stack and a line a call. `{construct_file}`: the module call that each call ran in, a line each.
-`{tensor_folder}`: one file for each distinct value, `.safetensors`, `.npy` or `.pt`, named for its first mention.
-A tensor of which many elements share memory (an expanded one) is stored as that memory: flat in `.safetensors`, with
-its `shape and strides` in the metadata, in `.pt` as torch does; `.npy` has no place for it.
+`{tensor_folder}`: `{pack}`, in which the distinct values of the step lie behind one another, each as the
+safetensors file that it would be, from a multiple of {alignment} bytes on; `{pack}#64-1200` are its bytes 64 up to
+1200. With `file_format` `safetensors`, `npy` or `pt` one file for each distinct value, named for its first mention.
+A tensor of which many elements share memory (an expanded one) is stored as that memory: flat in safetensors, with its
+`shape and strides` in the metadata, in `.pt` as torch does; `.npy` has no place for it.
 
 ## A monitored run
 
@@ -118,6 +120,8 @@ def page() -> str:
         wrappers=", ".join(f"`{wrapper}`" for wrapper in WRAPPERS),
         data_parallel=DATA_PARALLEL,
         meta=monitor_files.META_FILE,
+        pack=packs.PACK_FILE,
+        alignment=packs.ALIGNMENT,
         monitor_version=monitor_files.MONITOR_FORMAT_VERSION,
         columns=", ".join(f"`{column}`" for column in monitor_files.LABEL_COLUMNS),
         kinds=_table(

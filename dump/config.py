@@ -93,7 +93,7 @@ class DumpConfig:
     tensor_list: tuple[str, ...] = ()
     data_mode: tuple[str, ...] = ("all",)
     summary_mode: SummaryMode = "statistics"
-    file_format: Literal["safetensors", "npy", "pt"] = "safetensors"
+    file_format: Literal["pack", "safetensors", "npy", "pt"] = "pack"
     hash: Digest | None = None
     buffer_mb: int = 512
     max_bytes: int | None = None

@@ -32,7 +32,7 @@ SUMMARY_MODES = ("statistics", "md5", "hash", "xor")
 DIGESTING = ("md5", "hash", "xor")
 STATISTICS = ("max", "min", "mean", "l2norm", "norm")
 PRECISIONS = ("high", "low")
-FILE_FORMATS = ("safetensors", "npy", "pt")
+FILE_FORMATS = ("pack", "safetensors", "npy", "pt")
 HASHES = ("md5", "crc32", "xxh3", "xor")
 HIGHEST_STEP_OR_RANK = 1_000_000
 

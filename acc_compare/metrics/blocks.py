@@ -71,8 +71,8 @@ def release(array: AnyArray) -> None:
     or where the system has no such call.
     """
     owner: object = array
-    while isinstance(owner, np.ndarray):
-        owner = owner.base
+    while isinstance(owner, (np.ndarray, memoryview)):
+        owner = owner.base if isinstance(owner, np.ndarray) else owner.obj
     if not isinstance(owner, mmap.mmap) or not hasattr(owner, "madvise") or not array.flags.c_contiguous:
         return
     first = np.frombuffer(owner, np.uint8, count=1).ctypes.data

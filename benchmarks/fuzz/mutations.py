@@ -68,7 +68,7 @@ def _bytes(data: bytes, chance: random.Random) -> bytes:
     for _ in range(chance.choice((1, 1, 2, 5, 20))):
         place = chance.randrange(len(out) + 1)
         length = chance.choice((0, 1, 1, 4, 50, 2000))
-        act = chance.randrange(6)
+        act = chance.randrange(7)
         if act == 0 and place < len(out):
             out[place] ^= 1 << chance.randrange(8)
         elif act == 1:
@@ -151,7 +151,7 @@ def _tensors(rank: Path, chance: random.Random) -> None:
     """A tensor file damaged, replaced by a forgery of any format, or pointed elsewhere."""
     files = sorted((rank / "dump_tensor_data").iterdir())
     path = chance.choice(files)
-    act = chance.randrange(6)
+    act = chance.randrange(7)
     if act == 0:
         _rewrite(path, chance)
     elif act == 1:  # the header alone, where offsets and shapes are
@@ -165,10 +165,21 @@ def _tensors(rank: Path, chance: random.Random) -> None:
     elif act == 4:
         path.unlink()
         path.symlink_to(chance.choice(("/etc/passwd", "../dump.json", path.name, "/dev/zero")))
+    elif act == 5:
+        _point(rank, path.name, _packed(path, chance))
     else:
         name, content = chance.choice((("forged.npy", _npy(chance)), ("forged.pt", _pt(chance))))
         (path.parent / name).write_bytes(content)
         _point(rank, path.name, name)
+
+
+def _packed(path: Path, chance: random.Random) -> str:
+    """A tensor file put into a pack; a name for it, that may lie."""
+    start, data = chance.choice((0, 8, 4096)), path.read_bytes()
+    (path.parent / "forged.pack").write_bytes(bytes(start) + data + bytes(chance.choice((0, 8))))
+    end = start + len(data) + chance.choice((0, 0, -1, 1, 2**40))
+    places = (f"{start}-{end}", f"{end}-{start}", f"{start}-{start}", f"{'9' * 18}-{'9' * 18}", f"{'9' * 30}-0", "")
+    return f"{chance.choice(('', '../'))}forged.pack#{chance.choice((places[0], *places))}"
 
 
 def _elsewhere(rank: Path) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -43,7 +43,8 @@ FAULTS = (
     "aten::native_layer_norm_backward=scale:1.001",
     "aten::mm=scale:1.00001",
 )
-_SUFFIX = ".safetensors"
+_FORMAT: Literal["safetensors"] = "safetensors"
+_SUFFIX = f".{_FORMAT}"
 
 
 def trained() -> Callable[[], None]:
@@ -56,7 +57,7 @@ def trained() -> Callable[[], None]:
 
 def recorded(folder: Path) -> Path:
     act = trained()
-    session = Session(DumpConfig(task="tensor", dump_path=folder, extra_info=False))
+    session = Session(DumpConfig(task="tensor", file_format=_FORMAT, dump_path=folder, extra_info=False))
     session.start([])
     try:
         act()

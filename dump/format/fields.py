@@ -56,7 +56,7 @@ TENSOR_FIELDS: tuple[Field, ...] = (
         "text",
         "hex digits of a digest over its bytes: 32 of MD5 or XXH3, 16 of an XOR, 8 of a CRC-32 (`hash` says which)",
     ),
-    _of_msprobe("data_name", "text", "the file in `dump_tensor_data` that holds it"),
+    _of_msprobe("data_name", "text", "the file in `dump_tensor_data` that holds it, or `file#first-end`: bytes of it"),
     _ours("nan", "count", "how many elements are NaN; left out where none is"),
     _ours("inf", "count", "how many are infinite; left out where none is"),
     _ours("sketch", "sketch", "base64 of 16 little-endian float32, `_` for `+`: the sums that tell two tensors apart"),
@@ -135,6 +135,7 @@ CALL_FIELDS: tuple[Field, ...] = (
 HISTORY: dict[int, str] = {
     1: "the first: msprobe's layout, and the keys marked +",
     2: "collectives name their group and order, parts of a DTensor their layout",
+    3: "the tensors of a step lie in one file",
 }
 """What each FORMAT_VERSION brought."""
 

@@ -91,16 +91,20 @@ class RemotePath(_Plain):
             opened: IO[Any] = _place(self).open(str(self), "rb")
             return opened
 
-    def mapped(self) -> mmap.mmap:
-        """The file's bytes in memory of its own.  Raises OSError, ValueError of an empty one."""
-        size = self.stat().st_size
-        if not size:
-            raise ValueError(f"{self}: empty")
+    def mapped(self, first: int = 0, last: int | None = None) -> mmap.mmap:
+        """The file's bytes, or those from `first` up to `last`, in memory of their own.
+
+        Raises OSError, and ValueError where there are none or fewer.
+        """
+        whole = self.stat().st_size
+        size = (whole if last is None else last) - first
+        if size <= 0 or first + size > whole:
+            raise ValueError(f"{self}: empty, or shorter")
         memory = mmap.mmap(-1, size)
         with _as_os_error(self):
             for start in range(0, size, _BLOCK):
                 end = min(size, start + _BLOCK)
-                memory[start:end] = _place(self).cat_file(str(self), start=start, end=end)
+                memory[start:end] = _place(self).cat_file(str(self), start=first + start, end=first + end)
         return memory
 
 

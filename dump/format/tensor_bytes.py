@@ -7,16 +7,19 @@ import os
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 
 from dump.format.errors import OutputError
 from dump.format.torch_archive import LARGEST_EXTENT, MOST_DIMENSIONS, AnyArray, refuse
 
+Content: TypeAlias = "mmap.mmap | memoryview"
+"""The bytes of one tensor file."""
+
 
 def array_in(
-    content: mmap.mmap,
+    content: Content,
     path: Path,
     *,
     dtype: np.dtype[Any],
@@ -64,22 +67,30 @@ def write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> int:
     """Write under a name that nobody looks for, then rename: a killed process leaves no short file behind.
     (Not synced: after a power cut the file may be short, and reading says so.)"""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
-    written = 0
     try:
         try:
             with unfinished.open("wb", buffering=0) as file:
-                for part in parts:
-                    left = memoryview(part)
-                    while left:
-                        done = file.write(left)
-                        written += done
-                        left = left[done:]
+                written = write_parts(file, parts)
             os.replace(unfinished, path)
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise OutputError(
-            f"{path}: expected to write a tensor, found {error.strerror or error}; make room there"
-        ) from error
+        raise unwritten(path, error) from error
     return written
+
+
+def write_parts(file: IO[bytes], parts: Iterable[bytes | memoryview]) -> int:
+    """All of them, to an unbuffered file, which may take less at once; returns the bytes written.  Raises OSError."""
+    written = 0
+    for part in parts:
+        left = memoryview(part)
+        while left:
+            done = file.write(left)
+            written += done
+            left = left[done:]
+    return written
+
+
+def unwritten(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path}: expected to write a tensor, found {error.strerror or error}; make room there")

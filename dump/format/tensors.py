@@ -1,6 +1,7 @@
-"""Tensor files: one tensor a file, mapped into memory, not read, and written so that none is ever short.
+"""Tensor files: mapped into memory, not read, and written so that no tensor is ever short.
 
-    .safetensors   ours, by default: every dtype, no pickle
+    .safetensors   one tensor a file: every dtype, no pickle
+    .pack          ours, by default: such files behind one another in one (`packs`)
     .npy           for other people's tools; bfloat16 and float8 have no place in it and are widened
     .pt            what msprobe writes (`torch_archive`)
 
@@ -10,6 +11,7 @@ Another format is one reader (or writer) and one registration.  Nothing here imp
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import itertools
 import json
@@ -21,9 +23,10 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
-from dump.format.errors import ConfigError, TensorFileError
-from dump.format.remote import RemotePath
-from dump.format.tensor_bytes import array_in, bytes_of, count, shape_of, span, write_whole
+from dump.format.errors import ConfigError
+from dump.format.mapped import inside, mapped, mapped_part
+from dump.format.packs import ALIGNMENT, extent_of
+from dump.format.tensor_bytes import Content, array_in, bytes_of, count, shape_of, span, write_whole
 from dump.format.torch_archive import (
     LARGEST_VIEW,
     NUMPY_DTYPES,
@@ -39,6 +42,7 @@ __all__ = [
     "readers",
     "register_reader",
     "register_writer",
+    "safetensors_head",
     "write_npy",
     "write_tensor",
     "writers",
@@ -105,23 +109,26 @@ the header's metadata under "view".  numpy has no complex32 either: it is read a
 _SPREAD = "shape and strides"
 """The metadata of a tensor whose elements share memory: the file holds that memory (n,)."""
 
-_LONGEST_NAME = 255
-"""Characters of a file's name; no file system takes more."""
+_LENGTH_BYTES = 8
 
 
 def read_tensor(folder: Path, data_name: str) -> AnyArray:
     """The tensor in `folder/data_name`: read-only, in its shape and dtype, mapped where no byte must change.
 
     `data_name` comes from a dump and is not trusted: it must be the bare name of a regular file which, links
-    followed, lies in `folder`.  Raises TensorFileError when it is not, when its suffix is unknown, or when
-    the file is missing, short, damaged, or asks for more than data.
+    followed, lies in `folder`, or such a name and an extent of a pack file.  Raises TensorFileError when it is not,
+    when its suffix is unknown, or when the file is missing, short, damaged, or asks for more than data.
     """
-    path = _inside(folder, data_name)
+    packed = extent_of(data_name)
+    if packed is not None:
+        path = inside(folder, packed.file)
+        return _read_safetensors(mapped_part(path, packed), path.with_name(data_name))
+    path = inside(folder, data_name)
     suffix = Path(data_name).suffix
     if suffix not in _READERS:
         known = ", ".join(sorted(_READERS))
         refuse(path, f"expected a tensor file ({known}), found the suffix {suffix!r}; convert it")
-    return _READERS[suffix](_mapped(path), path)
+    return _READERS[suffix](mapped(path), path)
 
 
 def register_reader(suffix: str) -> Callable[[Reader], Reader]:
@@ -144,60 +151,18 @@ def _registration(table: dict[str, _Registered], suffix: str) -> Callable[[_Regi
     return register
 
 
-def _inside(folder: Path, data_name: str) -> Path:
-    is_long = len(data_name) > _LONGEST_NAME
-    if data_name in {"", ".", ".."} or is_long or not data_name.isprintable() or {"/", "\\"} & set(data_name):
-        shown = f"{data_name[:80]!r} and {len(data_name) - 80} characters more" if is_long else repr(data_name)
-        raise TensorFileError(f"{folder}: expected the bare name of a tensor file, found {shown}; record again")
-    try:
-        home = folder.resolve(strict=True)
-        path = (folder / data_name).resolve(strict=True)
-    except FileNotFoundError:
-        raise TensorFileError(
-            f"{folder / data_name}: expected a tensor file, found none; copy the whole dump, or record again"
-        ) from None
-    except (OSError, RuntimeError) as error:
-        refuse(
-            folder / data_name,
-            f"expected a tensor file, found a path that leads nowhere ({error}); record again",
-        )
-    if not home.is_relative_to(folder.parent.resolve()):
-        refuse(folder, f"expected a folder of the dump, found a link to {home}; copy the folder there")
-    if not path.is_relative_to(home):
-        refuse(
-            folder / data_name,
-            f"expected a file in its own folder, found a link to {path}; copy the file there",
-        )
-    if not path.is_file():
-        refuse(path, "expected a tensor file, found no regular file; record again")
-    return path
-
-
-def _mapped(path: Path) -> mmap.mmap:
-    try:
-        if isinstance(path, RemotePath):
-            return path.mapped()
-        with path.open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except ValueError:  # what cannot be mapped: there is nothing
-        refuse(path, "expected a tensor, found an empty file; record again")
-    except OSError as error:
-        refuse(path, f"expected a readable file, found {error.strerror or error}; check its permissions")
-
-
 register_reader(".pt")(read_archive)
 
 
-@register_reader(".safetensors")
-def _read_safetensors(content: mmap.mmap, path: Path) -> AnyArray:
+def _read_safetensors(content: Content, path: Path) -> AnyArray:
     """https://huggingface.co/docs/safetensors: 8 bytes of little-endian length, a JSON header, the bytes."""
-    length = int.from_bytes(content[:8], "little")
-    if len(content) < 8 or length > min(len(content) - 8, LARGEST_HEADER):
+    length = int.from_bytes(content[:_LENGTH_BYTES], "little")
+    if len(content) < _LENGTH_BYTES or length > min(len(content) - _LENGTH_BYTES, LARGEST_HEADER):
         refuse(
             path,
             f"expected a safetensors header, found {length} bytes of it in {len(content)}; record again",
         )
-    name, shape, size, metadata = _safetensors_header(content[8 : 8 + length], path)
+    name, shape, size, metadata = _safetensors_header(bytes(content[8 : 8 + length]), path)
     dtype = NUMPY_DTYPES[name]
     if len(content) - 8 - length != size:
         refuse(path, f"expected {size} bytes of tensor, found {len(content) - 8 - length}; record again")
@@ -211,6 +176,9 @@ def _read_safetensors(content: mmap.mmap, path: Path) -> AnyArray:
         else:
             array = array.view(NUMPY_DTYPES[view])[..., 0]
     return _spread(array, metadata[_SPREAD], path) if _SPREAD in metadata else array
+
+
+register_reader(".safetensors")(_read_safetensors)
 
 
 def _spread(memory: AnyArray, laid_out: object, path: Path) -> AnyArray:
@@ -310,14 +278,24 @@ def write_tensor(
     at all.  Raises ConfigError for a dtype that cannot be stored, OutputError where the disk refuses, ValueError where
     `data` is not as long as `shape` (or shape and strides) says.
     """
+    head, size = safetensors_head(dtype, shape, strides)
+    return write_whole(path, (head, bytes_of(data, size)))
+
+
+@functools.lru_cache(maxsize=4096)
+def safetensors_head(dtype: str, shape: tuple[int, ...], strides: tuple[int, ...] | None = None) -> tuple[bytes, int]:
+    """What stands before the elements of one tensor, and how many bytes these are.
+
+    Raises ConfigError for a dtype that cannot be stored.
+    """
     stored = _STORED_AS_PAIRS.get(dtype, dtype)
     if stored not in _SAFETENSORS_NAMES:
-        raise ConfigError(f"{path.name}: a tensor of {dtype} has no place in safetensors; leave it out of the scope")
+        raise ConfigError(f"a tensor of {dtype} has no place in safetensors; leave it out of the scope")
     held = shape if strides is None else (span(shape, strides),)
     extents = (*held, 2) if stored != dtype else held
-    raw = bytes_of(data, count(extents) * NUMPY_DTYPES[stored].itemsize)
+    size = count(extents) * NUMPY_DTYPES[stored].itemsize
     header: dict[str, object] = {
-        "tensor": {"dtype": _SAFETENSORS_NAMES[stored], "shape": extents, "data_offsets": (0, len(raw))}
+        "tensor": {"dtype": _SAFETENSORS_NAMES[stored], "shape": extents, "data_offsets": (0, size)}
     }
     metadata = {"view": dtype} if stored != dtype else {}
     if strides is not None:
@@ -326,8 +304,8 @@ def write_tensor(
         header["__metadata__"] = metadata
     text = json.dumps(header, separators=(",", ":")).encode()
     # Spaces up to a multiple of 8, as the format asks: the elements are then aligned in the mapping.
-    text += b" " * (-len(text) % 8)
-    return write_whole(path, (len(text).to_bytes(8, "little"), text, raw))
+    text += b" " * (-len(text) % ALIGNMENT)
+    return len(text).to_bytes(_LENGTH_BYTES, "little") + text, size
 
 
 @register_writer(".npy")

@@ -8,6 +8,7 @@
 #include <Python.h>
 
 #include "builtins.h"
+#include "digest.h"
 #include "distance.h"
 #include "statistics.h"
 
@@ -146,9 +147,59 @@ static PyObject *signs(PyObject *module, PyObject *nothing)
                          (const char *)statistics_row_signs(), (Py_ssize_t)(65536 * sizeof(float)));
 }
 
+static PyObject *told_digests(const struct message *messages, Py_ssize_t count)
+{
+    PyObject *found = PyList_New(count);
+    for (Py_ssize_t i = 0; found && i < count; i++) {
+        PyObject *digest = PyBytes_FromStringAndSize((const char *)messages[i].digest, MD5_BYTES);
+        if (!digest || PyList_SetItem(found, i, digest) < 0)
+            Py_CLEAR(found);
+    }
+    return found;
+}
+
+static PyObject *md5(PyObject *module, PyObject *given)
+{
+    (void)module;
+    if (!PyList_Check(given)) {
+        PyErr_SetString(PyExc_TypeError, "expected a list of (address, bytes)");
+        return NULL;
+    }
+    Py_ssize_t count = PyList_Size(given);
+    struct message *messages = PyMem_Calloc((size_t)count + 1, sizeof *messages);
+    if (!messages)
+        return PyErr_NoMemory();
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *memory = PyList_GetItem(given, i), *address;
+        Py_ssize_t nbytes;
+        if (!PyTuple_Check(memory))
+            PyErr_SetString(PyExc_TypeError, "expected (address, bytes)");
+        if (PyErr_Occurred() || !PyArg_ParseTuple(memory, "On", &address, &nbytes))
+            goto refused;
+        messages[i].start = PyLong_AsVoidPtr(address);
+        messages[i].count = (size_t)nbytes;
+        if (PyErr_Occurred())
+            goto refused;
+        if (nbytes < 0 || (nbytes && !messages[i].start)) {
+            PyErr_SetString(PyExc_ValueError, "expected memory, and how many bytes it has");
+            goto refused;
+        }
+    }
+    Py_BEGIN_ALLOW_THREADS
+    digest_md5(messages, (size_t)count);
+    Py_END_ALLOW_THREADS
+    PyObject *found = told_digests(messages, count);
+    PyMem_Free(messages);
+    return found;
+refused:
+    PyMem_Free(messages);
+    return NULL;
+}
+
 static PyMethodDef methods[] = {
     {"measure", (PyCFunction)(void (*)(void))measure, METH_FASTCALL, "See core.pyi."},
     {"distance", distance, METH_VARARGS, "See core.pyi."},
+    {"md5", md5, METH_O, "See core.pyi."},
     {"signs", signs, METH_NOARGS, "See core.pyi."},
     {"redirect", builtins_redirect, METH_VARARGS, "See core.pyi."},
     {"restore", builtins_restore, METH_O, "See core.pyi."},
@@ -159,6 +210,7 @@ static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "core", NULL, -1,
 
 PyMODINIT_FUNC PyInit_core(void)
 {
+    digest_prepare();
     widen_prepare();
     statistics_prepare();
     return PyModule_Create(&definition);

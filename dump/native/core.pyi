@@ -36,6 +36,10 @@ def distance(
     `edges` are two pairs of values that mean the same (`sums.dtype_edges`), or None.
     """
 
+def md5(memories: list[tuple[int, int]], /) -> list[bytes]:
+    """The MD5 of each memory, given as its address and how many bytes it has, many at a time: the longest first takes
+    the least time.  Lets other threads run.  Raises ValueError for no memory of a size."""
+
 def redirect(function: BuiltinFunctionType, make: Callable[[BuiltinFunctionType], Callable[..., Any]], /) -> None:
     """Let calls of `function` call `make(twin)`, `twin` being another function that does what it did.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from .. import native
 from ..config import Digest
 from ..torch_internals import from_dlpack, to_dlpack
 
@@ -20,6 +21,7 @@ _LEAST_REPEATED = 1 << 14
 """Elements below which a tensor is copied, whatever its memory."""
 
 _BLOCK = 1 << 16
+_FEWEST_TOGETHER = 4  # below, one after the other is as fast
 
 _MOST_BETWEEN = 8
 """A tensor whose elements lie further apart, so many times its own size, is put in order where it lies."""
@@ -129,6 +131,20 @@ def digest(contents: Contents, algorithm: Digest) -> str:
     for block in _in_order(contents):
         sums.update(block)
     return str(sums.hexdigest())
+
+
+def digests(many: Sequence[Contents], algorithm: Digest) -> list[str]:
+    """The `digest` of each.  MD5 of several is left to the native core, which works on all of them at once: together
+    they take a fifth of the time."""
+    md5 = getattr(native.core, "md5", None)  # a core that was built before it was written has none
+    if algorithm != "md5" or md5 is None or len(many) < _FEWEST_TOGETHER:
+        return [digest(each, algorithm) for each in many]
+    in_order = [each if each.strides is None else None for each in many]
+    together = sorted((each.nbytes, number) for number, each in enumerate(in_order) if each is not None)[::-1]
+    held = [np.frombuffer(many[number].data, np.uint8) if nbytes else None for nbytes, number in together]
+    memories = [(0, 0) if raw is None else (int(raw.ctypes.data), raw.nbytes) for raw in held]
+    found = dict(zip((number for _, number in together), md5(memories), strict=True))
+    return [found[n].hex() if n in found else digest(each, algorithm) for n, each in enumerate(many)]
 
 
 def _xxh3() -> Any:

@@ -1,28 +1,129 @@
-"""The tensor files of one step: under which names they stand, and how each is written."""
+"""The tensor files of one step: under which names they stand, and how each is written.
+
+A pack file by default: to make, to rename and to close a file took longer than to write what small tensors hold, here
+by a factor of four and on the file systems that clusters share by more.  One file a tensor is for other people's tools.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 import os
+import re
 import shutil
+import threading
 from pathlib import Path
+from typing import IO, Protocol
 
 import torch
 
 from ..format import tensors
 from ..format.errors import OutputError
 from ..format.layout import TENSOR_FOLDER
+from ..format.packs import ALIGNMENT, PACK_FILE, Extent, extent_of
+from ..format.tensor_bytes import bytes_of, unwritten, write_parts
 from ..record.contents import Contents
 
 _MOST_AROUND = 4096
 """Bytes of a tensor file beside its elements: 2 KB in `.pt`, less in the others, and more with many dimensions."""
 _WIDENED = {"torch.bfloat16": 2, "torch.complex32": 2}
 _LONGEST_STEM = 150  # characters: with our suffixes, and the name while it is written, within the usual 255
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+_SMALL = 1 << 16
+"""Bytes that are copied so that they go out in one write."""
+
+
+class TensorStore(Protocol):
+    """What `dump_tensor_data` of a step holds.  `reserve` and `write` may be called on any thread, the rest on one."""
+
+    def make(self) -> None:
+        """Make the folder.  Raises OSError."""
+
+    def most_bytes(self, payload: Contents) -> int:
+        """Bytes that these contents take on disk at most."""
+
+    def reserve(self, payload: Contents) -> str:
+        """Where contents are to lie: a name that nobody looks for yet.  Raises ConfigError for a dtype that has no
+        place there."""
+
+    def write(self, name: str, payload: Contents) -> int:
+        """Write contents where they are to lie; returns the bytes that they take.
+
+        Raises ConfigError for a dtype that has no place there, OutputError where the disk refuses.
+        """
+
+    def show(self, name: str, place: str) -> str:
+        """What records are to call what was written, first mentioned at `place`."""
+
+    def name_for(self, name: str, place: str) -> str:
+        """What the record of its mention at `place` is to call it."""
+
+    def tidy(self) -> None:
+        """Close and remove what got no name.  Raises OSError."""
+
+
+def tensor_store(folder: Path, file_format: str) -> TensorStore:
+    """That of the step in `folder`: one pack file, or a file of `file_format` for each tensor."""
+    return PackFile(folder) if file_format == "pack" else TensorFiles(folder, file_format)
+
+
+class PackFile:
+    """One file for all tensors.  Where each lies follows from the order in which they are reserved, so that two
+    recordings of one run are alike whatever their threads do."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / TENSOR_FOLDER
+        self._file: IO[bytes] | None = None
+        self._end = 0
+        self._reserving = threading.Lock()
+        self._writing = threading.Lock()
+
+    def make(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def most_bytes(self, payload: Contents) -> int:
+        return payload.nbytes + _MOST_AROUND
+
+    def reserve(self, payload: Contents) -> str:
+        head, size = tensors.safetensors_head(payload.dtype, payload.shape, payload.strides)
+        with self._reserving:
+            start = self._end
+            end = start + len(head) + size
+            self._end = end + -end % ALIGNMENT
+        return str(Extent(PACK_FILE, start, end))
+
+    def write(self, name: str, payload: Contents) -> int:
+        extent = extent_of(name)
+        assert extent is not None
+        head, size = tensors.safetensors_head(payload.dtype, payload.shape, payload.strides)
+        data = bytes_of(payload.data, size)
+        parts: tuple[bytes | memoryview, ...] = (head, data, bytes(-size % ALIGNMENT))
+        if size < _SMALL:
+            parts = (b"".join(parts),)
+        try:
+            with self._writing:  # they would wait for each other in the kernel, and burn processor time there
+                if self._file is None:
+                    self._file = (self._folder / PACK_FILE).open("xb", buffering=0)
+                self._file.seek(extent.start)
+                return write_parts(self._file, parts)
+        except OSError as error:
+            raise unwritten(self._folder / PACK_FILE, error) from error
+
+    def show(self, name: str, place: str) -> str:
+        return name
+
+    def name_for(self, name: str, place: str) -> str:
+        return name
+
+    def tidy(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        elif not any(self._folder.iterdir()):
+            self._folder.rmdir()
 
 
 class TensorFiles:
-    """The files in one `dump_tensor_data`.  `write` may be called on any thread, the rest on one."""
+    """A file for each tensor, hidden until its turn comes."""
 
     def __init__(self, folder: Path, file_format: str) -> None:
         self._folder = folder / TENSOR_FOLDER
@@ -31,18 +132,15 @@ class TensorFiles:
         self._names: set[str] = set()
 
     def make(self) -> None:
-        """Make the folder.  Raises OSError."""
         self._folder.mkdir(parents=True, exist_ok=True)
 
-    def write(self, payload: Contents) -> tuple[Path, int]:
-        """Write contents under a hidden name; that, and the bytes that the file takes.
+    def reserve(self, payload: Contents) -> str:
+        return f".{next(self._numbers)}{self._suffix}"
 
-        Raises ConfigError for a dtype that the format cannot hold, OutputError where the disk refuses.
-        """
-        hidden = self._folder / f".{next(self._numbers)}{self._suffix}"
+    def write(self, name: str, payload: Contents) -> int:
         write = _WRITERS[self._suffix]
-        return hidden, write(
-            hidden, data=payload.data, dtype=payload.dtype, shape=payload.shape, strides=payload.strides
+        return write(
+            self._folder / name, data=payload.data, dtype=payload.dtype, shape=payload.shape, strides=payload.strides
         )
 
     def most_bytes(self, payload: Contents) -> int:
@@ -52,7 +150,7 @@ class TensorFiles:
             times = 4 if payload.dtype.startswith("torch.float8") else _WIDENED.get(payload.dtype, 1)
         return times * payload.nbytes + _MOST_AROUND
 
-    def show(self, hidden: Path, place: str) -> str:
+    def show(self, hidden: str, place: str) -> str:
         """Give a hidden file its name, after `place`: a name that no other tensor of this step has, on file
         systems that ignore case either (gradients that a step accumulates come under one place)."""
         stem = name = file_stem(place)
@@ -62,7 +160,7 @@ class TensorFiles:
             name = f"{stem}~{number}"
         self._names.add(name.casefold())
         shown = f"{name}{self._suffix}"
-        os.rename(hidden, self._folder / shown)
+        os.rename(self._folder / hidden, self._folder / shown)
         return shown
 
     def name_for(self, name: str, place: str) -> str:
@@ -94,7 +192,7 @@ class TensorFiles:
 
 def file_stem(place: str) -> str:
     """A file name for `Torch.add.0.forward.input.0`; a long or unsafe one ends in a hash of the whole."""
-    safe = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "._-") else "_" for sign in place)
+    safe = _UNSAFE.sub("_", place)
     if safe == place and len(safe) <= _LONGEST_STEM:
         return safe
     return f"{safe[:_LONGEST_STEM]}-{hashlib.sha256(place.encode(errors='replace')).hexdigest()[:12]}"

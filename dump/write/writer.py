@@ -33,7 +33,7 @@ from .call_record import plain_body
 from .hidden_thread import HiddenThread
 from .limits import RESERVE, Room, size_text
 from .output_paths import refuse_remains
-from .tensor_files import TensorFiles
+from .tensor_files import tensor_store
 from .tensor_record import tensor_record
 
 # Records go to the writer's thread many at a time: each time it wakes it takes the interpreter from the training
@@ -41,6 +41,8 @@ from .tensor_record import tensor_record
 _BATCH = 64
 _BATCH_SECONDS = 0.5
 _QUEUED_BATCHES = 64
+_DIGESTED_TOGETHER = 64
+"""Contents: a few for each of the native core's lanes, so that these end at about the same time."""
 BUDGET_BYTES = 512 << 20
 """Bytes of tensor contents that may wait, unless config.json says otherwise (`buffer_mb`)."""
 
@@ -89,7 +91,7 @@ class StepWriter:
         self._room = room or Room()
         self._spare = RESERVE  # bytes taken of the room that this step will not need
         self._ends_here = False  # is_cut, where the writer's thread has come to
-        self._files = TensorFiles(folder, file_format)
+        self._files = tensor_store(folder, file_format)
         self._hash = hash_name
         self._nan: object = encode.NAN_WORD if nan_word else encode.NULL
         self._process = os.getpid()
@@ -101,7 +103,12 @@ class StepWriter:
         self._batch: list[Emission] = []
         self._handing = threading.Lock()
         self._unwritten: dict[IO[bytes], list[bytes]] = {}
-        self._backlog = Backlog(self._work, budget=budget, helpers=helpers_here() if helpers is None else helpers)
+        self._backlog = Backlog(
+            self._work,
+            budget=budget,
+            helpers=helpers_here() if helpers is None else helpers,
+            together=_DIGESTED_TOGETHER if hash_name == "md5" else 1,
+        )
         self._open(header)
         self._thread: HiddenThread | None = None
         self._waking = threading.Lock()
@@ -175,6 +182,12 @@ class StepWriter:
         if place is not None:
             job.reserved = self._files.most_bytes(payload)
             if not self._room.has(job.reserved) and not self._takes_when_all_is_written(job.reserved):
+                return
+            try:
+                job.spot = self._files.reserve(payload)
+            except ConfigError as error:  # no place for this dtype: the other tensors have one
+                measured.failure = str(error)
+                self._room.give_back(job.reserved)
                 return
         self._backlog.add(job, self._queue.put)
 
@@ -328,17 +341,21 @@ class StepWriter:
             self._stacks[key] = number, raw
         return new + encode.stack_use_line(name, number)
 
-    def _work(self, job: Job, payload: contents.Contents) -> None:
-        """Digest contents, or write them to a hidden file; on any thread."""
+    def _work(self, jobs: list[tuple[Job, contents.Contents]]) -> None:
+        """Digest contents, or write one where nobody looks yet; on any thread."""
         if self.failure is not None or self._ends_here:
             return
+        (job, payload), *others = jobs
         if job.place is None:
             assert self._hash is not None
-            job.measured.md5 = contents.digest(payload, self._hash)
+            found = contents.digests([payload, *(each for _, each in others)], self._hash)
+            for (each, _), text in zip(jobs, found, strict=True):
+                each.measured.md5 = text
             return
         try:
-            job.file, job.written = self._files.write(payload)
-        except ConfigError as error:  # no place for this dtype in such a file: the other tensors have one
+            job.written = self._files.write(job.spot, payload)
+            job.file = job.spot
+        except ConfigError as error:
             job.measured.failure = str(error)
 
     def _tensor(self, entry: Entry, place: str) -> dict[str, object]:

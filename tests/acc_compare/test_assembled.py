@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from acc_compare.joining import Joined, join, wholes
 from dump.format.errors import TensorFileError
 from dump.format.layout import TENSOR_FOLDER
 from dump.format.schema import Argument, CallRecord, Dump, Header, LayoutRecord, TensorRecord
-from dump.format.tensors import AnyArray, read_tensor, write_tensor
+from dump.format.tensors import AnyArray, read_tensor, safetensors_head, write_tensor
 
 FORWARD, BACKWARD = "Functional.linear.0.forward", "Functional.linear.0.backward"
 
@@ -95,6 +97,25 @@ def test_copies_are_linked_and_not_written_again(tmp_path: Path, array: AnyArray
     _elements(tmp_path, _side(tmp_path / "npu", [array, array]), _side(tmp_path / "bench", [array]))
     (linked,) = (tmp_path / "joined" / "npu" / TENSOR_FOLDER).iterdir()
     assert linked.stat().st_ino == (tmp_path / "npu/rank0" / TENSOR_FOLDER / "a.safetensors").stat().st_ino
+
+
+def test_a_pack_is_linked_once_for_all_its_tensors(tmp_path: Path, array: AnyArray) -> None:
+    one, other = (_side(tmp_path / side, [array, array]) for side in ("npu", "bench"))
+    head, size = safetensors_head("torch.float32", array.shape)
+    for dump in (*one.values(), *other.values()):
+        files = dump.path / TENSOR_FOLDER
+        (files / "a.safetensors").rename(files / "tensors.pack")
+    extent = f"tensors.pack#0-{len(head) + size}"
+
+    def packed(dumps: dict[int, Dump]) -> dict[int, Dump]:
+        leaf = msgspec.structs.replace(dumps[0].calls[0].outputs[0].leaf, data_name=extent)
+        calls = tuple(CallRecord(f"Torch.{n}.0.forward", n, outputs=(Argument("output.0", leaf),)) for n in ("a", "b"))
+        return {rank: replace(dump, calls=calls) for rank, dump in dumps.items()}
+
+    ours, _ = _elements(tmp_path, packed(one), packed(other))
+    assert np.array_equal(ours, array)
+    (linked,) = (tmp_path / "joined" / "npu" / TENSOR_FOLDER).iterdir()
+    assert linked.stat().st_ino == (tmp_path / "npu/rank0" / TENSOR_FOLDER / "tensors.pack").stat().st_ino
 
 
 def test_a_file_outside_of_its_dump_is_refused(tmp_path: Path, array: AnyArray) -> None:

@@ -250,7 +250,7 @@ REFUSED: list[tuple[Any, str]] = [
     ({"extra_info": 1}, "expected true or false, found a number (1)"),
     ({"precision": "mid"}, "expected one of 'high' or 'low'"),
     ({"hash": "sha1"}, "expected one of 'md5', 'crc32', 'xxh3' or 'xor'"),
-    ({"file_format": "bin"}, "MindSpore's format. Use 'safetensors', 'npy' or 'pt'"),
+    ({"file_format": "bin"}, "MindSpore's format. Use 'pack', 'safetensors', 'npy' or 'pt'"),
     ({"step": [1.5]}, "'step': expected a list of numbers and ranges"),
     ({"step": [True]}, "found true or false (true)"),
     ({"step": [-1]}, "expected numbers from 0 to 1000000, found a number (-1)"),

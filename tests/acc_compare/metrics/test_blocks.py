@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from acc_compare.metrics.blocks import paired_blocks, parts, release, wide_dtype
+from dump.format.tensors import read_tensor, safetensors_head
 
 BASE = np.arange(24.0).reshape(4, 6)
 LAYOUTS = {
@@ -114,3 +115,24 @@ def test_released_pages_keep_their_content(tmp_path: Path) -> None:
     for array in (mapped, mapped[100:5000], mapped[3:4], values):
         release(array)
     assert np.array_equal(mapped, values)
+
+
+def test_pages_of_one_tensor_of_a_pack_are_released(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal(1 << 16)
+    (tmp_path / "tensors.pack").write_bytes(bytes(4096))
+    head, _ = safetensors_head("torch.float64", values.shape)
+    with (tmp_path / "tensors.pack").open("ab") as file:
+        file.write(head + values.tobytes())
+    read = read_tensor(tmp_path, f"tensors.pack#4096-{4096 + len(head) + values.nbytes}")
+    before = resident()
+    assert np.array_equal(read, values)
+    touched = resident()
+    release(read)
+    assert resident() < touched - values.nbytes // 2 < before + values.nbytes
+    assert np.array_equal(read, values)
+
+
+def resident() -> int:
+    """Bytes of mapped files in memory."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssFile"))

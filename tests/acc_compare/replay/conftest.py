@@ -29,7 +29,13 @@ def record(tmp_path: Path) -> Record:
     def run(act: Callable[[], object], **settings: Any) -> Path:
         nonlocal count
         count += 1
-        chosen = {"task": "tensor", "dump_path": tmp_path / str(count), "extra_info": False, **settings}
+        chosen = {
+            "task": "tensor",
+            "file_format": "safetensors",
+            "dump_path": tmp_path / str(count),
+            "extra_info": False,
+            **settings,
+        }
         session = Session(DumpConfig(**chosen))
         session.start([])
         try:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dump.format import encode
+from dump.format import FORMAT_VERSION, encode
 from dump.format.errors import DumpCorrupt, DumpError, DumpNotFound
 from dump.format.reader import read_dump
 from dump.format.schema import Dump, ScalarRecord, TensorRecord
@@ -230,7 +230,7 @@ def test_a_bad_line_among_good_ones_is_named(tmp_path: Path) -> None:
         (b'{"data": {}}', "task: expected a string, found null"),
         (_msprobe({}, level=3), "level: expected a string, found 3"),
         (_msprobe({}, task=["x"]), "task: expected a string, found a list of 1"),
-        (_ours({}, format_version=3), "written in format 3"),
+        (_ours({}, format_version=FORMAT_VERSION + 1), f"written in format {FORMAT_VERSION + 1}"),
         (_ours({}, world_size="8"), "world_size: expected an integer, found '8'"),
         (_ours({}, trailer={"complete": 1}), "complete: expected true or false, found 1"),
         (b'{"task":"s","level":"\xff","data":{}}', "not valid JSON"),

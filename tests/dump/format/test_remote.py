@@ -62,6 +62,12 @@ def test_tensors_are_read_by_ranges(place: str, monkeypatch: pytest.MonkeyPatch)
     found, here = read_tensor(from_home(f"{place}/{below}"), name), read_tensor(SAMPLES / below, name)
     assert found.nbytes > 100
     assert np.array_equal(found, here)
+    part = f"part.pack#24-{24 + (SAMPLES / below / name).stat().st_size}"
+    packed = bytes(24) + (SAMPLES / below / name).read_bytes() + bytes(8)
+    fsspec.filesystem("memory").pipe_file(f"/runs/{below}/part.pack", packed)
+    assert np.array_equal(read_tensor(from_home(f"{place}/{below}"), part), here)
+    with pytest.raises(TensorFileError, match="shorter file"):
+        read_tensor(from_home(f"{place}/{below}"), f"part.pack#24-{len(packed) + 1}")
     with pytest.raises(TensorFileError, match="found none"):
         read_tensor(from_home(f"{place}/{below}"), "missing.safetensors")
     with pytest.raises(TensorFileError, match="bare name"):

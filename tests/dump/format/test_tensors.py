@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from dump.format import tensor_bytes, tensors
 from dump.format.errors import ConfigError, OutputError, TensorFileError
-from dump.format.tensors import NUMPY_DTYPES, read_tensor, write_npy, write_tensor
+from dump.format.tensors import NUMPY_DTYPES, read_tensor, safetensors_head, write_npy, write_tensor
 
 FLOATS = [
     torch.float64,
@@ -452,6 +452,62 @@ class Payload:
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return os.system, (f"touch {self.trace}",)
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    """104 bytes before a tensor of three numbers, and 8 bytes behind it."""
+    file = tmp_path / "tensors.pack"
+    head, size = safetensors_head("torch.float32", (3,))
+    file.write_bytes(bytes(104) + head + np.arange(3, dtype="f4").tobytes() + bytes(8))
+    assert file.stat().st_size == 104 + len(head) + size + 8 == 196
+    return file
+
+
+def test_a_tensor_of_a_pack(pack: Path) -> None:
+    found = read_tensor(pack.parent, "tensors.pack#104-188")
+    assert (found.tolist(), found.flags.writeable) == ([0, 1, 2], False)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("tensors.pack", "suffix"),
+        ("tensors.pack#104", "found none"),
+        ("tensors.pack#104-", "found none"),
+        ("tensors.pack#-104-188", "found none"),
+        ("tensors.pack#104-188#104-188", "found none"),
+        ("other.pack#104-188", "found none"),
+        ("../tensors.pack#104-188", "bare name"),
+        ("a/tensors.pack#104-188", "bare name"),
+        ("\0.pack#104-188", "bare name"),
+        ("..pack#104-188", "found none"),
+        (f"{'x' * 300}.pack#0-8", "bare name"),
+        ("tensors.pack#188-104", "found 188 up to 104"),
+        ("tensors.pack#104-104", "found 104 up to 104"),
+        ("tensors.pack#0-104", "header"),
+        ("tensors.pack#104-187", "bytes of tensor"),
+        ("tensors.pack#104-196", "bytes of tensor"),
+        ("tensors.pack#104-109", "header"),
+        ("tensors.pack#104-197", "shorter file"),
+        ("tensors.pack#104-999999999999999999", "shorter file"),
+        ("tensors.pack#999999999999999990-999999999999999999", "shorter file"),
+        ("tensors.pack#104-1880000000000000000000", "found none"),
+    ],
+)
+def test_a_name_that_lies_about_a_pack_is_refused(pack: Path, name: str, said: str) -> None:
+    with pytest.raises(TensorFileError, match=said):
+        read_tensor(pack.parent, name)
+
+
+def test_a_pack_elsewhere_is_refused(pack: Path, tmp_path: Path) -> None:
+    (tmp_path / "dump_tensor_data").mkdir()
+    (tmp_path / "dump_tensor_data" / "tensors.pack").symlink_to(pack)
+    with pytest.raises(TensorFileError, match="found a link"):
+        read_tensor(tmp_path / "dump_tensor_data", "tensors.pack#104-188")
+    os.mkfifo(tmp_path / "dump_tensor_data" / "fifo.pack")
+    with pytest.raises(TensorFileError, match="no regular file"):
+        read_tensor(tmp_path / "dump_tensor_data", "fifo.pack#104-188")
 
 
 def test_an_object_array_is_never_unpickled(tmp_path: Path) -> None:

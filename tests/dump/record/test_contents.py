@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from dump import native
 from dump.format.errors import ConfigError
 from dump.format.tensors import read_tensor
-from dump.record.contents import Contents, as_array, borrow, digest
+from dump.record.contents import Contents, as_array, borrow, digest, digests
 from dump.record.statistics import measure
-from dump.write.tensor_files import TensorFiles
+from dump.write.tensor_files import TensorFiles, tensor_store
 
 pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
 
@@ -130,7 +131,7 @@ REPEATED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
-@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
+@pytest.mark.parametrize("suffix", ["pack", "safetensors", "pt"])
 @pytest.mark.parametrize("change", REPEATED.values(), ids=REPEATED)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex128, torch.bool], ids=str)
 def test_a_tensor_whose_elements_share_memory_is_never_made_dense(
@@ -142,21 +143,38 @@ def test_a_tensor_whose_elements_share_memory_is_never_made_dense(
     assert 2 * copied.nbytes <= dense.nbytes
     assert digest(copied, "md5") == hashlib.md5(_bytes(tensor)).hexdigest()
     assert digest(copied, "crc32") == f"{zlib.crc32(_bytes(tensor)):08x}"
-    files = TensorFiles(tmp_path, suffix)
+    files = tensor_store(tmp_path, suffix)
     files.make()
-    path, nbytes = files.write(copied.kept())
-    assert nbytes == path.stat().st_size <= files.most_bytes(copied)
-    found = read_tensor(path.parent, path.name)
+    name = files.reserve(copied)
+    nbytes = files.write(name, copied.kept())
+    folder = tmp_path / "dump_tensor_data"
+    assert nbytes == next(folder.iterdir()).stat().st_size <= files.most_bytes(copied)
+    found = read_tensor(folder, name)
+    files.tidy()
     assert found.shape == tensor.shape
     kind = np.float64 if dense.dtype is torch.bfloat16 else found.dtype
     assert np.array_equal(found.astype(kind), (dense.double() if dense.dtype is torch.bfloat16 else dense).numpy())
+
+
+@pytest.mark.parametrize("with_core", [True, False])
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 40])
+def test_digests_of_many_are_those_of_each(monkeypatch: pytest.MonkeyPatch, count: int, with_core: bool) -> None:
+    if not with_core:
+        monkeypatch.setattr(native, "core", None)
+    tensors = [torch.arange(number * number, dtype=torch.uint8) for number in range(count)]
+    tensors[5:5] = [torch.randn(1).expand(1 << 16), torch.randn(4, 1 << 14)[:, ::2]][: count // 20]
+    found = digests([borrow(tensor) for tensor in tensors], "md5")
+    assert found == [hashlib.md5(_bytes(tensor)).hexdigest() for tensor in tensors]
+    assert digests([borrow(tensor) for tensor in tensors], "crc32") == [
+        f"{zlib.crc32(_bytes(tensor)):08x}" for tensor in tensors
+    ]
 
 
 def test_npy_has_no_place_for_shared_memory(tmp_path: Path) -> None:
     files = TensorFiles(tmp_path, "npy")
     files.make()
     with pytest.raises(ConfigError, match="safetensors"):
-        files.write(borrow(torch.zeros(1).expand(1 << 20)))
+        files.write("a.npy", borrow(torch.zeros(1).expand(1 << 20)))
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 7, 1000])

@@ -22,8 +22,9 @@ def _nothing_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_SMALL", 0)
 
 
-def _digest(job: Job, payload: Contents) -> None:
-    job.measured.md5 = digest(payload, "md5")
+def _digest(jobs: list[tuple[Job, Contents]]) -> None:
+    for job, payload in jobs:
+        job.measured.md5 = digest(payload, "md5")
 
 
 def _job(tensor: torch.Tensor) -> Job:
@@ -58,10 +59,10 @@ def test_what_was_added_is_digested_whoever_writes_after_it(
 ) -> None:
     go = threading.Event()
 
-    def late(job: Job, payload: Contents) -> None:
+    def late(jobs: list[tuple[Job, Contents]]) -> None:
         if budget:
             go.wait(20)
-        _digest(job, payload)
+        _digest(jobs)
 
     backlog = Backlog(late, budget=budget, helpers=2)
     tensor = torch.arange(12.0).view(3, 4)
@@ -74,16 +75,17 @@ def test_what_was_added_is_digested_whoever_writes_after_it(
     assert job.measured.md5 == expected
 
 
-def test_copies_never_take_more_than_the_budget() -> None:
-    most = 0
+@pytest.mark.parametrize("together", [1, 4, 100])
+def test_copies_never_take_more_than_the_budget(together: int) -> None:
+    most = largest = 0
 
-    def slow(job: Job, payload: Contents) -> None:
-        nonlocal most
-        most = max(most, backlog.nbytes)
+    def slow(jobs: list[tuple[Job, Contents]]) -> None:
+        nonlocal most, largest
+        most, largest = max(most, backlog.nbytes), max(largest, len(jobs))
         time.sleep(0.001)
-        _digest(job, payload)
+        _digest(jobs)
 
-    backlog = Backlog(slow, budget=1000, helpers=2)
+    backlog = Backlog(slow, budget=1000, helpers=2, together=together)
     tensors = [torch.full((size,), float(size)) for size in (10, 100, 300, 5, 240, 0) * 10]
     jobs = [_add(backlog, tensor) for tensor in tensors]
     for job in jobs:
@@ -91,18 +93,19 @@ def test_copies_never_take_more_than_the_budget() -> None:
     backlog.close()
     assert [job.measured.md5 for job in jobs] == [_md5(tensor) for tensor in tensors]
     assert 0 < most <= 1000
+    assert 1 <= largest <= together
     assert backlog.nbytes == 0
 
 
 def test_without_room_nothing_is_copied_and_nobody_waits() -> None:
     seen: list[tuple[bool, int]] = []
-    backlog = Backlog(lambda _, payload: seen.append((payload.private, threading.get_ident())), budget=16, helpers=1)
+    backlog = Backlog(lambda jobs: seen.append((jobs[0][1].private, threading.get_ident())), budget=16, helpers=1)
     _add(backlog, torch.ones(100))
     assert seen == [(False, threading.get_ident())]
 
 
 def test_a_failure_is_told_where_the_jobs_turn_comes() -> None:
-    def fails(job: Job, payload: Contents) -> None:
+    def fails(jobs: list[tuple[Job, Contents]]) -> None:
         raise OSError("full")
 
     backlog = Backlog(fails, budget=100, helpers=1)
@@ -135,7 +138,7 @@ def test_the_caller_helps_at_the_end() -> None:
 def test_small_jobs_are_left_to_whoever_finishes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_SMALL", 1000)
     threads: list[int] = []
-    backlog = Backlog(lambda *_: threads.append(threading.get_ident()), budget=1 << 20, helpers=1)
+    backlog = Backlog(lambda _: threads.append(threading.get_ident()), budget=1 << 20, helpers=1)
     small, large = _add(backlog, torch.ones(249)), _add(backlog, torch.ones(250))
     backlog.finish(small)
     backlog.finish(large)
@@ -144,11 +147,41 @@ def test_small_jobs_are_left_to_whoever_finishes_them(monkeypatch: pytest.Monkey
     assert [ident == threading.get_ident() for ident in threads].count(True) == 1
 
 
+@pytest.mark.parametrize("small", [0, 1000])
+def test_who_works_on_a_job_takes_what_waits_beside_it(monkeypatch: pytest.MonkeyPatch, small: int) -> None:
+    monkeypatch.setattr(module, "_SMALL", small)
+    sizes: list[int] = []
+
+    def counted(jobs: list[tuple[Job, Contents]]) -> None:
+        sizes.append(len(jobs))
+        _digest(jobs)
+
+    backlog = Backlog(counted, budget=1 << 20, helpers=0, together=4)
+    tensors = [torch.full((3,), float(number)) for number in range(10)]
+    jobs = [_add(backlog, tensor) for tensor in tensors]
+    for job in jobs:
+        backlog.finish(job)
+    backlog.close()
+    assert sizes == [4, 4, 2] if small else sum(sizes) == 10
+    assert [job.measured.md5 for job in jobs] == [_md5(tensor) for tensor in tensors]
+
+
+def test_a_job_without_room_takes_what_waits_along() -> None:
+    done: list[list[int]] = []
+    backlog = Backlog(
+        lambda jobs: done.append([payload.nbytes for _, payload in jobs]), budget=1000, helpers=0, together=3
+    )
+    for count in (100, 101, 102):  # the third has no room
+        _add(backlog, torch.ones(count))
+    assert done == [[408, 400, 404]]
+    assert backlog.nbytes == 0
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
 def test_helpers_yield_to_the_step_and_the_step_keeps_its_priority() -> None:
     found: list[int] = []
     backlog = Backlog(
-        lambda job, payload: found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id())),
+        lambda _: found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id())),
         budget=1000,
         helpers=1,
     )

@@ -17,7 +17,7 @@ from dump.intercept.points import release
 from dump.record.contents import Contents
 from dump.session import Session
 from dump.write.limits import RESERVE, Limits, Room, size_text
-from dump.write.tensor_files import TensorFiles
+from dump.write.tensor_files import tensor_store
 
 
 def _train(session: Session, steps: int, *, size: int = 2_000) -> list[float]:
@@ -127,18 +127,20 @@ def test_a_larger_limit_lets_recording_go_on() -> None:
     assert [room.take(100), room.take(1)] == [True, False]
 
 
-@pytest.mark.parametrize("file_format", ["safetensors", "npy", "pt"])
+@pytest.mark.parametrize("file_format", ["pack", "safetensors", "npy", "pt"])
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16", "float8_e5m2", "complex32", "complex128", "bool"])
 def test_no_tensor_file_takes_more_than_is_reserved_for_it(tmp_path: Path, file_format: str, dtype: str) -> None:
     if file_format == "pt" and dtype in ("float8_e5m2", "complex32") and release(torch.__version__) < (2, 2):
         pytest.skip("torch.save of torch 2.1 stores no such dtype")
-    files = TensorFiles(tmp_path, file_format)
+    files = tensor_store(tmp_path, file_format)
     files.make()
     shape = (64, *(1 for _ in range(60)))
     nbytes = 64 * getattr(torch, dtype).itemsize
     payload = Contents(memoryview(bytearray(nbytes)), f"torch.{dtype}", shape)
-    path, written = files.write(payload)
+    written = files.write(files.reserve(payload), payload)
+    (path,) = (tmp_path / "dump_tensor_data").iterdir()
     assert nbytes <= path.stat().st_size == written <= files.most_bytes(payload)
+    files.tidy()
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (25 * 10**11, "2500.0 GB")])

@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 
 from dump.config import DumpConfig
@@ -273,7 +274,7 @@ def _record_tensors(folder: Path, tensors: list[torch.Tensor], **settings: Any) 
     return dump, dump.calls[0]
 
 
-@pytest.mark.parametrize("file_format", ["safetensors", "npy", "pt"])
+@pytest.mark.parametrize("file_format", ["pack", "safetensors", "npy", "pt"])
 def test_tensor_files_hold_every_bit(tmp_path: Path, file_format: str) -> None:
     if file_format == "pt" and release(torch.__version__) < (2, 2):
         pytest.skip("torch.save of torch 2.1 stores no float8")
@@ -282,7 +283,8 @@ def test_tensor_files_hold_every_bit(tmp_path: Path, file_format: str) -> None:
         leaf = argument.leaf
         assert isinstance(leaf, TensorRecord)
         assert leaf.data_name is not None
-        assert leaf.data_name == f"Torch.add.0.forward.{argument.name}.{file_format}"
+        own = f"Torch.add.0.forward.{argument.name}.{file_format}"
+        assert leaf.data_name == own or (file_format == "pack" and leaf.data_name.startswith("tensors.pack#"))
         found = read_tensor(tmp_path / "dump_tensor_data", leaf.data_name)
         narrow = tensor.dtype in (torch.bfloat16, torch.float8_e4m3fn)
         if file_format == "npy" and narrow:  # npy has no word for them and widens
@@ -302,6 +304,25 @@ def test_a_second_mention_names_the_first_ones_file(tmp_path: Path) -> None:
     names = [argument.leaf.data_name for argument in call.inputs]  # type: ignore[union-attr]
     assert names[0] == names[1] != names[2]
     assert sorted(os.listdir(tmp_path / "dump_tensor_data")) == sorted({name for name in names if name})
+
+
+@pytest.mark.parametrize("helpers", [0, 3])
+def test_all_tensors_of_a_step_lie_in_one_pack_at_the_same_places_each_time(tmp_path: Path, helpers: int) -> None:
+    tensors = [torch.full((1 << (3 * number % 19), 3), float(number)) for number in range(40)]
+    calls = []
+    for folder in (tmp_path / "one", tmp_path / "other"):
+        _, call = _record_tensors(folder, [*tensors, torch.empty(0)], file_format="pack", helpers=helpers)
+        calls.append(call)
+        (pack,) = (folder / "dump_tensor_data").iterdir()
+        for tensor, argument in zip(tensors, call.inputs, strict=False):
+            name = str(argument.leaf.data_name)  # type: ignore[union-attr]
+            found = read_tensor(pack.parent, name)
+            assert np.array_equal(found, tensor.numpy())
+            start, end = map(int, name.removeprefix("tensors.pack#").split("-"))
+            assert start % 8 == 0
+            assert safetensors.numpy.load(pack.read_bytes()[start:end])["tensor"].tolist() == found.tolist()
+        assert read_tensor(pack.parent, str(call.inputs[-1].leaf.data_name)).shape == (0,)  # type: ignore[union-attr]
+    assert calls[0] == calls[1]
 
 
 def test_every_mention_has_a_pt_file_of_its_own_name(tmp_path: Path) -> None:
@@ -335,8 +356,13 @@ def test_no_file_is_written_twice(tmp_path: Path, first: str, second: str) -> No
     assert len({name.casefold() for name in os.listdir(tmp_path / "dump_tensor_data")}) == 2
 
 
-def test_a_tensor_that_the_format_cannot_hold_is_named_and_the_rest_is_kept(tmp_path: Path) -> None:
-    writer = _writer(tmp_path)
+@pytest.mark.parametrize(
+    ("file_format", "name"), [("pack", "tensors.pack#0-76"), ("safetensors", "a.input.1.safetensors")]
+)
+def test_a_tensor_that_the_format_cannot_hold_is_named_and_the_rest_is_kept(
+    tmp_path: Path, file_format: str, name: str
+) -> None:
+    writer = _writer(tmp_path, file_format=file_format)
     odd, even = Measured(), Measured()
     writer.store(odd, "a.input.0", _payload(4, "torch.bits8"))
     writer.store(even, "a.input.1", _payload(4))
@@ -347,7 +373,7 @@ def test_a_tensor_that_the_format_cannot_hold_is_named_and_the_rest_is_kept(tmp_
     assert isinstance(first, TensorRecord)
     assert isinstance(second, TensorRecord)
     assert "torch.bits8" in (first.unrecorded or "")
-    assert (first.data_name, second.data_name) == (None, "a.input.1.safetensors")
+    assert (first.data_name, second.data_name) == (None, name)
 
 
 def _digest(raw: bytes, name: str) -> str:
@@ -449,7 +475,7 @@ def _disk_with_room_for(nbytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.parametrize("file_format", ["safetensors", "npy", "pt"])
+@pytest.mark.parametrize("file_format", ["pack", "safetensors", "npy", "pt"])
 @pytest.mark.parametrize("task", ["statistics", "tensor"])
 def test_a_full_disk_gives_one_error_and_keeps_what_was_written(tmp_path: Path, task: Any, file_format: str) -> None:
     writer = _writer(tmp_path, file_format=file_format)
@@ -495,7 +521,7 @@ from dump.record.recorder import StepRecorder
 from dump.write.writer import StepWriter
 
 header = {"task": "tensor", "level": "L1", "format_version": 1}
-writer = StepWriter(Path(sys.argv[1]), header, file_format="safetensors", hash_name="md5")
+writer = StepWriter(Path(sys.argv[1]), header, file_format=sys.argv[2], hash_name="md5")
 recorder = StepRecorder(DumpConfig(task="tensor"), writer)
 number = 0
 while True:
@@ -508,9 +534,10 @@ while True:
 """
 
 
-def test_a_killed_process_leaves_every_finished_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file_format", ["pack", "safetensors"])
+def test_a_killed_process_leaves_every_finished_line(tmp_path: Path, file_format: str) -> None:
     folder = tmp_path / "dump"
-    child = _python(_ENDLESS, folder)
+    child = _python(_ENDLESS, folder, file_format)
     assert child.stdout is not None
     assert child.stdout.readline() == "going\n"
     time.sleep(0.2)
@@ -595,9 +622,9 @@ def test_a_record_is_written_after_the_files_that_it_names(tmp_path: Path, monke
     go = threading.Event()
     write = TensorFiles.write
 
-    def late(files: TensorFiles, payload: Contents) -> tuple[Path, int]:
+    def late(files: TensorFiles, name: str, payload: Contents) -> int:
         go.wait(20)
-        return write(files, payload)
+        return write(files, name, payload)
 
     monkeypatch.setattr(TensorFiles, "write", late)
     writer = _writer(tmp_path, helpers=2)
@@ -612,8 +639,9 @@ def test_a_record_is_written_after_the_files_that_it_names(tmp_path: Path, monke
     assert len(read_dump(tmp_path).calls) == 3
 
 
-def test_a_recorder_is_never_left_waiting_after_a_failure(tmp_path: Path) -> None:
-    writer = _writer(tmp_path, budget=10)
+@pytest.mark.parametrize("file_format", ["pack", "safetensors"])
+def test_a_recorder_is_never_left_waiting_after_a_failure(tmp_path: Path, file_format: str) -> None:
+    writer = _writer(tmp_path, budget=10, file_format=file_format)
     (tmp_path / "dump_tensor_data").rmdir()
     for number in range(50):
         writer.store(Measured(), f"a.{number}", _payload(400))
