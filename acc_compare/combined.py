@@ -19,6 +19,9 @@ from dump.format.schema import TensorRecord
 ALIKE = 1e-5
 """Relative difference that replicas of one tensor may show in norm, max and min."""
 
+_OTHER_ORDER = 1e-2
+"""Relative difference by their sketches from which on two tensors are no replicas."""
+
 
 def distance(one: TensorRecord, two: TensorRecord) -> float:
     """How far apart two tensors of one shape are by what is known of both, relative to their size; Inf where nothing
@@ -124,8 +127,17 @@ def are_alike(parts: Sequence[TensorRecord]) -> bool:
         and part.dtype == first.dtype
         and part.md5 == first.md5
         and all(_near(getattr(part, name), getattr(first, name)) for name in ("norm", "max", "min"))
+        and _in_one_order(part, first)
         for part in parts[1:]
     )
+
+
+def _in_one_order(one: TensorRecord, two: TensorRecord) -> bool:
+    """The same elements in another order have another sketch."""
+    if one.sketch is None or two.sketch is None or one.sketch == two.sketch:
+        return True
+    size = _norm(two)
+    return size is None or not math.isfinite(size) or estimate_distance(one.sketch, two.sketch) <= _OTHER_ORDER * size
 
 
 def _near(one: float | None, two: float | None) -> bool:

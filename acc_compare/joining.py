@@ -91,9 +91,9 @@ def join(
         joined = None if found is None else found.joined(call, other, grounds)
         calls.append(joined if joined is not None else _without_numbers(call, "parts.calls"))
         odd.update({(call.name, name): rank for name, rank in found.odd.items()} if found is not None else {})
-    incomplete = next((dump.incomplete for dump in dumps.values() if dump.incomplete), None)
+    cut = next((dump.incomplete for dump in dumps.values() if dump.incomplete), None)
     path = first.path if len(dumps) == 1 else first.path.parent
-    return Joined(replace(first, path=path, calls=tuple(calls), incomplete=incomplete), odd, grounds)
+    return Joined(replace(first, path=path, calls=tuple(calls), incomplete=cut), odd, grounds)
 
 
 def wholes(
@@ -136,8 +136,7 @@ def _calls(
     for call in first.calls:
         found = {rank: named[call.name] for rank, named in by_name.items() if call.name in named}
         alone = first.owners.get(call.name) is None
-        known = _Call(found, world, alone=alone) if len(found) == len(dumps) else None
-        yield call, known
+        yield call, _Call(found, world, alone=alone) if len(found) == len(dumps) else None
 
 
 def meshes_among(dumps: Mapping[int, Dump], world_size: int) -> tuple[Mesh, ...]:
@@ -286,7 +285,8 @@ class _Call:
             if found is not None:
                 self.odd[argument.name] = list(pieces)[found[0].number]
                 return msgspec.structs.replace(divided(copies[found[0].number], found[1]), layout=None)
-        odd = None if are_alike(copies) or len(pieces) < self._world.size else odd_one(copies, other)
+        may_be_odd = len(pieces) == self._world.size and not are_alike(copies)
+        odd = odd_one(copies, other, is_data=not (self._scales or leaf.requires_grad)) if may_be_odd else None
         parts = self._by_layouts(leaf, pieces)
         whole = None if odd is None else chosen(self._candidates(parts, pieces, leaf), other, forward=self._forward)
         # Losses of parts of a batch may be near the mean by chance.

@@ -352,15 +352,15 @@ def odd_copy(parts: Sequence[TensorRecord], theirs: Sequence[Whole]) -> tuple[Od
     return Odd(number, off), by
 
 
-def odd_one(parts: Sequence[TensorRecord], theirs: Sequence[Whole]) -> Odd | None:
+def odd_one(parts: Sequence[TensorRecord], theirs: Sequence[Whole], *, is_data: bool = False) -> Odd | None:
     """Which of the parts is furthest from what the other side has, where another is a copy of that; None where none
-    is one."""
+    is one.  What is far off is another tensor, as another expert's weights, but for data that all should have read."""
     known = _copied(theirs, parts[0].shape)
     if not known or any(part.shape != parts[0].shape for part in parts):
         return None
     apart = [min(distance(part, record) for record in known) for part in parts]
     furthest = max(range(len(apart)), key=apart.__getitem__)
-    another = _ANOTHER < apart[furthest] < math.inf
+    another = not is_data and _ANOTHER < apart[furthest] < math.inf
     return Odd(furthest, min(apart)) if min(apart) <= _COPIES and not another else None
 
 

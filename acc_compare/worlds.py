@@ -238,12 +238,12 @@ def _on_ranks_with(finding: Finding, side: Unrolled) -> Finding:
 
 def _as_recorded(finding: Finding, names: Mapping[str, str]) -> Finding:
     """The suspects by the names that their ranks recorded them by, where calls were numbered anew."""
-    suspects = (_renamed(s, names.get(s.name, s.name), moved=s.rank is not None) for s in finding.suspects)
-    return replace(finding, suspects=tuple(suspects))
+    named = (_renamed(s, names.get(s.name, s.name)) if s.rank is not None else s for s in finding.suspects)
+    return replace(finding, suspects=tuple(named))
 
 
-def _renamed(suspect: Suspect, name: str, *, moved: bool) -> Suspect:
-    if name == suspect.name or not moved:
+def _renamed(suspect: Suspect, name: str) -> Suspect:
+    if name == suspect.name:
         return suspect
     told = say("evidence.counted_as", call=suspect.name)
     return replace(suspect, name=name, row=suspect.name, evidence=(*suspect.evidence, told))
@@ -270,7 +270,7 @@ def _in_its_batch(finding: Finding, ours: Staged, theirs: Staged) -> Finding:
         group = min(groups) if len(groups) == 1 else 0 if len(ranks) == 1 else None
         rank = None if group is None or group >= len(ranks) else ranks[group]
         recorded = [ours.names[each].get(suspect.name, suspect.name) for each in among]
-        suspect = _renamed(replace(suspect, rank=rank), recorded[0], moved=rank is not None)
+        suspect = _renamed(replace(suspect, rank=rank), recorded[0])
         if len(set(recorded)) > 1:
             told = say("evidence.one_of_batches", number=len(set(recorded)), calls=", ".join(dict.fromkeys(recorded)))
             suspect = replace(suspect, evidence=(*suspect.evidence, told))

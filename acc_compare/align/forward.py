@@ -15,7 +15,7 @@ from acc_compare.align.sequences import long_common_subsequence
 from acc_compare.align.side import Side, Token
 from acc_compare.align.values import Values, writes
 from dump.format import names
-from dump.format.schema import CallRecord
+from dump.format.schema import CallRecord, TensorRecord
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -175,10 +175,22 @@ def _left_over(
         if id(call) in taken or key not in free:
             continue
         answer, other = free[key]
-        if (token[2] == other[2] or not same_shapes) and _keeps_order(order, (call.index, answer.index)):
+        alike = token[2] == other[2] or _may_be_alike(call, answer)
+        if (alike or not same_shapes) and _keeps_order(order, (call.index, answer.index)):
             found.append((call, answer))
             del free[key]
     return found
+
+
+def _may_be_alike(one: CallRecord, other: CallRecord) -> bool:
+    """Do both read tensors of the same shapes, and write such as nobody could put together from their parts?"""
+    read, wrote = (
+        [[a.leaf for a in group if isinstance(a.leaf, TensorRecord)] for group in groups]
+        for groups in ((one.inputs, other.inputs), (one.outputs, other.outputs))
+    )
+    unknown = any((leaf.unrecorded or "").startswith("parts.") for side in wrote for leaf in side)
+    known = not any((leaf.unrecorded or "").startswith("parts.") for side in read for leaf in side)
+    return known and unknown and [leaf.shape for leaf in read[0]] == [leaf.shape for leaf in read[1]]
 
 
 def _keeps_order(order: list[tuple[int, int]], pair: tuple[int, int]) -> bool:

@@ -27,7 +27,7 @@ def advice_for(suspect: Suspect, origin: Origin, place: Comparand) -> tuple[Mess
     by_kind = _BY_KIND.get(suspect.kind)
     if by_kind is not None:
         return by_kind(suspect, place)
-    if origin.unseen:
+    if origin.unseen and not origin.maker:
         before: Value = origin.before or say("advice.the_start")
         return (
             say("advice.unseen", before=before, call=origin.call.full_name),

@@ -148,6 +148,8 @@ def _unseen(origin: Origin) -> Message:
     tensor = origin.judged.argument.name
     if origin.producer:
         return say("happened.overwritten", tensor=tensor, size=_size(origin), producer=origin.producer)
+    if origin.maker:
+        return say("happened.hidden", tensor=tensor, size=_size(origin), call=origin.call.full_name)
     before: Value = say("happened.agreed_before", call=origin.before) if origin.before else ""
     node: Value = say("happened.node", name=origin.grad_fn) if origin.grad_fn else ""
     return say(

@@ -74,7 +74,8 @@ class Origin:
     """A call where error begins, at one of its tensors.  `before` names the last call that agreed, for an origin that
     was not seen itself; `grad_fn` its autograd node where known; `producer` a call whose result was overwritten;
     `reshaped` says that shapes differ and not values, `rewired` names the bench's
-    maker of an input that `producer` made on the NPU side, `first_seen` is the place of the call inside a module that
+    maker of an input that `producer` made on the NPU side, `maker` a call that was not compared and made what is off,
+    `first_seen` is the place of the call inside a module that
     read what was wrong."""
 
     kind: Kind
@@ -90,6 +91,7 @@ class Origin:
     reshaped: bool = False
     rewired: str = ""
     first_seen: int | None = None
+    maker: str = ""
 
 
 @dataclass(slots=True)

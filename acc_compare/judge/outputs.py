@@ -48,7 +48,7 @@ def judge_output(
         # msprobe lists what a call's last autograd node hands on, which need not be the gradients of its arguments.
         return Judged(argument, "", None), None
     error = argument.error
-    read = call.read if forward is None else (*call.read, *forward.read, *forward.wrote)
+    read = call.read if forward is None else (*call.read, *forward.read, *_known(forward.wrote))
     if error is None:
         return _judge_shape(call, argument, read, seen)
     if any(a.error is None and a.npu.shape != a.bench.shape for a in read):
@@ -80,6 +80,11 @@ def judge_output(
         return judged, Origin("input" if given else "operator", call, judged, inherited)
     judged = Judged(argument, "introduced", expected)
     return judged, Origin("operator", call, judged, inherited)
+
+
+def _known(wrote: Sequence[MeasuredArgument]) -> list[MeasuredArgument]:
+    """Results but for those whose parts nobody could put together: what is wrong in one shows in the gradient of it."""
+    return [a for a in wrote if a.error is not None or not (a.npu.unrecorded or "").startswith("parts.")]
 
 
 def _leaves_finite(call: MeasuredCall, argument: MeasuredArgument) -> bool:
@@ -124,7 +129,7 @@ def _expected(
     expected = _from_noise(call, argument, context)
     if context.other_world and argument.is_floating:
         # Whole tensors are told apart by bounds, which do not scatter as errors do.
-        read = call.read if forward is None else (*call.read, *forward.read, *forward.wrote)
+        read = call.read if forward is None else (*call.read, *forward.read, *_known(forward.wrote))
         measured = argument.error is not None and argument.error.source != "bound"
         # What a bound hides a sketch shows; beside another bound, what shows there counts.
         least = -1.0 if measured else INPUT_NOISE

@@ -148,7 +148,9 @@ def _suspect(
     others = () if first.kind == "input" else _others(members)
     beside = place.references.get((first.call.full_name, judged.argument.name))
     base = Suspect(
-        name=first.producer if first.kind == "structure" and not first.rewired else first.call.shown_name,
+        name=first.producer
+        if first.kind == "structure" and not first.rewired
+        else first.maker or first.call.shown_name,
         kind=first.kind,
         step=place.step,
         rank=place.rank,

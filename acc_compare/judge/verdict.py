@@ -17,6 +17,7 @@ from acc_compare.judge.dataflow import Flow
 from acc_compare.judge.differing_settings import differing_settings
 from acc_compare.judge.evidence import Comparand, cut_short
 from acc_compare.judge.gradients import judge_gradients
+from acc_compare.judge.hidden import hidden_origin
 from acc_compare.judge.optimizer import judge_optimizer
 from acc_compare.judge.origins import Context, Judged, Origin, Previous, Walk
 from acc_compare.judge.ranks import JobStep
@@ -24,7 +25,14 @@ from acc_compare.judge.reference import References, told_of_all
 from acc_compare.judge.sensitivity import near_ties, seen, sensitivity_of
 from acc_compare.judge.suspects import accused, mark_accused, stack_of, suspects_of
 from acc_compare.judge.walk import judged_calls, walk
-from acc_compare.judge.worlds import first_of, is_of_the_world, judge_worlds, seen_later, unmeasured_calls
+from acc_compare.judge.worlds import (
+    first_of,
+    is_of_the_world,
+    judge_worlds,
+    read_otherwise,
+    seen_later,
+    unmeasured_calls,
+)
 from acc_compare.measured.calls import MeasuredCall
 from acc_compare.measured.pairs import MeasuredPair
 from acc_compare.messages import Message, count, say
@@ -97,6 +105,9 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     found = walk(chosen, context)
     if setting.other_world:
         found.origins = first_of(found.origins, chosen)
+        if context.previous not in ("suspect", "poisoned"):
+            later = (*read_otherwise(chosen), *hidden_origin(chosen, npu, context.unmeasured))
+            found.origins = first_of([*found.origins, *later], chosen)
     if by_module:
         found.origins = in_the_module_around(_innermost(found), chosen)
     optimizers = [call for call in calls if call.is_optimizer]

@@ -13,7 +13,7 @@ from typing import Literal
 
 from acc_compare import operators
 from acc_compare.collectives import MESSAGES
-from acc_compare.judge.origins import Origin
+from acc_compare.judge.origins import INPUT_NOISE, Expected, Judged, Origin
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.messages import Message, count, say
 from acc_compare.model import VerdictName
@@ -22,6 +22,9 @@ from dump.format.schema import Argument, CallRecord, Dump, ScalarRecord, TensorR
 
 _SHOWN = 1e-3
 """Relative error up to which a tensor says that what it was computed from agrees too."""
+
+_OTHER_DATA = 1e-2
+"""Relative error from which on data are other data."""
 
 _APART, _TIMES_APART = 1e-2, 30.0
 """A gradient that is off by so much, and so many times what others are, is no agreement."""
@@ -78,6 +81,26 @@ def _is_read_by_the_model(origin: Origin, calls: Sequence[MeasuredCall]) -> bool
                 return True
             values |= {argument.npu.value for argument in call.wrote} - {None}
     return False
+
+
+def read_otherwise(calls: Sequence[MeasuredCall]) -> list[Origin]:
+    """The first data that modules compute something of and that differs, where nothing before it does; whoever made it,
+    as calls without a counterpart may.  None where there is none."""
+    made: set[int | None] = set()
+    for call in calls:
+        if call.is_backward:
+            continue
+        if call.owner and not operators.moves_layout_only(call.operator):
+            for argument in call.read:
+                is_data = not argument.npu.requires_grad and argument.npu.value not in made
+                if is_data and argument.error is not None and argument.relative > _OTHER_DATA:
+                    judged = Judged(argument, "input", Expected.at_most(INPUT_NOISE, "before"))
+                    return [Origin("input", call, judged, 0.0)]
+            if any(argument.relative > _SHOWN for argument in call.wrote):
+                return []
+        if call.owner or call.communicates:
+            made |= {argument.npu.value for argument in call.wrote}
+    return []
 
 
 def _is_message(call: MeasuredCall) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from acc_compare.combined import concatenated, summed
+from acc_compare.combined import are_alike, concatenated, summed
 from acc_compare.declared import Layout
 from acc_compare.joining import Wholes, join, wholes
 from acc_compare.metrics.sketches import sketch_vector
@@ -421,6 +421,25 @@ def test_what_one_part_is_off_by_leaves_the_way_that_parts_were_dealt_out() -> N
         assert one.shape == two.shape
         assert one.norm == pytest.approx(two.norm, rel=1e-2)
         assert (one.norm == pytest.approx(two.norm, rel=1e-6)) is (array is right)
+
+
+def test_the_same_elements_in_another_order_are_no_copies(array: np.ndarray) -> None:
+    """Rank 1 reads the rows the other way round: the same norm and extremes, another sketch."""
+    sides = [_record(array, sketch=_sketch(value)) for value in (2.0, 2.0, -2.0)]
+    assert are_alike(sides[:2])
+    assert not are_alike(sides[1:])
+    known = {(NAME, "input.0"): [Whole.of(sides[0])]}
+    dumps = {}
+    for rank, leaf in enumerate(sides[1:]):
+        call = CallRecord(NAME, 0, (Argument("input.0", leaf),))
+        dumps[rank] = replace(_dump(leaf, world=2), calls=(call,), owners={NAME: "Module.a.A.forward.0"})
+    assert join(dumps, 2, known).odd == {(NAME, "input.0"): 1}
+
+
+@pytest.mark.parametrize("is_data", [True, False])
+def test_what_is_far_off_is_another_tensor_unless_all_should_have_read_it(array: np.ndarray, is_data: bool) -> None:
+    parts = [_record(array), _record(-2 * array)]
+    assert (odd_one(parts, [Whole.of(_record(array))], is_data=is_data) is not None) is is_data
 
 
 def test_a_part_is_no_copy_of_what_is_known_by_its_mean_alone(array: np.ndarray) -> None:

@@ -143,6 +143,7 @@ MESSAGES: Mapping[str, str] = {
         "{tensor} differs by {size}, though {producer} made it alike on both sides: its memory was overwritten "
         "in between"
     ),
+    "happened.hidden": "its result could not be put together; {tensor} of {call}, computed from it, differs by {size}",
     "happened.unseen": (
         "{tensor} differs by {size} when {call} reads it{before}: an operator that was not recorded{node} made "
         "the difference"

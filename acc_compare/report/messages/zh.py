@@ -121,6 +121,7 @@ MESSAGES: Mapping[str, str] = {
     ),
     "happened.computed_exact": "它的输入{agree}，而 {tensor} 相差自身大小的 {size}，正常情况下不应有任何差异",
     "happened.overwritten": "{producer} 在两侧给出的 {tensor} 一致，而此处相差 {size}：其间它的内存被改写",
+    "happened.hidden": "它的结果无法拼接；由其计算得到的 {call} 的 {tensor} 相差 {size}",
     "happened.unseen": "{call} 读取 {tensor} 时它相差 {size}{before}：差异出自一个未被记录的算子{node}",
     "happened.agreed_before": "，而直到 {call} 都一致",
     "happened.node": "（自动微分节点 {name}）",

@@ -92,6 +92,22 @@ def test_an_extra_call_is_found_by_its_module() -> None:
     assert partners(align(longer, plain))["Functional.mul.2.forward"] == "Functional.mul.1.forward"
 
 
+@pytest.mark.parametrize(("why", "pairs"), [("parts.differ", 4), (None, 3)])
+def test_a_call_whose_parts_could_not_be_put_together_answers_to_that_of_its_name(why: str | None, pairs: int) -> None:
+    """Of four calls one has another shape on one side, since nobody knows that of the whole."""
+    owners: dict[str, str | None] = {call.name: "Module.a.A.forward.0" for call in dump(BLOCK).calls}
+    ours, theirs = dump((*BLOCK, "relu"), owners=owners), dump((*BLOCK, "tanh"), owners=owners)
+    *first, last, lone = ours.calls
+    *before, answer, other = theirs.calls
+    written, whole = (Argument("output.0", TensorRecord("torch.float32", shape)) for shape in ((5,), (9,)))
+    odd = msgspec.structs.replace(
+        last, outputs=(Argument("output.0", msgspec.structs.replace(written.leaf, unrecorded=why)),)
+    )
+    full = msgspec.structs.replace(answer, outputs=(whole,))
+    found = align(replace(ours, calls=(*first, odd, lone)), replace(theirs, calls=(*before, full, other)))
+    assert len([pair for pair in names(found) if None not in pair]) == pairs
+
+
 def test_missing_calls_say_why() -> None:
     found = align(dump([*BLOCK, "tanh"]), dump(["layer_norm", "linear", "linear", "relu"]))
     reasons = {(p.npu or p.bench).name: text(p.reason) for p in found.pairs if p.reason}  # type: ignore[union-attr]

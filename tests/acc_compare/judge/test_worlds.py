@@ -10,13 +10,14 @@ import msgspec
 import pytest
 
 from acc_compare.align.calls import align
-from acc_compare.judge.worlds import first_of, is_bookkeeping, judge_worlds, seen_later
+from acc_compare.judge.worlds import first_of, is_bookkeeping, judge_worlds, read_otherwise, seen_later
 from acc_compare.measured.pairs import measure_pairs
 from acc_compare.messages import say
 from acc_compare.model import PairedArgument
 from dump.format.schema import Argument, CallRecord, CollectiveRecord, ScalarRecord, TensorRecord
 
 TOGETHER = CollectiveRecord("all_reduce", "0", (0, 1), 0)
+A = "Module.a.A.forward.0"
 FOUR, TWO = ScalarRecord("int", 4), ScalarRecord("int", 2)
 
 
@@ -97,6 +98,37 @@ def test_data_that_a_module_computes_with_is_named_however_ranks_share_it_out(
     own.judged.argument.is_floating = False
     calls = [_reader(2, "div", 7, 8), _reader(3, "embedding", 8, 9, **{"owner": "Module.a.A.forward.0", **more})]
     assert (first_of([own], calls) == [own]) is named
+
+
+def _reading(make: Any, *, data: float = 0.0, before: float = 0.0, trained: bool = False) -> Any:
+    """A layer norm of something, and an embedding of data that a flip made, which the other side lacks."""
+    run = make.Run(world_size=1)
+    run.call("Functional.layer_norm.0.forward", [make.normal(8)], [make.off(make.normal(8, seed=1), before)], owner=A)
+    rows = make.off(make.normal(8, seed=2), data)
+    if trained:
+        run.mark(rows, requires_grad=True)
+    if data:
+        run.call("Tensor.flip.0.forward", [make.normal(8, seed=2)], [rows])
+    run.call("Functional.linear.0.forward", [rows], [make.off(make.normal(8, seed=3), data)], owner=A)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"data": 0.5}, ["Functional.linear.0.forward"]),
+        ({"data": 0.0}, []),
+        ({"data": 0.5, "before": 0.1}, []),
+        ({"data": 0.5, "trained": True}, []),
+    ],
+)
+def test_data_that_calls_of_one_side_made_are_named_where_the_model_reads_them(
+    make: Any, more: dict[str, Any], named: list[str]
+) -> None:
+    npu, bench = _reading(make, **more).dump(), _reading(make).dump()
+    calls = [part.call for part in measure_pairs(align(npu, bench), "statistics") if part.call is not None]
+    found = read_otherwise(calls)
+    assert [(origin.call.full_name, origin.kind) for origin in found] == [(name, "input") for name in named]
 
 
 @pytest.mark.parametrize(("owner", "named"), [(None, []), ("Module.a.A.forward.0", [0])])
