@@ -10,6 +10,7 @@ import msgspec
 from acc_compare import operators
 from acc_compare.judge.advice import advice_for, after_lower_precision, for_optimizer
 from acc_compare.judge.evidence import Comparand, evidence_of, message_of
+from acc_compare.judge.modules_in_time import place_in_time
 from acc_compare.judge.optimizer import OptimizerFault
 from acc_compare.judge.origins import Origin, ratio
 from acc_compare.judge.patterns import pattern_in_files, pattern_of, rounding_of
@@ -58,11 +59,10 @@ def suspects_of(
 
 
 def _in_step(suspect: Suspect, order: int, place: Comparand, *, made: bool) -> Suspect:
-    """At module level, where nobody knows what ranks gave each other, the place in the step alone: what was read before
-    what was `made` of it."""
+    """At module level, where nobody knows what ranks gave each other, the place in the step alone."""
     if place.job is not None or place.rank is None or place.npu.header.level != "L0":
         return suspect
-    return replace(suspect, clock=(0, 2 * order + 1 + made))
+    return replace(suspect, clock=place_in_time(suspect.name, order, place.npu, place.rank, made=made))
 
 
 def _placed(suspect: Suspect, call: MeasuredCall, place: Comparand) -> Suspect:

@@ -68,6 +68,7 @@ def _frames() -> Iterator[FrameType]:
 def _unrecorded(watch: Watch, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def inferred(*args: Any, **kwargs: Any) -> Any:
+        watch.look_again()  # the run of another stage, which nobody could keep out, may be over
         outer, watch.muted = watch.muted, True
         try:
             return original(*args, **kwargs)

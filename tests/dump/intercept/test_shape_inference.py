@@ -66,9 +66,27 @@ dist.destroy_process_group()
 """
 
 
+INTERLEAVED = """
+import sys, torch, torch.distributed as dist
+from torch import nn
+layers = [nn.Linear(4, 4), nn.Linear(4, 2)]
+dist.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=0, world_size=1)
+from torch.distributed import pipelining
+stages = [pipelining.PipelineStage(layer, n, 2, torch.device("cpu")) for n, layer in enumerate(layers)]
+schedule = pipelining.ScheduleInterleaved1F1B(stages, 2, loss_fn=lambda output, wanted: (output - wanted).abs().sum())
+optimizer = torch.optim.SGD([p for layer in layers for p in layer.parameters()], lr=0.1)
+schedule.step(torch.ones(4, 4), target=torch.zeros(4, 2))
+optimizer.step()
+dist.destroy_process_group()
+"""
+
+
 @pytest.mark.slow
-def test_nor_where_modules_alone_are_looked_at_and_the_script_imports_pipelines_late(tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text(SCRIPT)
+@pytest.mark.parametrize(("script", "runs"), [(SCRIPT, 2), (INTERLEAVED, 4)])
+def test_nor_where_modules_alone_are_looked_at_and_the_script_imports_pipelines_late(
+    tmp_path: Path, script: str, runs: int
+) -> None:
+    (tmp_path / "train.py").write_text(script)
     command = [sys.executable, "-m", "dump", "--level", "L0", "-o", "dump", "train.py", str(tmp_path / "alone")]
     done = subprocess.run(
         command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
@@ -80,4 +98,4 @@ def test_nor_where_modules_alone_are_looked_at_and_the_script_imports_pipelines_
         for call in read_dump(location.path).calls
         if call.name.startswith("Module.") and ".forward." in call.name
     ]
-    assert len(names) == 2
+    assert len(names) == runs
