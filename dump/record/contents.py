@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import math
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +22,17 @@ _LEAST_REPEATED = 1 << 14
 """Elements below which a tensor is copied, whatever its memory."""
 
 _BLOCK = 1 << 16
+_WRITABLE = 0x200  # which torch asks for; nobody writes
+_memory_at: Callable[[int, int, int], memoryview] = ctypes.PYFUNCTYPE(
+    ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int
+)(("PyMemoryView_FromMemory", ctypes.pythonapi))
 _FEWEST_TOGETHER = 4  # below, one after the other is as fast
 
 _MOST_BETWEEN = 8
 """A tensor whose elements lie further apart, so many times its own size, is put in order where it lies."""
+
+
+Bytes: TypeAlias = "npt.NDArray[np.uint8]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +53,25 @@ class Contents:
     def nbytes(self) -> int:
         return self.data.nbytes
 
-    def kept(self) -> Contents:
-        """The same, in memory that nobody else writes to."""
+    def kept(self, memory: Bytes | None = None) -> Contents:
+        """The same, in memory that nobody else writes to: `memory`, uint8 (nbytes), where it is given."""
         if self.private:
             return self
-        copied: npt.NDArray[np.uint8] = np.array(np.frombuffer(self.data, dtype=np.uint8))
-        return replace(self, data=copied.data, private=True)
+        copied = np.empty(self.nbytes, np.uint8) if memory is None else memory
+        copied[:] = np.frombuffer(self.data, np.uint8) if self.nbytes else 0
+        return Contents(copied.data, self.dtype, self.shape, True, self.strides)
+
+
+def as_it_lies(tensor: torch.Tensor) -> Contents | None:
+    """What `borrow` gives of a tensor that lies in order on the host, where that takes no operator of torch's; the
+    tensor must be held as long as the contents are.  None for any other tensor."""
+    if not tensor.is_cpu or not tensor.is_contiguous() or tensor.is_conj() or tensor.is_neg():
+        return None
+    address, nbytes = tensor.data_ptr(), tensor.numel() * tensor.element_size()
+    if not address or not nbytes:
+        return None
+    data = _memory_at(address, nbytes, _WRITABLE)
+    return Contents(data, str(tensor.dtype), tuple(tensor.shape), False)
 
 
 def borrow(tensor: torch.Tensor) -> Contents:

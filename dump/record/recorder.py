@@ -333,6 +333,9 @@ def _quiet() -> Iterator[None]:
 
 
 def _borrow(tensor: torch.Tensor) -> contents.Contents:
+    found = contents.as_it_lies(tensor)
+    if found is not None:
+        return found
     with _quiet():
         return contents.borrow(tensor)
 

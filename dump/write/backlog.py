@@ -9,6 +9,9 @@ optimizer's kernel, autograd adding up in a buffer, numpy, a collective) cannot 
 of hashing it.  Copies that wait never take more than the budget.  Where there is no room the training thread
 does the job at once, without a copy, instead of waiting for those who do the others.
 
+A copy goes into memory that one before it no longer needs, where that is of its size: new memory is made of pages that
+the system clears and maps one by one, which takes longer than the copy.
+
 Together.  Many contents are digested faster than one after the other: a thread then takes as many of those that wait,
 up to `together`.  Files are written one by one, each as soon as may be.
 
@@ -27,12 +30,18 @@ import threading
 from collections.abc import Callable
 from typing import TypeAlias
 
-from ..record.contents import Contents
+import numpy as np
+
+from ..record.contents import Bytes, Contents
 from ..record.entries import Measured
 from .hidden_thread import HiddenThread
 
 _MOST_HELPERS = 4
 _NICENESS = 10
+_IDLE_SHARE = 4
+"""Idle memory takes no more than one part in so many of the budget, and room that no copy needs."""
+_REUSED_FROM = 1 << 16
+"""Bytes: what is smaller comes out of memory that the process has anyhow."""
 _SMALL = 1 << 18
 """Bytes below which a job is left to whoever finishes it: it is done before a helper would have woken up."""
 
@@ -57,6 +66,7 @@ class Job:
         "failure",
         "file",
         "measured",
+        "memory",
         "nbytes",
         "payload",
         "place",
@@ -74,6 +84,7 @@ class Job:
         self.file: str | None = None
         self.written = self.reserved = 0
         self.failure: Exception | None = None
+        self.memory: Bytes | None = None
         self.counted = False
         self.done = False
         self._claim = threading.Lock()
@@ -100,6 +111,8 @@ class Backlog:
         self._changed = threading.Condition()
         self.nbytes = 0
         """Bytes of the copies that are kept now."""
+        self._idle: dict[int, list[Bytes]] = {}
+        self._idle_bytes = 0
 
     def add(self, job: Job, enqueue: Callable[[Job], None]) -> None:
         """Hand the job to `enqueue`, whose other end finishes it, after copying what is borrowed or, where there
@@ -111,8 +124,7 @@ class Backlog:
             return
         is_small = job.nbytes < _SMALL
         try:
-            if job.payload is not None:
-                job.payload = job.payload.kept()
+            self._keep(job)
             if not is_small:
                 self._start()
             enqueue(job)
@@ -150,12 +162,34 @@ class Backlog:
         for thread in self._threads:
             thread.join()
         self._threads.clear()
+        with self._changed:
+            self._forget_idle()
 
     def _has_room(self, job: Job) -> bool:
+        """Is there room for a copy?  Then it counts as kept, and has memory that is idle, if some is of its size."""
         with self._changed:
             job.counted = self.nbytes + job.nbytes <= self._budget
-            self.nbytes += job.nbytes if job.counted else 0
-            return job.counted
+            if not job.counted:
+                return False
+            self.nbytes += job.nbytes
+            if idle := self._idle.get(job.nbytes):
+                job.memory = idle.pop()
+                self._idle_bytes -= job.nbytes
+            elif self.nbytes + self._idle_bytes > self._budget:
+                self._forget_idle()
+            return True
+
+    def _forget_idle(self) -> None:
+        self._idle.clear()
+        self._idle_bytes = 0
+
+    def _keep(self, job: Job) -> None:
+        payload = job.payload
+        if payload is None or payload.private:
+            return
+        if job.memory is None and job.nbytes >= _REUSED_FROM:
+            job.memory = np.empty(job.nbytes, np.uint8)
+        job.payload = payload.kept(job.memory)
 
     def _start(self) -> None:
         while len(self._threads) < self._helpers:
@@ -199,5 +233,14 @@ class Backlog:
         with self._changed:
             for job in jobs:
                 self.nbytes -= job.nbytes if job.counted else 0
+                if job.memory is not None:
+                    self._set_aside(job.memory)
+                    job.memory = None
                 job.done = True
             self._changed.notify_all()
+
+    def _set_aside(self, memory: Bytes) -> None:
+        if self._idle_bytes + memory.nbytes > self._budget // _IDLE_SHARE:  # of sizes that come no more, most likely
+            self._forget_idle()
+        self._idle.setdefault(memory.nbytes, []).append(memory)
+        self._idle_bytes += memory.nbytes

@@ -58,8 +58,11 @@ class TensorStore(Protocol):
     def name_for(self, name: str, place: str) -> str:
         """What the record of its mention at `place` is to call it."""
 
+    def close(self) -> None:
+        """Close what is open.  Raises OSError."""
+
     def tidy(self) -> None:
-        """Close and remove what got no name.  Raises OSError."""
+        """Remove what got no name.  Raises OSError."""
 
 
 def tensor_store(folder: Path, file_format: str) -> TensorStore:
@@ -115,10 +118,12 @@ class PackFile:
     def name_for(self, name: str, place: str) -> str:
         return name
 
-    def tidy(self) -> None:
+    def close(self) -> None:
         if self._file is not None:
             self._file.close()
-        elif not any(self._folder.iterdir()):
+
+    def tidy(self) -> None:
+        if not any(self._folder.iterdir()):
             self._folder.rmdir()
 
 
@@ -181,6 +186,9 @@ class TensorFiles:
         except OSError:  # a file system without hard links
             shutil.copyfile(self._folder / name, self._folder / own)
         return own
+
+    def close(self) -> None:
+        """None is left open."""
 
     def tidy(self) -> None:
         """Remove hidden files that got no name, and an empty folder.  Raises OSError."""

@@ -255,6 +255,7 @@ class StepWriter:
             for handle in (self._records, self._construct, self._journal):
                 if handle is not None:
                     handle.close()
+            self._files.close()
         if self.failure is None:
             encode.finish_stacks(self.folder)
         self._files.tidy()

@@ -12,7 +12,7 @@ import torch
 from dump import native
 from dump.format.errors import ConfigError
 from dump.format.tensors import read_tensor
-from dump.record.contents import Contents, as_array, borrow, digest, digests
+from dump.record.contents import Contents, as_array, as_it_lies, borrow, digest, digests
 from dump.record.statistics import measure
 from dump.write.tensor_files import TensorFiles, tensor_store
 
@@ -150,10 +150,45 @@ def test_a_tensor_whose_elements_share_memory_is_never_made_dense(
     folder = tmp_path / "dump_tensor_data"
     assert nbytes == next(folder.iterdir()).stat().st_size <= files.most_bytes(copied)
     found = read_tensor(folder, name)
-    files.tidy()
+    files.close()
     assert found.shape == tensor.shape
     kind = np.float64 if dense.dtype is torch.bfloat16 else found.dtype
     assert np.array_equal(found.astype(kind), (dense.double() if dense.dtype is torch.bfloat16 else dense).numpy())
+
+
+@pytest.mark.parametrize(
+    ("tensor", "lies"),
+    [
+        (torch.randn(3, 4), True),
+        (torch.randn(3, 4)[1:], True),
+        (torch.tensor(2.5), True),
+        (torch.arange(5).to(torch.bfloat16), True),
+        (torch.randn(2, dtype=torch.complex64), True),
+        (torch.randn(3, requires_grad=True), True),
+        (torch.nn.Parameter(torch.randn(2)), True),
+        (torch.randn(3, 4).T, False),
+        (torch.randn(1).expand(1 << 15), False),
+        (torch.randn(2, dtype=torch.complex64).conj(), False),
+        (torch.randn(2, dtype=torch.complex64).conj().imag, False),
+        (torch.empty(0, 3), False),
+        (torch.empty(3, device="meta"), False),
+    ],
+)
+def test_what_lies_in_order_is_taken_as_it_lies(tensor: torch.Tensor, lies: bool) -> None:
+    before = tensor._version
+    found = as_it_lies(tensor)
+    assert (found is not None) == lies
+    if found is not None:
+        known = borrow(tensor)
+        assert (found.dtype, found.shape, found.private, found.strides) == (known.dtype, known.shape, False, None)
+        assert (found.data.tobytes(), found.nbytes, found.data.format) == (known.data.tobytes(), known.nbytes, "B")
+        kept = found.kept()
+        tensor.data.zero_()
+        assert (kept.data.tobytes(), kept.private) != (found.data.tobytes(), False)
+        memory = np.ones(found.nbytes, np.uint8)
+        assert found.kept(memory).data.obj is memory
+        assert not memory.any()
+    assert tensor._version == before
 
 
 @pytest.mark.parametrize("with_core", [True, False])

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
@@ -102,6 +103,38 @@ def test_without_room_nothing_is_copied_and_nobody_waits() -> None:
     backlog = Backlog(lambda jobs: seen.append((jobs[0][1].private, threading.get_ident())), budget=16, helpers=1)
     _add(backlog, torch.ones(100))
     assert seen == [(False, threading.get_ident())]
+
+
+def test_memory_of_a_copy_is_used_again_within_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_REUSED_FROM", 0)
+    addresses: list[int] = []
+
+    def noted(jobs: list[tuple[Job, Contents]]) -> None:
+        addresses.extend(np.frombuffer(payload.data, np.uint8).ctypes.data for _, payload in jobs)
+        _digest(jobs)
+
+    backlog = Backlog(noted, budget=8000, helpers=0)
+    kept = []
+    for number in range(5):  # the same memory each time, for other contents
+        tensor = torch.full((100,), float(number))
+        job = _add(backlog, tensor)
+        backlog.finish(job)
+        kept.append((job.measured.md5, _md5(tensor)))
+    assert all(found == expected for found, expected in kept)
+    assert len(set(addresses)) == 1
+    for count in range(101, 110):  # sizes that come once
+        backlog.finish(_add(backlog, torch.ones(count)))
+        assert backlog._idle_bytes == sum(each.nbytes for many in backlog._idle.values() for each in many) <= 2000
+    two = [_add(backlog, torch.full((109,), float(number))) for number in range(2)]
+    assert [job.memory is None for job in two] == [False, False]
+    assert two[0].memory is not two[1].memory
+    for job in two:
+        backlog.finish(job)
+    large = _add(backlog, torch.ones(1990))
+    assert (backlog.nbytes, backlog._idle_bytes) == (7960, 0)
+    backlog.finish(large)
+    backlog.close()
+    assert (backlog.nbytes, backlog._idle_bytes, backlog._idle) == (0, 0, {})
 
 
 def test_a_failure_is_told_where_the_jobs_turn_comes() -> None:

@@ -140,7 +140,7 @@ def test_no_tensor_file_takes_more_than_is_reserved_for_it(tmp_path: Path, file_
     written = files.write(files.reserve(payload), payload)
     (path,) = (tmp_path / "dump_tensor_data").iterdir()
     assert nbytes <= path.stat().st_size == written <= files.most_bytes(payload)
-    files.tidy()
+    files.close()
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (25 * 10**11, "2500.0 GB")])

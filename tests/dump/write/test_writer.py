@@ -450,9 +450,14 @@ def test_other_files_and_an_empty_tensor_folder_are_no_dump(tmp_path: Path) -> N
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-def test_a_folder_that_was_removed_meanwhile_is_told(tmp_path: Path) -> None:
-    writer = _writer(tmp_path / "gone")
+@pytest.mark.parametrize("file_format", ["pack", "safetensors"])
+def test_a_folder_that_was_removed_meanwhile_is_told(tmp_path: Path, file_format: str) -> None:
+    writer = _writer(tmp_path / "gone", file_format=file_format)
+    measured = Measured()
+    writer.store(measured, "a", _payload(3))
     writer.record(_emission("Torch.add.0.forward"))
+    writer.rest()
+    assert measured.data_name is not None
     shutil.rmtree(tmp_path / "gone")
     with pytest.raises(OutputError, match="cannot be written"):
         _close(writer)
