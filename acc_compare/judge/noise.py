@@ -16,14 +16,16 @@ is improbable beyond the quantile of Student's t that leaves the stated rate of 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeAlias
+
+import msgspec
 
 from acc_compare.judge.flips import Moved, by_few_flips
 from acc_compare.judge.noise_prior import Channel, NoiseKey, Prior, PriorRow, measured_prior, prior_of
-from acc_compare.judge.predicted import Predicted, autocast_roundoff, predict
+from acc_compare.judge.predicted import Predicted, autocast_roundoff, predict, summed
 from acc_compare.judge.residuals import Residuals, student
 from acc_compare.judge.systematic import Shift, Shifts, Systematic, inherited_by, shifts_of
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall, finite
@@ -151,10 +153,10 @@ class Noise:
 
     def __init__(self, calls: Sequence[MeasuredCall], prior: Prior | None = None, *, lowered: float = 0.0) -> None:
         self.prior = measured_prior() if prior is None else prior
-        self.shared = shared_casts(calls)
-        """Outputs that hold the gradients of other calls too, and are nobody's result."""
-        observed = _observed(calls, self.prior, autocast_roundoff(calls), lowered)
-        self._outputs = {key: output for key, output in observed if key not in self.shared}
+        shared = shared_casts(calls)
+        self._outputs = dict(_observed(calls, self.prior, autocast_roundoff(calls), lowered, shared))
+        self.shared = shared.keys() - self._outputs.keys()
+        """Outputs that hold the gradients of other calls too, of which nothing can be said."""
         groups: dict[NoiseKey, list[float]] = {}
         for output in self._outputs.values():
             if output.error > 0:
@@ -272,17 +274,21 @@ def _of_group(row: PriorRow, group: Residuals) -> float:
     return math.hypot(row.between, row.sketch / math.sqrt(group.distinct), _LEAST_OF_GROUP)
 
 
-def shared_casts(calls: Iterable[MeasuredCall]) -> frozenset[tuple[str, str]]:
-    """The gradients, by call and argument, of parameters that autocast has rounded once for several calls: what is
-    handed back from the rounding is the sum over all of these calls, in which parts may cancel."""
-    readers: Counter[int] = Counter()
+Readers: TypeAlias = Sequence[tuple[str, str]]
+"""Forward calls by name, with the place of the argument that all of them read."""
+
+
+def shared_casts(calls: Iterable[MeasuredCall]) -> Mapping[tuple[str, str], Readers]:
+    """The gradients, by call and argument, of parameters that autocast has rounded once for several calls, with these:
+    what is handed back from the rounding is the sum over all of them, in which parts may cancel."""
+    readers: dict[int, list[tuple[str, str]]] = {}
     places: dict[str, list[tuple[str, int]]] = {}
-    found: set[tuple[str, str]] = set()
+    found: dict[tuple[str, str], Readers] = {}
     for call in calls:
         if call.is_backward:
             for place, value in places.get(forward_name(call.full_name), ()):
-                if readers[value] > 1:
-                    found.add((call.full_name, f"output.{place}"))
+                if len(readers[value]) > 1:
+                    found[call.full_name, f"output.{place}"] = readers[value]
             continue
         made = roundoff({a.npu.dtype for a in call.wrote})
         cast = [
@@ -290,14 +296,19 @@ def shared_casts(calls: Iterable[MeasuredCall]) -> frozenset[tuple[str, str]]:
             for argument in call.floating_inputs()
             if argument.npu.requires_grad and argument.npu.value is not None and roundoff({argument.npu.dtype}) < made
         ]
-        readers.update(value for _, value in cast)
+        for place, value in cast:
+            readers.setdefault(value, []).append((call.full_name, place))
         if cast:
             places[call.full_name] = cast
-    return frozenset(found)
+    return found
 
 
 def _observed(
-    calls: Sequence[MeasuredCall], prior: Prior, autocast: float, lowered: float
+    calls: Sequence[MeasuredCall],
+    prior: Prior,
+    autocast: float,
+    lowered: float,
+    shared: Mapping[tuple[str, str], Readers],
 ) -> Iterator[tuple[tuple[str, str], Observed]]:
     forwards = {call.full_name: call for call in calls if not call.is_backward}
     backwards = {forward_name(call.full_name): call for call in calls if call.is_backward}
@@ -317,6 +328,19 @@ def _observed(
                 continue
             back = backwards.get(call.full_name)
             found = predict(call, out, forward, back=back, autocast=autocast, lowered=lowered)
+            if found is not None and (readers := shared.get((call.full_name, out.name))) is not None:
+                parts = [
+                    predict(
+                        moved.beside(backwards[reader]),
+                        msgspec.structs.replace(out, name=f"output.{place}"),
+                        forwards[reader],
+                        autocast=autocast,
+                        lowered=lowered,
+                    )
+                    for reader, place in readers
+                    if reader in backwards
+                ]
+                found = summed(parts) if len(parts) == len(readers) else None
             if found is not None:
                 moved.note(call, out, found.relative, reads_moved=call is not recorded)
             exact = found is not None and found.relative + RESOLUTION[out.error.source] == 0.0

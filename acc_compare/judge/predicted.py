@@ -34,7 +34,7 @@ leaves open for an operator (a derivative that is smaller than 1, a kernel that 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from acc_compare import operators
@@ -134,6 +134,23 @@ def predict(
         is_ruled_by_jumps=2.0 * jump**2 > total,
         flips=(jump / case.size) ** 2 * out.count if call.is_backward else 0.0,
         assured=_assured(case, fresh) / case.size,
+    )
+
+
+def summed(parts: Sequence[Predicted | None]) -> Predicted | None:
+    """The prediction for a sum of results that are each predicted relative to the norm of the sum, however much of them
+    cancels in it; None where one is not known."""
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts) or not known:
+        return None
+    return Predicted(
+        fresh=math.hypot(*(part.fresh for part in known)),
+        inherited=math.hypot(*(part.inherited for part in known)),
+        share=max(part.share for part in known),
+        at_an_end=math.hypot(*(part.at_an_end for part in known)),
+        is_ruled_by_jumps=any(part.is_ruled_by_jumps for part in known),
+        flips=math.fsum(part.flips for part in known),
+        assured=math.hypot(*(part.assured for part in known)),
     )
 
 
