@@ -23,6 +23,9 @@ FEWEST_PRODUCTS = 2
 _EXPLAINED = 1.5
 _CLOSE = 0.7
 _TELLING = 0.5
+_SHORT = 0.5
+"""Operands that have few digits already, as the gradients of a mean do, round to nothing: so much less than predicted
+is no misfit."""
 _MOST_EVIDENCE = 4.0
 _SCATTER = 0.3
 """Of the residuals of one direction beside what they share."""
@@ -56,8 +59,9 @@ def lowered_products(calls: Sequence[MeasuredCall], noise: Noise, *, fewest: int
             if other.predicted < _TOLD_APART * output.predicted:  # by what it inherits
                 hidden.setdefault(output.key.is_backward, []).append((without, beyond))
                 continue
-            farthest = max(farthest, abs(beyond))
-            found = without**2 - beyond**2 if output.error > 0 else -_MOST_EVIDENCE
+            off = max(beyond, min(0.0, beyond + _SHORT))
+            farthest = max(farthest, abs(off))
+            found = without**2 - off**2 if output.error > 0 else -_MOST_EVIDENCE
             outputs.setdefault(key[0], []).append(max(-_MOST_EVIDENCE, min(_MOST_EVIDENCE, found)))
         evidence = [fmean(values) for values in outputs.values()]
         telling = [value for value in evidence if abs(value) > _TELLING]

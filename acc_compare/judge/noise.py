@@ -16,21 +16,21 @@ is improbable beyond the quantile of Student's t that leaves the stated rate of 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TypeAlias
 
 import msgspec
 
+from acc_compare.judge.autocast import Readers, autocast_roundoff, shared_casts, summed
 from acc_compare.judge.flips import Moved, by_few_flips
 from acc_compare.judge.noise_prior import Channel, NoiseKey, Prior, PriorRow, measured_prior, prior_of
-from acc_compare.judge.predicted import Predicted, autocast_roundoff, predict, summed
+from acc_compare.judge.predicted import Predicted, predict
 from acc_compare.judge.residuals import Residuals, student
 from acc_compare.judge.systematic import Shift, Shifts, Systematic, inherited_by, shifts_of
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall, finite
 from acc_compare.measured.errors import RESOLUTION
-from acc_compare.operators import has, operator_class, roundoff
+from acc_compare.operators import has, is_additive, operator_class
 from dump.format.names import forward_name
 
 FALSE_ACCUSATIONS = 1e-3
@@ -58,6 +58,10 @@ that."""
 _LEAST_DEVIATION = 0.15
 """Peers of one operator agree better than what two layers of it come to: with this in their scatter the errors of
 healthy runs that the prior was not measured on lie within a normal distribution as far out as they reach."""
+
+_LEAST_OF_SUMS = 0.25
+"""The same of what adds up the elements that its peers copy, where sketches tell: those of a copy and of what was
+copied are one, those of a sum and of what was added up err each for itself, by 1 / sqrt(32) of 16 numbers."""
 
 _MAD = 1.4826
 _MEDIAN_OF_MODULUS = 0.6745
@@ -131,6 +135,7 @@ class Observed:
     is_ruled_by_few: bool
     flips: float
     assured: float
+    adds_up: bool
     buckets: int | None
     own: Shifts
     inherited: Shifts
@@ -189,7 +194,8 @@ class Noise:
         if output is None:
             return None
         location, deviation, calls = self._estimated(output)
-        deviation = math.hypot(deviation, _LEAST_DEVIATION)
+        sums = output.adds_up and output.buckets is not None
+        deviation = math.hypot(deviation, _LEAST_OF_SUMS if sums else _LEAST_DEVIATION)
         typical = output.predicted * math.exp(location)
         if output.count == 1:
             # One number is off by a normal variable of that size, which reaches less far than its logarithm's spread.
@@ -274,35 +280,6 @@ def _of_group(row: PriorRow, group: Residuals) -> float:
     return math.hypot(row.between, row.sketch / math.sqrt(group.distinct), _LEAST_OF_GROUP)
 
 
-Readers: TypeAlias = Sequence[tuple[str, str]]
-"""Forward calls by name, with the place of the argument that all of them read."""
-
-
-def shared_casts(calls: Iterable[MeasuredCall]) -> Mapping[tuple[str, str], Readers]:
-    """The gradients, by call and argument, of parameters that autocast has rounded once for several calls, with these:
-    what is handed back from the rounding is the sum over all of them, in which parts may cancel."""
-    readers: dict[int, list[tuple[str, str]]] = {}
-    places: dict[str, list[tuple[str, int]]] = {}
-    found: dict[tuple[str, str], Readers] = {}
-    for call in calls:
-        if call.is_backward:
-            for place, value in places.get(forward_name(call.full_name), ()):
-                if len(readers[value]) > 1:
-                    found[call.full_name, f"output.{place}"] = readers[value]
-            continue
-        made = roundoff({a.npu.dtype for a in call.wrote})
-        cast = [
-            (argument.name.removeprefix("input."), argument.npu.value)
-            for argument in call.floating_inputs()
-            if argument.npu.requires_grad and argument.npu.value is not None and roundoff({argument.npu.dtype}) < made
-        ]
-        for place, value in cast:
-            readers.setdefault(value, []).append((call.full_name, place))
-        if cast:
-            places[call.full_name] = cast
-    return found
-
-
 def _observed(
     calls: Sequence[MeasuredCall],
     prior: Prior,
@@ -329,18 +306,19 @@ def _observed(
             back = backwards.get(call.full_name)
             found = predict(call, out, forward, back=back, autocast=autocast, lowered=lowered)
             if found is not None and (readers := shared.get((call.full_name, out.name))) is not None:
-                parts = [
+                found = summed(
                     predict(
                         moved.beside(backwards[reader]),
                         msgspec.structs.replace(out, name=f"output.{place}"),
                         forwards[reader],
                         autocast=autocast,
                         lowered=lowered,
+                        is_part=True,
                     )
-                    for reader, place in readers
                     if reader in backwards
-                ]
-                found = summed(parts) if len(parts) == len(readers) else None
+                    else None
+                    for reader, place in readers
+                )
             if found is not None:
                 moved.note(call, out, found.relative, reads_moved=call is not recorded)
             exact = found is not None and found.relative + RESOLUTION[out.error.source] == 0.0
@@ -363,11 +341,19 @@ def _beside(call: MeasuredCall, out: MeasuredArgument, found: Predicted, prior: 
         lean=_lean(out),
         assured=found.assured,
         flips=found.flips,
+        adds_up=_adds_up(call, out),
         is_ruled_by_few=found.is_ruled_by_jumps or 2.0 * found.at_an_end**2 > found.relative**2,
         buckets=BUCKETS if out.error.source == "sketch" and out.count > BUCKETS else None,
         own=shifts_of(out) if out.count > 1 else {},
         inherited=inherited,
     )
+
+
+def _adds_up(call: MeasuredCall, out: MeasuredArgument) -> bool:
+    """Is it a gradient of what was repeated, by an operator that hands most gradients back as they are?"""
+    if not call.is_backward or not (is_additive(call.operator) or operator_class(call.operator) == "exact"):
+        return False
+    return any(a.count > out.count for a in call.floating_inputs())
 
 
 def _lean(out: MeasuredArgument) -> float:

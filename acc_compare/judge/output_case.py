@@ -36,6 +36,8 @@ class OutputCase:
     """The backward call of this one."""
     forward: MeasuredCall | None = None
     """The forward call of this one."""
+    is_part: bool = False
+    """Is the output a sum that other calls add to? What is rounded is this call's part, which may have cancelled."""
 
     @property
     def options(self) -> Mapping[str, object] | None:
@@ -62,7 +64,8 @@ class OutputCase:
         """Rounding of the output, of sums of `terms` terms of norm `size` in the type that accumulates them, and of a
         product's operands."""
         summed = min(self.unit, ACCUMULATED) * math.sqrt(terms) * size
-        return math.hypot(self.unit * self.size, summed, self.rounded * max(size, self.size))
+        result = max(size, self.size) if self.is_part else self.size
+        return math.hypot(self.unit * result, summed, self.rounded * max(size, self.size))
 
     @property
     def rounded(self) -> float:

@@ -34,7 +34,7 @@ leaves open for an operator (a derivative that is smaller than 1, a kernel that 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from acc_compare import operators
@@ -69,19 +69,6 @@ class Predicted:
         return math.hypot(self.fresh, self.inherited)
 
 
-def autocast_roundoff(calls: Iterable[MeasuredCall]) -> float:
-    """The unit roundoff of the type that autocast runs products in, 0 without it: of a product's result that is
-    narrower than all that went into it."""
-    found = 0.0
-    for call in calls:
-        if call.is_backward or operators.operator_class(call.operator) != "contraction":
-            continue
-        read = operators.roundoff({a.npu.dtype for a in call.floating_inputs()})
-        made = operators.roundoff({a.npu.dtype for a in call.wrote})
-        found = max(found, made if made > read else 0.0)
-    return found
-
-
 def predict(
     call: MeasuredCall,
     out: MeasuredArgument,
@@ -90,11 +77,13 @@ def predict(
     back: MeasuredCall | None = None,
     autocast: float = 0.0,
     lowered: float = 0.0,
+    is_part: bool = False,
 ) -> Predicted | None:
     """The typical error of `out`; `forward` is the call that a backward call belongs to, `back` a forward call's own.
 
     `autocast` is the unit roundoff that products inside a recurrent net or attention run in where both ends of the call
     are wider, `lowered` that which a side's devices round the operands of every product to (TF32, HF32); 0 for none.
+    `is_part` says that other calls add to `out` as well.
 
     None where nothing can be said: the output is zero on both sides, an input is off by nobody knows how much or not on
     record, another result would be as right, or the gradient of a factorisation is asked for whose matrix differs.
@@ -112,7 +101,7 @@ def predict(
     unit = _unit(call, out, inputs, made)
     if autocast > unit and is_compound(call if forward is None else forward):
         unit = autocast
-    case = OutputCase(call, out, inputs, given, made, unit, back=back, forward=forward)
+    case = OutputCase(call, out, inputs, given, made, unit, back=back, forward=forward, is_part=is_part)
     if kind == "contraction" and lowered > unit:
         case = replace(case, operands=lowered)
     fresh, inherited = (BACKWARD if call.is_backward else FORWARD)[kind](case)
@@ -134,23 +123,6 @@ def predict(
         is_ruled_by_jumps=2.0 * jump**2 > total,
         flips=(jump / case.size) ** 2 * out.count if call.is_backward else 0.0,
         assured=_assured(case, fresh) / case.size,
-    )
-
-
-def summed(parts: Sequence[Predicted | None]) -> Predicted | None:
-    """The prediction for a sum of results that are each predicted relative to the norm of the sum, however much of them
-    cancels in it; None where one is not known."""
-    known = [part for part in parts if part is not None]
-    if len(known) < len(parts) or not known:
-        return None
-    return Predicted(
-        fresh=math.hypot(*(part.fresh for part in known)),
-        inherited=math.hypot(*(part.inherited for part in known)),
-        share=max(part.share for part in known),
-        at_an_end=math.hypot(*(part.at_an_end for part in known)),
-        is_ruled_by_jumps=any(part.is_ruled_by_jumps for part in known),
-        flips=math.fsum(part.flips for part in known),
-        assured=math.hypot(*(part.assured for part in known)),
     )
 
 

@@ -18,7 +18,7 @@ from acc_compare.judge.output_case import (
     normalisation_gain,
     product,
 )
-from acc_compare.measured.calls import MeasuredArgument
+from acc_compare.measured.calls import MeasuredArgument, finite
 from acc_compare.operators import OperatorClass
 
 
@@ -35,6 +35,14 @@ def _summed(case: OutputCase, gradient: MeasuredArgument) -> tuple[float, float]
     cancels in the sum does not cancel in its error."""
     terms = max(1.0, gradient.count / case.out.count)
     return terms, max(case.size, gradient.norm) if terms > 1 else case.size
+
+
+def _of_part(case: OutputCase, gradient: MeasuredArgument) -> float:
+    """The norm of the sum of a gradient over its rows, where its elements are independent; where only a part of the
+    output comes from it, no less than what its mean says."""
+    means = [abs(mean) for side in (gradient.npu, gradient.bench) if (mean := finite(side.mean)) is not None]
+    total = min(means, default=0.0) * gradient.count / math.sqrt(case.out.count)
+    return max(gradient.norm, total) if case.is_part else gradient.norm
 
 
 def _exact_backward(case: OutputCase) -> Terms:
@@ -106,7 +114,7 @@ def _contraction_backward(case: OutputCase) -> Terms:
         return max(case.unit, case.rounded) * case.size, [gradient.relative * case.size, *inherited]
     if len(case.out.npu.shape) <= 1 or not others:  # a bias: a sum of gradients, which some kernels round as operands
         terms, size = _summed(case, gradient)
-        return case.growth(terms, gradient.norm), [gradient.relative * size]
+        return case.growth(terms, _of_part(case, gradient)), [gradient.relative * size]
     other = max(others, key=lambda a: a.count)
     terms, size = product(case, gradient, other)
     return case.growth(terms, size), _errors((gradient, other), max(size, case.size))

@@ -63,3 +63,26 @@ def test_a_setting_is_told_from_one_product(make: Any, lowers: Any, apart: int, 
             if (expected := taken_as_normal.expectation_of(key)) is not None and expected.is_too_large
         }
         assert off == {f"Functional.linear.{n}.forward" for n in wrong}
+
+
+@pytest.mark.parametrize(("last", "found"), [(0.3, "tf32"), (0.05, "")])
+def test_a_product_whose_operands_are_short_already_is_none_against_a_setting(
+    make: Any, last: float, found: str
+) -> None:
+    """All but the first and the last inherit so much that they do not tell; the last is off by what it read alone, as
+    where what it rounds has few digits, or by less, as where it rounds nothing."""
+    unit, runs = 2.0**-11, []
+    for is_npu in (True, False):
+        run = make.Run()
+        for n in range(8):
+            read, weight = make.normal(64, 64, seed=n), make.normal(64, 64, seed=40 + n)
+            inherited = 0.0 if n == 0 else last * unit if n == 7 else 3.0 * unit
+            wrote = 0.6 * unit if n == 0 else inherited if n == 7 else np.hypot(inherited, 0.6 * unit)
+            x, y = (
+                make.off(each, size if is_npu else 0.0, seed=n)
+                for each, size in ((read, inherited), (read @ weight, wrote))
+            )
+            run.call(f"Functional.linear.{n}.forward", [x, weight], [y])
+        runs.append(run)
+    measured = [part.call for part in make.measured(*runs)]
+    assert lowered_products(measured, Noise(measured)) == found

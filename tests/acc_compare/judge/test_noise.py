@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acc_compare.judge.noise import Expectation, Noise, shared_casts
+from acc_compare.judge.noise import Expectation, Noise
 from acc_compare.judge.noise_prior import CHANNELS, UNKNOWN, NoiseKey, measured_prior, prior_of
 from acc_compare.judge.systematic import Shift
 from acc_compare.operators import operator_class
@@ -153,18 +153,6 @@ def test_copies_do_not_borrow_their_peers_luck(make: Any) -> None:
     assert verdict(0.5)
 
 
-@pytest.mark.parametrize(("readers", "shared"), [(1, False), (2, True)])
-def test_gradients_of_a_cast_that_several_calls_share_are_nobodys_result(make: Any, readers: int, shared: bool) -> None:
-    run = make.Run()
-    w = run.parameter(make.normal(8, 8))
-    for n in range(readers):
-        y = run.mark(make.normal(4, 8, seed=n), dtype="torch.bfloat16")
-        run.call(f"Functional.linear.{n}.forward", [make.normal(4, 8, seed=n), w], [y])
-    run.call("Functional.linear.0.backward", [make.normal(4, 8)], [None, make.normal(8, 8, seed=9)])
-    found = shared_casts([part.call for part in make.measured(run, run)])
-    assert found == ({("Functional.linear.0.backward", "output.1")} if shared else set())
-
-
 @pytest.mark.parametrize(("share", "is_shift"), [(1.0, False), (8.0, True)])
 def test_what_truncation_moves_is_no_shift(make: Any, share: float, is_shift: bool) -> None:
     """All elements smaller by a unit of roundoff is what rounding towards zero does; by eight, it is not."""
@@ -221,3 +209,28 @@ def test_a_size_and_a_direction_count_together(size: float, aligned: float, is_e
     seen = Shift("mean", 1e-6, 1e-7, 1.0)
     found = Expectation(1e-6, 1e-5, size, 8, quantile=5.0, far=7.4, together=5.4, aligned=aligned, shift=seen)
     assert found.is_exceeded is is_exceeded
+
+
+@pytest.mark.parametrize(("rows", "is_accused"), [(8, False), (1, True)])
+def test_sums_scatter_more_than_copies_do(make: Any, rows: int, is_accused: bool) -> None:
+    """Gradients of sums of equal shapes are copies, to the digit; those of what was repeated are added up, and their
+    error is estimated anew."""
+    runs = []
+    for is_npu in (True, False):
+        run = make.Run()
+        for n in range(30):
+            back = make.normal(8, 16, 32, seed=n)
+            x, other = (
+                make.normal(8, 16, 32, seed=60 + n),
+                make.normal(*((16, 32) if n == 29 and rows > 1 else (8, 16, 32))),
+            )
+            run.call(f"Tensor.__add__.{n}.forward", [x, other], [x + other])
+            read = make.off(back, 1e-3 if is_npu else 0.0, seed=n)
+            right = back.sum(0) if n == 29 and rows > 1 else back
+            size = 1e-3 * np.linalg.norm(back) / np.linalg.norm(right)
+            wrote = make.off(right, 3.6 * size if is_npu else 0.0, seed=77) if n == 29 else read
+            run.call(f"Tensor.__add__.{n}.backward", [read], [read, wrote])
+        runs.append(run)
+    found = Noise([part.call for part in make.measured(*runs)]).expectation("Tensor.__add__.29.backward", "output.1")
+    assert found is not None
+    assert found.is_too_large is is_accused
