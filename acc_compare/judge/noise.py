@@ -18,20 +18,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, median_low
 
-import msgspec
-
-from acc_compare.judge.autocast import Readers, autocast_roundoff, shared_casts, summed
-from acc_compare.judge.flips import Moved, by_few_flips
-from acc_compare.judge.noise_prior import Channel, NoiseKey, Prior, PriorRow, measured_prior, prior_of
-from acc_compare.judge.predicted import Predicted, predict
+from acc_compare.judge.autocast import shared_casts
+from acc_compare.judge.flips import by_few_flips
+from acc_compare.judge.noise_prior import Channel, NoiseKey, Prior, PriorRow, measured_prior
+from acc_compare.judge.observed import Observed, observed_in
 from acc_compare.judge.residuals import Residuals, student
-from acc_compare.judge.systematic import Shift, Shifts, Systematic, inherited_by, shifts_of
-from acc_compare.measured.calls import MeasuredArgument, MeasuredCall, finite
+from acc_compare.judge.systematic import Shift, Systematic
+from acc_compare.measured.calls import MeasuredCall
 from acc_compare.measured.errors import RESOLUTION
-from acc_compare.operators import has, is_additive, operator_class
-from dump.format.names import forward_name
 
 FALSE_ACCUSATIONS = 1e-3
 """The share of healthy comparisons that may be accused."""
@@ -42,9 +38,7 @@ WORTH = 2.0
 RUN_EFFECT = 0.4
 """Standard deviation of the effect of a run, in units of log: two devices that round alike, or one that truncates."""
 
-BUCKETS = 16
 _PRIOR_CALLS = 8
-_LEAST_RESIDUAL = -1.0
 _DOF = 100.0
 _DOF_OF_CHANNELS = 15.0
 """The size of an error scatters nearly as a normal variable, its channels reach further (406 healthy pairs of
@@ -62,6 +56,10 @@ healthy runs that the prior was not measured on lie within a normal distribution
 _LEAST_OF_SUMS = 0.25
 """The same of what adds up the elements that its peers copy, where sketches tell: those of a copy and of what was
 copied are one, those of a sum and of what was added up err each for itself, by 1 / sqrt(32) of 16 numbers."""
+
+_ALIKE = 0.4
+"""Most calls of an operator lie less far along their channels than so much of where one alone is improbable: at most at
+1.8 deviations in 34,632 groups of 705 healthy pairs (benchmarks/localisation)."""
 
 _MAD = 1.4826
 _MEDIAN_OF_MODULUS = 0.6745
@@ -83,7 +81,8 @@ class Expectation:
     in this run were asked.  `shift` is the channel of systematic error that stands out most, None for none; a channel
     is improbable beyond `far` deviations, and beyond `quantile` where the size of the error all but is.  `aligned` is
     how far an error of that size lies along a channel, 0 where that cannot count; as neither says anything of the
-    other, both are improbable where they are `together` as a vector.
+    other, both are improbable where they are `together` as a vector.  `alike` says that most calls of the operator are
+    shifted as it is, each of them less than would be improbable of one alone.
     """
 
     typical: float
@@ -95,6 +94,7 @@ class Expectation:
     together: float
     aligned: float = 0.0
     shift: Shift | None = None
+    alike: bool = False
 
     @property
     def is_exceeded(self) -> bool:
@@ -107,50 +107,11 @@ class Expectation:
 
     @property
     def is_shifted(self) -> bool:
-        if self.shift is None:
-            return False
+        if self.shift is None or self.alike:
+            return self.alike
         beside = self.deviations > _ALL_BUT * self.quantile
         length = math.hypot(max(0.0, self.deviations), min(self.aligned, _MOST_ALIGNED))
         return self.shift.deviations > (self.quantile if beside else self.far) or length > self.together
-
-
-@dataclass(slots=True)
-class Observed:
-    """One output beside its prediction.  `error`, `predicted` and `fresh` are relative to its norm, as are its largest
-    element, `peak`, and the error that one element may show, `at_an_end`; `lean` is its |mean| / rms; `assured` is as
-    predicted, `is_ruled_by_few` elements says that the error may as well be next to nothing, and `flips` is how many
-    elements are expected to jump.  `buckets` is how many
-    numbers the error was estimated from, None for whole tensors; `own` and `inherited` are its channels and those of
-    what its call read."""
-
-    key: NoiseKey
-    row: PriorRow
-    count: int
-    error: float
-    predicted: float
-    fresh: float
-    peak: float
-    at_an_end: float
-    lean: float
-    is_ruled_by_few: bool
-    flips: float
-    assured: float
-    adds_up: bool
-    buckets: int | None
-    own: Shifts
-    inherited: Shifts
-
-    @property
-    def residual(self) -> float:
-        return math.log(self.error / self.predicted) if self.error > 0 else -math.inf
-
-    @property
-    def tamed(self) -> float:
-        """The residual less the operator's location, as it counts for other calls.  One far below its prediction says
-        that here both sides rounded alike, or that nothing jumped, not that they must elsewhere; and one copy that took
-        the exact part of a tensor says nothing of another that took the rest."""
-        is_by_chance = self.is_ruled_by_few or operator_class(self.key.operator) == "exact"
-        return max(0.0 if is_by_chance else _LEAST_RESIDUAL, self.residual - self.row.location)
 
 
 class Noise:
@@ -159,7 +120,7 @@ class Noise:
     def __init__(self, calls: Sequence[MeasuredCall], prior: Prior | None = None, *, lowered: float = 0.0) -> None:
         self.prior = measured_prior() if prior is None else prior
         shared = shared_casts(calls)
-        self._outputs = dict(_observed(calls, self.prior, autocast_roundoff(calls), lowered, shared))
+        self._outputs = dict(observed_in(calls, self.prior, shared=shared, lowered=lowered))
         self.shared = shared.keys() - self._outputs.keys()
         """Outputs that hold the gradients of other calls too, of which nothing can be said."""
         groups: dict[NoiseKey, list[float]] = {}
@@ -183,6 +144,10 @@ class Noise:
         """Operators that the prior knows well by name and that are off everywhere: their calls are no measure of one
         another.  A class, or a few runs, tell too little of how an operator amplifies."""
         self._systematic = Systematic(self._typical())
+        self._places: dict[tuple[NoiseKey, str], list[Observed]] = {}
+        for (_, argument), output in self._outputs.items():
+            self._places.setdefault((output.key, argument), []).append(output)
+        self._alike: dict[tuple[NoiseKey, str], float] = {}
 
     def observed(self) -> Mapping[tuple[str, str], Observed]:
         """Every output that was predicted, by the names of its call and argument."""
@@ -193,10 +158,7 @@ class Noise:
         output = self._outputs.get((call, argument))
         if output is None:
             return None
-        location, deviation, calls = self._estimated(output)
-        sums = output.adds_up and output.buckets is not None
-        deviation = math.hypot(deviation, _LEAST_OF_SUMS if sums else _LEAST_DEVIATION)
-        typical = output.predicted * math.exp(location)
+        typical, deviation, calls = self._scale(output)
         if output.count == 1:
             # One number is off by a normal variable of that size, which reaches less far than its logarithm's spread.
             size = typical / _MEDIAN_OF_MODULUS * math.exp(max(output.row.between, _LEAST_UNCERTAIN))
@@ -210,6 +172,8 @@ class Noise:
         if output.error <= least:  # nothing finer than what was recorded of it resolves is known
             deviations = min(deviations, 0.0)
         counts = math.hypot(max(0.0, deviations), _MOST_ALIGNED) > self._together
+        shift = self._shift(output)
+        is_far = shift is not None and shift.deviations > _ALIKE * self._far
         return Expectation(
             typical=typical,
             limit=max(least, limit),
@@ -219,7 +183,8 @@ class Noise:
             far=self._far,
             together=self._together,
             aligned=self._systematic.aligned(output, typical, few) if counts else 0.0,
-            shift=self._systematic.largest(output, typical * math.exp(deviation), few),
+            shift=shift,
+            alike=is_far and self._most_shifted((output.key, argument)) > _ALIKE * self._far,
         )
 
     def expectation_of(self, key: tuple[str, str]) -> Expectation | None:
@@ -250,6 +215,28 @@ class Noise:
         spread = math.hypot(output.row.spread(output.buckets), output.row.between, _LEAST_DEVIATION)
         return output.residual - output.row.location - self.run > self.quantile * spread
 
+    def _scale(self, output: Observed) -> tuple[float, float, int]:
+        """The typical error of `output`, the standard deviation of its logarithm, and how many calls of its operator
+        were asked."""
+        location, deviation, calls = self._estimated(output)
+        sums = output.adds_up and output.buckets is not None
+        deviation = math.hypot(deviation, _LEAST_OF_SUMS if sums else _LEAST_DEVIATION)
+        return output.predicted * math.exp(location), deviation, calls
+
+    def _shift(self, output: Observed) -> Shift | None:
+        typical, deviation, _ = self._scale(output)
+        return self._systematic.largest(output, typical * math.exp(deviation), self._few(output))
+
+    def _most_shifted(self, place: tuple[NoiseKey, str]) -> float:
+        """How far at least half of an operator's outputs at one place lie along a channel.  The same call made again
+        says nothing new."""
+        if place not in self._alike:
+            distinct = {output.error: output for output in self._places[place]}.values()
+            shifts = map(self._shift, distinct) if len(distinct) > 1 else ()
+            found = [0.0 if shift is None else shift.deviations for shift in shifts]
+            self._alike[place] = median_low(found) if found else 0.0
+        return self._alike[place]
+
     def _estimated(self, output: Observed) -> tuple[float, float, int]:
         """Location and standard deviation of the residual of `output` by all others, and how many of its operator's."""
         row = output.row
@@ -278,88 +265,6 @@ class Noise:
 def _of_group(row: PriorRow, group: Residuals) -> float:
     """How far the median residual of an operator's calls varies from run to run."""
     return math.hypot(row.between, row.sketch / math.sqrt(group.distinct), _LEAST_OF_GROUP)
-
-
-def _observed(
-    calls: Sequence[MeasuredCall],
-    prior: Prior,
-    autocast: float,
-    lowered: float,
-    shared: Mapping[tuple[str, str], Readers],
-) -> Iterator[tuple[tuple[str, str], Observed]]:
-    forwards = {call.full_name: call for call in calls if not call.is_backward}
-    backwards = {forward_name(call.full_name): call for call in calls if call.is_backward}
-    is_rerouted = any(call.reads_other_integers() for call in calls)
-    moved = Moved()
-    for recorded in calls:
-        call = moved.beside(recorded)
-        if call.is_backward and is_rerouted and has(call.operator, "indexed"):
-            continue  # where one row went elsewhere, what is gathered back comes from other rows
-        forward = forwards.get(forward_name(call.full_name)) if call.is_backward else None
-        if call.reads_other_integers() or (forward is not None and forward.reads_other_integers()):
-            continue
-        read = (*call.floating_inputs(), *((*forward.read, *forward.wrote) if forward is not None else ()))
-        inherited = inherited_by(argument for argument in read if argument.is_floating)
-        for out in call.wrote:
-            if not out.is_floating or out.error is None or out.error.source in ("digest", "bound"):
-                continue
-            back = backwards.get(call.full_name)
-            found = predict(call, out, forward, back=back, autocast=autocast, lowered=lowered)
-            if found is not None and (readers := shared.get((call.full_name, out.name))) is not None:
-                found = summed(
-                    predict(
-                        moved.beside(backwards[reader]),
-                        msgspec.structs.replace(out, name=f"output.{place}"),
-                        forwards[reader],
-                        autocast=autocast,
-                        lowered=lowered,
-                        is_part=True,
-                    )
-                    if reader in backwards
-                    else None
-                    for reader, place in readers
-                )
-            if found is not None:
-                moved.note(call, out, found.relative, reads_moved=call is not recorded)
-            exact = found is not None and found.relative + RESOLUTION[out.error.source] == 0.0
-            if found is not None and not exact and not math.isinf(out.relative):
-                yield (call.full_name, out.name), _beside(call, out, found, prior, inherited)
-
-
-def _beside(call: MeasuredCall, out: MeasuredArgument, found: Predicted, prior: Prior, inherited: Shifts) -> Observed:
-    assert out.error is not None
-    key = NoiseKey.of(call, out)
-    return Observed(
-        key=key,
-        row=prior_of(key, prior),
-        count=out.count,
-        error=out.relative,
-        predicted=math.hypot(found.relative, RESOLUTION[out.error.source]),
-        fresh=found.fresh,
-        peak=min(1.0, out.largest_of_both / out.norm),
-        at_an_end=found.at_an_end,
-        lean=_lean(out),
-        assured=found.assured,
-        flips=found.flips,
-        adds_up=_adds_up(call, out),
-        is_ruled_by_few=found.is_ruled_by_jumps or 2.0 * found.at_an_end**2 > found.relative**2,
-        buckets=BUCKETS if out.error.source == "sketch" and out.count > BUCKETS else None,
-        own=shifts_of(out) if out.count > 1 else {},
-        inherited=inherited,
-    )
-
-
-def _adds_up(call: MeasuredCall, out: MeasuredArgument) -> bool:
-    """Is it a gradient of what was repeated, by an operator that hands most gradients back as they are?"""
-    if not call.is_backward or not (is_additive(call.operator) or operator_class(call.operator) == "exact"):
-        return False
-    return any(a.count > out.count for a in call.floating_inputs())
-
-
-def _lean(out: MeasuredArgument) -> float:
-    """|mean| / rms on the side where it is less: 0 around zero, 1 of equal elements."""
-    means = [abs(mean) for side in (out.npu, out.bench) if (mean := finite(side.mean)) is not None]
-    return min(1.0, min(means, default=0.0) / out.rms)
 
 
 def _run_effect(medians: Sequence[float]) -> float:

@@ -234,3 +234,23 @@ def test_sums_scatter_more_than_copies_do(make: Any, rows: int, is_accused: bool
     found = Noise([part.call for part in make.measured(*runs)]).expectation("Tensor.__add__.29.backward", "output.1")
     assert found is not None
     assert found.is_too_large is is_accused
+
+
+@pytest.mark.parametrize(("factor", "is_shift"), [(1.02, True), (1.004, False)])
+def test_most_calls_of_an_operator_that_lie_to_one_side_are_shifted(make: Any, factor: float, is_shift: bool) -> None:
+    """By a factor that one of them alone could have been rounded by."""
+    unit, runs = 2.0**-8, []
+    for is_npu in (True, False):
+        run = make.Run()
+        for n in range(40):
+            x = make.normal(256, 256, seed=n)
+            y = make.off(x, unit if is_npu else 0.0, seed=n)
+            y = y * np.float32(factor) if is_npu and n % 5 == 0 else y
+            run.mark(y, dtype="torch.bfloat16")
+            run.call(f"Functional.{'silu' if n % 5 else 'gelu'}.{n}.forward", [x], [y])
+        runs.append(run)
+    found = expected(Noise([part.call for part in make.measured(*runs)]), 10)
+    assert found.shift is not None
+    assert found.shift.deviations < found.far
+    assert found.alike is is_shift
+    assert found.is_shifted is is_shift
