@@ -20,12 +20,12 @@ _MANY = 50.0
 _FAR = 6.0
 
 
-def by_few_flips(expected: float, peak: float, count: int, rate: float) -> float:
+def by_few_flips(expected: float, peak: float, count: int, rate: float, *, moved: bool = False) -> float:
     """The relative error that is exceeded with a probability of `rate` where `expected` of `count` elements jump by
     their size; `peak` is the largest element relative to the norm.  0 where none is expected to jump so often.
 
     One is as large as one in so many can be, for elements that are normal and reach `peak`; the others are as large as
-    most are.
+    most are.  What is `moved` is missing in one place and too much in another.
 
     >>> by_few_flips(0.0, 0.1, 1000, 1e-6)
     0.0
@@ -37,7 +37,7 @@ def by_few_flips(expected: float, peak: float, count: int, rate: float) -> float
     scale = max(1.0 / math.sqrt(count), peak / math.sqrt(2.0 * math.log(count)))
     largest = min(peak, scale * NormalDist().inv_cdf(1.0 - rate / (2.0 * expected)))
     others = (_most(expected, rate) - 1) / count
-    return min(1.0, math.hypot(largest, math.sqrt(others)))
+    return min(1.0, math.sqrt(2.0 if moved else 1.0) * math.hypot(largest, math.sqrt(others)))
 
 
 def _most(expected: float, rate: float) -> float:

@@ -255,7 +255,7 @@ class Noise:
         return row.location + effect, math.sqrt(spread + trust * within), others
 
     def _few(self, output: Observed) -> float:
-        return by_few_flips(output.flips, output.peak, output.count, self._rate)
+        return by_few_flips(output.flips, output.peak, output.count, self._rate, moved=output.moved)
 
     def _typical(self) -> Iterator[tuple[Observed, float]]:
         for output in self._outputs.values():

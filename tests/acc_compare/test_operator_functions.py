@@ -40,6 +40,21 @@ def test_how_far_a_relative_error_moves_a_value(name: str, x: float) -> None:
     assert most_amplified(name, [x], [float(value)]) == pytest.approx(float(moved / abs(value)), rel=1e-6)
 
 
+BESSEL = {
+    "i0": lambda x: mpmath.besseli(0, x),
+    "modified_bessel_i1": lambda x: mpmath.besseli(1, x),
+    "modified_bessel_k0": lambda x: mpmath.besselk(0, x),
+    "modified_bessel_k1": lambda x: mpmath.besselk(1, x),
+}
+
+
+@pytest.mark.parametrize("name", sorted(BESSEL))
+@pytest.mark.parametrize("x", [0.5, 3.0, 9.0])
+def test_how_far_bessel_functions_move_is_bounded_from_above(name: str, x: float) -> None:
+    moved = abs(x * mpmath.diff(BESSEL[name], x))
+    assert moved <= most_moved(name, [x], [float(BESSEL[name](x))]) <= 5 * moved
+
+
 def test_the_steepest_end_counts_in_any_spelling() -> None:
     assert most_moved("exp_", [-1.0, 3.0], [math.exp(-1.0), math.exp(3.0)]) == pytest.approx(3.0 * math.exp(3.0))
 

@@ -28,6 +28,11 @@ def test_healthy_jumps_exceed_it_about_as_rarely_as_asked(expected: float) -> No
     assert exceeded / runs <= 3 * RATE
 
 
+def test_what_moves_is_missing_here_and_too_much_there() -> None:
+    stay, moved = (by_few_flips(0.01, 0.02, 10_000, 1e-6, moved=moved) for moved in (False, True))
+    assert moved == pytest.approx(2**0.5 * stay)
+
+
 def test_it_is_not_much_more_than_they_come_to() -> None:
     count = 10_000
     one = by_few_flips(0.01, 5 / np.sqrt(count), count, 1e-6)
