@@ -66,7 +66,8 @@ def lowered_products(calls: Sequence[MeasuredCall], noise: Noise, *, fewest: int
         evidence = [fmean(values) for values in outputs.values()]
         telling = [value for value in evidence if abs(value) > _TELLING]
         nearer = sum(value > 0 for value in telling)
-        enough = len(telling) >= fewest or (farthest < _CLOSE and _fit_no_worse(hidden.values(), fewest))
+        fits = bool(telling) and farthest < _CLOSE and _fit_no_worse(hidden.values(), fewest)
+        enough = len(telling) >= fewest or fits
         if enough and nearer >= _NEARER * len(telling) and sum(evidence) > most:
             best, most = name, sum(evidence)
     return best
