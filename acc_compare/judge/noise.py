@@ -58,8 +58,9 @@ _LEAST_OF_SUMS = 0.25
 copied are one, those of a sum and of what was added up err each for itself, by 1 / sqrt(32) of 16 numbers."""
 
 _ALIKE = 0.4
-"""Most calls of an operator lie less far along their channels than so much of where one alone is improbable: at most at
-1.8 deviations in 34,632 groups of 705 healthy pairs (benchmarks/localisation)."""
+_FEWEST_ALIKE = 3
+"""Most calls of an operator, if there are several, lie less far along their channels than so much of where one alone is
+improbable: at most 2.0 deviations in 31,175 groups of 916 healthy pairs (benchmarks/localisation)."""
 
 _MAD = 1.4826
 _MEDIAN_OF_MODULUS = 0.6745
@@ -232,7 +233,7 @@ class Noise:
         says nothing new."""
         if place not in self._alike:
             distinct = {output.error: output for output in self._places[place]}.values()
-            shifts = map(self._shift, distinct) if len(distinct) > 1 else ()
+            shifts = map(self._shift, distinct) if len(distinct) >= _FEWEST_ALIKE else ()
             found = [0.0 if shift is None else shift.deviations for shift in shifts]
             self._alike[place] = median_low(found) if found else 0.0
         return self._alike[place]
