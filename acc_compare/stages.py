@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import msgspec
 
@@ -23,6 +24,9 @@ from dump.format.schema import Argument, CallRecord, Dump, TensorRecord
 _SEND, _RECEIVE = "send", "recv"
 _OPTIMIZER, _PARAMETER = "Optimizer.", "input.param."
 _OF_PARAMETERS = (_PARAMETER, "input.grad.", "output.0.")
+_Message: TypeAlias = "tuple[str, tuple[int, ...], int]"
+"""Group, sender and receiver, and the place among what these gave each other."""
+
 _FAR = 1 << 40
 """Values and memory of one rank are numbered apart from those of another by so much."""
 
@@ -208,19 +212,38 @@ class _Part:
 
 def _sent(dumps: Mapping[int, Dump]) -> dict[tuple[int, int], int]:
     """The number of what was sent, by the rank that received it and its number there."""
-    given: dict[tuple[str, tuple[int, ...], int], int] = {}
-    taken: dict[tuple[int, int], tuple[str, tuple[int, ...], int]] = {}
+    given: dict[_Message, int] = {}
+    taken: dict[tuple[int, int], _Message] = {}
+    shapes: dict[_Message, tuple[int, ...]] = {}
     for rank, dump in dumps.items():
         for call in dump.calls:
             for message in call.collectives:
                 key = (message.group, message.ranks, message.order)
                 group = call.inputs if message.kind == _SEND else call.outputs
-                values = [a.leaf.value for a in group if isinstance(a.leaf, TensorRecord) and a.leaf.value is not None]
-                if message.kind == _SEND and values:
-                    given[key] = rank * _FAR + values[0]
-                elif message.kind == _RECEIVE and values:
-                    taken[rank, values[0]] = key
-    return {place: given[key] for place, key in taken.items() if key in given}
+                leaves = [a.leaf for a in group if isinstance(a.leaf, TensorRecord) and a.leaf.value is not None]
+                if message.kind == _SEND and leaves:
+                    given[key], shapes[key] = rank * _FAR + (leaves[0].value or 0), leaves[0].shape
+                elif message.kind == _RECEIVE and leaves:
+                    taken[rank, leaves[0].value or 0] = key
+    found = {place: given[key] for place, key in taken.items() if key in given}
+    for key in sorted(given.keys() - set(taken.values())):
+        # A step begins with its first module: what was received before that is on no record.
+        receiver = key[1][1]
+        read = _first_given(dumps[receiver]) if receiver in dumps else None
+        if key[2] == 0 and read is not None and read.value is not None and read.shape == shapes[key]:
+            found.setdefault((receiver, read.value), given[key])
+    return found
+
+
+def _first_given(dump: Dump) -> TensorRecord | None:
+    """What the first call of a module reads, if no call made it."""
+    made: set[int | None] = set()
+    for call in dump.calls:
+        first = next((a.leaf for a in call.inputs if isinstance(a.leaf, TensorRecord)), None)
+        if dump.owners.get(call.name) is not None and first is not None:
+            return first if first.value not in made else None
+        made |= {a.leaf.value for a in call.outputs if isinstance(a.leaf, TensorRecord)}
+    return None
 
 
 def _one_behind_the_other(

@@ -186,6 +186,24 @@ def test_what_was_sent_is_what_was_received() -> None:
     assert one.value == two.value
 
 
+@pytest.mark.parametrize(("shape", "same"), [((2,), True), ((3,), False)])
+def test_what_was_received_before_the_step_began_is_what_the_first_module_reads(
+    shape: tuple[int, ...], same: bool
+) -> None:
+    first, last = Rank(0), Rank(1)
+    first.f(0, "0").message(0, 1, 11).f(1, "0").message(0, 1, 12)
+    last.messages[0, 1] = 0  # of which there is no record
+    last.f(0, "0").message(0, 1, 22).f(1, "0")
+    dump = last.dump()
+    read = (Argument("input.0", TensorRecord("torch.float32", shape, value=21)),)
+    calls = tuple(msgspec.structs.replace(c, inputs=read) if "linear.0" in c.name else c for c in dump.calls)
+    found = staged({0: first.dump(), 1: replace(dump, calls=calls)}, [[0], [1]])
+    assert found is not None
+    given = next(c.inputs[0].leaf for c in found.dumps[0].calls if "linear.1" in c.name)
+    assert isinstance(given, TensorRecord)
+    assert (given.value == 11) is same
+
+
 def test_chunks_of_an_interleaved_pipeline_come_round_by_round() -> None:
     first, last = Rank(0), Rank(1)
     first.f(0, "0").message(0, 1, 1).message(1, 0, 2).f(0, "1", "2").message(0, 1, 3)
