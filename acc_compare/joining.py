@@ -303,7 +303,7 @@ class _Call:
             self._grounds.attributes += 1
             return may_be[0].record
         parts = parts or copies
-        choice = chosen(may_be, other, forward=self._forward)
+        choice = chosen(may_be, other, forward=self._forward, may_repeat=not leaf.requires_grad)
         if choice is not None and not (choice.whole.how == "same" and not choice.whole.scaled):
             self._grounds.note(choice)
             return choice.whole.record

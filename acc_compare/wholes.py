@@ -270,11 +270,12 @@ class Choice:
     other: float | None = None
 
 
-def chosen(ours: Sequence[Whole], theirs: Sequence[Whole], *, forward: bool) -> Choice | None:
+def chosen(ours: Sequence[Whole], theirs: Sequence[Whole], *, forward: bool, may_repeat: bool = True) -> Choice | None:
     """Which of `ours` is meant, by what fits any of `theirs` best; None where nothing does.
 
     In a `forward` call, parts that can make the other side's shape in one way alone do so, however much differs: those
-    that are not alike were dealt out, and some that are where nothing else makes it, as where two ranks read one batch.
+    that are not alike were dealt out, and of what `may_repeat` some that are where nothing else makes it, as where two
+    ranks read one batch.
     """
     pairs = [(a, b) for a in ours for b in theirs if a.shape == b.shape]
     if not pairs:
@@ -301,7 +302,7 @@ def chosen(ours: Sequence[Whole], theirs: Sequence[Whole], *, forward: bool) -> 
             return Choice(best, fit, other)
         return None
     plain = [(a, b) for a, b in pairs if not any(each.scaled or each.how == "summed" for each in (a, b))]
-    likely = _least(plain, lambda a, b: a.repeats + b.repeats)
+    likely = _least([(a, b) for a, b in plain if may_repeat or not a.repeats], lambda a, b: a.repeats + b.repeats)
     simple = _least(likely, lambda a, b: a.nested + b.nested)
     is_one = forward and simple and are_alike([msgspec.structs.replace(a.record, shape=()) for a, _ in simple])
     return Choice(min((a for a, _ in simple), key=lambda a: a.shape)) if is_one else None

@@ -104,10 +104,10 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     )
     found = walk(chosen, context)
     if setting.other_world:
-        found.origins = first_of(found.origins, chosen)
+        found.origins = first_of(found.origins, npu)
         if context.previous not in ("suspect", "poisoned"):
             later = (*read_otherwise(chosen), *hidden_origin(chosen, npu, context.unmeasured))
-            found.origins = first_of([*found.origins, *later], chosen)
+            found.origins = first_of([*found.origins, *later], npu)
     if by_module:
         found.origins = in_the_module_around(_innermost(found), chosen)
     optimizers = [call for call in calls if call.is_optimizer]

@@ -67,19 +67,19 @@ def is_of_the_world(origin: Origin) -> bool:
     return not origin.judged.argument.is_floating
 
 
-def _is_read_by_the_model(origin: Origin, calls: Sequence[MeasuredCall]) -> bool:
+def _is_read_by_the_model(origin: Origin, npu: Dump) -> bool:
     """Is it data, of which a module computes something, itself or what the script made of it?"""
-    value = origin.judged.argument.npu.value
-    if origin.kind != "input" or origin.reshaped or value is None:
+    value, record = origin.judged.argument.npu.value, origin.call.pair.npu
+    if origin.kind != "input" or origin.reshaped or value is None or record is None:
         return False
     values: set[int | None] = {value}
-    for call in calls:
-        if call.is_backward or call.order < origin.call.order or call.communicates:
+    for call in npu.calls:
+        if call.index < record.index or parse(call.name).direction == BACKWARD or call.collectives:
             continue
-        if any(argument.npu.value in values for argument in call.read):
-            if call.owner and not operators.moves_layout_only(call.operator):
+        if any(leaf.value in values for leaf in _tensors((*call.inputs, *call.parameters))):
+            if npu.owners.get(call.name) is not None and not operators.moves_layout_only(parse(call.name).api):
                 return True
-            values |= {argument.npu.value for argument in call.wrote} - {None}
+            values |= {leaf.value for leaf in _tensors((*call.outputs, *call.written))} - {None}
     return False
 
 
@@ -117,11 +117,11 @@ def _cuts_otherwise(call: MeasuredCall) -> bool:
     )
 
 
-def first_of(origins: Sequence[Origin], calls: Sequence[MeasuredCall]) -> list[Origin]:
+def first_of(origins: Sequence[Origin], npu: Dump) -> list[Origin]:
     """The origins that differ otherwise than the number of ranks makes them, the first alone: what comes after one is
     measured by bounds, which do not add as errors do.  What ranks read may be cut in any way: all of it together is the
     same data."""
-    found = [origin for origin in origins if not is_of_the_world(origin) or _is_read_by_the_model(origin, calls)]
+    found = [origin for origin in origins if not is_of_the_world(origin) or _is_read_by_the_model(origin, npu)]
     return sorted(found, key=lambda origin: origin.call.order)[:1]
 
 

@@ -396,8 +396,10 @@ def test_two_ranks_that_read_one_batch_have_read_it_twice(array: np.ndarray, for
     """The other side has another batch beside it."""
     first, second = np.split(array, 2, 0)
     found = candidates([_record(first), _record(first)], scaled=False)
-    choice = chosen(found, [Whole.of(_record(np.concatenate([first, -9 * second])))], forward=forward)
+    other = [Whole.of(_record(np.concatenate([first, -9 * second])))]
+    choice = chosen(found, other, forward=forward)
     assert (choice is not None) is forward
+    assert chosen(found, other, forward=forward, may_repeat=False) is None
     if choice is not None:
         assert (choice.whole.shape, choice.whole.repeats) == ((4, 6), True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,10 +15,11 @@ from acc_compare.judge.worlds import first_of, is_bookkeeping, judge_worlds, rea
 from acc_compare.measured.pairs import measure_pairs
 from acc_compare.messages import say
 from acc_compare.model import PairedArgument
-from dump.format.schema import Argument, CallRecord, CollectiveRecord, ScalarRecord, TensorRecord
+from dump.format.schema import Argument, CallRecord, CollectiveRecord, Dump, Header, ScalarRecord, TensorRecord
 
 TOGETHER = CollectiveRecord("all_reduce", "0", (0, 1), 0)
 A = "Module.a.A.forward.0"
+NO_CALLS = Dump(Path("rank0"), Header("statistics", "L1"), ())
 FOUR, TWO = ScalarRecord("int", 4), ScalarRecord("int", 2)
 
 
@@ -38,7 +40,9 @@ def test_what_only_moves_memory_is_bookkeeping(call: CallRecord, moves: bool) ->
 
 def _origin(order: int, operator: str, **more: Any) -> Any:
     collectives = more.pop("collectives", ())
-    pair = SimpleNamespace(arguments=more.pop("arguments", ()), npu=SimpleNamespace(collectives=collectives))
+    pair = SimpleNamespace(
+        arguments=more.pop("arguments", ()), npu=SimpleNamespace(collectives=collectives, index=order)
+    )
     owner = more.pop("owner", "Module.a.A.forward.0")
     call = SimpleNamespace(order=order, operator=operator, owner=owner, pair=pair, communicates=bool(collectives))
     argument = SimpleNamespace(
@@ -51,7 +55,7 @@ def _origin(order: int, operator: str, **more: Any) -> Any:
 
 def test_the_first_in_order_of_execution_is_named() -> None:
     late, early = _origin(7, "linear", kind="dtype"), _origin(3, "gelu")
-    assert first_of([late, early], []) == [early]
+    assert first_of([late, early], NO_CALLS) == [early]
 
 
 @pytest.mark.parametrize(
@@ -67,19 +71,13 @@ def test_the_first_in_order_of_execution_is_named() -> None:
     ],
 )
 def test_what_the_number_of_ranks_makes_is_not_named(more: dict[str, Any]) -> None:
-    assert first_of([_origin(1, "view", **more)], []) == []
+    assert first_of([_origin(1, "view", **more)], NO_CALLS) == []
 
 
 @pytest.mark.parametrize("operator", ["view", "gelu"])
 def test_what_is_cut_alike_or_computes_is_named(operator: str) -> None:
     arguments = (PairedArgument("input.1", FOUR, FOUR if operator == "view" else TWO),)
-    assert len(first_of([_origin(1, operator, arguments=arguments)], [])) == 1
-
-
-def _reader(order: int, operator: str, reads: int, wrote: int, **more: Any) -> Any:
-    read, written = ([SimpleNamespace(npu=SimpleNamespace(value=value))] for value in (reads, wrote))
-    told = {"owner": None, "is_backward": False, "communicates": False, **more}
-    return SimpleNamespace(order=order, operator=operator, read=read, wrote=written, **told)
+    assert len(first_of([_origin(1, operator, arguments=arguments)], NO_CALLS)) == 1
 
 
 @pytest.mark.parametrize(
@@ -87,7 +85,7 @@ def _reader(order: int, operator: str, reads: int, wrote: int, **more: Any) -> A
     [
         ("input", {}, True),
         ("input", {"owner": None}, False),  # no module reads it: a label, a buffer of the script's
-        ("input", {"communicates": True}, False),  # it goes to other ranks first
+        ("input", {"collectives": (TOGETHER,)}, False),  # it goes to other ranks first
         ("operator", {}, False),
     ],
 )
@@ -96,8 +94,15 @@ def test_data_that_a_module_computes_with_is_named_however_ranks_share_it_out(
 ) -> None:
     own = _origin(1, "__getitem__", kind=kind, owner=None, arguments=(PairedArgument("input.1", FOUR, TWO),))
     own.judged.argument.is_floating = False
-    calls = [_reader(2, "div", 7, 8), _reader(3, "embedding", 8, 9, **{"owner": "Module.a.A.forward.0", **more})]
-    assert (first_of([own], calls) == [own]) is named
+    data, scaled = (Argument("input.0", TensorRecord("torch.float32", (2,), value=value)) for value in (7, 8))
+    name = "Functional.embedding.0.forward"
+    calls = (
+        CallRecord("Tensor.__getitem__.0.forward", 1),
+        CallRecord("Tensor.div.0.forward", 2, (data,), (Argument("output.0", scaled.leaf),)),
+        CallRecord(name, 3, (scaled,), collectives=more.get("collectives", ())),
+    )
+    npu = Dump(Path("rank0"), Header("statistics", "L1"), calls, {name: more.get("owner", A)})
+    assert (first_of([own], npu) == [own]) is named
 
 
 def _reading(make: Any, *, data: float = 0.0, before: float = 0.0, trained: bool = False) -> Any:
@@ -134,7 +139,7 @@ def test_data_that_calls_of_one_side_made_are_named_where_the_model_reads_them(
 @pytest.mark.parametrize(("owner", "named"), [(None, []), ("Module.a.A.forward.0", [0])])
 def test_a_division_by_the_number_of_ranks_outside_the_model_is_not_named(owner: str | None, named: list[int]) -> None:
     divided = _origin(0, "div_", owner=owner, arguments=(PairedArgument("input.1", FOUR, TWO),))
-    assert [origin.call.order for origin in first_of([divided], [])] == named
+    assert [origin.call.order for origin in first_of([divided], NO_CALLS)] == named
 
 
 def _hidden(make: Any, *, parts: int, wrong: float = 0.0, world: int = 1) -> Any:
