@@ -67,7 +67,7 @@ length = time.perf_counter() - began
 moments = random.Random(1)
 for number in range(kills):
     pid = child(os.path.join(root, str(number)))
-    time.sleep(moments.random() * length)
+    time.sleep((number + moments.random()) / kills * length)  # every part of the run has its kill
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
 """

@@ -30,9 +30,7 @@ from ..torch_internals import (
 
 Edge: TypeAlias = "tuple[Node, int]"
 Gradients: TypeAlias = "Sequence[torch.Tensor | None]"
-Places: TypeAlias = "list[tuple[int, int]]"
-Take: TypeAlias = "Callable[[str, torch.Tensor], Any]"
-Run: TypeAlias = "Callable[[Callable[[], None]], None]"
+Places: TypeAlias = "Sequence[tuple[int, int]]"
 
 
 class Before(msgspec.Struct, frozen=True, gc=False, eq=False):
@@ -48,8 +46,8 @@ class Border:
     """Where a call's graph ends: for each border node the (slot, index) pairs of the gradients of the call's
     outputs and inputs, and the accumulators of leaves met on the way."""
 
-    outputs: dict[Node, Places] = field(default_factory=dict)
-    inputs: dict[Node, Places] = field(default_factory=dict)
+    outputs: dict[Node, list[tuple[int, int]]] = field(default_factory=dict)
+    inputs: dict[Node, list[tuple[int, int]]] = field(default_factory=dict)
     leaves: list[Any] = field(default_factory=list)
 
 
@@ -125,14 +123,16 @@ class Pending:
 
     `take(place, gradient)` measures a gradient while its hook runs; `done(read, written)` gets the finished
     lists, of `sizes` entries.  It is called once for each backward pass through the graph, which the script may retain.
-    `again` is told, with those lists, where this backward can itself be differentiated.
+    Where `asks_again`, `again` is told, with those lists, that this backward can itself be differentiated.  `run`
+    runs a thunk and lets no failure reach autograd.
+
+    Those who want gradients extend this class: one object for each call, and no cycle, which only Python's collector
+    would free.  Thousands of them wait for backward, and each collection goes through all of them.
     """
 
     __slots__ = (
-        "_again",
         "_border",
         "_differentiable",
-        "_done",
         "_expected",
         "_is_over",
         "_passes",
@@ -140,29 +140,32 @@ class Pending:
         "_read",
         "_sizes",
         "_sums",
-        "_take",
         "_waiting",
         "_written",
+        "asks_again",
     )
 
-    def __init__(
-        self,
-        border: Border,
-        sizes: tuple[int, int],
-        take: Take,
-        done: Callable[[list[Any], list[Any]], None],
-        again: Callable[[Differentiable, list[Any], list[Any]], None] | None = None,
-    ) -> None:
+    def __init__(self, border: Border, sizes: tuple[int, int], *, asks_again: bool = False) -> None:
         self._sizes = sizes
         self._border = (
             tuple(index for places in border.inputs.values() for _, index in places),
             len(border.inputs.keys() | border.outputs.keys()),
         )
-        self._take = take
-        self._again = again
-        self._done = done
+        self.asks_again = asks_again
         self._passes = 0
         self._begin()
+
+    def take(self, place: str, gradient: torch.Tensor) -> Any:
+        raise NotImplementedError
+
+    def done(self, read: list[Any], written: list[Any]) -> None:
+        raise NotImplementedError
+
+    def again(self, graph: Differentiable, read: list[Any], written: list[Any]) -> None:
+        raise NotImplementedError
+
+    def run(self, act: Callable[[], None]) -> None:
+        raise NotImplementedError
 
     def _begin(self) -> None:
         """Wait for a pass through the whole border."""
@@ -181,7 +184,7 @@ class Pending:
         """One node has run: it read gradients of some outputs and wrote gradients of some inputs."""
         if self._is_over:
             self._begin()
-        if self._again is not None and torch.is_grad_enabled():
+        if self.asks_again and torch.is_grad_enabled():
             self._differentiable = self._differentiable or Differentiable()
             node = current_node()
             self._differentiable.nodes.append(node)
@@ -192,7 +195,7 @@ class Pending:
             if gradient is not None:
                 if graph is not None:
                     graph.read[index] = gradient
-                self._read[index] = self._take(f"input.{index}", gradient)
+                self._read[index] = self.take(f"input.{index}", gradient)
         for slot, index in written_at:
             self._wrote(index, written[slot] if slot < len(written) else None)
         self._waiting -= 1
@@ -215,14 +218,14 @@ class Pending:
         else:
             if self._differentiable is not None and gradient.requires_grad:
                 self._differentiable.written[index] = gradient
-            self._written[index] = self._take(f"output.{index}", gradient)
+            self._written[index] = self.take(f"output.{index}", gradient)
 
-    def finish_with_backward(self, run: Run) -> None:
+    def finish_with_backward(self) -> None:
         """Some nodes of the call may not run, as where only one of its outputs was used: then the end of this backward
         pass ends its record, before anything else reads what it wrote."""
         if self._waiting and not self._queued:
             self._queued = True
-            at_the_end_of_backward(partial(run, partial(self.finish, self._passes)))
+            at_the_end_of_backward(partial(self.run, partial(self.finish, self._passes)))
 
     def finish(self, number: int | None = None) -> None:
         """Hand the record over with what has come, if anything has; of pass `number` alone, if that is given."""
@@ -231,31 +234,36 @@ class Pending:
         self._is_over = True
         graph, self._differentiable = self._differentiable, None
         for index, gradient in self._sums.items():
-            self._written[index] = self._take(f"output.{index}", gradient)
+            self._written[index] = self.take(f"output.{index}", gradient)
         self._sums.clear()
         if any(part is not None for part in (*self._read, *self._written)):
-            self._done(self._read, self._written)
-            if self._again is not None and graph is not None and graph.written:
-                self._again(graph, self._read, self._written)
+            self.done(self._read, self._written)
+            if self.asks_again and graph is not None and graph.written:
+                self.again(graph, self._read, self._written)
 
 
-def attach(border: Border, pending: Pending, run: Run) -> None:
-    """Hang `pending` on the nodes of `border`; `run` runs a thunk and lets no failure reach autograd."""
+def attach(border: Border, pending: Pending) -> None:
+    """Hang `pending` on the nodes of `border`."""
     for node in border.outputs.keys() | border.inputs.keys():
-        read_at = border.outputs.get(node, [])
-        written_at = border.inputs.get(node, [])
-        node.register_hook(_hook(pending, read_at, written_at, run))
+        node.register_hook(_Hook(pending, border.outputs.get(node, ()), border.inputs.get(node, ())))
 
 
-def _hook(pending: Pending, read_at: Places, written_at: Places, run: Run) -> Callable[[Gradients, Gradients], None]:
-    def after_node(grad_inputs: Gradients, grad_outputs: Gradients) -> None:
+class _Hook:
+    """Called after a node has run."""
+
+    __slots__ = ("_pending", "_read_at", "_written_at")
+
+    def __init__(self, pending: Pending, read_at: Places, written_at: Places) -> None:
+        self._pending, self._read_at, self._written_at = pending, read_at, written_at
+
+    def __call__(self, written: Gradients, read: Gradients) -> None:
+        pending = self._pending
+
         def note() -> None:
-            pending.saw(grad_outputs, read_at, grad_inputs, written_at)
-            pending.finish_with_backward(run)
+            pending.saw(read, self._read_at, written, self._written_at)
+            pending.finish_with_backward()
 
-        run(note)
-
-    return after_node
+        pending.run(note)
 
 
 def second_border(

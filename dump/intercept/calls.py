@@ -245,60 +245,107 @@ def follow_border(
     `about`, the record of the forward call, a backward that the script differentiates in its turn is a call too, and
     so is each further pass through a graph that the script retains.
     """
-    keeps_read, keeps_written = recorder.keeps("backward", "input"), recorder.keeps("backward", "output")
-    wanted: list[bool] = []
-    passes = 0
-    as_call = None
-    if about is not None and not name.startswith(("Module.", "Autograd.")):
-        as_call = _BackwardAsCall(recorder, name, owner, about)
-    made: dict[str, torch.Tensor] = {}
+    autograd.attach(border, _GradientsOfCall(watch, border, recorder, name, owner, sizes, within, about))
 
-    def take(place: str, gradient: torch.Tensor) -> Any:
-        if not wanted:  # its first gradient: the call begins
-            watch.pending[pending] = None
-            wanted.append(within is None or recorder.selection.wants(name, within))
-        if not wanted[0]:
+
+class _GradientsOfCall(autograd.Pending):
+    """The backward call `name`: what is recorded of its gradients."""
+
+    __slots__ = (
+        "_about",
+        "_as_call",
+        "_is_wanted",
+        "_made",
+        "_name",
+        "_outputs",
+        "_owner",
+        "_recorded",
+        "_recorder",
+        "_watch",
+        "_within",
+    )
+
+    def __init__(
+        self,
+        watch: Watch,
+        border: autograd.Border,
+        recorder: StepRecorder,
+        name: str,
+        owner: str | None,
+        sizes: tuple[int, int],
+        within: tuple[str, ...] | None,
+        about: Mapping[str, Any] | None,
+    ) -> None:
+        is_call = about is not None and not name.startswith(("Module.", "Autograd."))
+        super().__init__(border, sizes, asks_again=is_call)
+        self._watch, self._recorder, self._name, self._owner = watch, recorder, name, owner
+        self._within = within
+        self._about = about if is_call else None
+        self._as_call: _BackwardAsCall | None = None
+        self._outputs = tuple(place for places in border.outputs.values() for place in places) if is_call else ()
+        self._is_wanted: bool | None = None  # until the first gradient of a pass
+        self._made: dict[str, torch.Tensor] | None = None
+        self._recorded = 0  # passes
+        watch.pending[self] = None
+
+    def take(self, place: str, gradient: torch.Tensor) -> Any:
+        recorder, name = self._recorder, self._name
+        if self._is_wanted is None:  # the call begins
+            self._watch.pending[self] = None
+            self._is_wanted = self._within is None or recorder.selection.wants(name, self._within)
+        if not self._is_wanted:
             recorder.selection.left(name)
             return None
-        if recorder.observer is not None and place.startswith("output"):
-            made[place] = gradient
-        keeps = keeps_read if place.startswith("input") else keeps_written
+        is_read = place.startswith("input")
+        if recorder.observer is not None and not is_read:
+            self._made = self._made or {}
+            self._made[place] = gradient
+        keeps = recorder.keeps("backward", "input" if is_read else "output")
         return recorder.read(gradient, f"{name}.{place}") if keeps else None
 
-    def done(read: list[Any], written: list[Any]) -> None:
-        nonlocal passes
-        watch.pending.pop(pending, None)
-        recorder.selection.left(name)
-        is_wanted = bool(wanted) and wanted[0]
-        wanted.clear()
-        passes += 1
-        results = dict(made)
-        made.clear()
+    def done(self, read: list[Any], written: list[Any]) -> None:
+        recorder = self._recorder
+        self._watch.pending.pop(self, None)
+        recorder.selection.left(self._name)
+        is_wanted, made = self._is_wanted, self._made
+        self._is_wanted = self._made = None
+        self._recorded += 1
         if not is_wanted:
             return
-        if passes > 1:
-            if as_call is not None:
-                as_call.emit(read, written)
+        if self._recorded > 1:
+            if self._about is not None:
+                self._call(self._about).emit(read, written)
             else:
                 recorder.repeat()
             return
         body = {}
-        if keeps_read:
+        if recorder.keeps("backward", "input"):
             body["input"] = read
-        if keeps_written:
+        if recorder.keeps("backward", "output"):
             body["output"] = written
-        recorder.emit(Emission(name, body, owner, None))
+        recorder.emit(Emission(self._name, body, self._owner, None))
         if recorder.observer is not None:
-            recorder.overwrite(results, recorder.observer.mends(name))
+            recorder.overwrite(made or {}, recorder.observer.mends(self._name))
 
-    def run(act: Callable[[], None]) -> None:
-        if watch.open is recorder:
-            watch.guard(act)
+    def again(self, graph: autograd.Differentiable, read: list[Any], written: list[Any]) -> None:
+        """A script differentiates this backward, which computes with gradients (a penalty, forces)."""
+        assert self._about is not None
+        sizes = self._sizes
+        second = autograd.second_border(graph, dict(self._outputs), sizes, _MOST_NODES_OF_GRADIENTS)
+        if second is None:
+            return
+        name = f"{self._call(self._about).emit(read, written)}.backward"
+        behind = sizes[0] + sizes[1] + sizes[0]
+        follow_border(self._watch, second, self._recorder, name=name, owner=self._owner, sizes=(len(written), behind))
 
-    again = None if as_call is None else _differentiated(watch, border, as_call, sizes)
-    pending = autograd.Pending(border, sizes, take, done, again)
-    watch.pending[pending] = None
-    autograd.attach(border, pending, run)
+    def run(self, act: Callable[[], None]) -> None:
+        if self._watch.open is self._recorder:
+            self._watch.guard(act)
+
+    def _call(self, about: Mapping[str, Any]) -> _BackwardAsCall:
+        if self._as_call is None:
+            self._as_call = _BackwardAsCall(self._recorder, self._name, self._owner, about)
+        return self._as_call
 
 
 class _BackwardAsCall:
@@ -326,20 +373,3 @@ class _BackwardAsCall:
         }
         self.recorder.emit(Emission(f"{own}.forward", body, self.owner, None))
         return own
-
-
-def _differentiated(
-    watch: Watch, border: autograd.Border, as_call: _BackwardAsCall, sizes: tuple[int, int]
-) -> Callable[[autograd.Differentiable, list[Any], list[Any]], None]:
-    """What is told of a backward that a script differentiates, which computes with gradients (a penalty, forces)."""
-    slots = {number: index for places in border.outputs.values() for number, index in places}
-
-    def again(graph: autograd.Differentiable, read: list[Any], written: list[Any]) -> None:
-        second = autograd.second_border(graph, slots, sizes, _MOST_NODES_OF_GRADIENTS)
-        if second is None:
-            return
-        name = f"{as_call.emit(read, written)}.backward"
-        behind = sizes[0] + sizes[1] + sizes[0]
-        follow_border(watch, second, as_call.recorder, name=name, owner=as_call.owner, sizes=(len(written), behind))
-
-    return again

@@ -98,27 +98,36 @@ class Activations(Collector):
             return
         border = autograd.find_border(begun, outputs, _MOST_NODES)
         if border is not None:
-            take = self._take(watched, micro_step, len(inputs), len(outputs))
-            pending = autograd.Pending(border, (len(outputs), len(inputs)), take, lambda read, written: None)
-            autograd.attach(border, pending, self._run)
+            sizes = (len(outputs), len(inputs))
+            autograd.attach(border, _GradientsOfModule(self.site, watched, micro_step, border, sizes))
 
-    def _run(self, act: Callable[[], None]) -> None:
-        if self.site.recording:
-            self.site.guard(act)
 
-    def _take(self, watched: WatchedModule, micro_step: int, inputs: int, outputs: int) -> autograd.Take:
-        """Backward reads gradients of outputs and writes gradients of inputs."""
-        sides = {"input": ("output", outputs), "output": ("input", inputs)}
+class _GradientsOfModule(autograd.Pending):
+    """The gradients of a module call: backward reads those of outputs and writes those of inputs."""
 
-        def take(place: str, gradient: torch.Tensor) -> Any:
-            read_or_written, _, index = place.partition(".")
-            side, count = sides[read_or_written]
-            (measured,) = self.site.measurer.measure([gradient], divisor=self.site.loss_scale())
-            name = f"{watched.name}.{_numbered(side, int(index), count)}"
-            self.site.show(Label(ACTV_GRAD, watched.vpp_stage, name, micro_step), measured)
-            return True
+    __slots__ = ("_counts", "_micro_step", "_site", "_watched")
 
-        return take
+    def __init__(
+        self, site: Site, watched: WatchedModule, micro_step: int, border: autograd.Border, sizes: tuple[int, int]
+    ) -> None:
+        super().__init__(border, sizes)
+        self._site, self._watched, self._micro_step = site, watched, micro_step
+        self._counts = {"input": ("output", sizes[0]), "output": ("input", sizes[1])}
+
+    def take(self, place: str, gradient: torch.Tensor) -> bool:
+        read_or_written, _, index = place.partition(".")
+        side, count = self._counts[read_or_written]
+        (measured,) = self._site.measurer.measure([gradient], divisor=self._site.loss_scale())
+        name = f"{self._watched.name}.{_numbered(side, int(index), count)}"
+        self._site.show(Label(ACTV_GRAD, self._watched.vpp_stage, name, self._micro_step), measured)
+        return True
+
+    def done(self, read: list[Any], written: list[Any]) -> None:
+        """Each was shown when it came."""
+
+    def run(self, act: Callable[[], None]) -> None:
+        if self._site.recording:
+            self._site.guard(act)
 
 
 def _numbered(side: str, index: int, count: int) -> str:
