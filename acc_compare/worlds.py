@@ -90,6 +90,7 @@ def compare_worlds(
                 )
             experts = [unrolled(side) for side in (npu, bench)]
             pipelines = [_in_line(*each) for each in zip((npu, bench), stages, strict=True)] if in_stages else []
+            has_stages = in_stages
             if not (in_stages or any(side.ranks for side in experts) or task.layouts != NO_LAYOUTS):
                 pipelines = _in_micro_batches(npu, bench)
                 in_stages = bool(pipelines)
@@ -100,7 +101,7 @@ def compare_worlds(
                 ours, theirs = _joined_unrolled(experts[0], experts[1], task.layouts)
             # What a step left open may have led to anything in the next; optimizers of stages and of experts are not
             # compared.
-            apart = (in_stages and lines is None) or any(side.ranks for side in experts)
+            apart = (has_stages and lines is None) or any(side.ranks for side in experts)
             is_open = any(earlier.verdict != "same" for earlier in findings) or (apart and number > 0)
             known = before(outcomes, step.step)
             previous: Previous = "suspect" if is_open and known != "poisoned" else known
