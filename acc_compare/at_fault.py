@@ -21,6 +21,9 @@ Grid: TypeAlias = "tuple[int, int]"
 
 _NUMBERS = ("max", "min", "mean", "norm")
 
+_OFF = 10 * ALIKE
+"""How far off a whole must be for a part of it to be at fault."""
+
 _FURTHER = 1e-3
 """Share of the largest element that an extreme must be beyond the other side's."""
 
@@ -54,7 +57,8 @@ def parts_at_fault(
             share = second / apart[worst] if ALIKE < apart[worst] < math.inf else math.inf
             if share < best:
                 best, among, whole = share, blocks[worst][0], [theirs[number] for number in blocks[worst][1]]
-    for narrow in (_beyond, _larger) if len(among) > 1 else ():
+    is_off = distance(_together(ours, among), _together(whole, range(len(whole)))) > _OFF
+    for narrow in (_beyond, _larger) if is_off and len(among) > 1 else ():
         found = narrow(ours, whole, among)
         if len(found) == 1:
             return tuple(found)

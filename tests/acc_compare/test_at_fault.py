@@ -74,6 +74,12 @@ def test_a_part_that_is_too_large_all_over_explains_norm_and_sum() -> None:
     assert _found(_records(wrong, 4), _records(ROWS, 1), (1, 4), (1, 1)) == (number,)
 
 
+def test_noise_has_no_part_that_is_at_fault() -> None:
+    noisy = ROWS * (1 + 1e-7 * np.random.default_rng(4).normal(size=ROWS.shape)).astype(np.float32)
+    noisy[2:4] *= np.float32(1 + 3e-7)
+    assert _found(_records(noisy, 4), _records(ROWS, 1), (1, 4), (1, 1)) == (0, 1, 2, 3)
+
+
 def test_copies_and_sums_have_no_part_that_is_at_fault() -> None:
     ours = [*_records(ROWS, 1), *_records(_wrong(ROWS, 0), 1)]
     assert _found(ours, _records(ROWS, 1), (2, 1), (1, 1)) == (0, 1)
