@@ -21,8 +21,8 @@ Grid: TypeAlias = "tuple[int, int]"
 
 _NUMBERS = ("max", "min", "mean", "norm")
 
-_OFF = 10 * ALIKE
-"""How far off a whole must be for a part of it to be at fault."""
+_OFF, _AGREES = 10 * ALIKE, 1e-3
+"""How far off a block must be for a part of it to be at fault, and how near the others, which tell the order of all."""
 
 _FURTHER = 1e-3
 """Share of the largest element that an extreme must be beyond the other side's."""
@@ -53,12 +53,13 @@ def parts_at_fault(
             blocks = _blocks(order, other)
             apart = [distance(_together(ours, mine), _together(theirs, their)) for mine, their in blocks]
             worst = max(range(len(blocks)), key=apart.__getitem__)
+            if apart[worst] <= _OFF:
+                return everything
             second = max((size for place, size in enumerate(apart) if place != worst), default=math.inf)
-            share = second / apart[worst] if ALIKE < apart[worst] < math.inf else math.inf
+            share = second / apart[worst] if second <= _AGREES and apart[worst] < math.inf else math.inf
             if share < best:
                 best, among, whole = share, blocks[worst][0], [theirs[number] for number in blocks[worst][1]]
-    is_off = distance(_together(ours, among), _together(whole, range(len(whole)))) > _OFF
-    for narrow in (_beyond, _larger) if is_off and len(among) > 1 else ():
+    for narrow in (_beyond, _larger) if len(among) > 1 else ():
         found = narrow(ours, whole, among)
         if len(found) == 1:
             return tuple(found)
