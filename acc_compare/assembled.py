@@ -20,6 +20,7 @@ from typing import TypeAlias
 import msgspec
 import numpy as np
 
+from dump.format.errors import TensorFileError
 from dump.format.layout import TENSOR_FOLDER
 from dump.format.packs import extent_of
 from dump.format.schema import Argument, CallRecord, Dump, TensorRecord
@@ -54,7 +55,10 @@ class Cut:
         if self.groups > 1:
             runs = [np.array_split(array, self.groups, self.dimension) for array in arrays]
             arrays = [run[number] for number in range(self.groups) for run in runs]
-        return np.concatenate(arrays, self.dimension)
+        try:
+            return np.concatenate(arrays, self.dimension)
+        except ValueError as error:
+            raise _misfit(arrays) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +73,17 @@ class Total:
         wide, stored = (np.complex128, np.complex64) if first.dtype.kind == "c" else (np.float64, np.float32)
         total = first.astype(wide)
         for part in self.parts[1:]:
-            total += part.array()
+            other = part.array()
+            if other.shape != total.shape:
+                raise _misfit([total, other])
+            total += other
         total /= self.by
         return total if first.dtype == wide else total.astype(stored)
+
+
+def _misfit(arrays: Sequence[AnyArray]) -> TensorFileError:
+    shapes = ", ".join(str(list(array.shape)) for array in arrays)
+    return TensorFileError(f"expected parts of one tensor, found tensor files of the shapes {shapes}; record again")
 
 
 Plan: TypeAlias = "Piece | Cut | Total"
@@ -84,10 +96,14 @@ class Assembled(TensorRecord, frozen=True):
 
 
 def piece(record: TensorRecord, rank: int, dump: Dump) -> TensorRecord:
-    """A rank's part, which knows its file."""
+    """A rank's part, which knows its file: in `dump`, or where a dump that was put together of several has it from."""
     if record.data_name is None:
         return record
-    plan = Piece(rank, dump.path / TENSOR_FOLDER, record.data_name)
+    known = record.plan if isinstance(record, Assembled) else None
+    folder = known.folder if isinstance(known, Piece) else dump.path / TENSOR_FOLDER
+    plan = Piece(rank, folder, record.data_name)
+    if isinstance(record, Assembled):
+        return planned(record, plan)
     fields = {name: getattr(record, name) for name in record.__struct_fields__}
     return Assembled(**fields, plan=plan)
 

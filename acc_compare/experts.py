@@ -122,7 +122,7 @@ def _with_all(
             name = str(replace(parse(forward), direction=BACKWARD))
         else:
             name = names[whose, call.name] = numbered(call.name, count)
-        made.append(renamed(call, name, index, whose, {}))
+        made.append(renamed(call, name, index, (whose, dumps[whose]), {}))
         owners[name] = dumps[whose].owners.get(call.name)
         recorded[name] = call.name
         if is_expert:

@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from acc_compare.assembled import piece
 from acc_compare.micro_batches import MicroBatch, is_backward, parted
 from acc_compare.wholes import Mesh, meshes_of
 from dump.format.names import CallName, forward_name, parse
@@ -143,7 +144,7 @@ def _of_all_stages(
         if other is None or part.rank in seen:
             continue
         seen.add(part.rank)
-        other = renamed(other, call.name, call.index, part.rank, {})
+        other = renamed(other, call.name, call.index, (part.rank, part.dump), {})
         for group, arguments in ((inputs, other.inputs), (outputs, other.outputs)):
             for argument in arguments:
                 start = next((start for start in _OF_PARAMETERS if argument.name.startswith(start)), None)
@@ -273,7 +274,7 @@ def _one_behind_the_other(
         if forward is None:
             continue
         name = str(replace(parse(forward), direction=parse(call.name).direction))
-        calls.append(renamed(call, name, index, part.rank, sent))
+        calls.append(renamed(call, name, index, (part.rank, part.dump), sent))
         owner = part.dump.owners.get(call.name)
         owners[name] = str(replace(parse(owner), number=0)) if owner is not None else None
         ranks.setdefault(name, []).append(part.rank)
@@ -296,9 +297,12 @@ def numbered(name: str, count: dict[str, int]) -> str:
     return str(replace(parsed, number=number))
 
 
-def renamed(call: CallRecord, name: str, index: int, rank: int, sent: Mapping[tuple[int, int], int]) -> CallRecord:
-    """A call of `rank` with another name and place; its values and memory are numbered apart from those of other ranks,
-    but for what was sent to it."""
+def renamed(
+    call: CallRecord, name: str, index: int, source: tuple[int, Dump], sent: Mapping[tuple[int, int], int]
+) -> CallRecord:
+    """A call of a rank's dump, `source`, with another name and place; its values and memory are numbered apart from
+    those of other ranks, but for what was sent to it, and its tensor files stay where they are."""
+    rank, dump = source
 
     def told(argument: Argument) -> Argument:
         leaf = argument.leaf
@@ -306,7 +310,8 @@ def renamed(call: CallRecord, name: str, index: int, rank: int, sent: Mapping[tu
             return argument
         value = None if leaf.value is None else sent.get((rank, leaf.value), rank * _FAR + leaf.value)
         storage = None if leaf.storage is None else rank * _FAR + leaf.storage
-        return Argument(argument.name, msgspec.structs.replace(leaf, value=value, storage=storage))
+        leaf = msgspec.structs.replace(leaf, value=value, storage=storage)
+        return Argument(argument.name, piece(leaf, rank, dump))
 
     return call.mapped(told, name=name, index=index)
 

@@ -9,8 +9,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from acc_compare.assembled import Cut, Piece, assemble, plans_in, rank_of_error
+from acc_compare.assembled import Cut, Piece, Total, assemble, plans_in, rank_of_error
 from acc_compare.joining import Joined, join, wholes
+from acc_compare.stages import renamed
 from dump.format.errors import TensorFileError
 from dump.format.layout import TENSOR_FOLDER
 from dump.format.schema import Argument, CallRecord, Dump, Header, LayoutRecord, TensorRecord
@@ -144,3 +145,25 @@ def test_parts_in_an_order_that_is_not_known_have_no_elements(tmp_path: Path, ar
     npu = _side(tmp_path / "npu", np.split(array, 2, 0), layout=layout)
     ours, _ = _joined(npu, _side(tmp_path / "bench", [array]))
     assert list(plans_in(ours.dump)) == []
+
+
+def test_what_several_ranks_made_is_read_from_where_each_of_them_has_it(tmp_path: Path, array: AnyArray) -> None:
+    """The dump of a pipeline has the first stage's folder and the calls of all."""
+    first, second = (_dump(tmp_path / name, array + n, FORWARD, world=2) for n, name in enumerate(("a", "b")))
+    calls = [
+        renamed(each.calls[0], f"Functional.linear.{n}.forward", n, (n, each), {})
+        for n, each in enumerate((first, second))
+    ]
+    together = replace(first, calls=tuple(calls))
+    joined = join({0: together}, 1, wholes({0: together}, 1)).dump
+    plans = [plan for _, plan in plans_in(joined)]
+    assert [plan.folder.parent.name for plan in plans if isinstance(plan, Piece)] == ["a", "b"]
+    assert [float(plan.array().sum()) for plan in plans] == pytest.approx([array.sum(), (array + 1).sum()])
+
+
+@pytest.mark.parametrize("plan", [Cut, Total])
+def test_parts_that_are_of_other_shapes_than_recorded_are_refused(tmp_path: Path, array: AnyArray, plan: type) -> None:
+    folders = [_dump(tmp_path / str(n), part, FORWARD, world=2).path for n, part in enumerate((array, array[:, :3]))]
+    parts = tuple(Piece(n, folder / TENSOR_FOLDER, "a.safetensors") for n, folder in enumerate(folders))
+    with pytest.raises(TensorFileError, match=r"\[6, 8\], \[6, 3\]"):
+        (Cut(0, parts) if plan is Cut else Total(parts)).array()
