@@ -173,7 +173,7 @@ class Noise:
         if output.error <= least:  # nothing finer than what was recorded of it resolves is known
             deviations = min(deviations, 0.0)
         counts = math.hypot(max(0.0, deviations), _MOST_ALIGNED) > self._together
-        shift = self._shift(output)
+        shift = self._systematic.largest(output, typical * math.exp(deviation), few)
         is_far = shift is not None and shift.deviations > _ALIKE * self._far
         return Expectation(
             typical=typical,
