@@ -16,7 +16,7 @@ import msgspec
 from acc_compare.combined import are_alike
 from acc_compare.stages import numbered, renamed
 from dump.format.names import BACKWARD, forward_name, parse
-from dump.format.schema import Argument, CallRecord, Dump, TensorRecord
+from dump.format.schema import Argument, CallRecord, Dump, TensorRecord, tensor_records
 
 _EXCHANGE = "all_to_all"
 _WEIGHTS = ("input.1", "input.weight", "input.2", "input.bias")
@@ -87,9 +87,9 @@ def _weights(dump: Dump) -> set[int | None]:
     found: set[int | None] = set()
     made: set[int | None] = set()
     for call in dump.calls:
-        read = [a.leaf for a in (*call.inputs, *call.parameters) if isinstance(a.leaf, TensorRecord)]
+        read = list(tensor_records((*call.inputs, *call.parameters)))
         found.update(t.value for t in read if t.requires_grad and t.grad_fn is None and t.value not in made)
-        wrote = {a.leaf.value for a in (*call.outputs, *call.written) if isinstance(a.leaf, TensorRecord)}
+        wrote = {t.value for t in tensor_records((*call.outputs, *call.written))}
         if read and all(t.value in found for t in read):
             found |= wrote
         made |= wrote
@@ -134,7 +134,7 @@ def _with_all(
 def _tokens(calls: Sequence[CallRecord]) -> int:
     """How many rows the experts of a rank were given."""
     exchanged = next(iter(calls), None)
-    results = [a.leaf for a in exchanged.outputs if isinstance(a.leaf, TensorRecord)] if exchanged is not None else []
+    results = list(tensor_records(exchanged.outputs)) if exchanged is not None else []
     return results[0].shape[0] if results and results[0].shape else -1
 
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from acc_compare.collectives import MESSAGES
 from dump.format.names import BACKWARD, FORWARD, forward_name, parse
-from dump.format.schema import Argument, CallRecord, Dump, TensorRecord
+from dump.format.schema import CallRecord, Dump, values_of
 
 _Place: TypeAlias = "tuple[int, int]"
 """A chunk and a micro-batch."""
@@ -101,7 +101,7 @@ class _Work:
         place = self._places.get(forward)
         if place is not None:
             self._parts[place][1].append(call)
-            self._makers.update(dict.fromkeys(_values(call.outputs), place))
+            self._makers.update(dict.fromkeys(values_of(call.outputs), place))
 
     def batches(self) -> list[list[MicroBatch]]:
         """All of them, by chunk."""
@@ -120,7 +120,7 @@ class _Work:
     def _add(self, call: CallRecord, place: _Place) -> None:
         self._places[call.name] = place
         self._parts[place][0].append(call)
-        self._makers.update(dict.fromkeys(_values(call.outputs), place))
+        self._makers.update(dict.fromkeys(values_of(call.outputs), place))
 
     def _go_on(self, *, after_backward: bool) -> list[CallRecord]:
         """Give the calls that wait to the micro-batch that ran; after its backward, those that have nothing to do with
@@ -128,17 +128,17 @@ class _Work:
         homes: list[_Place | None] = []
         made = dict(self._makers)
         for call in self.waiting:
-            home = next((made[value] for value in _values(call.inputs) if value in made), None)
+            home = next((made[value] for value in values_of(call.inputs) if value in made), None)
             homes.append(home)
             if home is not None:
-                made.update(dict.fromkeys(_values(call.outputs), home))
+                made.update(dict.fromkeys(values_of(call.outputs), home))
         read: dict[int, _Place] = {}
         for number in reversed(range(len(homes))):
             call, home = self.waiting[number], homes[number]
-            home = home or next((read[value] for value in _values(call.outputs) if value in read), None)
+            home = home or next((read[value] for value in values_of(call.outputs) if value in read), None)
             homes[number] = home
             if home is not None:
-                read.update(dict.fromkeys(_values(call.inputs), home))
+                read.update(dict.fromkeys(values_of(call.inputs), home))
         waiting, self.waiting = self.waiting, []
         left = []
         for call, home in zip(waiting, homes, strict=True):
@@ -162,11 +162,6 @@ class _Work:
             return before
         self._parts[chunk_and_batch][0][:0] = own
         return before[: len(before) - len(same)]
-
-
-def _values(arguments: Iterable[Argument]) -> list[int]:
-    leaves = (argument.leaf for argument in arguments)
-    return [leaf.value for leaf in leaves if isinstance(leaf, TensorRecord) and leaf.value is not None]
 
 
 def _within_backward(dump: Dump, owned: Mapping[str, str]) -> dict[str, str]:

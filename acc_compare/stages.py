@@ -20,7 +20,7 @@ from acc_compare.assembled import piece
 from acc_compare.micro_batches import MicroBatch, is_backward, parted
 from acc_compare.wholes import Mesh, meshes_of
 from dump.format.names import CallName, forward_name, parse
-from dump.format.schema import Argument, CallRecord, Dump, TensorRecord
+from dump.format.schema import Argument, CallRecord, Dump, TensorRecord, tensor_records
 
 _SEND, _RECEIVE = "send", "recv"
 _OPTIMIZER, _PARAMETER = "Optimizer.", "input.param."
@@ -240,10 +240,10 @@ def _first_given(dump: Dump) -> TensorRecord | None:
     """What the first call of a module reads, if no call made it."""
     made: set[int | None] = set()
     for call in dump.calls:
-        first = next((a.leaf for a in call.inputs if isinstance(a.leaf, TensorRecord)), None)
+        first = next(tensor_records(call.inputs), None)
         if dump.owners.get(call.name) is not None and first is not None:
             return first if first.value not in made else None
-        made |= {a.leaf.value for a in call.outputs if isinstance(a.leaf, TensorRecord)}
+        made |= {t.value for t in tensor_records(call.outputs)}
     return None
 
 

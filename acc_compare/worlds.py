@@ -27,7 +27,7 @@ from acc_compare.wholes import candidates, chosen
 from dump.format.errors import IncomparableError
 from dump.format.names import FORWARD, parse
 from dump.format.reader import read_dump, without_collecting
-from dump.format.schema import CallRecord, Dump, TensorRecord
+from dump.format.schema import CallRecord, Dump, TensorRecord, tensor_records
 
 _LOOKED_AT = 5
 """Suspects whose elements are looked at for the rank that holds them."""
@@ -191,7 +191,7 @@ def _data(dump: Dump) -> dict[tuple[str, str], TensorRecord]:
             continue
         given = ((a.name, a.leaf) for a in call.inputs if isinstance(a.leaf, TensorRecord))
         found |= {(call.name, n): t for n, t in given if not t.requires_grad and t.value not in made}
-        made |= {a.leaf.value for a in (*call.outputs, *call.written) if isinstance(a.leaf, TensorRecord)}
+        made |= {t.value for t in tensor_records((*call.outputs, *call.written))}
         if len(found) >= _FIRST_READ:
             break
     return found

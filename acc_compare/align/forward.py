@@ -15,7 +15,7 @@ from acc_compare.align.sequences import long_common_subsequence
 from acc_compare.align.side import Side, Token
 from acc_compare.align.values import Values, writes
 from dump.format import names
-from dump.format.schema import CallRecord, TensorRecord
+from dump.format.schema import CallRecord, tensor_records
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -185,7 +185,7 @@ def _left_over(
 def _may_be_alike(one: CallRecord, other: CallRecord) -> bool:
     """Do both read tensors of the same shapes, and write such as nobody could put together from their parts?"""
     read, wrote = (
-        [[a.leaf for a in group if isinstance(a.leaf, TensorRecord)] for group in groups]
+        [list(tensor_records(group)) for group in groups]
         for groups in ((one.inputs, other.inputs), (one.outputs, other.outputs))
     )
     unknown = any((leaf.unrecorded or "").startswith("parts.") for side in wrote for leaf in side)

@@ -33,7 +33,7 @@ from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.metrics.sketches import SketchVector, scale_between, sketch_vector
 from acc_compare.model import Kind
 from dump.format.names import BACKWARD, FORWARD, forward_name, parse
-from dump.format.schema import Dump, TensorRecord
+from dump.format.schema import Dump, TensorRecord, tensor_records
 
 _A_MULTIPLE = 1e-3
 """What may be left of a bench gradient that is a multiple of the sum: roundings of the sum, and of 16 float32."""
@@ -62,7 +62,7 @@ class Contributions:
             if name.is_module or name.prefix == "Optimizer":
                 continue
             if name.direction == FORWARD:
-                read[call.name] = [a.leaf for a in call.inputs if isinstance(a.leaf, TensorRecord)]
+                read[call.name] = list(tensor_records(call.inputs))
             elif name.direction == BACKWARD:
                 given = read.get(forward_name(call.name), [])
                 for argument in call.outputs:

@@ -8,7 +8,7 @@ from acc_compare import operators
 from acc_compare.judge.origins import INPUT_NOISE, Expected, Judged, Origin
 from acc_compare.measured.calls import MeasuredCall
 from dump.format.names import parse
-from dump.format.schema import CallRecord, Dump, TensorRecord
+from dump.format.schema import CallRecord, Dump, values_of
 
 _DIFFERS, _AGREES = 1e-3, 1e-4
 """Relative error from which on a result differs, and that up to which what was read agrees."""
@@ -37,7 +37,7 @@ def _makers(values: Sequence[int | None], reader: MeasuredCall, npu: Dump, unmea
     """The calls that compute and that were not compared, from which these values come."""
     assert reader.pair.npu is not None
     earlier = [call for call in npu.calls if call.index < reader.pair.npu.index]
-    writers: dict[int, CallRecord] = {value: call for call in earlier for value in _written(call)}
+    writers = {value: call for call in earlier for value in values_of((*call.outputs, *call.written))}
     found: dict[str, None] = {}
     waiting = [value for value in values if value is not None]
     seen: set[int] = set()
@@ -61,10 +61,4 @@ def _moves(call: CallRecord) -> bool:
 
 
 def _hidden_inputs(call: CallRecord, writers: Mapping[int, CallRecord], unmeasured: frozenset[str]) -> list[int]:
-    read = [a.leaf.value for a in call.inputs if isinstance(a.leaf, TensorRecord) and a.leaf.value is not None]
-    return [value for value in read if value in writers and writers[value].name in unmeasured]
-
-
-def _written(call: CallRecord) -> list[int]:
-    leaves = [a.leaf for a in (*call.outputs, *call.written) if isinstance(a.leaf, TensorRecord)]
-    return [leaf.value for leaf in leaves if leaf.value is not None]
+    return [value for value in values_of(call.inputs) if value in writers and writers[value].name in unmeasured]

@@ -8,7 +8,7 @@ earlier.  A rank of an interleaved pipeline holds several, of which all ranks' f
 from __future__ import annotations
 
 from dump.format.names import BACKWARD, FORWARD, forward_name, parse
-from dump.format.schema import CallRecord, Dump, TensorRecord
+from dump.format.schema import Dump, tensor_records
 
 _FORWARD, _BACKWARD, _OPTIMIZER = 0, 1, 2
 _MOST = 1 << 20
@@ -39,12 +39,12 @@ def _depth(name: str, dump: Dump, rank: int) -> int:
             continue
         if dump.owners.get(call.name) is None and (path := f"{known.path} {known.api}") not in met:
             met.add(path)
-            given = _first_read(call)
+            given = next(tensor_records(call.inputs), None)
             if given is not None and given.value not in made:
                 chunks, is_behind = chunks + 1, bool(given.requires_grad)
             if path == root:
                 break
-        made |= {argument.leaf.value for argument in call.outputs if isinstance(argument.leaf, TensorRecord)}
+        made |= {record.value for record in tensor_records(call.outputs)}
     return (chunks - 1) * (dump.header.world_size or 1) + rank if is_behind and chunks else 0
 
 
@@ -55,7 +55,3 @@ def _outermost(name: str, dump: Dump) -> str:
     while (owner := dump.owners.get(name)) is not None:
         name = owner
     return f"{parse(name).path} {parse(name).api}"
-
-
-def _first_read(call: CallRecord) -> TensorRecord | None:
-    return next((a.leaf for a in call.inputs if isinstance(a.leaf, TensorRecord)), None)

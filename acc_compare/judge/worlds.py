@@ -7,7 +7,7 @@ none of it says that an operator is wrong.  What says so is a whole tensor that 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from statistics import median
 from typing import Literal
 
@@ -18,7 +18,7 @@ from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.messages import Message, count, say
 from acc_compare.model import VerdictName
 from dump.format.names import BACKWARD, parse
-from dump.format.schema import Argument, CallRecord, Dump, ScalarRecord, TensorRecord
+from dump.format.schema import CallRecord, Dump, ScalarRecord, tensor_records
 
 _SHOWN = 1e-3
 """Relative error up to which a tensor says that what it was computed from agrees too."""
@@ -76,10 +76,10 @@ def _is_read_by_the_model(origin: Origin, npu: Dump) -> bool:
     for call in npu.calls:
         if call.index < record.index or parse(call.name).direction == BACKWARD or call.collectives:
             continue
-        if any(leaf.value in values for leaf in _tensors((*call.inputs, *call.parameters))):
+        if any(leaf.value in values for leaf in tensor_records((*call.inputs, *call.parameters))):
             if npu.owners.get(call.name) is not None and not operators.moves_layout_only(parse(call.name).api):
                 return True
-            values |= {leaf.value for leaf in _tensors((*call.outputs, *call.written))} - {None}
+            values |= {leaf.value for leaf in tensor_records((*call.outputs, *call.written))} - {None}
     return False
 
 
@@ -138,14 +138,14 @@ def seen_later(dump: Dump, calls: Sequence[MeasuredCall], side: Literal["npu", "
     shown = {getattr(a, side).value for call in calls for a in (*call.read, *call.wrote) if _shows(a)} - {None}
     gradients = [a for call in calls if call.is_optimizer for a in call.read if a.name.startswith("input.grad.")]
     are_shown = bool(gradients) and all(map(_shows, gradients))
-    read = {leaf.value for call in dump.calls for leaf in _tensors(call.inputs)}
+    read = {leaf.value for call in dump.calls for leaf in tensor_records(call.inputs)}
     found = set()
     for call in reversed(dump.calls):
-        written = {leaf.value for leaf in _tensors((*call.outputs, *call.written))} - {None}
+        written = {leaf.value for leaf in tensor_records((*call.outputs, *call.written))} - {None}
         is_added = parse(call.name).direction == BACKWARD and are_shown and not written & read
         if call.name in agreeing or is_added or (call.name not in measured and written & shown):
             found.add(call.name)
-            shown.update(leaf.value for leaf in _tensors(call.inputs))
+            shown.update(leaf.value for leaf in tensor_records(call.inputs))
     return frozenset(found - measured)
 
 
@@ -173,10 +173,6 @@ def _gradient_apart(calls: Sequence[MeasuredCall]) -> MeasuredArgument | None:
 
 def _shows(argument: MeasuredArgument) -> bool:
     return argument.error is not None and argument.relative <= _SHOWN
-
-
-def _tensors(arguments: Iterable[Argument]) -> Iterator[TensorRecord]:
-    return (argument.leaf for argument in arguments if isinstance(argument.leaf, TensorRecord))
 
 
 def judge_worlds(

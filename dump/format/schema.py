@@ -6,7 +6,7 @@ takes them.  Shapes are tuples of int, dtypes are torch's own names ("torch.floa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -133,6 +133,16 @@ class CallRecord(msgspec.Struct, frozen=True):
         for argument in self.arguments():
             if isinstance(argument.leaf, TensorRecord):
                 yield argument.name, argument.leaf
+
+
+def tensor_records(arguments: Iterable[Argument]) -> Iterator[TensorRecord]:
+    """Those of the arguments that are tensors, in their order."""
+    return (argument.leaf for argument in arguments if isinstance(argument.leaf, TensorRecord))
+
+
+def values_of(arguments: Iterable[Argument]) -> list[int]:
+    """The numbers of the values of all tensors among the arguments that have one."""
+    return [record.value for record in tensor_records(arguments) if record.value is not None]
 
 
 Node: TypeAlias = "Leaf | list[Any] | tuple[Any, ...] | dict[str, Any]"
