@@ -22,7 +22,7 @@ from .modules import runs_forward
 from .patching import Patches
 from .points import in_short
 from .references import exchange
-from .scripted_code import let_scripts_compile, name_original
+from .scripted_code import let_scripts_compile, let_traces_name, name_original
 from .stand_ins import StandIn
 from .watch import Progress, Watch
 
@@ -56,6 +56,7 @@ class ApiCalls:
         self._hand_out(patches)
         stand_ins = self._stand_ins
         let_scripts_compile({id(stand_in): number for number, stand_in in stand_ins.items()}, patches)
+        let_traces_name(patches)
         if stand_ins:
             exchange(stand_ins)
         return left_out

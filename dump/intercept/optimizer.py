@@ -26,6 +26,7 @@ from ..record.recorder import StepRecorder
 from .modules import ModuleTree
 from .patching import Patches
 from .points import release
+from .scripted_code import keep_untraced
 from .watch import Progress, Watch
 
 _DYNAMO_KEEPS_HOOKS = (2, 4)
@@ -99,6 +100,7 @@ class OptimizerSteps:
         self._open.clear()
         self._watch.muted = False
 
+    @keep_untraced
     def _before(
         self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
@@ -151,6 +153,7 @@ class OptimizerSteps:
         if step.body is None and recorder is not None and recorder is self._watch.recorder:
             step.body = self._watch.guard(lambda: self._read(recorder, step)) or {}
 
+    @keep_untraced
     def _after(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._watch.attempt(self._done, optimizer)
 

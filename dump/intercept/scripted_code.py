@@ -1,7 +1,8 @@
 """Code that torch compiles or runs without asking Python for each operator: scripted functions and modules, graphs.
 
 torch.jit knows torch's functions by identity, so while it compiles, our stand-ins step back.  What runs inside scripted
-code is not recorded one by one; it is counted, so that it is said and not passed over.
+code is not recorded one by one; it is counted, so that it is said and not passed over.  What torch.jit.trace writes
+down is named as it is alone.
 """
 
 from __future__ import annotations
@@ -13,18 +14,21 @@ import os
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from types import CodeType, FunctionType
-from typing import Any, TypeAlias
+from types import CodeType, FrameType, FunctionType
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 
 from .. import torch_internals
+from ..record.stack import is_ours
 from ..torch_internals import compiled_so_far
+from .in_place import redirect
 from .patching import Patches
 from .points import Point
 from .watch import Watch
 
 Function: TypeAlias = "Callable[..., Any]"
+Kept = TypeVar("Kept", bound=Function)
 
 
 class ScriptedCode:
@@ -99,6 +103,38 @@ def let_scripts_compile(originals: Mapping[int, int], patches: Patches) -> None:
 
     for owner in (torch.jit, torch_internals.script_module, torch_internals.trace_module):
         patches.replace(owner, "script", compiled)
+
+
+def let_traces_name(patches: Patches) -> None:
+    """Make torch.jit.trace name a value after the variable of the script's or of torch's that holds it, not of ours."""
+    make = torch_internals.trace_names
+    if isinstance(make, FunctionType):
+        redirect(make, lambda _: _names_past_ours, patches)
+
+
+def _names_past_ours(frames_up: int = 1) -> Callable[[torch.Tensor], str]:
+    """As torch's own: what is made gives the name of a variable, in its caller's frame or so many above it."""
+
+    def name_of(value: torch.Tensor) -> str:
+        frame = _theirs(sys._getframe(1))
+        for _ in range(frames_up):
+            frame = _theirs(frame and frame.f_back)
+        found = next((name for name, held in (frame.f_locals if frame else {}).items() if held is value), "")
+        return "" if found == "self" else found
+
+    return name_of
+
+
+def _theirs(frame: FrameType | None) -> FrameType | None:
+    while frame is not None and is_ours(frame.f_code):
+        frame = frame.f_back
+    return frame
+
+
+def keep_untraced(function: Kept) -> Kept:
+    """Let dynamo call `function` where it compiles what calls it, and not look into it."""
+    setattr(function, torch_internals.untraceable, True)
+    return function
 
 
 @contextlib.contextmanager

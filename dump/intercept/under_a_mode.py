@@ -1,6 +1,7 @@
 """What torch does otherwise while a dispatch mode is there, whatever that mode does, and how the audit avoids it.
 
 - Forward-mode differentiation computes some tangents by other formulas: the mode steps aside.
+- torch.jit.trace writes other graphs, or none: the mode steps aside.
 - A subclass of `torch.Tensor` without a constructor of its own cannot be made: the mode steps aside.
 - Version counters stand still within the kernels of operators that count their writes there (`torch._foreach_*`, custom
   operators in Python): such an operator is called as it is without a mode.
@@ -42,6 +43,9 @@ def install(watch: Watch, mode: StepsAside, patches: Patches) -> None:
     for function, make in ((forward_ad.enter_dual_level, _entering), (forward_ad.exit_dual_level, _leaving)):
         if isinstance(function, FunctionType):
             redirect(function, functools.partial(make, watch, mode), patches)
+    for traces in (torch.jit.trace, torch.jit.trace_module, torch_internals.trace_graph):
+        if isinstance(traces, FunctionType):
+            redirect(traces, functools.partial(_tracing, watch, mode), patches)
     importlib.import_module(f"torch.{torch_internals.dynamo_folder}")  # it makes a table by identity, with this in it
     patches.replace(torch.Tensor, "__new__", staticmethod(_making(watch, mode)))
 
@@ -68,6 +72,19 @@ def _leaving(watch: Watch, mode: StepsAside, original: Callable[..., Any]) -> Ca
         return result
 
     return leave
+
+
+def _tracing(watch: Watch, mode: StepsAside, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def trace(*args: Any, **kwargs: Any) -> Any:
+        is_aside = not is_dynamo_compiling() and watch.attempt(mode.step_aside)
+        try:
+            return original(*args, **kwargs)
+        finally:
+            if is_aside:
+                watch.attempt(mode.come_back)
+
+    return trace
 
 
 def _making(watch: Watch, mode: StepsAside) -> Callable[..., Any]:

@@ -285,3 +285,18 @@ def test_parameters_that_an_optimizer_inside_updates_are_this_ranks_own(record: 
     assert [name for name in dump.names if name.startswith("Optimizer.")] == ["Optimizer.Sharing.0.forward"]
     call = dump["Optimizer.Sharing.0.forward"]
     assert [a.leaf.value for a in call.inputs if a.name.startswith("input.own.")] == told  # type: ignore[union-attr]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # dynamo's own use of it
+def test_a_step_that_is_compiled_is_one_call_and_dynamo_says_nothing_of_our_hooks(record: Any) -> None:
+    torch._dynamo.reset()
+    model = torch.nn.Sequential(torch.nn.Linear(2, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    step = torch.compile(optimizer.step, backend="eager")
+
+    def act() -> None:
+        model(torch.ones(1, 2)).sum().backward()
+        step()
+
+    dump = record(act)
+    assert dump.names[-1] == "Optimizer.SGD.0.forward"

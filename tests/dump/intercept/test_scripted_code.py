@@ -148,3 +148,19 @@ def test_what_was_compiled_is_told(record: Any) -> None:
     coverage = record(lambda: (torch.exp(x), compiled(x))).dump.header.coverage
     torch._dynamo.reset()
     assert coverage["compiled"] == {"graphs": 1, "operators": 2}
+
+
+@pytest.mark.parametrize("audit", [False, True])
+def test_a_trace_is_to_the_letter_what_it_is_alone(record: Any, audit: bool) -> None:
+    def traced(x: torch.Tensor) -> torch.Tensor:
+        y = torch.zeros(2, 4)
+        y[:, 1:3] = x[:, :2]
+        return F.softmax(y.add_(1).relu_() @ torch.ones(4, 4), -1).split(2, -1)[0] + y[:, 2:]
+
+    def code() -> str:
+        return str(torch.jit.trace(traced, torch.ones(2, 4)).code)
+
+    alone, found = code(), []
+    record(lambda: found.append(code()), audit=audit, level="mix")
+    assert found == [alone]
+    assert "y = " in alone
