@@ -287,7 +287,8 @@ def _read_text(source: Path) -> str:
     try:
         raw = source.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
-        raise ConfigError(f"{source}: cannot be read ({error}). Give the path of a config.json.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{source}: cannot be read ({reason}). Give the path of a config.json.") from error
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -96,9 +96,9 @@ def _choice(allowed: tuple[str, ...], elsewhere: Mapping[str, str] | None = None
         if elsewhere and value in elsewhere:
             raise ConfigError(f"{where}: '{value}' {elsewhere[value]}. Use {any_of(allowed)}.")
         if value not in allowed:
-            raise ConfigError(
-                f"{where}: expected one of {any_of(allowed)}, found {quoted(value)}.{nearest(value, allowed)}"
-            )
+            close = closest(value, allowed)
+            hint = f" Did you mean '{close}'?" if close else ""
+            raise ConfigError(f"{where}: expected one of {any_of(allowed)}, found {quoted(value)}.{hint}")
         return value
 
     return read

@@ -137,11 +137,15 @@ def _source(call: MeasuredCall, judged: Judged) -> Message:
 
 
 def _reshaped(origin: Origin) -> Message:
-    argument = origin.judged.argument
-    shapes = say("shapes", npu=str(list(argument.npu.shape)), bench=str(list(argument.bench.shape)))
+    shapes = _shapes(origin)
     if origin.kind == "input":
         return say("happened.input_reshaped", what=_what(origin), shapes=shapes)
-    return say("happened.reshaped", what=argument.name, shapes=shapes)
+    return say("happened.reshaped", what=origin.judged.argument.name, shapes=shapes)
+
+
+def _shapes(origin: Origin) -> Message:
+    argument = origin.judged.argument
+    return say("shapes", npu=str(list(argument.npu.shape)), bench=str(list(argument.bench.shape)))
 
 
 def _unseen(origin: Origin) -> Message:
@@ -173,6 +177,9 @@ def evidence_of(first: Origin, members: Sequence[Origin]) -> tuple[Message, ...]
     if len(members) > 1 and first.kind == "input":
         names = list(dict.fromkeys(_input_name(origin) for origin in members))
         found.append(say("evidence.start", names=some(names)))
+        reshaped = next((origin for origin in members if origin.reshaped and origin is not first), None)
+        if reshaped is not None:
+            found.append(say("evidence.reshaped", name=_input_name(reshaped), shapes=_shapes(reshaped)))
     return tuple(found)
 
 

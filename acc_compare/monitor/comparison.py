@@ -40,6 +40,7 @@ class _TableFound:
     last: int
     cells: int
     loudest: float
+    equal: bool
     only_npu: tuple[str, ...]
     only_bench: tuple[str, ...]
     partings: tuple[Parting, ...]
@@ -131,6 +132,7 @@ def _compare_table(work: _Work, kind: str) -> _TableFound | None:
         last=int(pair.steps[-1]),
         cells=int(distances.seen.sum()),
         loudest=float(np.nanmax(expected.kin)),
+        equal=not np.nan_to_num(distances.apart).any(),
         only_npu=pair.only_npu,
         only_bench=pair.only_bench,
         partings=tuple(parted),
@@ -306,6 +308,8 @@ def _summary(origins: Sequence[Origin], found: list[_TableFound], parted: int | 
     loudest = max(table.loudest for table in found)
     if parted is not None:
         return "No fault is to be seen: the runs part gradually, as healthy runs do, and keep the same course."
+    if all(table.equal for table in found):
+        return "All series are equal throughout."
     if loudest == 0:
         return "Nine of ten series are equal throughout, and the rest agrees to noise."
     return f"The runs agree: nine of ten series are never more than {quantity(loudest)} apart, as noise explains."

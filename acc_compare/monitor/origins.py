@@ -270,7 +270,7 @@ def _advice(part: Parting, kind: OriginKind, watched: Sequence[str], parameters:
             f" {part.step - 1} parted them is then seen"
         )
     advice.append(
-        f"record step {part.step} on both sides and let acc compare name the operator:"
+        f"record step {part.step} on both sides (with your script's arguments) and let acc compare name the operator:"
         f"\nacc dump -s --step {part.step} -o npu_dump train.py\nacc dump -s --step {part.step} -o bench_dump train.py"
         "\nacc compare npu_dump bench_dump"
     )

@@ -275,7 +275,8 @@ def guarded(
         if type(error).__name__ == "NoArgsIsHelpError":  # since click 8.2; it holds the whole help
             error.show()
             return int(error.exit_code)
-        print(f"acc: error: {' '.join(error.format_message().split())}", file=sys.stderr)
+        told = " ".join(error.format_message().split()).replace(": Value error, ", ": ")
+        print(f"acc: error: {told}", file=sys.stderr)
         return int(error.exit_code)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0

@@ -190,6 +190,8 @@ class ModuleCalls:
         called = as_if_it_were(original, __call__)
         keep_uncompiled(called.__code__)
         patches.replace(torch.nn.Module, "__call__", called)
+        if is_torchs_own:  # the other name of the same function, by which it is pickled
+            patches.replace(torch.nn.Module, called.__name__, called)
 
     def _takes_over(self, module: torch.nn.Module) -> bool:
         """`module` is called on another thread than the training thread: does that thread train from here on?"""

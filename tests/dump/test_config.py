@@ -321,8 +321,16 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["none.json", ".", "a\0b"])
 def test_a_file_that_cannot_be_read(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
         load_config(tmp_path / name)
+    assert "Errno" not in str(caught.value)
+
+
+def test_a_word_that_is_not_one_of_a_few_is_told_with_them_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"expected one of 'L0', 'L1', 'mix' or 'debug', found 'qq'\.$"):
+        _load(tmp_path, {"level": "qq"})
+    with pytest.raises(ConfigError, match=r"found 'tensro'\. Did you mean 'tensor'\?$"):
+        _load(tmp_path, {"task": "tensro"})
 
 
 def test_flags_win_over_the_file(tmp_path: Path) -> None:

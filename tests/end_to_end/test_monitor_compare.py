@@ -83,6 +83,12 @@ def test_another_number_of_threads_is_alike(runs: Path) -> None:
     assert advisor(runs, "out_threads")["suspects"] == []
 
 
+def test_a_run_beside_itself_is_equal_throughout(runs: Path) -> None:
+    ran = acc("compare", "plain", "plain", "-o", "out_plain", cwd=runs)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith("SAME: All series are equal throughout.")
+
+
 @pytest.mark.parametrize(
     ("what", "kind", "step", "names"),
     [

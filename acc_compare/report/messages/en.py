@@ -205,6 +205,7 @@ MESSAGES: Mapping[str, str] = {
     ),
     "evidence.writers": "calls that wrote to that memory: {calls}",
     "evidence.start": "what differs from the start: {names}",
+    "evidence.reshaped": "not of the same size: {name} has {shapes}",
     "evidence.settings": "called with other settings: {settings}",
     "evidence.setting": "{name} {npu} against {bench}",
     "evidence.lowered": "{calls} of {operators} show it alike",

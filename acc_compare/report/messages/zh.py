@@ -174,6 +174,7 @@ MESSAGES: Mapping[str, str] = {
     ),
     "evidence.writers": "写过这块内存的调用：{calls}",
     "evidence.start": "一开始就不同的有：{names}",
+    "evidence.reshaped": "大小不同：{name} 的形状，{shapes}",
     "evidence.settings": "调用参数不同：{settings}",
     "evidence.setting": "{name}：{npu}，标杆为 {bench}",
     "evidence.lowered": "{operators}的 {calls}都有同样表现",

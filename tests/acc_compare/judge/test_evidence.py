@@ -71,6 +71,20 @@ def test_all_that_differs_from_the_start_is_one_suspect(make: Any) -> None:
     assert dict(dict(start.values)["names"].values)["number"] == 2
 
 
+def test_of_data_and_of_a_parameter_of_another_size_the_size_is_told_too(make: Any) -> None:
+    def run(width: int, size: float) -> Any:
+        one = make.Run()
+        x, w = make.off(make.normal(8, 8), size), make.normal(width, 8, seed=1)
+        one.call("Functional.linear.0.forward", [x, w], [x @ w.T])
+        return one
+
+    first, *_ = make.judged(run(4, 0.1), run(6, 0)).suspects
+    assert first.kind == "input"
+    sizes = say("shapes", npu="[4, 8]", bench="[6, 8]")
+    (told,) = [each for each in first.evidence if each.key == "evidence.reshaped"]
+    assert dict(told.values)["shapes"] == sizes
+
+
 @pytest.mark.parametrize(("eps", "told"), [(1e-6, True), (1e-5, False)])
 def test_settings_that_differ_are_evidence(make: Any, eps: float, told: bool) -> None:
     def run(value: float, size: float) -> Any:

@@ -185,6 +185,12 @@ def _trace(act: Callable[[], Any]) -> list[str]:
     raise AssertionError("nothing was raised")
 
 
+def test_the_call_of_a_module_is_one_function_and_pickled_by_its_name(recording: None) -> None:
+    called = torch.nn.Module.__call__
+    assert called is torch.nn.Module._wrapped_call_impl
+    assert pickle.loads(pickle.dumps(called)) is called
+
+
 def test_every_name_that_torch_hands_out_is_what_stands_there(recording: None) -> None:
     functions = torch.overrides.get_overridable_functions()
     known = torch.overrides.get_testing_overrides()
