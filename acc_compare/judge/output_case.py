@@ -92,8 +92,16 @@ def jump_of(case: OutputCase) -> float:
     error = max((a.relative for a in read), default=0.0)
     if not backward and operators.operator_class(case.operator) == "elementwise":
         error = max(error, case.unit)  # it rounds before it jumps: a quotient, a scaled value
+    if backward and operators.has(case.operator, "orders"):
+        error = min(1.0, error * _longest(case.made))
     size = max([case.size, *(a.norm for a in case.inputs)]) if backward else case.size
     return math.sqrt(_DENSITY * error) * size
+
+
+def _longest(made: Sequence[MeasuredArgument]) -> int:
+    """How many elements a row of what was put in order has at most.  Of n that are normal each lies n times nearer to
+    the next than one does to a fixed value, and so often they change places."""
+    return max((length for a in made for length in a.npu.shape), default=1)
 
 
 def steepest(case: OutputCase, argument: MeasuredArgument) -> float:

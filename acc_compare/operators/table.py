@@ -5,6 +5,7 @@ A row is the operator's plain name (`spelling.plain_name`) with its marks after 
     jumps          an input that moves by a rounding can change a whole element of the result
     kinks          the derivative jumps where an element crosses a fixed value
     chooses        the gradient goes to elements that were chosen among others
+    orders         each place of the result is such a choice among all of its row
     draws          may draw random numbers (PyTorch, "Reproducibility"; users of Generator in native_functions.yaml)
     source         makes random numbers from nothing; `source_in_place` only in its in-place form
     uninitialised  makes memory whose contents mean nothing until something is written to it
@@ -39,9 +40,9 @@ OperatorClass: TypeAlias = Literal[
     "exact", "elementwise", "contraction", "reduction", "normalisation", "exponential", "decomposition", "general"
 ]
 Mark: TypeAlias = Literal[
-    "jumps", "kinks", "chooses", "draws", "source", "source_in_place", "uninitialised", "memory", "layout", "converts",
-    "shaped", "overwrites", "additive", "mean", "factors", "log", "likelihood", "indexed", "overlaps", "matmul", "conv",
-    "places", "attends", "vectors", "unordered", "compound", "root", "nonexpansive", "phase",
+    "jumps", "kinks", "chooses", "orders", "draws", "source", "source_in_place", "uninitialised", "memory", "layout",
+    "converts", "shaped", "overwrites", "additive", "mean", "factors", "log", "likelihood", "indexed", "overlaps",
+    "matmul", "conv", "places", "attends", "vectors", "unordered", "compound", "root", "nonexpansive", "phase",
 ]  # fmt: skip
 
 
@@ -59,48 +60,47 @@ _ROWS: Mapping[OperatorClass, str] = {
     "exact": """
         view+layout view_as+layout reshape+layout reshape_as+layout permute+layout transpose+layout t+layout
         movedim+layout squeeze+layout unsqueeze+layout flatten+layout unflatten+layout ravel expand+layout
-        expand_as+layout broadcast_to broadcast_tensors repeat tile repeat_interleave+shaped narrow+layout
-        select+layout chunk+layout split+layout split_with_sizes+layout tensor_split+layout+shaped unbind+layout
-        hsplit vsplit dsplit unfold alias+layout adjoint+layout mT+layout mH+layout T+layout H+layout atleast_1d
-        atleast_2d atleast_3d as_strided slice+layout diagonal diag diag_embed diagflat tril triu block_diag
-        cartesian_prod combinations cat stack hstack vstack dstack column_stack flip fliplr flipud rot90 roll
-        getitem+layout+shaped+indexed setitem+memory+indexed index+shaped+indexed index_select+indexed gather+indexed
-        take+indexed take_along_dim+indexed masked_select+shaped masked_fill masked_fill_where where+chooses+shaped
-        masked_scatter select_scatter slice_scatter diagonal_scatter as_strided_scatter scatter+indexed put+indexed
-        index_fill+indexed index_copy+indexed pad+overlaps constant_pad_nd+overlaps pad_sequence+overlaps
-        reflection_pad1d+overlaps reflection_pad2d+overlaps reflection_pad3d+overlaps replication_pad1d+overlaps
-        replication_pad2d+overlaps replication_pad3d+overlaps pixel_shuffle pixel_unshuffle channel_shuffle
-        flatten_dense_tensors unflatten_dense_tensors lu_unpack meshgrid broadcast glu_split clone+layout
-        contiguous+layout copy+overwrites detach+layout to+converts+layout+memory type+converts+layout
-        type_as+converts+layout float+converts+layout double+converts+layout half+converts+layout
-        bfloat16+converts+layout long+converts int+converts short+converts char+converts byte+converts bool+converts
-        cfloat+converts cdouble+converts chalf+converts dtype_cast+converts cpu cuda npu ipu xpu mtia numpy+memory
-        to_dense to_sparse to_mkldnn coalesce values indices crow_indices col_indices ccol_indices row_indices
-        sparse_mask view_as_real view_as_complex real imag conj conj_physical positive neg abs+kinks sign+jumps+kinks
-        sgn+jumps copysign+jumps signbit+jumps embedding+indexed one_hot+jumps relu+kinks relu6+kinks hardtanh+kinks
-        threshold+jumps+kinks clamp+kinks clamp_min+kinks clamp_max+kinks nan_to_num maximum+chooses minimum+chooses
-        fmax+chooses fmin+chooses max+chooses min+chooses amax+chooses+overlaps amin+chooses+overlaps aminmax+chooses
-        cummax+chooses cummin+chooses max_pool1d+chooses+overlaps max_pool2d+chooses+overlaps
-        max_pool3d+chooses+overlaps adaptive_max_pool1d+chooses+overlaps adaptive_max_pool2d+chooses+overlaps
-        adaptive_max_pool3d+chooses+overlaps fractional_max_pool2d+chooses+overlaps+draws
-        fractional_max_pool3d+chooses+overlaps+draws max_unpool1d+overlaps max_unpool2d+overlaps max_unpool3d+overlaps
-        sort+chooses+jumps msort+chooses topk+chooses+jumps kthvalue+chooses+jumps mode+chooses+jumps+unordered
-        median+chooses nanmedian+chooses argsort+jumps argmax+jumps argmin+jumps unique+jumps+shaped
-        unique_consecutive+jumps+shaped nonzero+jumps+shaped nonzero_static+jumps argwhere+jumps+shaped
-        searchsorted+jumps bucketize+jumps eq+jumps ne+jumps lt+jumps le+jumps gt+jumps ge+jumps isclose+jumps
-        allclose+jumps equal+jumps isin+jumps logical_and+jumps logical_or+jumps logical_not+jumps logical_xor+jumps
-        all+jumps any+jumps count_nonzero+jumps isnan isinf isposinf isneginf isfinite isreal+jumps bitwise_and
-        bitwise_or bitwise_xor bitwise_not bitwise_left_shift bitwise_right_shift gcd lcm heaviside+jumps floor+jumps
-        ceil+jumps round+jumps trunc+jumps frexp+jumps quantize_per_tensor+jumps quantize_per_channel+jumps
-        quantize_per_tensor_dynamic+jumps int_repr hash_tensor+jumps unravel_index sign_bits_pack+jumps zeros
-        zeros_like ones ones_like full full_like new_zeros new_ones new_full eye scalar_tensor tril_indices
-        triu_indices tensor as_tensor asarray from_numpy frombuffer sparse_coo_tensor zero+overwrites fill+overwrites
-        fill_diagonal empty+memory+uninitialised empty_like+memory+uninitialised empty_strided+memory+uninitialised
-        empty_permuted+memory+uninitialised new_empty+memory+uninitialised new_empty_strided+memory+uninitialised
-        empty_with_format+memory+uninitialised resize+memory+uninitialised resize_as+memory+uninitialised
-        fsdp.all_gather_copy_in+memory fsdp.split_with_sizes_copy+memory fsdp.chunk_cat+memory
-        pin_memory+memory share_memory+memory all_gather all_gather_into_tensor send recv isend irecv
-        batch_isend_irecv all_to_all all_to_all_single gather_into_tensor
+        expand_as+layout broadcast_to broadcast_tensors repeat tile repeat_interleave+shaped narrow+layout select+layout
+        chunk+layout split+layout split_with_sizes+layout tensor_split+layout+shaped unbind+layout hsplit vsplit dsplit
+        unfold alias+layout adjoint+layout mT+layout mH+layout T+layout H+layout atleast_1d atleast_2d atleast_3d
+        as_strided slice+layout diagonal diag diag_embed diagflat tril triu block_diag cartesian_prod combinations cat
+        stack hstack vstack dstack column_stack flip fliplr flipud rot90 roll getitem+layout+shaped+indexed
+        setitem+memory+indexed index+shaped+indexed index_select+indexed gather+indexed take+indexed
+        take_along_dim+indexed masked_select+shaped masked_fill masked_fill_where where+chooses+shaped masked_scatter
+        select_scatter slice_scatter diagonal_scatter as_strided_scatter scatter+indexed put+indexed index_fill+indexed
+        index_copy+indexed pad+overlaps constant_pad_nd+overlaps pad_sequence+overlaps reflection_pad1d+overlaps
+        reflection_pad2d+overlaps reflection_pad3d+overlaps replication_pad1d+overlaps replication_pad2d+overlaps
+        replication_pad3d+overlaps pixel_shuffle pixel_unshuffle channel_shuffle flatten_dense_tensors
+        unflatten_dense_tensors lu_unpack meshgrid broadcast glu_split clone+layout contiguous+layout copy+overwrites
+        detach+layout to+converts+layout+memory type+converts+layout type_as+converts+layout float+converts+layout
+        double+converts+layout half+converts+layout bfloat16+converts+layout long+converts int+converts short+converts
+        char+converts byte+converts bool+converts cfloat+converts cdouble+converts chalf+converts dtype_cast+converts
+        cpu cuda npu ipu xpu mtia numpy+memory to_dense to_sparse to_mkldnn coalesce values indices crow_indices
+        col_indices ccol_indices row_indices sparse_mask view_as_real view_as_complex real imag conj conj_physical
+        positive neg abs+kinks sign+jumps+kinks sgn+jumps copysign+jumps signbit+jumps embedding+indexed one_hot+jumps
+        relu+kinks relu6+kinks hardtanh+kinks threshold+jumps+kinks clamp+kinks clamp_min+kinks clamp_max+kinks
+        nan_to_num maximum+chooses minimum+chooses fmax+chooses fmin+chooses max+chooses min+chooses
+        amax+chooses+overlaps amin+chooses+overlaps aminmax+chooses cummax+chooses cummin+chooses
+        max_pool1d+chooses+overlaps max_pool2d+chooses+overlaps max_pool3d+chooses+overlaps
+        adaptive_max_pool1d+chooses+overlaps adaptive_max_pool2d+chooses+overlaps adaptive_max_pool3d+chooses+overlaps
+        fractional_max_pool2d+chooses+overlaps+draws fractional_max_pool3d+chooses+overlaps+draws max_unpool1d+overlaps
+        max_unpool2d+overlaps max_unpool3d+overlaps sort+chooses+orders+jumps msort+chooses+orders
+        topk+chooses+orders+jumps kthvalue+chooses+jumps mode+chooses+jumps+unordered median+chooses nanmedian+chooses
+        argsort+jumps argmax+jumps argmin+jumps unique+jumps+shaped unique_consecutive+jumps+shaped nonzero+jumps+shaped
+        nonzero_static+jumps argwhere+jumps+shaped searchsorted+jumps bucketize+jumps eq+jumps ne+jumps lt+jumps
+        le+jumps gt+jumps ge+jumps isclose+jumps allclose+jumps equal+jumps isin+jumps logical_and+jumps
+        logical_or+jumps logical_not+jumps logical_xor+jumps all+jumps any+jumps count_nonzero+jumps isnan isinf
+        isposinf isneginf isfinite isreal+jumps bitwise_and bitwise_or bitwise_xor bitwise_not bitwise_left_shift
+        bitwise_right_shift gcd lcm heaviside+jumps floor+jumps ceil+jumps round+jumps trunc+jumps frexp+jumps
+        quantize_per_tensor+jumps quantize_per_channel+jumps quantize_per_tensor_dynamic+jumps int_repr
+        hash_tensor+jumps unravel_index sign_bits_pack+jumps zeros zeros_like ones ones_like full full_like new_zeros
+        new_ones new_full eye scalar_tensor tril_indices triu_indices tensor as_tensor asarray from_numpy frombuffer
+        sparse_coo_tensor zero+overwrites fill+overwrites fill_diagonal empty+memory+uninitialised
+        empty_like+memory+uninitialised empty_strided+memory+uninitialised empty_permuted+memory+uninitialised
+        new_empty+memory+uninitialised new_empty_strided+memory+uninitialised empty_with_format+memory+uninitialised
+        resize+memory+uninitialised resize_as+memory+uninitialised fsdp.all_gather_copy_in+memory
+        fsdp.split_with_sizes_copy+memory fsdp.chunk_cat+memory pin_memory+memory share_memory+memory all_gather
+        all_gather_into_tensor send recv isend irecv batch_isend_irecv all_to_all all_to_all_single gather_into_tensor
     """,
     # One rounding or a few for each element (Higham, Accuracy and Stability of Numerical Algorithms, 2002, 2.2).
     "elementwise": """

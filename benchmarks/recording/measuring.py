@@ -35,7 +35,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One thing to time.  `task` is statistics, md5 or tensor."""
+    """One thing to time.  `task` is statistics, hash, md5 or tensor."""
 
     workload: str
     level: str
@@ -57,7 +57,8 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """One tool in one case.  `seconds` and `rss` (bytes) are of each step in order; `peak` in bytes over them."""
+    """One tool in one case.  `seconds` and `rss` (bytes) are of each step in order; `peak` in bytes over them; `first`
+    the seconds of the step before them, which warms up: imports, patches, the first files."""
 
     seconds: tuple[float, ...]
     rss: tuple[int, ...]
@@ -66,6 +67,7 @@ class Timing:
     files: int
     device: str
     threads: int
+    first: float = 0.0
 
     @property
     def median(self) -> float:
@@ -73,7 +75,14 @@ class Timing:
 
     def over(self, bare: Timing) -> float:
         """The median over rounds of this tool's time over the bare one's."""
-        return statistics.median(ours / theirs for ours, theirs in zip(self.seconds, bare.seconds, strict=True))
+        return statistics.median(self._ratios(bare))
+
+    def worst_over(self, bare: Timing) -> float:
+        """The largest of these ratios."""
+        return max(self._ratios(bare))
+
+    def _ratios(self, bare: Timing) -> list[float]:
+        return [ours / theirs for ours, theirs in zip(self.seconds, bare.seconds, strict=True)]
 
 
 class Worker:
@@ -132,6 +141,7 @@ def measure(case: Case, tools: Sequence[Tool], repeat: int) -> Mapping[str, Timi
                 files=int(rounds[-1][index]["files"]),
                 device=worker.start["device"],
                 threads=worker.start["threads"],
+                first=worker.start["first"],
             )
             for index, worker in enumerate(workers)
         }

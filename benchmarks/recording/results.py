@@ -13,12 +13,14 @@ from benchmarks.recording.measuring import Case, Timing
 
 Timings = Mapping[str, Timing]
 
-# What issue and documentation promise: a step recorded by ours over the bare step, at most.
+# What is wanted of a step recorded by ours over the bare step, at most.
 LIMITS = {
-    ("resnet50", "statistics", "L1"): 1.4,
-    ("resnet50", "statistics", "mix"): 1.6,
+    ("resnet50", "statistics", "L1"): 1.2,
+    ("resnet50", "statistics", "mix"): 1.3,
+    ("resnet50", "hash", "L1"): 1.5,
     ("resnet50", "md5", "L1"): 2.5,
-    ("llama", "statistics", "L1"): 3.0,
+    ("resnet50", "tensor", "L1"): 2.0,
+    ("llama", "statistics", "L1"): 1.8,
     ("llama-2048", "statistics", "L1"): 2.0,
 }
 IDLE_LIMIT = 1.01
@@ -49,8 +51,10 @@ def page(results: Results) -> str:
     if results.steps:
         parts += [
             "## A step",
-            "Forward, backward and optimizer, recorded, over the same step with no tool (median of the rounds' ratios;"
-            " one step of each tool in turn). Peak memory is of the process, or of the device where there is one.",
+            "Forward, backward and optimizer, recorded, over the same step with no tool, from before the tool's start"
+            " to the record on disk (median of the rounds' ratios, and the worst of ours; one step of each in turn)."
+            " The first step of a process is not among them: it stands beside, over the first one with no tool. Peak"
+            " memory is of the process, or of the device where there is one. msprobe has no task hash.",
             step_table(results.steps),
         ]
     if results.idle:
@@ -71,7 +75,8 @@ def page(results: Results) -> str:
 
 
 def step_table(steps: Sequence[tuple[Case, Timings]]) -> str:
-    heads = ["workload", "task", "level", "no tool, s", "ours", "msprobe", "wanted", "ours, peak", "msprobe, peak"]
+    heads = ["workload", "task", "level", "no tool, s", "ours", "worst", "first", "msprobe", "wanted"]
+    heads += ["ours, peak", "msprobe, peak"]
     rows = []
     for case, timings in steps:
         bare, ours, theirs = timings["bare"], timings["ours"], timings.get("msprobe")
@@ -82,6 +87,8 @@ def step_table(steps: Sequence[tuple[Case, Timings]]) -> str:
                 case.level,
                 f"{bare.median:.3f}",
                 f"{ours.over(bare):.2f}",
+                f"{ours.worst_over(bare):.2f}",
+                f"{ours.first / bare.first:.2f}" if bare.first else "",
                 "" if theirs is None else f"{theirs.over(bare):.2f}",
                 _wanted(case, ours.over(bare), bare.threads),
                 _peak(ours, bare),

@@ -103,9 +103,10 @@ def main(tool: str, name: str, device: str, config: str) -> None:
     head, _, number = name.partition(":")
     workload = chain(device, int(number)) if head == "chain" else WORKLOADS[head](device)
     timed = Timed(tool, workload, device, Path(config))
-    timed.run()
+    first = timed.run()["seconds"]
     _reset_peak(device)
-    print(json.dumps({"device": _device_name(device), "threads": torch.get_num_threads()}), file=answers, flush=True)
+    start = {"device": _device_name(device), "threads": torch.get_num_threads(), "first": first}
+    print(json.dumps(start), file=answers, flush=True)
     for line in sys.stdin:
         if line.strip() == "end":
             break
