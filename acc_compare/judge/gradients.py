@@ -29,7 +29,7 @@ from acc_compare.judge.origins import (
     largest_error,
     ratio,
 )
-from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
+from acc_compare.measured.calls import MeasuredArgument, MeasuredCall, place_of_gradient
 from acc_compare.metrics.sketches import SketchVector, scale_between, sketch_vector
 from acc_compare.model import Kind
 from dump.format.names import BACKWARD, FORWARD, forward_name, parse
@@ -66,11 +66,13 @@ class Contributions:
             elif name.direction == BACKWARD:
                 given = read.get(forward_name(call.name), [])
                 for argument in call.outputs:
-                    place = argument.name.removeprefix("output.")
-                    if isinstance(argument.leaf, TensorRecord) and place.isdigit() and int(place) < len(given):
-                        key = flow.key(given[int(place)])
-                        found = Contribution(call.name, argument.name, argument.leaf)
-                        self._by_value.setdefault(key, []).append(found)
+                    leaf = argument.leaf
+                    if not isinstance(leaf, TensorRecord):
+                        continue
+                    place = place_of_gradient(argument.name, leaf.shape, [each.shape for each in given])
+                    if place is not None:
+                        found = Contribution(call.name, argument.name, leaf)
+                        self._by_value.setdefault(flow.key(given[place]), []).append(found)
 
     def to(self, parameter: TensorRecord) -> Sequence[Contribution]:
         """The contributions to the gradient of `parameter`, in order of execution."""

@@ -18,7 +18,7 @@ from acc_compare.judge.output_case import (
     normalisation_gain,
     product,
 )
-from acc_compare.measured.calls import MeasuredArgument, finite
+from acc_compare.measured.calls import MeasuredArgument, finite, place_of_gradient
 from acc_compare.operators import OperatorClass
 
 
@@ -104,8 +104,7 @@ def _contraction_backward(case: OutputCase) -> Terms:
     gradient = _gradient(case)
     if gradient is None:
         return case.unit * case.size, []
-    place = case.out.name.rpartition(".")[2]
-    number = int(place) if place.isdigit() else -1
+    number = place_of_gradient(case.out.name, case.out.npu.shape, [a.npu.shape for a in case.given])
     large = [a for a in case.given if len(a.npu.shape) > 1]
     others = [a for index, a in enumerate(case.given) if index != number and len(a.npu.shape) > 1]
     if len(large) > 2:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -72,6 +72,30 @@ class MeasuredArgument(msgspec.Struct, frozen=True, eq=False):
         """The largest modulus of an element on the bench side, as far as it is known."""
         ends = [abs(float(end)) for end in (self.bench.max, self.bench.min) if end is not None]
         return max((end for end in ends if end == end and end != float("inf")), default=0.0)
+
+
+def place_of_gradient(name: str, shape: Sequence[int], given: Sequence[Sequence[int]]) -> int | None:
+    """Which of the tensors of these shapes that a forward call was `given` has the gradient of this `name`, `output.1`;
+    None where it cannot be told.
+
+    The one at its place.  But a dump that lists what a node of torch's autograd graph returns has other places, those
+    of `addmm`: bias, input, transposed weight; so where the shape is another's, up to the order of dimensions, it is
+    the other's.
+
+    >>> place_of_gradient("output.1", (8, 3), [(4, 3), (8, 3), (8,)])
+    1
+    >>> place_of_gradient("output.2", (3, 8), [(4, 3), (8, 3), (8,)])
+    1
+    """
+    word = name.rpartition(".")[2]
+    place = int(word) if word.isdecimal() else -1
+    wanted = sorted(shape)
+    if 0 <= place < len(given) and sorted(given[place]) == wanted:
+        return place
+    alike = [number for number, each in enumerate(given) if sorted(each) == wanted]
+    if len(alike) == 1:
+        return alike[0]
+    return place if 0 <= place < len(given) and not alike else None
 
 
 def finite(value: float | int | None) -> float | None:

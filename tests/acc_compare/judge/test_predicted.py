@@ -469,3 +469,25 @@ def test_a_gradient_tells_what_is_left_of_rows_with_means_of_their_own(make: Any
     assert found is not None
     gain = found.inherited / forward.read[0].relative
     assert gain == pytest.approx(mean / spread if is_known and mean else 1.0, rel=0.3)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_the_gradient_of_a_weight_inherits_the_error_of_the_input_wherever_it_stands(
+    make: Any, order: tuple[int, ...]
+) -> None:
+    # msprobe records what addmm's node returns: bias, input, transposed weight.
+    x, weight, bias = make.normal(4, 32, seed=1), make.normal(24, 32, seed=2), make.normal(24, seed=3)
+    gradient = make.normal(4, 24, seed=4).astype("f4")
+    runs = []
+    for read in (make.off(x, SIZE, seed=5).astype("f4"), x.astype("f4")):
+        run = make.Run()
+        run.call("Functional.linear.0.forward", [read, weight, bias], [read @ weight.T + bias])
+        grads = [gradient @ weight, gradient.T @ read, gradient.sum(0)]
+        if order != (0, 1, 2):
+            grads[1] = np.ascontiguousarray(grads[1].T)
+        run.call("Functional.linear.0.backward", [gradient], [grads[place].astype("f4") for place in order])
+        runs.append(run)
+    forward, backward = (part.call for part in make.measured(*runs))
+    found = predict(backward, backward.wrote[order.index(1)], forward)
+    assert found is not None
+    assert found.inherited == pytest.approx(SIZE, rel=0.3)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acc_compare.measured.calls import MeasuredArgument, MeasuredCall, is_output
+from acc_compare.measured.calls import MeasuredArgument, MeasuredCall, is_output, place_of_gradient
 from acc_compare.measured.errors import TensorError
 from acc_compare.model import PairedCall
 from dump.format.names import parse
@@ -99,3 +99,22 @@ def test_floats_that_differ_are_no_indices(make: Any) -> None:
 )
 def test_is_output(name: str, expected: bool) -> None:
     assert is_output(name) is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "given", "place"),
+    [
+        ("output.0", (4, 3), [(4, 3), (8, 3), (8,)], 0),
+        ("output.0", (8,), [(4, 3), (8, 3), (8,)], 2),  # addmm's own order
+        ("output.2", (3, 8), [(4, 3), (8, 3), (8,)], 1),
+        ("output.1", (3, 3), [(3, 3), (3, 3)], 1),
+        ("output.2", (3, 3), [(3, 3), (3, 3), (3,)], None),  # either
+        ("output.1", (2, 2), [(4, 3), (8, 3)], 1),
+        ("output.5", (2, 2), [(4, 3), (8, 3)], None),
+        ("output.grad", (8, 3), [(4, 3), (8, 3)], 1),
+    ],
+)
+def test_a_gradient_is_of_what_has_its_shape(
+    name: str, shape: tuple[int, ...], given: list[tuple[int, ...]], place: int | None
+) -> None:
+    assert place_of_gradient(name, shape, given) == place
