@@ -57,6 +57,12 @@ class OutputCase:
         """How often an element of `argument` stands in the output, as a factor on norms."""
         return math.sqrt(max(1.0, self.out.count / argument.count))
 
+    def factor(self, argument: MeasuredArgument) -> float:
+        """What a sum multiplies `argument` by."""
+        place = argument.name.removeprefix("input.").partition(".")[0]
+        place = "1" if place == "other" else place
+        return operators.factor(self.operator, self.options or {}, int(place)) if place.isdecimal() else 1.0
+
     def largest(self) -> MeasuredArgument:
         return max(self.inputs, key=lambda a: a.count)
 

@@ -7,7 +7,7 @@ unit roundoff u, and inputs of norm |x_k| whose distances between the two sides 
 
     copies         d_k, times sqrt(n_out / n_k) where elements are repeated; no rounding.  Where elements are selected,
                    all of the error may be in these
-    sums           d_k (add, subtract)
+    sums           d_k (add, subtract), times alpha or the weight of lerp
     elementwise    e_k S
     contraction    K terms of norm |t| = |a| |b| / sqrt(K): e_a max(|t|, S), e_b max(|t|, S)
     reduction      over K elements: max(d_k / K, e_k S) for means, max(d_k, e_k S) for sums

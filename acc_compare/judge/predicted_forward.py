@@ -33,7 +33,7 @@ def _exact(case: OutputCase) -> Terms:
 
 def _elementwise(case: OutputCase) -> Terms:
     if operators.is_additive(case.operator):
-        return case.unit * case.size, [a.distance * case.spread(a) for a in case.inputs]
+        return case.unit * case.size, [a.distance * case.spread(a) * case.factor(a) for a in case.inputs]
     if operators.has(case.operator, "places") and len(case.inputs) > 1:
         return _interpolated(case)
     return case.unit * case.size, [max(a.relative * case.size, steepest(case, a)) for a in case.inputs]

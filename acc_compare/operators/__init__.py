@@ -17,7 +17,7 @@ from typing import Literal
 
 from acc_compare.operators.dtypes import LARGEST, UNIT_ROUNDOFF, is_floating, roundoff
 from acc_compare.operators.functions import may_leave_finite, most_amplified, most_moved
-from acc_compare.operators.options import draws_with, has_variants, is_smooth_with, reduced_in, variant
+from acc_compare.operators.options import draws_with, factor, has_variants, is_smooth_with, reduced_in, variant
 from acc_compare.operators.spelling import functional_name, plain_name
 from acc_compare.operators.table import OPERATORS, Mark, Operator, OperatorClass
 
@@ -30,6 +30,7 @@ __all__ = [
     "OperatorClass",
     "draws",
     "draws_with",
+    "factor",
     "functional_name",
     "has",
     "has_variants",

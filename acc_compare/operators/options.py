@@ -69,6 +69,23 @@ def variant(api: str, values: Mapping[str, object]) -> str:
     return "floor_divide" if isinstance(values.get("input.rounding_mode"), str) and has_variants(api) else api
 
 
+def factor(api: str, values: Mapping[str, object], place: int) -> float:
+    """What a sum multiplies its argument at `place` by, an absolute value: alpha of `add` and `sub` the second, the
+    weight of `lerp` the second and what is left of 1 the first; 1 where it is not a number.
+
+    >>> factor("add_", {"input.alpha": -0.1}, 1), factor("lerp_", {"input.2": 0.25}, 0), factor("add", {}, 1)
+    (0.1, 0.75, 1.0)
+    """
+    name = plain_name(api)
+    if name == "lerp" and place < 2:
+        weight = values.get("input.2", values.get("input.weight"))
+        return abs(weight - (1 - place)) if isinstance(weight, int | float) else 1.0
+    if name in ("add", "sub") and place == (0 if api == "rsub" else 1):
+        alpha = values.get("input.alpha")
+        return abs(float(alpha)) if isinstance(alpha, int | float) else 1.0
+    return 1.0
+
+
 _REDUCED_IN = {
     "allreduce_hook": "",
     "BuiltinCommHookType.ALLREDUCE": "",

@@ -491,3 +491,37 @@ def test_the_gradient_of_a_weight_inherits_the_error_of_the_input_wherever_it_st
     found = predict(backward, backward.wrote[order.index(1)], forward)
     assert found is not None
     assert found.inherited == pytest.approx(SIZE, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "options"),
+    [
+        ("Tensor.add_.0.forward", (0.0, SIZE), {"alpha": -0.01}),
+        ("Torch.sub.0.forward", (0.0, SIZE), {"alpha": 0.01}),
+        ("Tensor.lerp_.0.forward", (0.0, SIZE), {"weight": 0.01}),
+        ("Tensor.lerp.0.forward", (SIZE, 0.0), {"weight": 0.99}),
+        ("Tensor.add_.0.forward", (0.0, SIZE), {}),
+    ],
+)
+def test_a_sum_takes_the_error_of_what_it_scales_as_it_scales_it(
+    make: Any, name: str, given: tuple[float, float], options: dict[str, float]
+) -> None:
+    # As optimizers and averages of weights do, whose steps are small.
+    bench = [make.normal(48, 64, seed=1), make.normal(48, 64, seed=2)]
+    sums = {
+        "add_": lambda a, b, alpha=1.0: a + alpha * b,
+        "sub": lambda a, b, alpha: a - alpha * b,
+        "lerp": lambda a, b, weight: a + weight * (b - a),
+        "lerp_": lambda a, b, weight: a + weight * (b - a),
+    }
+    runs = []
+    for side in ([make.off(x, e, seed=7 + n) for n, (x, e) in enumerate(zip(bench, given, strict=True))], bench):
+        run = make.Run()
+        result = sums[name.split(".")[1]](*side, **options)
+        run.call(name, [x.astype("f4") for x in side], [result.astype("f4")], kwargs=options)
+        runs.append(run)
+    (part,) = make.measured(*runs)
+    (out,) = part.call.wrote
+    found = predict(part.call, out)
+    assert found is not None
+    assert math.log(out.relative / found.relative) == pytest.approx(0.0, abs=0.3)
