@@ -6,7 +6,7 @@ predicted as its noise is, with that rounding beside.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 from acc_compare.judge.noise import RUN_EFFECT, Noise
@@ -34,11 +34,11 @@ _SCATTER = 0.3
 def lowered_products(calls: Sequence[MeasuredCall], noise: Noise, *, fewest: int = FEWEST_PRODUCTS) -> str:
     """The type of `LOWERED` that one side computes its products in throughout, "" where it does not.
 
-    A product that shows the size of a narrow type may be one wrong kernel.  But where that is a setting, the errors of
+    A product that shows the size of a narrow type may be one wrong kernel. But where that is a setting, the errors of
     all products fit it: over those outputs whose prediction with it and without it part by half, the squares of the
-    residuals are smaller with it, and for most calls; and without it something must be improbable.  Where fewer
-    than `fewest` tell, since the others inherit so much that the two hardly part, these must fit closely, and the
-    others no worse.
+    residuals are smaller with it, and for most calls, in forward and in backward; and without it something must be
+    improbable. Where fewer than `fewest` tell, since the others inherit so much that the two hardly part, these must
+    fit closely, and the others no worse.
     """
     products = {call.full_name for call in calls if operator_class(call.operator) == "contraction"}
     plain = {key: output for key, output in noise.observed().items() if key[0] in products and not output.key.is_vector}
@@ -46,7 +46,7 @@ def lowered_products(calls: Sequence[MeasuredCall], noise: Noise, *, fewest: int
         return ""
     best, most = "", 0.0
     for name, unit in LOWERED.items():
-        outputs: dict[str, list[float]] = {}
+        outputs: dict[tuple[bool, str], list[float]] = {}
         farthest = 0.0
         hidden: dict[bool, list[tuple[float, float]]] = {}
         for key, other in Noise(calls, noise.prior, lowered=unit).observed().items():
@@ -62,15 +62,28 @@ def lowered_products(calls: Sequence[MeasuredCall], noise: Noise, *, fewest: int
             off = max(beyond, min(0.0, beyond + _SHORT))
             farthest = max(farthest, abs(off))
             found = without**2 - off**2 if output.error > 0 else -_MOST_EVIDENCE
-            outputs.setdefault(key[0], []).append(max(-_MOST_EVIDENCE, min(_MOST_EVIDENCE, found)))
-        evidence = [fmean(values) for values in outputs.values()]
-        telling = [value for value in evidence if abs(value) > _TELLING]
-        nearer = sum(value > 0 for value in telling)
+            outputs.setdefault((output.key.is_backward, key[0]), []).append(
+                max(-_MOST_EVIDENCE, min(_MOST_EVIDENCE, found))
+            )
+        evidence = {each: fmean(values) for each, values in outputs.items()}
+        telling = {each: value for each, value in evidence.items() if abs(value) > _TELLING}
+        nearer = sum(value > 0 for value in telling.values())
         fits = bool(telling) and farthest < _CLOSE and _fit_no_worse(hidden.values(), fewest)
         enough = len(telling) >= fewest or fits
-        if enough and nearer >= _NEARER * len(telling) and sum(evidence) > most:
-            best, most = name, sum(evidence)
+        total = sum(evidence.values())
+        if enough and nearer >= _NEARER * len(telling) and total > most and _in_both_directions(telling, fewest):
+            best, most = name, total
     return best
+
+
+def _in_both_directions(telling: Mapping[tuple[bool, str], float], fewest: int) -> bool:
+    """Does no direction speak against it?  A setting holds for gradients as it does for results; kernels of one
+    direction that round are no setting."""
+    for is_backward in (False, True):
+        values = [value for each, value in telling.items() if each[0] == is_backward]
+        if len(values) >= fewest and sum(values) <= 0:
+            return False
+    return True
 
 
 def _fit_no_worse(hidden: Iterable[Sequence[tuple[float, float]]], fewest: int) -> bool:

@@ -86,3 +86,25 @@ def test_a_product_whose_operands_are_short_already_is_none_against_a_setting(
         runs.append(run)
     measured = [part.call for part in make.measured(*runs)]
     assert lowered_products(measured, Noise(measured)) == found
+
+
+@pytest.mark.parametrize(("in_backward", "found"), [(0.6, "tf32"), (0.0, "")])
+def test_kernels_that_round_in_forward_alone_are_no_setting(make: Any, in_backward: float, found: str) -> None:
+    """Gradients that come in are off by a tenth of what rounding them would add."""
+    unit, runs = 2.0**-11, []
+    for is_npu in (True, False):
+        run = make.Run()
+        size = unit if is_npu else 0.0
+        given = [(make.normal(64, 64, seed=n), make.normal(64, 64, seed=40 + n)) for n in range(6)]
+        for n, (x, weight) in enumerate(given):
+            run.call(f"Functional.linear.{n}.forward", [x, weight], [make.off(x @ weight.T, 0.6 * size, seed=n)])
+        for n, (x, weight) in reversed(list(enumerate(given[:3]))):
+            gradient = make.normal(64, 64, seed=80 + n)
+            back = [
+                make.off(each, np.hypot(0.06, in_backward) * size, seed=90 + n)
+                for each in (gradient @ weight, gradient.T @ x)
+            ]
+            run.call(f"Functional.linear.{n}.backward", [make.off(gradient, 0.06 * size, seed=70 + n)], back)
+        runs.append(run)
+    measured = [part.call for part in make.measured(*runs)]
+    assert lowered_products(measured, Noise(measured)) == found
