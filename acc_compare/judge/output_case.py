@@ -53,6 +53,12 @@ class OutputCase:
     def operator(self) -> str:
         return self.call.operator
 
+    @property
+    def is_mean_loss(self) -> bool:
+        """Is it the mean of what it computes for each element?"""
+        options = self.options or {}
+        return self.out.count == 1 and operators.has(self.operator, "log") and options.get("input.reduction") != "sum"
+
     def spread(self, argument: MeasuredArgument) -> float:
         """How often an element of `argument` stands in the output, as a factor on norms."""
         return math.sqrt(max(1.0, self.out.count / argument.count))
@@ -122,6 +128,8 @@ def steepest(case: OutputCase, argument: MeasuredArgument) -> float:
     root = math.sqrt(from_a_root(case, argument))
     norm = case.out.norm
     moved = error * min(operators.most_moved(case.operator, x, y or (norm, -norm)) for x, y in sides)
+    if case.is_mean_loss:
+        moved /= argument.count
     return min(max(moved, root), case.out.norm) * math.sqrt(min(_AT_AN_END, case.out.count))
 
 

@@ -70,9 +70,7 @@ def _elementwise_backward(case: OutputCase) -> Terms:
 
 
 def _bent(case: OutputCase, argument: MeasuredArgument) -> float:
-    """How far the error of an input of the forward call moves the derivative at its extremes.  Where a function
-    amplifies by c = x f' / f, its derivative does by x f'' / f', which for powers, exponentials and at poles is c or
-    2 c, and at logarithmic edges (atanh, erfinv) up to 8 c in the reach of float32."""
+    """How far the error of an input of the forward call moves the derivative at its extremes."""
     if argument.relative == 0.0 or math.isinf(argument.relative):
         return 0.0
     if from_a_root(case, argument) > 0:
@@ -80,8 +78,8 @@ def _bent(case: OutputCase, argument: MeasuredArgument) -> float:
     if operators.has(case.operator, "phase"):
         return _turned(case, argument)
     error = max(argument.relative, operators.roundoff({argument.npu.dtype, argument.bench.dtype}))
-    amplified = 4.0 * min(
-        operators.most_amplified(
+    amplified = min(
+        operators.most_bent(
             case.operator,
             argument.extremes[side],
             [end for made in case.made for end in made.extremes[side] or (made.norm, -made.norm)],

@@ -100,7 +100,8 @@ def _exponential(case: OutputCase) -> Terms:
             return case.unit * case.size, _likelihood(case, largest)
         classes = largest.npu.shape[-1] if len(largest.npu.shape) > 1 else 1
         rows = max(1.0, largest.count / max(1, classes))
-        return case.unit * case.size, [max(error / math.sqrt(rows), largest.relative * case.size / math.sqrt(rows))]
+        usual = max(error, largest.relative * case.size) / math.sqrt(rows)
+        return case.unit * case.size, [max(usual, at_an_end)]
     return case.unit * case.size, [max(error * math.sqrt(case.out.count), at_an_end)]
 
 

@@ -69,6 +69,7 @@ _MOVED: Mapping[str, _Moved] = {
     "log2": lambda x, y: 1.0 / _LN2,
     "log10": lambda x, y: 1.0 / math.log(10.0),
     "log1p": lambda x, y: x * _exp(-y),
+    "binary_cross_entropy": lambda x, y: 1.0 / max(1e-8, 1.0 - x),
     "logit": lambda x, y: x * (2.0 + 2.0 * math.cosh(min(_MOST, abs(y)))),
     "digamma": lambda x, y: x * y * y,
     "lgamma": lambda x, y: x * (1.0 + abs(y)),
@@ -88,6 +89,22 @@ _MOVED: Mapping[str, _Moved] = {
     "cond": lambda x, y: y * y,
     **dict.fromkeys(_POLYNOMIALS, lambda x, y: max(1.0, abs(x)) * y * 2.0),
 }
+
+_BENT: Mapping[str, _Moved] = {
+    **dict.fromkeys(("log", "log2", "log10"), lambda x, y: 1.0),
+    "log1p": lambda x, y: x * _exp(-y),
+    "asin": lambda x, y: (x / max(1e-8, math.cos(y))) ** 2,
+    "acos": lambda x, y: (x / max(1e-8, math.sin(y))) ** 2,
+    "atanh": lambda x, y: 2.0 * (x * math.cosh(min(_MOST / 2, abs(y)))) ** 2,
+    "erfinv": lambda x, y: x * y * _ROOT_PI * _exp(y * y),
+    "erfc": lambda x, y: 2.0 * x * x,
+    "ndtr": lambda x, y: x * x,
+    "log_ndtr": lambda x, y: x * x,
+    "binary_cross_entropy": lambda x, y: 1.0 / max(1e-8, 1.0 - x),  # (x - t) / (x (1 - x)), but where it is 0
+}
+"""|x f''(x) / f'(x)|, the condition of the derivative, where it is no small multiple of the function's own."""
+
+_BENT_MORE = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +147,21 @@ def most_moved(api: str, arguments: Iterable[float], values: Iterable[float]) ->
     return max((_at(moved, x, y) for x in arguments if math.isfinite(x) for y in ends), default=0.0)
 
 
-def most_amplified(api: str, arguments: Iterable[float], values: Iterable[float]) -> float:
-    """The same relative to f(x): the largest condition, |x f'(x) / f(x)|, at the extremes."""
-    moved = _MOVED.get(plain_name(api))
-    if moved is None:
+def most_bent(api: str, arguments: Iterable[float], values: Iterable[float]) -> float:
+    """The largest condition of the derivative, |x f''(x) / f'(x)|, at the extremes of x and of f(x): how far a relative
+    error of 1 in x moves a gradient there.  0 for a function that is not in the table.
+
+    Where a function amplifies by c = |x f' / f|, its derivative does for powers, exponentials and at poles by c or 2 c.
+    """
+    name = plain_name(api)
+    bent, moved = _BENT.get(name), _MOVED.get(name)
+    if bent is None and moved is None:
         return 0.0
-    ends = [y for y in values if math.isfinite(y) and y != 0.0]
-    return max((_at(moved, x, y) / abs(y) for x in arguments if math.isfinite(x) for y in ends), default=0.0)
+    places = [(x, y) for x in arguments if math.isfinite(x) for y in values if math.isfinite(y) and y != 0.0]
+    if bent is not None:
+        return max((_at(bent, x, y) for x, y in places), default=0.0)
+    assert moved is not None
+    return _BENT_MORE * max((_at(moved, x, y) / abs(y) for x, y in places), default=0.0)
 
 
 def _at(moved: _Moved, x: float, y: float) -> float:

@@ -7,7 +7,7 @@ import math
 import mpmath
 import pytest
 
-from acc_compare.operators import may_leave_finite, most_amplified, most_moved, variant
+from acc_compare.operators import may_leave_finite, most_bent, most_moved, variant
 
 FUNCTIONS = {
     "exp": mpmath.exp,
@@ -37,7 +37,26 @@ def test_how_far_a_relative_error_moves_a_value(name: str, x: float) -> None:
     value = FUNCTIONS[name](x)
     moved = abs(x * mpmath.diff(FUNCTIONS[name], x))
     assert most_moved(name, [x], [float(value)]) == pytest.approx(float(moved), rel=1e-6)
-    assert most_amplified(name, [x], [float(value)]) == pytest.approx(float(moved / abs(value)), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+@pytest.mark.parametrize("x", [-0.9, -0.5, 0.3, 0.75, 0.97])
+def test_the_derivative_moves_by_no_more_than_is_said(name: str, x: float) -> None:
+    function = FUNCTIONS[name]
+    if x < 0 and name in ("log", "log2", "logit"):
+        pytest.skip("not defined there")
+    first, second = mpmath.diff(function, x), mpmath.diff(function, x, 2)
+    said = most_bent(name, [x], [float(function(x))])
+    assert said > 0.9 * float(abs(x * second / first)) or float(abs(x * second / first)) < 4.0
+
+
+@pytest.mark.parametrize("target", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("x", [0.9, 0.999, 1 - 1e-6])
+def test_the_gradient_of_a_binary_cross_entropy_is_steep_where_a_probability_is_1(x: float, target: float) -> None:
+    first = (x - target) / (x * (1 - x))
+    moved = 1e-9 * x
+    second = ((x + moved - target) / ((x + moved) * (1 - x - moved)) - first) / moved
+    assert most_bent("binary_cross_entropy", [x], [0.7]) > 0.9 * abs(x * second / first)
 
 
 BESSEL = {
