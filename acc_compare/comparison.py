@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from acc_compare.align.layout_file import read_layouts
 from acc_compare.align.mapping_file import read_rules
-from acc_compare.judge.sensitivity import seen
+from acc_compare.judge.sensitivity import SEEN, seen
 from acc_compare.judge.suspects import accused, merge_alike
 from acc_compare.load import PlacedPair, PlacedWorlds, pair_locations, pair_worlds
 from acc_compare.many import compare_all
@@ -261,7 +261,7 @@ def _over_all(findings: Sequence[Finding], notes: Sequence[Message], npu: Path, 
     settings = dict.fromkeys(sentence for finding in findings for sentence in finding.settings)
     seen_of_all = _seen_of_all([finding.sensitivity for finding in findings if finding.sensitivity is not None])
     told = [seen(seen_of_all)] if seen_of_all is not None and verdict != "different" else []
-    told += (note for finding in findings for note in finding.notes if note.key != "note.sensitivity")
+    told += (note for finding in findings for note in finding.notes if note.key not in SEEN)
     first_of = {note.key: note for note in reversed(told)}
     said = dict.fromkeys((*notes, *(n for n in told if n.key not in _FIRST_ALONE or n is first_of[n.key])))
     return Finding(
@@ -293,4 +293,5 @@ def _seen_of_all(found: Sequence[Sensitivity]) -> Sensitivity | None:
         median=max(each.median for each in found),
         weakest=weakest.weakest,
         calls=sum(each.calls for each in found),
+        blind=sum(each.blind for each in found),
     )

@@ -257,14 +257,14 @@ class ComparedShare:
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
     """What a comparison could have seen: an error of one call, relative to its result, that would have been accused.
-    `everywhere` holds for every call, `mostly` for nine of ten, `median` for every second; `weakest` is the call that
-    hides most, `calls` how many could be judged."""
+    `everywhere` holds for all, `mostly` for nine of ten, `median` for every second; none did for the `blind`."""
 
     everywhere: float
     mostly: float
     median: float
     weakest: str
     calls: int
+    blind: int = 0
 
 
 @dataclass(frozen=True, slots=True)

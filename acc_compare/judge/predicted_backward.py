@@ -73,7 +73,8 @@ def _bent(case: OutputCase, argument: MeasuredArgument) -> float:
     """How far the error of an input of the forward call moves the derivative at its extremes."""
     if argument.relative == 0.0 or math.isinf(argument.relative):
         return 0.0
-    if from_a_root(case, argument) > 0:
+    is_at_a_pole = operators.is_bent(case.operator) and any(made.is_at_a_pole for made in case.made)
+    if is_at_a_pole or from_a_root(case, argument) > 0:  # how near to a pole others come, the extremes do not tell
         return case.out.norm
     if operators.has(case.operator, "phase"):
         return _turned(case, argument)

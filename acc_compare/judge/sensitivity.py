@@ -10,6 +10,11 @@ from acc_compare.measured.calls import MeasuredCall
 from acc_compare.messages import Message, count, say
 from acc_compare.model import Sensitivity
 
+SEEN = ("note.sensitivity", "note.blind_in_few", "note.blind_in_many")
+"""The keys of what `seen` says."""
+
+_WHOLE = 1.0
+
 
 def sensitivity_of(found: Walk) -> Sensitivity | None:
     """What would have been accused in each call, at the largest of its results that could be judged; None of none."""
@@ -26,15 +31,25 @@ def sensitivity_of(found: Walk) -> Sensitivity | None:
     weakest = max(limits, key=lambda call: limits[call][1])
     ordered = sorted(limit for _, limit in limits.values())
     last = len(ordered) - 1
-    return Sensitivity(ordered[last], ordered[last * 9 // 10], ordered[last // 2], weakest, len(ordered))
+    blind = sum(limit >= _WHOLE for limit in ordered)
+    return Sensitivity(ordered[last], ordered[last * 9 // 10], ordered[last // 2], weakest, len(ordered), blind)
 
 
 def seen(sensitivity: Sensitivity) -> Message:
-    """What the comparison could have seen, in words."""
+    """What the comparison could have seen."""
+    if not sensitivity.blind:
+        return say(
+            "note.sensitivity",
+            mostly=sensitivity.mostly,
+            all=sensitivity.everywhere,
+            weakest=sensitivity.weakest,
+        )
     return say(
-        "note.sensitivity",
+        "note.blind_in_few" if sensitivity.mostly < _WHOLE else "note.blind_in_many",
         mostly=sensitivity.mostly,
-        all=sensitivity.everywhere,
+        median=sensitivity.median,
+        blind=count(sensitivity.blind, "call"),
+        calls=sensitivity.calls,
         weakest=sensitivity.weakest,
     )
 

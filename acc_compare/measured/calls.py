@@ -63,6 +63,12 @@ class MeasuredArgument(msgspec.Struct, frozen=True, eq=False):
         return _extremes(self.npu), _extremes(self.bench)
 
     @property
+    def is_at_a_pole(self) -> bool:
+        """Has it an infinite element on either side?"""
+        ends = (end for side in (self.npu, self.bench) for end in (side.max, side.min))
+        return any(isinstance(end, float) and math.isinf(end) for end in ends)
+
+    @property
     def largest_of_both(self) -> float:
         """The largest modulus of an element on either side, as far as recorded and finite; 0 where none is."""
         return max((abs(end) for side in self.extremes for end in side), default=0.0)

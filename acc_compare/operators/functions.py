@@ -147,6 +147,11 @@ def most_moved(api: str, arguments: Iterable[float], values: Iterable[float]) ->
     return max((_at(moved, x, y) for x in arguments if math.isfinite(x) for y in ends), default=0.0)
 
 
+def is_bent(api: str) -> bool:
+    """Is the function in the table?"""
+    return plain_name(api) in _MOVED
+
+
 def most_bent(api: str, arguments: Iterable[float], values: Iterable[float]) -> float:
     """The largest condition of the derivative, |x f''(x) / f'(x)|, at the extremes of x and of f(x): how far a relative
     error of 1 in x moves a gradient there.  0 for a function that is not in the table.

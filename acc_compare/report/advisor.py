@@ -289,6 +289,7 @@ def _sensitivity(found: Sensitivity | None) -> dict[str, object] | None:
         "median": _finite(found.median),
         "weakest": found.weakest,
         "calls": found.calls,
+        "blind": found.blind,
     }
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from acc_compare.judge.evidence import some
+from acc_compare.judge.sensitivity import SEEN, seen
 from acc_compare.messages import Message, count, say
 from acc_compare.model import Finding, Suspect
 from acc_compare.report.advisor import pieces
@@ -39,7 +40,7 @@ class Cards:
         parts.append(self._fact(say("page.seen"), self._sensitivity(finding)))
         parts.append(self._fact(say("label.settings"), [self._in(each) for each in finding.settings]))
         parts.append(self._fact(say("label.not_compared"), self._unmatched(finding)))
-        notes = [self._in(note) for note in finding.notes if note.key != "note.sensitivity"]
+        notes = [self._in(note) for note in finding.notes if note.key not in SEEN]
         parts.append(self._fact(say("label.note"), notes))
         attributes = {"id": "verdict", "class": f"card {finding.verdict}", "aria-labelledby": "verdict-title"}
         return element("section", attributes, heading, element("dl", {}, parts))
@@ -144,6 +145,8 @@ class Cards:
         found = finding.sensitivity
         if found is None:
             return []
+        if found.blind:
+            return [self._in(seen(found))]
         return [
             self._in(
                 say(

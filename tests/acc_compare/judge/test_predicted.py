@@ -525,3 +525,24 @@ def test_a_sum_takes_the_error_of_what_it_scales_as_it_scales_it(
     found = predict(part.call, out)
     assert found is not None
     assert math.log(out.relative / found.relative) == pytest.approx(0.0, abs=0.3)
+
+
+@pytest.mark.parametrize("edge", [-1.0, -0.5])
+def test_beside_a_pole_nobody_knows_how_steep_a_derivative_is(make: Any, edge: float) -> None:
+    # Of what lies next to a pole the extremes do not tell: they are the pole itself.
+    runs = []
+    for near in (-0.99, -0.98):
+        run = make.Run()
+        x = np.abs(make.normal(64, seed=3)).astype("f4")
+        x[0], x[1] = edge, near if edge == -1.0 else edge
+        with np.errstate(divide="ignore"):
+            run.call("Torch.log1p.0.forward", [x], [np.log1p(x)])
+            run.call("Torch.log1p.0.backward", [np.ones_like(x)], [1 / (1 + x)])
+        runs.append(run)
+    forward, backward = (part.call for part in make.measured(*runs))
+    found = predict(backward, backward.wrote[0], forward)
+    assert found is not None
+    if edge == -1.0:
+        assert backward.wrote[0].relative < found.relative
+    else:
+        assert found.relative < 1e-3

@@ -5,6 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from acc_compare.judge.sensitivity import seen
+from acc_compare.model import Sensitivity
+from acc_compare.report.i18n import text
+
 
 def routed(make: Any, *, gap: float) -> Any:
     """A choice between values of which two are `gap` apart, on sides that differ by a thousandth, and what reads it."""
@@ -42,3 +46,13 @@ def test_equal_choices_are_not_spoken_of(make: Any) -> None:
     x = make.normal(8, 8)
     run.call("Torch.argmax.0.forward", [x], [np.argmax(x, axis=1)])
     assert "note.near_ties" not in {note.key for note in make.judged(run, run).notes}
+
+
+@pytest.mark.parametrize(
+    ("mostly", "blind", "key"),
+    [(0.03, 0, "note.sensitivity"), (0.03, 4, "note.blind_in_few"), (29.0, 66, "note.blind_in_many")],
+)
+def test_no_error_is_named_that_no_result_can_have(mostly: float, blind: int, key: str) -> None:
+    told = seen(Sensitivity(362.0 if blind else 0.3, mostly, 0.02, "Tensor.add_.53.forward", 658, blind))
+    assert told.key == key
+    assert not {"29", "362"} & set(text(told).split())
