@@ -24,6 +24,14 @@ Source: TypeAlias = Literal["exact", "sketch", "bound", "digest"]
 # and means of a foreign dump are float32 sums themselves.
 RESOLUTION: dict[Source, float] = {"exact": 0.0, "sketch": 2e-7, "bound": 2e-6, "digest": 0.0}
 
+_ROUNDING = 1e-6
+_BEYOND = 5.0
+_CANCELLED = 3.0
+"""Where the means say that two tensors are so many times further apart than their sketches do, what differs has
+cancelled in the sketch: an element that is off and stands there twice, as a row of positions does in a batch of two.
+Such are few: from two to all n of them would make it sum(d) / sqrt(2) or sum(d) / sqrt(n), and the geometric mean of
+these is taken."""
+
 
 class TensorError(msgspec.Struct, frozen=True):
     """`distance` is |N - B| in L2, `scale` the larger norm of the two sides' live elements, `relative` the distance
@@ -97,14 +105,23 @@ def _from_sketches(npu: TensorRecord, bench: TensorRecord, ours: bytes, theirs: 
     if norm_npu is None or norm_bench is None:
         # Norm and extremes are ruled by a mask or by what is not finite; the sketch leaves both out.
         return _ratio(distance, estimate_norm(ours), estimate_norm(theirs), "sketch")
-    if ours == theirs and (norm_npu, npu.mean) != (norm_bench, bench.mean):
-        # Two changes may cancel in one bucket, but hardly in the statistics as well.
-        distance = distance_lower_bound(npu, bench, rounding=1e-6) or 0.0
+    if (shifted := _shifted(npu, bench)) > _CANCELLED * distance:
+        distance = shifted * math.sqrt(math.sqrt(npu.numel / 2.0))
+    elif ours == theirs and (norm_npu, npu.mean) != (norm_bench, bench.mean):
+        distance = distance_lower_bound(npu, bench, rounding=_ROUNDING) or 0.0
     # An extreme element's own difference bounds the distance from below, exactly, and sharpens the estimate.
     for high, low in ((npu.max, bench.max), (npu.min, bench.min)):
         if high is not None and low is not None and high != low:
             distance = max(distance, abs(float(high) - float(low)))
     return _ratio(distance, float(norm_npu), float(norm_bench), "sketch")
+
+
+def _shifted(npu: TensorRecord, bench: TensorRecord) -> float:
+    """What |N - B| is at least by the means, and so far beyond their rounding that it says how large it is."""
+    if npu.mean is None or bench.mean is None or npu.norm is None or bench.norm is None:
+        return 0.0
+    found = abs(npu.mean - bench.mean) * math.sqrt(npu.numel)
+    return found if found > _BEYOND * _ROUNDING * (npu.norm + bench.norm) else 0.0
 
 
 def _ratio(distance: float, npu: float, bench: float, source: Source) -> TensorError:

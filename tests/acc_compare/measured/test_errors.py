@@ -207,3 +207,19 @@ def test_an_extreme_or_a_norm_that_is_not_finite_counts_though_nothing_was_count
         assert error.nan == ("min" not in spoilt)
     alike = tensor_error(bad, bad)
     assert alike is None or not alike.is_nonfinite
+
+
+@pytest.mark.parametrize("copies", [2, 8])
+def test_an_element_that_is_off_in_every_copy_of_its_row_does_not_cancel(make: Any, copies: int) -> None:
+    # Positions are the same for all of a batch; one sign of their update that flips is off in each.
+    table = make.normal(10, 48, seed=1) * np.float32(0.02)
+    errors = []
+    for place in range(64):
+        wrong = table.copy()
+        wrong.flat[place] += np.float32(2e-4)
+        npu, bench = (np.stack([rows] * copies) for rows in (wrong, table))
+        error = tensor_error(make.tensor(npu), make.tensor(bench))
+        assert error is not None
+        errors.append(error.relative / true_error(npu, bench))
+    assert min(errors) > 0.1
+    assert max(errors) < 10
