@@ -27,12 +27,13 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """One tool on one case; `size` is the bytes of both sides."""
+    """One tool on one case; `size` is the bytes of both sides, `worst` the seconds of the slowest of its runs."""
 
     case: Case
     tool: str
     measured: Measured
     size: int
+    worst: float
 
 
 def page(timings: Sequence[Timing]) -> str:
@@ -42,7 +43,8 @@ def page(timings: Sequence[Timing]) -> str:
         "Written by `python benchmarks/compare/run.py`, whose head says what is compared; do not edit.",
         setting(),
         table(timings),
-        "Seconds are by the clock, from the command to its exit, reports included; CPU is of all cores. `times` is how"
+        "Seconds are by the clock, from the command to its exit, reports included: the median of our runs and the worst"
+        " of them, msprobe's only run; CPU is of all cores. `times` is how"
         " many times as long as `acc compare` a tool took. GB/s counts both sides. Memory is the largest resident size"
         " of a process; the helpers that measure tensor files have theirs. Load is the machine's load average before"
         " the run: above 0 others were at work, and all times are too long.",
@@ -60,7 +62,7 @@ def setting() -> str:
 
 def table(timings: Sequence[Timing]) -> str:
     """One line a tool and case."""
-    lines = [["what is compared", "by", "s", "CPU s", "times", "GB/s", "memory, MB", "load"], ["---"] * 8]
+    lines = [["what is compared", "by", "s", "at worst", "CPU s", "times", "GB/s", "memory, MB", "load"], ["---"] * 9]
     for timing in timings:
         ours = next(each for each in timings if each.case == timing.case and each.tool == OURS)
         found = timing.measured
@@ -69,6 +71,7 @@ def table(timings: Sequence[Timing]) -> str:
                 f"{timing.case.name}, {timing.size / 1e9:.2f} GB",
                 timing.tool,
                 f"{'' if found.ended else 'over '}{found.wall:.2f}",
+                f"{timing.worst:.2f}",
                 f"{found.cpu:.2f}",
                 f"{'' if found.ended else 'over '}{found.wall / ours.measured.wall:.2f}",
                 f"{timing.size / 1e9 / found.wall:.2f}",

@@ -60,18 +60,18 @@ def make_inputs(recorder: Tool, work: Path, *, quick: bool) -> list[Case]:
 
 
 def time_all(cases: Sequence[Case], tools: Sequence[Tool], work: Path, *, repeat: int) -> Iterator[Timing]:
-    """Every tool on every case; ours `repeat` times, the best counts."""
+    """Every tool on every case; ours `repeat` times, of which the median counts."""
     for case in cases:
         sides = case.folder / "npu", case.folder / "bench"
         read_all(*sides)
         reading, size = read_all(*sides)
-        yield Timing(case, "reading the files", reading, size)
+        yield Timing(case, "reading the files", reading, size, reading.wall)
         for tool in tools:
             times = repeat if not tool.version else 1
-            runs = [_run(tool, case, work / "out") for _ in range(times)]
-            best = min(runs, key=lambda run: run.wall)
-            print(f"{case.name}, {tool.name}: {best.wall:.1f} s, {best.memory / 1e6:.0f} MB", flush=True)
-            yield Timing(case, tool.name, best, size)
+            runs = sorted((_run(tool, case, work / "out") for _ in range(times)), key=lambda run: run.wall)
+            middle, worst = runs[len(runs) // 2], runs[-1].wall
+            print(f"{case.name}, {tool.name}: {middle.wall:.1f} s, {middle.memory / 1e6:.0f} MB", flush=True)
+            yield Timing(case, tool.name, middle, size, worst)
 
 
 def _run(tool: Tool, case: Case, out: Path) -> Measured:
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", type=_peer, action="append", default=[], help="VERSION=PYTHON of a msprobe")
     parser.add_argument("--quick", action="store_true", help="a small net; nothing is written but to the terminal")
-    parser.add_argument("--repeat", type=int, default=3, help="runs of ours, of which the best counts (3)")
+    parser.add_argument("--repeat", type=int, default=3, help="runs of ours, of which the median counts (3)")
     parser.add_argument("--keep", type=Path, help="keep the dumps in this new folder")
     options = parser.parse_args(arguments)
     ours = Tool("acc compare", Path(sys.executable))

@@ -85,12 +85,12 @@ def test_peers_are_called_as_their_versions_want(tmp_path: Path) -> None:
 def test_the_table_is_in_ratios(tmp_path: Path) -> None:
     case = Case("a case", tmp_path)
     timings = [
-        Timing(case, "acc compare", Measured(2.0, 3.0, 10**8, 0.0), 4 * 10**9),
-        Timing(case, "msprobe 1", Measured(50.0, 50.0, 10**9, 0.5, ended=False), 4 * 10**9),
+        Timing(case, "acc compare", Measured(2.0, 3.0, 10**8, 0.0), 4 * 10**9, worst=2.5),
+        Timing(case, "msprobe 1", Measured(50.0, 50.0, 10**9, 0.5, ended=False), 4 * 10**9, worst=50.0),
     ]
     lines = table(timings).splitlines()
-    assert lines[2] == "| a case, 4.00 GB | acc compare | 2.00 | 3.00 | 1.00 | 2.00 | 100 | 0.0 |"
-    assert lines[3] == "| a case, 4.00 GB | msprobe 1 | over 50.00 | 50.00 | over 25.00 | 0.08 | 1000 | 0.5 |"
+    assert lines[2] == "| a case, 4.00 GB | acc compare | 2.00 | 2.50 | 3.00 | 1.00 | 2.00 | 100 | 0.0 |"
+    assert lines[3] == "| a case, 4.00 GB | msprobe 1 | over 50.00 | 50.00 | 50.00 | over 25.00 | 0.08 | 1000 | 0.5 |"
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}old\n{END}after\n")
     put_table(page, timings)
