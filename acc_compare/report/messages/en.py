@@ -335,18 +335,6 @@ MESSAGES: Mapping[str, str] = {
         "alike in {both}, not to be told in {unclear}"
     ),
     "note.no_reference": "no call of the reference answers to one that was compared: it says nothing",
-    "note.sensitivity": (
-        "What this comparison could see: an error above {mostly} of a result in nine calls of ten, above {all} "
-        "in every call; weakest: {weakest}."
-    ),
-    "note.blind_in_few": (
-        "What this comparison could see: an error above {mostly} of a result in nine calls of ten; in {blind} of "
-        "{calls} none, even one as large as the result; weakest: {weakest}."
-    ),
-    "note.blind_in_many": (
-        "What this comparison could see: an error above {median} of a result in every second call; in {blind} of "
-        "{calls} none, even one as large as the result; weakest: {weakest}."
-    ),
     "missed.not_recordable": "not recordable",
     "missed.failed": "failed while recording",
     "missed.scripted": "inside scripted code, not seen one by one",

@@ -1,4 +1,4 @@
-"""The sentences of `--perturb`, in every language over the same keys."""
+"""The sentences of `--perturb` and of what a comparison could have seen, in every language over the same keys."""
 
 from __future__ import annotations
 
@@ -17,6 +17,18 @@ ENGLISH: Mapping[str, str] = {
         "{calls} made again in the next wider type. Most sensitive: {name}, whose result differs by {times:times} "
         "roundings of its inputs."
     ),
+    "note.sensitivity": (
+        "What this comparison could see: an error above {mostly} of a result in nine calls of ten, above {all} "
+        "in every call; weakest: {weakest}."
+    ),
+    "note.blind_in_few": (
+        "What this comparison could see: an error above {mostly} of a result in nine calls of ten; in {blind} of "
+        "{calls} none, even one as large as the result; weakest: {weakest}."
+    ),
+    "note.blind_in_many": (
+        "What this comparison could see: an error above {median} of a result in every second call; in {blind} of "
+        "{calls} none, even one as large as the result; weakest: {weakest}."
+    ),
 }
 
 CHINESE: Mapping[str, str] = {
@@ -27,4 +39,16 @@ CHINESE: Mapping[str, str] = {
         "已给输入加上几个舍入的噪声后重算{calls}。最敏感：{name}，其结果的变化是输入变化的 {times:times} 倍。"
     ),
     "sensitivity.upcast": "已用更宽的类型重算{calls}。最敏感：{name}，其结果相差输入的 {times:times} 个舍入。",
+    "note.sensitivity": (
+        "本次比较能看到的：十个调用中有九个，超过结果 {mostly} 的误差；每个调用中，超过 {all} 的误差；最弱的是 "
+        "{weakest}。"
+    ),
+    "note.blind_in_few": (
+        "本次比较能看到的：十个调用中有九个，超过结果 {mostly} 的误差；{calls} 个中有{blind}看不到任何误差，"
+        "哪怕与结果一样大；最弱的是 {weakest}。"
+    ),
+    "note.blind_in_many": (
+        "本次比较能看到的：每两个调用中有一个，超过结果 {median} 的误差；{calls} 个中有{blind}看不到任何误差，"
+        "哪怕与结果一样大；最弱的是 {weakest}。"
+    ),
 }

@@ -283,18 +283,6 @@ MESSAGES: Mapping[str, str] = {
         "两侧相当 {both} 个，无法判断 {unclear} 个"
     ),
     "note.no_reference": "参考运行中没有与所比对调用相对应的调用：无从参考",
-    "note.sensitivity": (
-        "本次比较能看到的：十个调用中有九个，超过结果 {mostly} 的误差；每个调用中，超过 {all} 的误差；最弱的是 "
-        "{weakest}。"
-    ),
-    "note.blind_in_few": (
-        "本次比较能看到的：十个调用中有九个，超过结果 {mostly} 的误差；{calls} 个中有{blind}看不到任何误差，"
-        "哪怕与结果一样大；最弱的是 {weakest}。"
-    ),
-    "note.blind_in_many": (
-        "本次比较能看到的：每两个调用中有一个，超过结果 {median} 的误差；{calls} 个中有{blind}看不到任何误差，"
-        "哪怕与结果一样大；最弱的是 {weakest}。"
-    ),
     "missed.not_recordable": "无法记录",
     "missed.failed": "记录失败",
     "missed.scripted": "脚本化代码内部、未被逐个看到",
