@@ -59,8 +59,10 @@ copied are one, those of a sum and of what was added up err each for itself, by 
 
 _ALIKE = 0.4
 _FEWEST_ALIKE = 3
-"""Most calls of an operator, if there are several, lie less far along their channels than so much of where one alone is
-improbable: at most 2.0 deviations in 31,175 groups of 916 healthy pairs (benchmarks/localisation)."""
+_LEAST_ALIKE = 2.5
+"""Most calls of an operator, if there are three, lie less far along their channels than so much of where one alone is
+improbable; of more than three that falls as the root of their number.  In 31,175 groups of 916 healthy pairs it was at
+most 2.0 deviations (benchmarks/localisation)."""
 
 _MAD = 1.4826
 _MEDIAN_OF_MODULUS = 0.6745
@@ -148,7 +150,7 @@ class Noise:
         self._places: dict[tuple[NoiseKey, str], list[Observed]] = {}
         for (_, argument), output in self._outputs.items():
             self._places.setdefault((output.key, argument), []).append(output)
-        self._alike: dict[tuple[NoiseKey, str], float] = {}
+        self._alike: dict[tuple[NoiseKey, str], tuple[float, float]] = {}
 
     def observed(self) -> Mapping[tuple[str, str], Observed]:
         """Every output that was predicted, by the names of its call and argument."""
@@ -174,7 +176,7 @@ class Noise:
             deviations = min(deviations, 0.0)
         counts = math.hypot(max(0.0, deviations), _MOST_ALIGNED) > self._together
         shift = self._systematic.largest(output, typical * math.exp(deviation), few)
-        is_far = shift is not None and shift.deviations > _ALIKE * self._far
+        alike, most = self._alike_at((output.key, argument))
         return Expectation(
             typical=typical,
             limit=max(least, limit),
@@ -185,7 +187,7 @@ class Noise:
             together=self._together,
             aligned=self._systematic.aligned(output, typical, few) if counts else 0.0,
             shift=shift,
-            alike=is_far and self._most_shifted((output.key, argument)) > _ALIKE * self._far,
+            alike=shift is not None and min(shift.deviations, alike) > most,
         )
 
     def expectation_of(self, key: tuple[str, str]) -> Expectation | None:
@@ -228,14 +230,16 @@ class Noise:
         typical, deviation, _ = self._scale(output)
         return self._systematic.largest(output, typical * math.exp(deviation), self._few(output))
 
-    def _most_shifted(self, place: tuple[NoiseKey, str]) -> float:
-        """How far at least half of an operator's outputs at one place lie along a channel.  The same call made again
-        says nothing new."""
+    def _alike_at(self, place: tuple[NoiseKey, str]) -> tuple[float, float]:
+        """How far at least half of an operator's outputs at one place lie along a channel, and beyond what that is
+        improbable of so many.  The same call made again says nothing new."""
         if place not in self._alike:
             distinct = {output.error: output for output in self._places[place]}.values()
-            shifts = map(self._shift, distinct) if len(distinct) >= _FEWEST_ALIKE else ()
+            calls = len(distinct)
+            shifts = map(self._shift, distinct) if calls >= _FEWEST_ALIKE else ()
             found = [0.0 if shift is None else shift.deviations for shift in shifts]
-            self._alike[place] = median_low(found) if found else 0.0
+            most = max(_LEAST_ALIKE, _ALIKE * self._far * math.sqrt(_FEWEST_ALIKE / max(calls, _FEWEST_ALIKE)))
+            self._alike[place] = median_low(found) if found else 0.0, most
         return self._alike[place]
 
     def _estimated(self, output: Observed) -> tuple[float, float, int]:

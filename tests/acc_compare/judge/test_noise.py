@@ -254,3 +254,24 @@ def test_most_calls_of_an_operator_that_lie_to_one_side_are_shifted(make: Any, f
     assert found.shift.deviations < found.far
     assert found.alike is is_shift
     assert found.is_shifted is is_shift
+
+
+@pytest.mark.parametrize(("calls", "factor", "is_shift"), [(8, 1.02, True), (3, 1.011, False)])
+def test_eight_calls_that_lie_to_one_side_tell_what_three_do_not(
+    make: Any, calls: int, factor: float, is_shift: bool
+) -> None:
+    """Among so many others that three would have to lie further off."""
+    unit, runs = 2.0**-8, []
+    for is_npu in (True, False):
+        run = make.Run()
+        for n in range(calls + 600):
+            is_one = n < calls
+            x = make.normal(*((256, 256) if is_one else (8, 8)), seed=n)
+            y = make.off(x, unit if is_npu else 0.0, seed=n) * np.float32(factor if is_npu and is_one else 1.0)
+            run.mark(y, dtype="torch.bfloat16")
+            run.call(f"Functional.{'gelu' if is_one else 'silu'}.{n}.forward", [x], [y])
+        runs.append(run)
+    found = expected(Noise([part.call for part in make.measured(*runs)]), 0)
+    assert found.shift is not None
+    assert 2.5 < found.shift.deviations < 0.4 * found.far
+    assert found.alike is is_shift
