@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import os
 import shutil
 import sqlite3
@@ -18,6 +17,7 @@ from typing import Any
 
 import openpyxl
 import pytest
+from cells import same
 
 from acc_compare.as_msprobe.distances import Version
 from acc_compare.as_msprobe.tables import VERSIONS
@@ -94,16 +94,6 @@ def _compare(
     return [["" if cell is None else str(cell) for cell in row] for row in rows]
 
 
-def _same(ours: str, theirs: str) -> bool:
-    if ours == theirs:
-        return True
-    try:
-        first, second = (float(text.rstrip("%")) for text in (ours, theirs))
-    except ValueError:
-        return False
-    return math.isclose(first, second, rel_tol=1e-6)
-
-
 @pytest.mark.parametrize("script", ["pair", "nonfinite"])
 @pytest.mark.parametrize("section", [STATISTICS, CHECKSUMS, TENSORS], ids=["statistics", "md5", "tensor"])
 @pytest.mark.parametrize("version", VERSIONS)
@@ -122,7 +112,7 @@ def test_the_shims_comparison_writes_msprobes_rows(
         (row[0], name, cell, other)
         for row, others in zip(ours[1:], theirs[1:], strict=True)
         for name, cell, other in zip(ours[0], row, others, strict=True)
-        if not _same(cell, other)
+        if not same(cell, other)
     ]
     assert differ == []
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import shutil
 from pathlib import Path
 
 import openpyxl
 import pytest
 import torch
+from cells import same
 
 from acc_compare.as_msprobe import compare
 from acc_compare.as_msprobe.distances import Version
@@ -41,17 +41,6 @@ def _written(pair: Path, version: Version, out: Path) -> Table:
         return list(csv.reader(file))
 
 
-def _same(ours: str, theirs: str) -> bool:
-    """Equal, to the 16 digits that 8.3.3 puts into a workbook of statistics that float32 gave."""
-    if ours == theirs:
-        return True
-    try:
-        first, second = (float(text.rstrip("%")) for text in (ours, theirs))
-    except ValueError:
-        return False
-    return math.isclose(first, second, rel_tol=1e-6)
-
-
 @pytest.mark.parametrize(("version", "mode"), PAIRS)
 def test_columns_and_rows_are_msprobes(version: Version, mode: str, tmp_path: Path) -> None:
     _assert_same(_ours(version, mode, tmp_path), _theirs(version, mode))
@@ -74,7 +63,7 @@ def _assert_same(ours: Table, theirs: Table) -> None:
         (row[0], name, cell, other)
         for row, others in zip(ours[1:], theirs[1:], strict=True)
         for name, cell, other in zip(ours[0], row, others, strict=True)
-        if not _same(cell, other)
+        if not same(cell, other)
     ]
     assert differ == []
 

@@ -21,6 +21,7 @@ from acc_compare.report.html.page import write_page
 from acc_compare.report.write import write_many_reports
 from acc_compare.serving.pages import Pages
 from acc_compare.serving.server import Server
+from benchmarks.page.run import FILTER, SORT
 
 ROOT = Path(__file__).resolve().parents[4]
 HOSTILE = "<script>document.title='run'</script><img src=x onerror=document.title='run'>"
@@ -278,31 +279,6 @@ def long_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("long") / "page.html"
     write_page(replace(finding, rows=tuple(rows)), path)
     return path
-
-
-SORT = """async (name) => {
-  const heads = () => [...document.querySelectorAll('#rows .head [role=columnheader]')];
-  const head = () => heads().find((each) => each.textContent.startsWith(name));
-  const before = head().getAttribute('aria-sort');
-  const start = performance.now();
-  head().querySelector('button').click();
-  while (head().getAttribute('aria-sort') === before) {
-    await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 0)));
-  }
-  return performance.now() - start;
-}"""
-FILTER = """async (words) => {
-  const field = document.querySelector('#search');
-  const status = document.querySelector('#rows [role=status]');
-  const before = status.textContent;
-  field.value = words;
-  const start = performance.now();
-  field.dispatchEvent(new Event('input'));
-  while (status.textContent === before) {
-    await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 0)));
-  }
-  return performance.now() - start;
-}"""
 
 
 class Effort:
