@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from acc_compare import operators
-from acc_compare.measured.calls import MeasuredArgument, MeasuredCall, finite
+from acc_compare.measured.calls import MeasuredArgument, MeasuredCall, finite, place_of_gradient
 
 ACCUMULATED = 2.0**-24
 """Unit roundoff of float32, in which devices add up the products and sums of narrower types (NVIDIA and Huawei document
@@ -147,6 +147,33 @@ def product(case: OutputCase, a: MeasuredArgument, b: MeasuredArgument) -> tuple
     """The number of terms that each element sums, and the norm that the result has where they are independent."""
     terms = max(1.0, math.sqrt(a.count * b.count / case.out.count))
     return terms, a.norm * b.norm / math.sqrt(terms)
+
+
+_ALIGNED = 2.0
+
+
+def carried(case: OutputCase) -> float:
+    """How far the error of one operand of a product may go where it lies in the direction of the other's rows: these
+    may be alike, as those of a sequence are, and so is what an optimizer does to a weight that they alone move.
+
+    The gradient g of the product and that of the operand a tell: |da| = |g b| <= |g| s, with s the largest singular
+    value of b, which bounds |d b| / |d| for any error d of a (Golub and Van Loan, Matrix Computations, 4th ed., 2.3).
+    0 where b is as independent of g as usual, or there is no backward call.
+    """
+    large = [a for a in case.inputs if len(a.npu.shape) > 1]
+    gradient = max(case.back.floating_inputs(), key=lambda a: a.count, default=None) if case.back is not None else None
+    if case.back is None or gradient is None or gradient.norm <= 0 or len(large) != 2:
+        return 0.0
+    shapes = [a.npu.shape for a in case.inputs]
+    found = 0.0
+    for a, b in (large, reversed(large)):
+        place = case.inputs.index(a)
+        moved = (w.norm for w in case.back.wrote if place_of_gradient(w.name, w.npu.shape, shapes) == place)
+        stretch = max(moved, default=0.0) / gradient.norm
+        terms, _ = product(case, a, b)
+        if stretch > _ALIGNED * b.norm / math.sqrt(terms):
+            found = max(found, a.distance * min(b.norm, math.sqrt(2.0) * stretch))
+    return found
 
 
 def logit_gains(case: OutputCase, given: Sequence[MeasuredArgument]) -> list[float]:

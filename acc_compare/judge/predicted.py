@@ -38,7 +38,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from acc_compare import operators
-from acc_compare.judge.output_case import ACCUMULATED, OutputCase, is_compound, jump_of, steepest
+from acc_compare.judge.output_case import ACCUMULATED, OutputCase, carried, is_compound, jump_of, steepest
 from acc_compare.judge.predicted_backward import BACKWARD
 from acc_compare.judge.predicted_forward import FORWARD
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
@@ -127,14 +127,17 @@ def predict(
 
 
 def _assured(case: OutputCase, fresh: float) -> float:
-    """What no map that keeps distances exceeds; and the rounding of fast convolutions in float32, several times that of
-    direct ones, which a kernel may take for one shape and not for the next (A. Lavin and S. Gray, "Fast Algorithms for
-    Convolutional Neural Networks", CVPR 2016)."""
+    """What no map that keeps distances exceeds; what an operand may carry; and the rounding of fast convolutions in
+    float32, several times that of direct ones, which a kernel may take for one shape and not for the next (A. Lavin and
+    S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016)."""
     call = case.call
-    if not call.is_backward and operators.has(call.operator, "nonexpansive"):
-        return math.hypot(*(a.distance for a in case.inputs))
     is_fast = operators.has(call.operator, "conv") and len(case.out.npu.shape) > 1
-    return _FAST * fresh if is_fast and case.unit <= ACCUMULATED and not case.operands else 0.0
+    fast = _FAST * fresh if is_fast and case.unit <= ACCUMULATED and not case.operands else 0.0
+    if call.is_backward:
+        return fast
+    if operators.has(call.operator, "nonexpansive"):
+        return math.hypot(*(a.distance for a in case.inputs))
+    return max(fast, carried(case)) if operators.operator_class(call.operator) == "contraction" else 0.0
 
 
 def _read_for(call: MeasuredCall, out: MeasuredArgument) -> tuple[MeasuredArgument, ...]:

@@ -546,3 +546,31 @@ def test_beside_a_pole_nobody_knows_how_steep_a_derivative_is(make: Any, edge: f
         assert backward.wrote[0].relative < found.relative
     else:
         assert found.relative < 1e-3
+
+
+@pytest.mark.parametrize("is_alike", [True, False])
+def test_a_weight_may_be_off_in_the_direction_of_rows_that_are_alike(make: Any, is_alike: bool) -> None:
+    # Nothing but rounding moves a weight whose gradient vanishes, and that in the direction of what it reads.
+    common = make.normal(64, seed=1)
+    rows = np.stack([common] * 128) + 0.2 * make.normal(128, 64, seed=2) if is_alike else make.normal(128, 64, seed=2)
+    weight, gradient = make.normal(48, 64, seed=3), make.normal(128, 48, seed=4) * 0.3 + make.normal(48, seed=5)
+    moved = weight.copy()
+    moved[7] += 0.02 * np.sign(common)
+    runs = []
+    for side in (moved, weight):
+        run = make.Run()
+        run.call("Functional.linear.0.forward", [rows, side.astype("f4")], [rows @ side.T])
+        run.call("Functional.linear.0.backward", [gradient], [gradient @ side, gradient.T @ rows])
+        runs.append(run)
+    forward, backward = (part.call for part in make.measured(*runs))
+    (out,) = forward.wrote
+    found = predict(forward, out, back=backward)
+    assert found is not None
+    if is_alike:
+        assert 2 * found.relative < out.relative < 2 * found.assured
+    else:
+        assert found.assured == 0.0
+        assert out.relative < 2 * found.relative
+    without = predict(forward, out)
+    assert without is not None
+    assert without.assured == 0.0
