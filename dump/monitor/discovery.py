@@ -16,7 +16,9 @@ import torch
 from torch.nn.parameter import is_lazy
 from torch.optim import optimizer as torch_optimizer
 
+from ..intercept.callers import as_if_it_were
 from ..intercept.patching import Patches
+from ..intercept.scripted_code import keep_untraced
 from ..intercept.steps import LiveOptimizers
 from ..intercept.watch import in_backward
 from ..older_torch import is_compiling
@@ -105,7 +107,7 @@ class Discovery:
                     self._is_looking = False
                     self._looking.restore()
 
-        self._looking.replace(torch.nn.Module, "__call__", __call__)
+        self._looking.replace(torch.nn.Module, "__call__", as_if_it_were(original, __call__))
 
     def _outermost(self, module: torch.nn.Module) -> None:
         """A module is called from outside all others."""
@@ -158,12 +160,14 @@ class Discovery:
             if not self._all_found():
                 self._look_for_models()
 
+    @keep_untraced
     def _before(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         self._meet(optimizer)
         if self.run is not None and not any(each is optimizer for each in self._open):
             self.run.before_optimizer(optimizer)
         self._open.append(optimizer)
 
+    @keep_untraced
     def _after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         if self._open and self._open[-1] is optimizer:
             self._open.pop()

@@ -16,6 +16,7 @@ from ..environment import device
 from ..format.errors import AccError
 from ..format.monitor_files import META_FILE, MONITOR_FORMAT_VERSION, Kind
 from ..format.sketch import SKETCH_VERSION
+from ..intercept.scripted_code import keep_own_code_uncompiled
 from ..intercept.watch import recomputing
 from ..older_torch import is_compiling
 from ..torch_internals import without_overrides
@@ -113,6 +114,7 @@ class Run:
         self._collectors = [collector(self) for collector in chosen(self.config)]
         for collector in self._collectors:
             collector.attach()
+        keep_own_code_uncompiled()
         self._count_batches()
         self._scale.attach()
 

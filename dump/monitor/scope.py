@@ -83,8 +83,13 @@ def scope_of(models: Sequence[torch.nn.Module], config: MonitorConfig, groups: G
 
 
 def is_watched(parameter: torch.nn.Parameter) -> bool:
-    """Is it trained?  A lazy module's parameters are, but have neither shape nor memory before its first call."""
-    return parameter.requires_grad and not is_lazy(parameter)
+    """Is it trained, and has it memory?  A lazy module's parameters have none before its first call, those on the
+    device meta and fake ones, of which sizes alone are worked out, have none at all."""
+    return parameter.requires_grad and not is_lazy(parameter) and not _is_of_sizes_alone(parameter)
+
+
+def _is_of_sizes_alone(parameter: torch.nn.Parameter) -> bool:
+    return parameter.layout is torch.strided and parameter.untyped_storage().device.type == "meta"
 
 
 def _parameters(

@@ -136,6 +136,39 @@ def test_lazy_modules_and_models_that_are_saved_while_watched(tmp_path: Path, co
     assert steps == {"0", "1"}
 
 
+OF_SIZES_AND_COMPILED = """
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+def train(device, compiled=False):
+    with torch.device(device):
+        model = torch.nn.Linear(3, 2)
+        optimizer = torch.optim.AdamW(model.parameters())
+        step = torch.compile(optimizer.step, backend="eager") if compiled else optimizer.step
+        for _ in range(2):
+            model(torch.ones(4, 3)).square().mean().backward()
+            step()
+train("meta")
+with FakeTensorMode():
+    train("cpu")
+print(torch.nn.Module.__call__.__qualname__)
+train("cpu")
+train("cpu", compiled=True)
+"""
+
+
+def test_models_of_sizes_alone_are_left_out_and_a_compiled_step_is_watched(tmp_path: Path, config: Path) -> None:
+    (tmp_path / "train.py").write_text(OF_SIZES_AND_COMPILED)
+    alone = subprocess.run([sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = _acc(tmp_path, "monitor", "-c", str(config), "train.py")
+    assert (done.returncode, done.stdout) == (0, alone.stdout)
+    assert "acc monitor: error" not in done.stderr
+    assert "Dynamo does not know" not in done.stderr
+    (run,) = find_runs(tmp_path / "out")
+    rows = [row for row in _rows(run.path, "grad_reduced") if row["name"].startswith("weight")]
+    assert len(rows) == 4
+    assert all(float(row["norm"]) > 0 for row in rows)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
