@@ -40,7 +40,7 @@ _FIRST_ALONE = ("note.nan_in_both", "note.near_ties")
 """Notes that every pair may have of its own: the first of them is told."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Comparison:
     """What comparing two dump folders came to: one finding for each step and rank, and one over all; see `compare`."""
 
@@ -62,6 +62,10 @@ class Comparison:
     def summary(self, lang: Lang = "en") -> str:
         """What the comparison came to, in one sentence."""
         return text(self.overall.summary, lang)
+
+    def __repr__(self) -> str:
+        """What an interpreter shows: the verdict's line."""
+        return f"<{type(self).__name__} {self.verdict.upper()}: {self.summary()}>"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the verdict and the first suspects."""
@@ -133,6 +137,8 @@ def compare(
     `scheduler`.
 
     >>> comparison = compare("sample_dumps/gelu_in_bfloat16", "sample_dumps/bench_statistics")
+    >>> comparison
+    <Comparison DIFFERENT: The runs differ. First suspect: Functional.gelu.1.forward.>
     >>> comparison.verdict, comparison.suspects[0].name
     ('different', 'Functional.gelu.1.forward')
     >>> len(comparison.to_frame()) > 100
