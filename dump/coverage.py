@@ -119,16 +119,18 @@ def sentence(steps: Sequence[Coverage]) -> str:
             parts.append(f"{label}: {_listed(counts)}")
     compiled = steps[-1].scripted_code.get("compiled") if steps else None
     if compiled:
-        parts.append(f"not seen inside compiled: {compiled['operators']:,} operators of {compiled['graphs']:,} graphs")
+        operators, graphs = _many(compiled["operators"], "operator"), _many(compiled["graphs"], "graph")
+        parts.append(f"not seen inside compiled: {operators} of {graphs}")
     overwritten = sum(step.overwritten for step in steps)
     if overwritten:
-        parts.append(f"overwritten past the version counter: {overwritten:,} values")
+        parts.append(f"overwritten past the version counter: {_many(overwritten, 'value')}")
     elsewhere = sum(step.elsewhere for step in steps)
     if elsewhere:
-        parts.append(f"not recorded on other threads: {elsewhere:,} calls of modules")
+        parts.append(f"not recorded on other threads: {_many(elsewhere, 'call')} of modules")
     repeated = sum(step.repeated for step in steps)
     if repeated:
-        parts.append(f"not recorded at level L0: {repeated:,} further backward passes through the same graph")
+        passes = _many(repeated, "further backward pass", "es")
+        parts.append(f"not recorded at level L0: {passes} through the same graph")
     audits = [step.audit for step in steps if step.audit is not None]
     if audits:
         parts.append(_audited(audits))
@@ -160,4 +162,8 @@ def _listed(counts: Mapping[str, int]) -> str:
     ordered = sorted(counts.items(), key=lambda pair: -pair[1])
     rest = len(ordered) - _NAMED
     named = [f"{name} {number:,}" for name, number in ordered[:_NAMED]]
-    return ", ".join([*named, f"and {rest} more kinds"] if rest > 0 else named)
+    return ", ".join([*named, f"and {_many(rest, 'more kind')}"] if rest > 0 else named)
+
+
+def _many(number: int, one: str, ending: str = "s") -> str:
+    return f"{number:,} {one}{ending if number != 1 else ''}"

@@ -27,6 +27,8 @@ SENTENCES = [
     ),
     ([Coverage(3, failed={"ValueError: x": 1})], "failed: ValueError: x 1"),
     ([Coverage(3, overwritten=2)], "overwritten past the version counter: 2 values"),
+    ([Coverage(3, overwritten=1)], "overwritten past the version counter: 1 value"),
+    ([Coverage(3, repeated=1)], "not recorded at level L0: 1 further backward pass through the same graph"),
     ([Coverage(3, elsewhere=2)], "not recorded on other threads: 2 calls of modules"),
     ([Coverage(3, scripted_code={"scripted": {"f": 4}})], "not seen inside scripted: f 4"),
     (
