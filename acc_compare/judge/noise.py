@@ -260,7 +260,8 @@ class Noise:
         return row.location + effect, math.sqrt(spread + trust * within), others
 
     def _few(self, output: Observed) -> float:
-        return by_few_flips(output.flips, output.peak, output.count, self._rate, moved=output.moved)
+        most = by_few_flips(output.flips, output.peak, output.count, self._rate, moved=output.moved)
+        return output.flip * most
 
     def _typical(self) -> Iterator[tuple[Observed, float]]:
         for output in self._outputs.values():

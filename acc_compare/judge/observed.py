@@ -24,12 +24,12 @@ _LEAST_RESIDUAL = -1.0
 
 @dataclass(slots=True)
 class Observed:
-    """One output beside its prediction.  `error`, `predicted` and `fresh` are relative to its norm, as are its largest
+    """One output beside its prediction. `error`, `predicted` and `fresh` are relative to its norm, as are its largest
     element, `peak`, and the error that one element may show, `at_an_end`; `lean` is its |mean| / rms; `assured` is as
     predicted, `is_ruled_by_few` elements says that the error may as well be next to nothing, and `flips` is how many
-    elements are expected to jump, `moved` that they jump from one place to another; `adds_up` says that it sums what
-    other calls of its kind copy.  `buckets` is how many numbers the error was estimated from, None for whole tensors;
-    `own` and `inherited` are its channels and those of what its call read."""
+    elements are expected to jump, by `flip` of their size, `moved` that they jump from one place to another; `adds_up`
+    says that it sums what other calls of its kind copy. `buckets` is how many numbers the error was estimated from,
+    None for whole tensors; `own` and `inherited` are its channels and those of what its call read."""
 
     key: NoiseKey
     row: PriorRow
@@ -42,6 +42,7 @@ class Observed:
     lean: float
     is_ruled_by_few: bool
     flips: float
+    flip: float
     moved: bool
     assured: float
     adds_up: bool
@@ -122,6 +123,7 @@ def _beside(call: MeasuredCall, out: MeasuredArgument, found: Predicted, prior: 
         lean=_lean(out),
         assured=found.assured,
         flips=found.flips,
+        flip=found.flip,
         moved=has(call.operator, "chooses"),
         adds_up=_adds_up(call, out),
         is_ruled_by_few=found.is_ruled_by_jumps or 2.0 * found.at_an_end**2 > found.relative**2,

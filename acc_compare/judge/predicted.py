@@ -52,9 +52,9 @@ _IN_A_LIST = 2
 class Predicted:
     """`fresh` and `inherited` are relative to the norm of the output; `share` is how much of the square of `inherited`
     comes from its largest input, which says how uncertain an estimate of it is; `at_an_end` is how far one element may
-    be off where the operator is steepest.  `is_ruled_by_jumps` says that the error comes from elements that jump, of
-    which there may be none, `flips` how many are expected to; up to `assured` the error of the inputs explains it
-    whatever calls of its kind show."""
+    be off where the operator is steepest. `is_ruled_by_jumps` says that the error comes from elements that jump, of
+    which there may be none, `flips` how many are expected to, by `flip` of their size; up to `assured` the error of the
+    inputs explains it whatever calls of its kind show."""
 
     fresh: float
     inherited: float
@@ -62,6 +62,7 @@ class Predicted:
     at_an_end: float = 0.0
     is_ruled_by_jumps: bool = False
     flips: float = 0.0
+    flip: float = 1.0
     assured: float = 0.0
 
     @property
@@ -115,13 +116,17 @@ def predict(
         at_an_end = max([steepest(case, a) for a in inputs], default=0.0)
         if 2.0 * jump**2 > total:
             at_an_end = max(at_an_end, out.largest_of_both)
+    flips, flip = ((jump / case.size) ** 2 * out.count if call.is_backward else 0.0), 1.0
+    if not jump and kind == "exact":
+        flips, flip = _rounded_otherwise(case)
     return Predicted(
         fresh=fresh / case.size,
         inherited=math.sqrt(total) / case.size,
         share=largest * largest / total if total > 0 else 1.0,
         at_an_end=at_an_end / case.size,
         is_ruled_by_jumps=2.0 * jump**2 > total,
-        flips=(jump / case.size) ** 2 * out.count if call.is_backward else 0.0,
+        flips=flips,
+        flip=flip,
         assured=_assured(case, fresh) / case.size,
     )
 
@@ -191,3 +196,14 @@ def _cast(case: OutputCase) -> float:
         return max((abs(sides[0] - sides[1]) * case.size), 0.0)
     error = max(a.relative for a in case.inputs)
     return min(ours, math.sqrt(2.0 * ours * error)) * case.size
+
+
+def _rounded_otherwise(case: OutputCase) -> tuple[float, float]:
+    """How many elements of a cast to a narrower type are expected to round to another neighbour, and how far these are
+    apart, relative to the element.  Of few, one large element may be the first."""
+    own = operators.roundoff({case.out.npu.dtype, case.out.bench.dtype})
+    given = operators.roundoff({side.dtype for a in case.inputs for side in (a.npu, a.bench)})
+    error = max((a.relative for a in case.inputs), default=0.0)
+    if not case.inputs or given >= own or not 0.0 < error < own:
+        return 0.0, 1.0
+    return case.out.count * error / (2.0 * own), 2.0 * own

@@ -275,3 +275,22 @@ def test_eight_calls_that_lie_to_one_side_tell_what_three_do_not(
     assert found.shift is not None
     assert 2.5 < found.shift.deviations < 0.4 * found.far
     assert found.alike is is_shift
+
+
+@pytest.mark.parametrize(("places", "is_accused"), [((0,), False), (range(0, 4000, 8), True)])
+def test_one_large_element_of_a_cast_may_round_to_its_other_neighbour(make: Any, places: Any, is_accused: bool) -> None:
+    # The larger an element, the further apart its neighbours: few are expected to flip, and the first may be that one.
+    x = make.normal(4000, seed=1) * np.float32(1e-3)
+    x[0] = 0.05
+    runs = []
+    for is_npu in (True, False):
+        run = make.Run()
+        wrote = x.astype("f2").copy()
+        if is_npu:
+            wrote[list(places)] = np.nextafter(wrote[list(places)], np.float16(1.0))
+        run.call("Tensor.to.0.forward", [make.off(x, 2.5e-7 if is_npu else 0.0, seed=2)], [wrote])
+        runs.append(run)
+    (part,) = make.measured(*runs)
+    found = Noise([part.call]).expectation("Tensor.to.0.forward", "output.0")
+    assert found is not None
+    assert found.is_exceeded is is_accused
