@@ -19,7 +19,7 @@ from acc_compare.judge.output_case import (
     product,
     steepest,
 )
-from acc_compare.measured.calls import MeasuredArgument
+from acc_compare.measured.calls import MeasuredArgument, finite
 from acc_compare.operators import OperatorClass
 
 _LEAST_ROUNDOFF = 2.0**-53
@@ -107,11 +107,13 @@ def _exponential(case: OutputCase) -> Terms:
 
 def _likelihood(case: OutputCase, read: MeasuredArgument) -> list[float]:
     """What random errors of the logits do to a loss, and what one scale for all of them does.  A mean over rows is no
-    larger than the largest row can be; what is, is their sum, where the call does not say so itself."""
+    larger than the largest row can be; what is larger on both sides is their sum, where the call does not say."""
     logits = Logits.of(read, case.out.count)
     ends = [end for side in read.extremes for end in side]
     most = (max(ends) - min(ends) if ends else math.inf) + math.log(logits.classes)
-    is_sum = case.call.options.get("input.reduction") == "sum" or case.size > most
+    least = min(finite(side.norm) or 0.0 for side in (case.out.npu, case.out.bench))  # a wrong mean may exceed it
+    reduction = case.call.options.get("input.reduction")
+    is_sum = least > most if reduction is None else reduction == "sum"
     rows = logits.rows if is_sum else 1.0
     slope = logits.slope(case.size / rows)
     return [rows * logits.error / math.sqrt(logits.rows), rows * slope * logits.shift]

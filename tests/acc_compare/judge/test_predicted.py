@@ -574,3 +574,22 @@ def test_a_weight_may_be_off_in_the_direction_of_rows_that_are_alike(make: Any, 
     without = predict(forward, out)
     assert without is not None
     assert without.assured == 0.0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reduction", "rows"), [(1.3, None, 1), (1.3, "mean", 1), (1.0, "sum", 64), (1.0, "left out", 64)]
+)
+def test_a_loss_that_is_wrong_is_not_taken_for_a_sum(make: Any, wrong: float, reduction: str, rows: int) -> None:
+    logits = make.normal(64, 100, seed=1) * np.float32(0.1)
+    losses = np.log(np.exp(logits).sum(-1)) - logits[:, 3]
+    loss = losses.sum() if rows > 1 else losses.mean()
+    kwargs = {"reduction": reduction} if reduction in ("mean", "sum") else {}
+    runs = []
+    for side, factor in ((make.off(logits, 0.01, seed=2), wrong), (logits, 1.0)):
+        run = make.Run()
+        run.call("Functional.cross_entropy.0.forward", [side], [np.asarray(loss * factor, "f4")], kwargs=kwargs)
+        runs.append(run)
+    (part,) = make.measured(*runs)
+    found = predict(part.call, part.call.wrote[0])
+    assert found is not None
+    assert found.relative < 2e-3
