@@ -294,3 +294,20 @@ def test_one_large_element_of_a_cast_may_round_to_its_other_neighbour(make: Any,
     found = Noise([part.call]).expectation("Tensor.to.0.forward", "output.0")
     assert found is not None
     assert found.is_exceeded is is_accused
+
+
+@pytest.mark.parametrize(("calls", "is_shift"), [(1, False), (4, True)])
+def test_a_call_that_is_made_again_says_nothing_new(make: Any, calls: int, is_shift: bool) -> None:
+    """As on the next micro-batch, which the same wrong weight moves by the same, to a few digits."""
+    unit, runs = 2.0**-8, []
+    for is_npu in (True, False):
+        run = make.Run()
+        for n in range(44):
+            is_one = n < 4
+            x = make.normal(256, 256, seed=n % calls if is_one else n)
+            y = make.off(x, unit * (1.0 + 1e-5 * n) if is_npu else 0.0, seed=n % calls if is_one else n)
+            y = y * np.float32(1.02 if is_npu and is_one else 1.0)
+            run.mark(y, dtype="torch.bfloat16")
+            run.call(f"Functional.{'gelu' if is_one else 'silu'}.{n}.forward", [x], [y])
+        runs.append(run)
+    assert expected(Noise([part.call for part in make.measured(*runs)]), 0).alike is is_shift
