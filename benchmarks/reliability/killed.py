@@ -41,7 +41,7 @@ def train(folder, ready):
     debugger = PrecisionDebugger(config_path=path)
     ready()
     debugger.start(model, rank_id=0)
-    for _ in range(3):
+    for _ in range(12):
         model(x).square().mean().backward()
         optimizer.step()
     debugger.stop()
