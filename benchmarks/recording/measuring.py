@@ -67,7 +67,7 @@ class Timing:
     files: int
     device: str
     threads: int
-    first: float = 0.0
+    first: float
 
     @property
     def median(self) -> float:

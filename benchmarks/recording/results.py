@@ -88,7 +88,7 @@ def step_table(steps: Sequence[tuple[Case, Timings]]) -> str:
                 f"{bare.median:.3f}",
                 f"{ours.over(bare):.2f}",
                 f"{ours.worst_over(bare):.2f}",
-                f"{ours.first / bare.first:.2f}" if bare.first else "",
+                f"{ours.first / bare.first:.2f}",
                 "" if theirs is None else f"{theirs.over(bare):.2f}",
                 _wanted(case, ours.over(bare), bare.threads),
                 _peak(ours, bare),

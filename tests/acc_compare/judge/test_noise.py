@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from statistics import NormalDist
 from typing import Any
 
@@ -236,20 +237,31 @@ def test_sums_scatter_more_than_copies_do(make: Any, rows: int, is_accused: bool
     assert found.is_too_large is is_accused
 
 
-@pytest.mark.parametrize(("factor", "is_shift"), [(1.02, True), (1.004, False)])
-def test_most_calls_of_an_operator_that_lie_to_one_side_are_shifted(make: Any, factor: float, is_shift: bool) -> None:
-    """By a factor that one of them alone could have been rounded by."""
+def to_one_side(
+    make: Any, count: int, ones: Container[int], factor: float, *, others: int = 256, same: int = 0, drift: float = 0.0
+) -> Noise:
+    """Calls in bfloat16 of which those in `ones`, of gelu, are off by a factor on the NPU side beside what all round;
+    the others, of silu, are of `others` times `others` elements.  Where `same` is not 0 the ones are so many calls,
+    made again with an error that drifts."""
     unit, runs = 2.0**-8, []
     for is_npu in (True, False):
         run = make.Run()
-        for n in range(40):
-            x = make.normal(256, 256, seed=n)
-            y = make.off(x, unit if is_npu else 0.0, seed=n)
-            y = y * np.float32(factor) if is_npu and n % 5 == 0 else y
+        for n in range(count):
+            is_one = n in ones
+            seed, size = n % same if is_one and same else n, 256 if is_one else others
+            x = make.normal(size, size, seed=seed)
+            y = make.off(x, unit * (1.0 + drift * n) if is_npu else 0.0, seed=seed)
+            y = y * np.float32(factor) if is_npu and is_one else y
             run.mark(y, dtype="torch.bfloat16")
-            run.call(f"Functional.{'silu' if n % 5 else 'gelu'}.{n}.forward", [x], [y])
+            run.call(f"Functional.{'gelu' if is_one else 'silu'}.{n}.forward", [x], [y])
         runs.append(run)
-    found = expected(Noise([part.call for part in make.measured(*runs)]), 10)
+    return Noise([part.call for part in make.measured(*runs)])
+
+
+@pytest.mark.parametrize(("factor", "is_shift"), [(1.02, True), (1.004, False)])
+def test_most_calls_of_an_operator_that_lie_to_one_side_are_shifted(make: Any, factor: float, is_shift: bool) -> None:
+    """By a factor that one of them alone could have been rounded by."""
+    found = expected(to_one_side(make, 40, range(0, 40, 5), factor), 10)
     assert found.shift is not None
     assert found.shift.deviations < found.far
     assert found.alike is is_shift
@@ -261,17 +273,7 @@ def test_eight_calls_that_lie_to_one_side_tell_what_three_do_not(
     make: Any, calls: int, factor: float, is_shift: bool
 ) -> None:
     """Among so many others that three would have to lie further off."""
-    unit, runs = 2.0**-8, []
-    for is_npu in (True, False):
-        run = make.Run()
-        for n in range(calls + 600):
-            is_one = n < calls
-            x = make.normal(*((256, 256) if is_one else (8, 8)), seed=n)
-            y = make.off(x, unit if is_npu else 0.0, seed=n) * np.float32(factor if is_npu and is_one else 1.0)
-            run.mark(y, dtype="torch.bfloat16")
-            run.call(f"Functional.{'gelu' if is_one else 'silu'}.{n}.forward", [x], [y])
-        runs.append(run)
-    found = expected(Noise([part.call for part in make.measured(*runs)]), 0)
+    found = expected(to_one_side(make, calls + 600, range(calls), factor, others=8), 0)
     assert found.shift is not None
     assert 2.5 < found.shift.deviations < 0.4 * found.far
     assert found.alike is is_shift
@@ -299,15 +301,5 @@ def test_one_large_element_of_a_cast_may_round_to_its_other_neighbour(make: Any,
 @pytest.mark.parametrize(("calls", "is_shift"), [(1, False), (4, True)])
 def test_a_call_that_is_made_again_says_nothing_new(make: Any, calls: int, is_shift: bool) -> None:
     """As on the next micro-batch, which the same wrong weight moves by the same, to a few digits."""
-    unit, runs = 2.0**-8, []
-    for is_npu in (True, False):
-        run = make.Run()
-        for n in range(44):
-            is_one = n < 4
-            x = make.normal(256, 256, seed=n % calls if is_one else n)
-            y = make.off(x, unit * (1.0 + 1e-5 * n) if is_npu else 0.0, seed=n % calls if is_one else n)
-            y = y * np.float32(1.02 if is_npu and is_one else 1.0)
-            run.mark(y, dtype="torch.bfloat16")
-            run.call(f"Functional.{'gelu' if is_one else 'silu'}.{n}.forward", [x], [y])
-        runs.append(run)
-    assert expected(Noise([part.call for part in make.measured(*runs)]), 0).alike is is_shift
+    noise = to_one_side(make, 44, range(4), 1.02, same=calls, drift=1e-5)
+    assert expected(noise, 0).alike is is_shift
