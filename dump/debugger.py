@@ -23,6 +23,7 @@ from .intercept import custom
 from .record.observer import LastStepDone
 from .service import DebuggerConfig, Service, token_range_of
 from .session import Session
+from .write.writer import Written
 
 Models: TypeAlias = "torch.nn.Module | Sequence[torch.nn.Module] | None"
 
@@ -31,12 +32,14 @@ Models: TypeAlias = "torch.nn.Module | Sequence[torch.nn.Module] | None"
 class Outer:
     """What a command around the script asks for: it wins over what the script says.
 
-    `flags` are those of `config.merge`, `config_path` stands in for the script's.
+    `flags` are those of `config.merge`, `config_path` stands in for the script's.  With `tells` it is the command that
+    says at the end what was recorded.
     """
 
     flags: Mapping[str, object] = field(default_factory=dict)
     config_path: Path | None = None
     exit_after: bool = False
+    tells: bool = False
 
 
 _Given: TypeAlias = "tuple[str | None, dict[str, Any]]"
@@ -78,6 +81,7 @@ class PrecisionDebugger:
     open session is handed out whatever other settings are asked for, as msprobe hands it out."""
 
     _session: ClassVar[Session | None] = None
+    _ended: ClassVar[Session | None] = None
     _instance: ClassVar[PrecisionDebugger | None] = None
     _models: ClassVar[Sequence[torch.nn.Module]] = ()
     _given: ClassVar[_Given] = (None, {})
@@ -250,10 +254,10 @@ class PrecisionDebugger:
 
     @staticmethod
     def hand_over(*, complete: bool) -> Session | None:
-        """`close`, and the session that is over; None where there was none."""
-        session = PrecisionDebugger._session
+        """`close`, and the session that is over, the last of several; None where there was none."""
         PrecisionDebugger._close(complete=complete)
-        return session
+        ended, PrecisionDebugger._ended = PrecisionDebugger._ended, None
+        return ended
 
     @staticmethod
     def _at_exit() -> None:
@@ -270,6 +274,10 @@ class PrecisionDebugger:
         if session is not None:
             session.close(complete=complete)
             _tell_failure(session)
+            if PrecisionDebugger.outer.tells:
+                PrecisionDebugger._ended = session
+            elif session.written and (session.rank or 0) == 0:
+                _say(f"dump: {session.written[0].folder.parent.parent.absolute()} ({_amount(session.written)})")
             if not session.written and session.failure is None and not (nothing := session.why_nothing()).is_wanted:
                 _say(f"nothing was recorded: {nothing.reason}")
 
@@ -356,6 +364,11 @@ def _tell_once(session: Session, what: str, text: str) -> None:
     if what not in told:
         told.add(what)
         _say(text)
+
+
+def _amount(written: Sequence[Written]) -> str:
+    calls, steps = sum(part.calls for part in written), len(written)
+    return f"{calls:,} calls in {steps:,} step{'' if steps == 1 else 's'}"
 
 
 def _tell_failure(session: Session) -> None:

@@ -50,7 +50,7 @@ def answering(flags: Mapping[str, object], config: Path | None, *, exit_after: b
     as_msprobe.answer(at_once=True)
     from ..debugger import Outer, PrecisionDebugger
 
-    PrecisionDebugger.outer = Outer(flags, config, exit_after)
+    PrecisionDebugger.outer = Outer(flags, config, exit_after, tells=True)
     try:
         yield
     finally:

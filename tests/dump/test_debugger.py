@@ -164,6 +164,29 @@ def test_a_debugger_that_recorded_nothing_says_why(path: Path, capsys: pytest.Ca
     assert capsys.readouterr().err == "acc dump: nothing was recorded: the script ended after 1 steps, before step 3\n"
 
 
+def test_at_the_end_it_says_where_the_dump_is(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    PrecisionDebugger(dump_path=path)
+    for _ in range(2):
+        PrecisionDebugger.start()
+        torch.ones(1).exp()
+        PrecisionDebugger.step()
+    assert capsys.readouterr().err == ""
+    PrecisionDebugger.close()
+    assert capsys.readouterr().err == f"acc dump: dump: {path} (4 calls in 2 steps)\n"
+
+
+def test_with_ranks_the_first_says_it(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    PrecisionDebugger(dump_path=path)
+    PrecisionDebugger.start()
+    torch.ones(1)
+    PrecisionDebugger.close()
+    assert (path / "step0" / "rank1").is_dir()
+    assert capsys.readouterr().err == ""
+
+
 def test_arguments_win_over_the_file(path: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"task": "statistics", "dump_path": "elsewhere", "level": "L0", "step": [5]}))

@@ -158,6 +158,12 @@ def test_a_script_that_records_nothing_by_msprobes_names(tmp_path: Path) -> None
     done = _python("-m", "dump", "--as-msprobe", "made.py", cwd=tmp_path)
     assert "Traceback" not in done.stderr
     assert "nothing was recorded" in done.stderr
+    (tmp_path / "closes.py").write_text(
+        made + "import torch\nPrecisionDebugger.start()\ntorch.ones(1)\nPrecisionDebugger.close()\n"
+    )
+    done = _python("-m", "dump", "--as-msprobe", "-o", "closed", "closes.py", cwd=tmp_path)
+    assert done.stderr.count("dump: ") - done.stderr.count("acc dump: ") == 1
+    assert "nothing was recorded" not in done.stderr
     (tmp_path / "dump").write_text("in the way")
     (tmp_path / "fails.py").write_text(
         made + "import torch\nPrecisionDebugger.start()\ntorch.ones(1)\nPrecisionDebugger.step()\n"

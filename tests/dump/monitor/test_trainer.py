@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dump.format.errors import ConfigError, OutputError
 from dump.monitor import trainer
@@ -93,6 +94,31 @@ def test_training_is_equal_to_the_bit(name: str, monitor: Any, output: Any) -> N
     assert updated[:-1] == origin[1:]
     assert len(output.rows("exp_avg")) == (0 if name == "sgd" else 8)
     assert output.rows("actv_grad")
+
+
+class _Dispatched(TorchDispatchMode):
+    """The user's own mode: the operators that run under it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_dispatch_mode_of_the_users_sees_nothing_of_it(monitor: Any, output: Any) -> None:
+    seen = []
+    for watched in (False, True):
+        model = _model()
+        optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+        if watched:
+            monitor(model, optimizer, **ALL)
+        with _Dispatched() as mode:
+            _train(model, optimizer, steps=2)
+        seen.append(mode.names)
+    assert seen[0] == seen[1]
 
 
 def test_micro_batches(monitor: Any, output: Any) -> None:
