@@ -19,7 +19,7 @@ from ..format.sketch import SKETCH_VERSION
 from ..intercept.scripted_code import keep_own_code_uncompiled
 from ..intercept.watch import recomputing
 from ..older_torch import is_compiling
-from ..torch_internals import without_dispatch, without_overrides
+from ..torch_internals import without_modes, without_overrides
 from .alerts import Alerts, Place, alarm_file
 from .collectors import Collector, chosen
 from .config import MonitorConfig
@@ -195,7 +195,7 @@ class Run:
         if self.failure is not None:
             return None
         try:
-            with without_overrides(), without_dispatch(), device.measuring():
+            with without_overrides(), without_modes(), device.measuring():
                 return act()
         except Exception as error:
             # The one edge between us and the user's step: whatever it was, the training goes on.
