@@ -140,7 +140,8 @@ def _calls(
 
 
 def meshes_among(dumps: Mapping[int, Dump], world_size: int) -> tuple[Mesh, ...]:
-    """How ranks lie, by the groups that gave each other something."""
+    """How ranks lie, by the groups that gave each other something; any mesh of two dimensions where modules alone were
+    recorded, which tell of no group."""
     groups = {
         collective.ranks
         for dump in dumps.values()
@@ -148,7 +149,9 @@ def meshes_among(dumps: Mapping[int, Dump], world_size: int) -> tuple[Mesh, ...]
         for collective in call.collectives
         if collective.kind not in MESSAGES
     }
-    return meshes_of(groups, world_size)
+    if groups or any(dump.header.level != "L0" for dump in dumps.values()):
+        return meshes_of(groups, world_size)
+    return tuple((number, world_size // number) for number in range(2, world_size) if world_size % number == 0)
 
 
 def knows_parts(dump: Dump) -> bool:

@@ -17,7 +17,7 @@ from acc_compare.judge.origins import INPUT_NOISE, Expected, Judged, Origin
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.messages import Message, count, say
 from acc_compare.model import VerdictName
-from dump.format.names import BACKWARD, parse
+from dump.format.names import BACKWARD, PARAMETERS_GRAD, parse
 from dump.format.schema import CallRecord, Dump, ScalarRecord, tensor_records
 
 _SHOWN = 1e-3
@@ -136,8 +136,7 @@ def seen_later(dump: Dump, calls: Sequence[MeasuredCall], side: Literal["npu", "
     measured = {names[c.full_name] for c in calls if c.full_name in names and any(a.error is not None for a in c.wrote)}
     agreeing = {names[c.full_name] for c in calls if c.full_name in names and c.wrote and all(map(_shows, c.wrote))}
     shown = {getattr(a, side).value for call in calls for a in (*call.read, *call.wrote) if _shows(a)} - {None}
-    gradients = [a for call in calls if call.is_optimizer for a in call.read if a.name.startswith("input.grad.")]
-    are_shown = bool(gradients) and all(map(_shows, gradients))
+    are_shown = _gradients_agree(calls)
     read = {leaf.value for call in dump.calls for leaf in tensor_records(call.inputs)}
     found = set()
     for call in reversed(dump.calls):
@@ -147,6 +146,12 @@ def seen_later(dump: Dump, calls: Sequence[MeasuredCall], side: Literal["npu", "
             found.add(call.name)
             shown.update(leaf.value for leaf in tensor_records(call.inputs))
     return frozenset(found - measured)
+
+
+def _gradients_agree(calls: Sequence[MeasuredCall]) -> bool:
+    """Do all gradients that an optimizer reads agree, whatever each rank held of them before?"""
+    gradients = [a for call in calls if call.is_optimizer for a in call.read if a.name.startswith("input.grad.")]
+    return bool(gradients) and all(map(_shows, gradients))
 
 
 def _gradient_lost(calls: Sequence[MeasuredCall]) -> MeasuredArgument | None:
@@ -189,6 +194,8 @@ def judge_worlds(
     computing = [call for call in calls if call.pair.npu is not None and not is_bookkeeping(call.pair.npu)]
     results = [(call, a) for call in computing for a in call.wrote if a.is_floating and not _has_no_values(a)]
     missing = [a for call, a in results if a.error is None and call.full_name not in shown]
+    if _gradients_agree(calls):
+        missing = [a for a in missing if not a.name.startswith(PARAMETERS_GRAD)]
     if shown:
         notes.append(say("note.shown", calls=count(len(shown), "call")))
     why = Counter(a.npu.unrecorded or a.bench.unrecorded or "parts.shape" for a in missing)

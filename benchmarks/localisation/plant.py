@@ -145,7 +145,7 @@ def _collective(kernel: Kernel, genuine: Any, tracer: Tracer) -> Callable[..., A
             return genuine(keyset, tensors, *rest, **keywords)
         with torch._C.DisableTorchFunction(), _one_deeper(inner):
             # The work handle of the dispatcher cannot be waited for; the process group's own can.
-            torch.distributed.distributed_c10d._get_default_group().allreduce(list(tensors)).wait()
+            torch.distributed.ProcessGroup.unbox(rest[0]).allreduce(list(tensors)).wait()
             result = inner[-1]
             for tensor in tensors:
                 array = view(tensor)

@@ -217,6 +217,13 @@ def test_data_and_tensors_dealt_out_among_different_groups(array: np.ndarray, cu
     assert (flat.unrecorded, flat.norm) == ("parts.differ", None)  # nothing says that ranks lie so
 
 
+def test_modules_alone_tell_of_no_group_so_that_any_mesh_may_be(array: np.ndarray) -> None:
+    parts = [_record(part) for row in np.split(array, 2, 0) for part in np.split(row, 2, 1)]
+    dumps = {rank: replace(dump, header=Header("statistics", "L0", world_size=4)) for rank, dump in _job(parts).items()}
+    found = _made(dumps, _alone(array))
+    assert (found.shape, found.norm) == (array.shape, pytest.approx(np.linalg.norm(array)))
+
+
 def test_copies_are_not_dealt_out_where_they_fit_as_they_are(array: np.ndarray) -> None:
     dumps = _job([_record(array)] * 2)
     both = wholes(dumps, 2)[(NAME, "output.0")]

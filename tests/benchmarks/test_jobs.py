@@ -30,7 +30,12 @@ def _cases(job: jobs.Job) -> list[Case]:
     ]
 
 
-OTHERWISE_IN_TESTS = ("fsdp2-2-against-ddp-2", "tp-2-against-tp-1", "fsdp2-tp-4-against-tp-2")
+OTHERWISE_IN_TESTS = (
+    "fsdp2-2-against-ddp-2",
+    "tp-2-against-tp-1",
+    "fsdp2-tp-4-against-tp-2",
+    "megatron-tp-dp-4-against-megatron-tp-1",
+)
 """The benchmark runs the other pairs of jobs that are cut otherwise."""
 
 

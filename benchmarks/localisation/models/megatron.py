@@ -1,5 +1,6 @@
 """Tensor parallelism as Megatron does it: collectives in autograd functions of its own, weights that say how they are
-cut; JOB=tp, or sp with the sequence dealt out between blocks.  Over gloo."""
+cut; JOB=tp, sp with the sequence dealt out between blocks, or tp_dp with the batch dealt out among the groups of two
+ranks that hold a model.  Over gloo."""
 
 from __future__ import annotations
 
@@ -16,12 +17,16 @@ from torch.nn import functional as F
 
 JOB = os.environ.get("JOB", "tp")
 rank, world = blocks.start()
+number, count, group = rank, world, None  # of the ranks that hold a model together
+if JOB == "tp_dp" and world > 2:
+    mesh = dist.init_device_mesh("cpu", (world // 2, 2), mesh_dim_names=("data", "tensor"))
+    number, count, group = rank % 2, 2, mesh["tensor"].get_group()
 
 
 def _reduced(x: torch.Tensor) -> torch.Tensor:
-    if world > 1:
+    if count > 1:
         reduction = dist.ReduceOp.MAX if VARIANT == "maximum" else dist.ReduceOp.SUM
-        dist.all_reduce(x, op=reduction)
+        dist.all_reduce(x, op=reduction, group=group)
     return x
 
 
@@ -78,7 +83,7 @@ class Scatter(torch.autograd.Function):
 
 
 def _cut(whole: torch.Tensor, dimension: int) -> nn.Parameter:
-    part = nn.Parameter(whole.detach().chunk(world, dimension)[rank].clone())
+    part = nn.Parameter(whole.detach().chunk(count, dimension)[number].clone())
     part.tensor_model_parallel, part.partition_dim, part.partition_stride = True, dimension, 1  # type: ignore[attr-defined]
     return part
 
@@ -116,6 +121,9 @@ for step in range(setting.STEPS):
     if JOB == "sp":
         own = slice(rank * 8 // world, (rank + 1) * 8 // world)
         batch, target = batch[own], target[own]
+    elif count < world:
+        own = slice(rank // count * 8 * count // world, (rank // count + 1) * 8 * count // world)
+        batch, target = batch[own], target[own]
     optimizer.zero_grad()
     loss = (model(batch) - target).square().mean()
     loss.backward()
@@ -123,6 +131,10 @@ for step in range(setting.STEPS):
         for parameter in model.parameters():
             if not getattr(parameter, "tensor_model_parallel", False):
                 dist.all_reduce(parameter.grad)
+    elif count < world:
+        for parameter in model.parameters():
+            dist.all_reduce(parameter.grad, group=mesh["data"].get_group())
+            parameter.grad /= world // count
     optimizer.step()
     print(step, rank, loss.item())
 dist.destroy_process_group()

@@ -1,7 +1,9 @@
-"""Context parallelism: attention over a sequence that is dealt out, keys and values sent round a ring, over gloo."""
+"""Context parallelism: attention over a sequence that is dealt out, keys and values sent round a ring, or with
+JOB=ulysses whole sequences of some heads exchanged for parts of all by all_to_all, over gloo."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import blocks
@@ -9,7 +11,9 @@ import setting
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.nn import functional as F
 
+JOB = os.environ.get("JOB", "ring")
 rank, world = blocks.start()
 
 
@@ -39,6 +43,29 @@ def _handed(given: torch.Tensor, by: int) -> torch.Tensor:
     return received
 
 
+class Exchanged(torch.autograd.Function):
+    """Parts along one dimension exchanged for parts along another."""
+
+    @staticmethod
+    def forward(ctx: Any, given: torch.Tensor, cut: int, joined: int) -> torch.Tensor:  # type: ignore[override]
+        ctx.dimensions = cut, joined
+        return _exchanged(given, cut, joined)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:  # type: ignore[override]
+        cut, joined = ctx.dimensions
+        return _exchanged(gradient, joined, cut), None, None
+
+
+def _exchanged(given: torch.Tensor, cut: int, joined: int) -> torch.Tensor:
+    if world == 1:
+        return given.clone()
+    parts = torch.stack(given.chunk(world, cut))
+    received = torch.empty_like(parts)
+    dist.all_to_all_single(received, parts)
+    return torch.cat(list(received), joined)
+
+
 class Attention(nn.Module):
     def __init__(self, width: int = 32, heads: int = 4) -> None:
         super().__init__()
@@ -47,7 +74,12 @@ class Attention(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(self.norm(x)).chunk(3, -1))
-        mixed = self.around(q, k, v)
+        if JOB == "ulysses":
+            q, k, v = (Exchanged.apply(part, 1, 2) for part in (q, k, v))
+            scores = F.softmax(q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5, -1)
+            mixed = Exchanged.apply(scores @ v, 2, 1)
+        else:
+            mixed = self.around(q, k, v)
         return x + self.out(mixed.transpose(1, 2).flatten(2))
 
     def around(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:

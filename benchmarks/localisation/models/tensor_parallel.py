@@ -1,5 +1,5 @@
-"""Tensor parallelism by DTensor: JOB=tp (columns, rows), sp (sequence parallel norms too) or fsdp_tp (a mesh of two
-dimensions; four ranks), over gloo."""
+"""Tensor parallelism by DTensor: JOB=tp (columns, rows), sp (sequence parallel norms too), fsdp_tp or ddp_tp (a mesh of
+two dimensions; four ranks), over gloo."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import blocks
 import setting
 import torch
 import torch.distributed as dist
+from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Replicate, Shard
 from torch.distributed.tensor.parallel import (
@@ -22,8 +23,8 @@ from torch.distributed.tensor.parallel import (
 JOB = os.environ.get("JOB", "tp")
 rank, world = blocks.start()
 torch.manual_seed(setting.SEED)
-model = setting.place(blocks.model())
-if JOB == "fsdp_tp":
+model: nn.Module = setting.place(blocks.model())
+if JOB in ("fsdp_tp", "ddp_tp"):
     mesh = init_device_mesh(setting.DEVICE, (2, world // 2), mesh_dim_names=("data", "tensor"))
     cut, dealt = mesh["tensor"], mesh["data"]
 else:
@@ -47,12 +48,14 @@ if JOB == "sp":
 else:
     for block in (model[1], model[2]):
         parallelize_module(block, cut, {"up": ColwiseParallel(), "down": RowwiseParallel()})
-if dealt is not None:
+if JOB == "fsdp_tp":
     from torch.distributed.fsdp import fully_shard
 
     for part in model:
         fully_shard(part, mesh=dealt)
     fully_shard(model, mesh=dealt)
+if JOB == "ddp_tp":
+    model = nn.parallel.DistributedDataParallel(model, device_mesh=dealt)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
 data = setting.Data()
 for step in range(setting.STEPS):

@@ -203,3 +203,30 @@ def test_ranks_that_read_different_gradients_of_what_they_share_do_not_agree(mak
         calls = [part.call for part in measure_pairs(align(npu, whole), "statistics") if part.call is not None]
         found, *_ = judge_worlds(calls, (npu, whole), ("same", say("summary.compared", calls="1")), frozenset())
         assert found == verdict
+
+
+@pytest.mark.parametrize(("off", "verdict"), [(0.0, "same"), (0.01, "incomplete")])
+def test_what_ranks_held_of_a_gradient_shows_in_the_gradient_that_the_optimizer_reads(
+    make: Any, off: float, verdict: str
+) -> None:
+    """Modules alone tell the gradients before they are reduced: parts of sums, of which no norm follows."""
+    run = make.Run(world_size=1)
+    gradient, weight = make.normal(8, 8, seed=1), run.parameter(make.normal(8, 8))
+    run.call("Optimizer.SGD.0.forward", kwargs={"grad": {"p": gradient}, "param": {"p": weight}})
+    bench = run.dump()
+    (call,) = bench.calls
+    leaf = next(a.leaf for a in call.inputs if a.name == "input.grad.p")
+    assert isinstance(leaf, TensorRecord)
+    wrong = msgspec.structs.replace(leaf, norm=(1 + off) * float(leaf.norm or 0), sketch=None)
+    read = tuple(Argument(a.name, wrong) if a.name == "input.grad.p" else a for a in call.inputs)
+    held = [msgspec.structs.replace(leaf, value=None, unrecorded=why) for why in ("parts.differ", None)]
+    blank = msgspec.structs.replace(held[0], **dict.fromkeys(("max", "min", "mean", "norm", "sketch")))
+    before = [
+        CallRecord("Module.a.A.parameters_grad.0", 0, outputs=(Argument("parameters_grad.p", each),))
+        for each in (blank, held[1])
+    ]
+    npu = replace(bench, calls=(before[0], msgspec.structs.replace(call, index=1, inputs=read)))
+    bench = replace(bench, calls=(before[1], msgspec.structs.replace(call, index=1)))
+    calls = [part.call for part in measure_pairs(align(npu, bench), "statistics") if part.call is not None]
+    found, *_ = judge_worlds(calls, (npu, bench), ("same", say("summary.compared", calls="1")), frozenset())
+    assert found == verdict
