@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import TypeAlias
 
@@ -51,7 +52,10 @@ class Cut:
     groups: int = 1
 
     def array(self) -> AnyArray:
-        arrays = [part.array() for part in self.parts]
+        return self.together([part.array() for part in self.parts])
+
+    def together(self, arrays: Sequence[AnyArray]) -> AnyArray:
+        """Arrays of the parts, in the order that this says."""
         if self.groups > 1:
             runs = [np.array_split(array, self.groups, self.dimension) for array in arrays]
             arrays = [run[number] for number in range(self.groups) for run in runs]
@@ -144,16 +148,63 @@ def plans_in(dump: Dump) -> Iterator[tuple[tuple[str, str], Plan]]:
 
 def _fitting(plan: Plan, other: Plan | None) -> Plan:
     """`plan` in the order of its parts that fits the other side's elements."""
-    if not isinstance(plan, Cut) or other is None or plan.groups > 1:
+    cuts = [node for node in _levels(plan) if isinstance(node, Cut)]
+    if not cuts or other is None or any(cut.groups > 1 for cut in cuts):
         return plan
     ours, theirs = plan.array(), other.array()
     if ours.shape != theirs.shape or ours.dtype.kind in "bui" or (first := _apart(ours, theirs)) <= _OTHER:
         return plan
-    extents = {part.array().shape[plan.dimension] for part in plan.parts}
-    tried = [replace(plan, groups=n) for n in _GROUPS if all(extent % n == 0 for extent in extents)]
-    found = [(_apart(each.array(), theirs), each.groups, each) for each in tried]
-    best = min(found, key=lambda each: each[:2], default=None)
-    return best[2] if best is not None and best[0] <= _FITS * first else plan
+    for each in _orders(plan):  # what asks for least comes first
+        made = each.array()
+        if made.shape == theirs.shape and _apart(made, theirs) <= _FITS * first:
+            return each
+    return plan
+
+
+def _levels(plan: Plan) -> list[Plan]:
+    """The first plan at each depth: all at one depth are alike, for each is a dimension of a mesh of ranks."""
+    return [plan] if isinstance(plan, Piece) else [plan, *_levels(plan.parts[0])]
+
+
+def _orders(plan: Plan) -> Iterator[Plan]:
+    """The same parts in other orders: the dimensions along which two meshes of ranks cut exchanged, and along one of
+    them rows by groups."""
+    cuts = [(depth, node.dimension) for depth, node in enumerate(_levels(plan)) if isinstance(node, Cut)]
+    alike = len({piece.array().shape for piece in _pieces(plan)}) == 1
+    others = [
+        _with(_with(plan, one[0], dimension=two[1]), two[0], dimension=one[1])
+        for one, two in combinations(cuts, 2)
+        if alike and one[1] != two[1]
+    ]
+    yield from others
+    for each in (plan, *others):
+        for depth, _ in cuts:
+            extents = _extents(each, depth)
+            yield from (_with(each, depth, groups=n) for n in _GROUPS if all(extent % n == 0 for extent in extents))
+
+
+def _with(plan: Plan, depth: int, **change: int) -> Plan:
+    if depth == 0:
+        return replace(plan, **change)  # type: ignore[arg-type]
+    assert not isinstance(plan, Piece)
+    return replace(plan, parts=tuple(_with(part, depth - 1, **change) for part in plan.parts))
+
+
+def _pieces(plan: Plan) -> Iterator[Piece]:
+    if isinstance(plan, Piece):
+        yield plan
+    else:
+        for part in plan.parts:
+            yield from _pieces(part)
+
+
+def _extents(plan: Plan, depth: int) -> set[int]:
+    """How long the parts are that plans at this depth cut."""
+    assert not isinstance(plan, Piece)
+    if depth:
+        return {extent for part in plan.parts for extent in _extents(part, depth - 1)}
+    assert isinstance(plan, Cut)
+    return {part.array().shape[plan.dimension] for part in plan.parts}
 
 
 def _apart(ours: AnyArray, theirs: AnyArray) -> float:
@@ -174,7 +225,7 @@ def _carried_out(dump: Dump, plans: Mapping[tuple[str, str], Plan], folder: Path
             return argument
         if plan not in names:
             names[plan] = _write(plan, files, len(names), linked)
-        return Argument(argument.name, msgspec.structs.replace(argument.leaf, data_name=names[plan]))
+        return Argument(argument.name, planned(msgspec.structs.replace(argument.leaf, data_name=names[plan]), plan))
 
     calls = tuple(call.mapped(partial(written, call)) for call in dump.calls)
     return replace(dump, path=folder, calls=calls)
@@ -207,16 +258,19 @@ def _link(source: Path, target: Path) -> None:
 
 def rank_of_error(plan: Plan | None, other: AnyArray) -> int | None:
     """The rank whose part alone is off from the other side's whole; None where it is none, or several."""
-    if not isinstance(plan, Cut) or plan.groups > 1 or not all(isinstance(part, Piece) for part in plan.parts):
+    ranks = _ranks(plan) if isinstance(plan, Cut) else None
+    if plan is None or ranks is None or ranks.shape != other.shape:
         return None
-    start, found = 0, []
-    for part in plan.parts:
-        assert isinstance(part, Piece)
-        array = part.array()
-        end = start + array.shape[plan.dimension]
-        same = np.take(other, range(start, end), plan.dimension)
-        found.append((_apart(array, same), part.rank))
-        start = end
+    array = plan.array()
+    found = [(_apart(array[held], other[held]), int(rank)) for rank in np.unique(ranks) for held in (ranks == rank,)]
     found.sort(reverse=True)
     worst, second = found[0], found[1]
     return worst[1] if math.isfinite(worst[0]) and worst[0] > 10 * second[0] else None
+
+
+def _ranks(plan: Plan) -> AnyArray | None:
+    """The rank that holds each element; None of sums."""
+    if isinstance(plan, Piece):
+        return np.full(plan.array().shape, plan.rank)
+    parts = [ranks for part in plan.parts if (ranks := _ranks(part)) is not None]
+    return plan.together(parts) if isinstance(plan, Cut) and len(parts) == len(plan.parts) else None

@@ -306,7 +306,7 @@ def _compare_joined(ours: Joined, theirs: Joined, setting: Setting, task: Task, 
         sides = assemble(ours.dump, theirs.dump, Path(folder))
         found = compare_dumps(*sides, setting, task, jobs=jobs, tell=tell_nobody)
     found = replace(found, npu_path=str(ours.dump.path), bench_path=str(theirs.dump.path))
-    plans = [dict(plans_in(side.dump)) for side in (ours, theirs)]
+    plans = [dict(plans_in(side)) for side in sides]
     odd = dict(ours.odd)
     for suspect in found.suspects[:_LOOKED_AT]:
         key = (suspect.name, suspect.tensor)

@@ -86,6 +86,34 @@ def test_a_fused_projection_is_put_together_by_groups(tmp_path: Path, array: Any
     assert np.array_equal(ours, array)
 
 
+@pytest.mark.parametrize("rows_first", [True, False])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_parts_of_a_mesh_are_put_together_in_the_order_that_fits(
+    tmp_path: Path, array: AnyArray, groups: int, rows_first: bool
+) -> None:
+    """Rows dealt out among ranks along one dimension of a mesh, columns along the other, these by groups or not: no
+    statistic tells which is which.  The rank that alone is off is told."""
+    whole = np.concatenate([array, array + 3, array * 2], 1)
+    runs = np.split(whole, 2 * groups, 1)
+    columns = [np.concatenate(runs[turn::2], 1) for turn in (0, 1)]
+    grid = [[np.split(column, 2, 0)[row] for column in columns] for row in (0, 1)]
+    pairs = [(0, 0), (0, 1), (1, 0), (1, 1)] if rows_first else [(0, 0), (1, 0), (0, 1), (1, 1)]
+    parts = [np.copy(grid[row][column]) for row, column in pairs]
+    parts[2] *= np.float32(1.001)
+    npu, bench = _side(tmp_path / "npu", parts), _side(tmp_path / "bench", [whole])
+    meshes = ((2, 2),)
+    ours = join(npu, 4, wholes(bench, 1), meshes=meshes)
+    theirs = join(bench, 1, wholes(npu, 4, meshes=meshes))
+    made = assemble(ours.dump, theirs.dump, tmp_path / "joined")[0]
+    leaf = made.calls[0].outputs[0].leaf
+    assert isinstance(leaf, TensorRecord)
+    assert leaf.data_name is not None
+    found = read_tensor(made.path / TENSOR_FOLDER, leaf.data_name)
+    assert np.allclose(found, whole, rtol=2e-3)
+    ((_, plan),) = plans_in(made)
+    assert rank_of_error(plan, whole) == 2
+
+
 @pytest.mark.parametrize("by", [1, 2])
 def test_gradients_add_up_and_are_divided(tmp_path: Path, array: AnyArray, by: int) -> None:
     parts = [array * np.float32(0.25), array * np.float32(0.75)]
