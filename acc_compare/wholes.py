@@ -39,6 +39,9 @@ _CLEARLY = 0.1
 _AS_GOOD = 3.0
 """Times as far as the best fit that another may be and fit as well."""
 
+_NEARER = 0.6
+"""How near a gradient must be that is made in one way alone, beside what is divided by another number of ranks."""
+
 _MEANS_SOMETHING, _MEANS_FIT = 1e-2, 1e-4
 """Of wholes of which the mean alone is known: how large a mean must be beside the elements, and how far apart the means
 may be."""
@@ -300,12 +303,35 @@ def chosen(ours: Sequence[Whole], theirs: Sequence[Whole], *, forward: bool, may
         is_sketched = best.record.sketch is not None and best.record.numel > SKETCH_BUCKETS
         if other is None or is_sketched or fit <= max(ALIKE, _CLEARLY * other) or forward:
             return Choice(best, fit, other)
-        return None
+    if not forward:
+        return _nearest(ranked)
     plain = [(a, b) for a, b in pairs if not any(each.scaled or each.how == "summed" for each in (a, b))]
     likely = _least([(a, b) for a, b in plain if may_repeat or not a.repeats], lambda a, b: a.repeats + b.repeats)
     simple = _least(likely, lambda a, b: a.nested + b.nested)
-    is_one = forward and simple and are_alike([msgspec.structs.replace(a.record, shape=()) for a, _ in simple])
+    is_one = simple and are_alike([msgspec.structs.replace(a.record, shape=()) for a, _ in simple])
     return Choice(min((a for a, _ in simple), key=lambda a: a.shape)) if is_one else None
+
+
+def _nearest(ranked: Sequence[tuple[float, Whole, Whole]]) -> Choice | None:
+    """Where gradients make the other side's shape in one way alone, but for the number of ranks that they are divided
+    by, that which is nearest in size: an error moves it less than another number does."""
+    ways = {(w.how, w.dimensions, w.nested) for _, *pair in ranked for w in pair if w.how != "same"}
+    if len(ways) != 1 or any(each.vague or each.repeats for _, *pair in ranked for each in pair):
+        return None
+    found = sorted(((_times(*each), *each) for each in ranked), key=lambda each: each[0])
+    times, off, best, of = found[0]
+    others = [each[:2] for each in found if each[2].by * of.by != each[3].by * best.by]
+    is_near = times <= min(math.log(2), _NEARER * min((apart for apart, _ in others), default=math.inf))
+    return Choice(best, off, min((far for _, far in others), default=None)) if is_near else None
+
+
+def _times(off: float, one: Whole, two: Whole) -> float:
+    """How many times as large as the other the larger is, in logarithms; of sums, whose norms sketches tell roughly,
+    as if nothing else made them differ."""
+    norms = [float(each.record.norm or 0.0) for each in (one, two)]
+    if all(0.0 < norm < math.inf for norm in norms):
+        return abs(math.log(norms[0] / norms[1]))
+    return -math.log1p(-off) if off < 1.0 else math.inf
 
 
 def _least(pairs: Sequence[tuple[Whole, Whole]], size: Callable[[Whole, Whole], int]) -> list[tuple[Whole, Whole]]:

@@ -141,6 +141,21 @@ def test_gradients_of_a_batch_that_was_dealt_out_may_be_larger_by_the_number_of_
         assert found.norm == pytest.approx(norm * np.linalg.norm(array))
 
 
+@pytest.mark.parametrize("wrong", [0.5, 0.0, 1.5])
+@pytest.mark.parametrize("by", [1, 2])
+def test_rows_of_a_gradient_that_are_wrong_leave_the_one_way_in_which_it_is_made(
+    array: np.ndarray, wrong: float, by: int
+) -> None:
+    """The number that it is divided by is the one that leaves it nearest in size, if one does so clearly."""
+    rows = by * array
+    rows[3] *= wrong
+    name = "Functional.linear.0.backward"
+    parts = [_record(half) for half in np.split(rows, 2, 0)]
+    leaf = _whole(parts, {(name, "output.0"): _alone(array)}, name=name)
+    assert leaf.unrecorded is None
+    assert leaf.norm == pytest.approx(np.linalg.norm(rows) / by)
+
+
 def test_a_sum_is_known_by_its_sketch(array: np.ndarray) -> None:
     """The parts agree with the other side in shape, and with the sum in what it is."""
     one, two = _record(array, sketch=_sketch(1.0)), _record(array * 2, sketch=_sketch(2.0))
