@@ -34,6 +34,10 @@ _FAR_OUT = 5.0
 _UNDER_A_BOUND = 1e-4
 """Error that may stand behind a bound which shows none: in float32 an optimizer's steps carry noise so far."""
 
+_SPREAD = 8
+"""Over so many elements at least is spread what error grows from that shows nowhere, such as that of a head's biases:
+of n such errors norm, mean and extremes of a result show the sqrt(n)th part."""
+
 _UNKNOWN = Expected(math.inf, math.inf, "unknown")
 
 Verdict = tuple[Judged, "Origin | None"]
@@ -136,7 +140,8 @@ def _expected(
         by_bounds = any(a.error is None or (a.error.source == "bound" and a.relative > least) for a in read)
         hidden = behind_bounds(read)
         known = hidden if measured and by_bounds else min(seen.worst, hidden)
-        bounded = Expected.at_most(UNSEEN / SUSPICIOUS * max(known, INPUT_NOISE), "before")
+        times = UNSEEN if measured else UNSEEN / math.sqrt(min(max(1, argument.count), _SPREAD))
+        bounded = Expected.at_most(max(times * known, UNSEEN * INPUT_NOISE) / SUSPICIOUS, "before")
         if expected is None or (by_bounds and bounded.limit > expected.limit):
             expected = bounded
     if expected is None:

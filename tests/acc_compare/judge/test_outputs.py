@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
+from acc_compare.align.calls import align
 from acc_compare.judge.origins import SUSPICIOUS
+from acc_compare.judge.verdict import Setting, judge
+from acc_compare.measured.pairs import measure_pairs
 from acc_compare.report.i18n import text
 from dump.format import sketch
+from dump.format.schema import Argument, Dump, TensorRecord
 
 X = "Functional.gelu.0.forward"
 
@@ -38,6 +44,46 @@ CALLS = [
     "Functional.linear.1.backward",
     "Functional.gelu.0.backward",
 ]
+
+
+def _put_together(dump: Dump) -> Dump:
+    """As of parts: of tensors of two dimensions no sketch follows."""
+
+    def told(argument: Argument) -> Argument:
+        leaf = argument.leaf
+        is_whole = isinstance(leaf, TensorRecord) and len(leaf.shape) > 1
+        return Argument(argument.name, msgspec.structs.replace(leaf, sketch=None)) if is_whole else argument
+
+    return replace(dump, calls=tuple(call.mapped(told) for call in dump.calls))
+
+
+@pytest.mark.parametrize(("wrong", "named"), [(0.0, False), (5e-4, False), (2.5e-3, True)])
+def test_what_statistics_show_of_one_part_is_more_than_error_that_is_spread_makes(
+    make: Any, wrong: float, named: bool
+) -> None:
+    """A bias moves all rows a little, which their statistics hardly show; a share of the result is off by 1 %."""
+
+    def run(*, noise: float, off: float) -> Dump:
+        one = make.Run(world_size=1)
+        scores, bias = make.normal(64, 32), make.normal(32, seed=1)
+        powers = np.exp(scores)
+        moved = scores.copy()
+        moved.flat[scores.argmax()] += np.float32(0.7 * noise)
+        x, owner = make.normal(64, 16, seed=2), "Module.a.A.forward.0"
+        read = [x, make.normal(32, 16, seed=3), one.parameter(bias * np.float32(1 + noise))]
+        one.call("Functional.linear.0.forward", read, [moved], owner=owner)
+        result = (powers / powers.sum(-1, keepdims=True) * (1 + off)).astype("f4")
+        one.call("Functional.softmax.0.forward", [moved], [result], owner=owner)
+        return _put_together(one.dump())
+
+    alignment = align(run(noise=3.5e-4, off=wrong), run(noise=0.0, off=0.0))
+    found = judge(
+        alignment,
+        measure_pairs(alignment, "statistics"),
+        "statistics",
+        Setting(step=1, previous="judged", other_world=True),
+    )
+    assert [suspect.name for suspect in found.suspects] == ["Functional.softmax.0.forward"] * named
 
 
 def test_a_healthy_pair_is_silent(network: Any) -> None:
