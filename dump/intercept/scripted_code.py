@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import gc
 import os
 import sys
@@ -63,6 +64,7 @@ class ScriptedCode:
         original = owner.__call__
         watch = self._watch
 
+        @functools.wraps(original)
         def __call__(self_: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
             if watch.listening():
                 watch.attempt(self._count, self_)
@@ -95,6 +97,7 @@ def let_scripts_compile(originals: Mapping[int, int], patches: Patches) -> None:
         patches.replace(table, stand_in, name)
     script, frames_up = torch.jit.script, torch_internals.frames_up
 
+    @functools.wraps(script)
     def compiled(*args: Any, **kwargs: Any) -> Any:
         if len(args) < 3:  # names are looked up in the caller's frame, which is one further up now
             kwargs[frames_up] = kwargs.get(frames_up, 0) + 1

@@ -5,6 +5,7 @@ In training an optimizer step ends a step; where there is no optimizer, the next
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -90,6 +91,7 @@ class StepFinder:
         """While a script builds its model, how weights are drawn is not of interest, only what they are."""
         original = torch.nn.Module.__init__
 
+        @functools.wraps(original)
         def __init__(module: torch.nn.Module, *args: Any, **kwargs: Any) -> None:  # noqa: N807
             self._watch.setting_up = not self._watch.is_set_up
             original(module, *args, **kwargs)
@@ -99,6 +101,7 @@ class StepFinder:
     def _follow_optimizers(self, patches: Patches) -> None:
         original = torch.optim.Optimizer.__init__
 
+        @functools.wraps(original)
         def __init__(optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:  # noqa: N807
             original(optimizer, *args, **kwargs)
             self._watch.attempt(self._optimizers.made, optimizer)
@@ -110,6 +113,7 @@ class StepFinder:
         scalers = grad_scaler()
         original = scalers.step
 
+        @functools.wraps(original)
         def step(scaler: Any, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
             before = self._optimizer_steps
             result = original(scaler, optimizer, *args, **kwargs)

@@ -7,6 +7,7 @@ runs, so that torch.compile reads the code it would read without us.
 
 from __future__ import annotations
 
+import functools
 import sys
 import weakref
 from pathlib import Path
@@ -147,6 +148,7 @@ class Discovery:
     def _follow_new_optimizers(self) -> None:
         original = torch.optim.Optimizer.__init__
 
+        @functools.wraps(original)
         def __init__(optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:  # noqa: N807
             original(optimizer, *args, **kwargs)
             self._meet(optimizer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,7 @@ def follow(optimizer: Any, before: Callable[[], None], after: Callable[[], None]
     patches = Patches()
     original = optimizer.step
 
+    @functools.wraps(original)
     def step(*args: Any, **kwargs: Any) -> Any:
         before()
         result = original(*args, **kwargs)

@@ -6,6 +6,7 @@ the user's model, could not be pickled, and would report the copy's calls as the
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -49,6 +50,7 @@ class ForwardHook:
 def _follow_copies() -> None:
     original = torch.nn.Module.__reduce_ex__
 
+    @functools.wraps(original)
     def __reduce_ex__(module: torch.nn.Module, protocol: Any) -> Any:  # noqa: N807
         reduced: Any = original(module, protocol)
         if isinstance(reduced, tuple) and len(reduced) > 2 and isinstance(reduced[2], dict):

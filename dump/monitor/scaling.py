@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -52,6 +53,7 @@ class LossScale:
         return self._known
 
     def _around_scale(self, original: Any) -> Any:
+        @functools.wraps(original)
         def scale(scaler: Any, outputs: Any) -> Any:
             if scaler.is_enabled():
                 self._scaler, self._known = scaler, None
@@ -60,6 +62,7 @@ class LossScale:
         return scale
 
     def _around_step(self, original: Any) -> Any:
+        @functools.wraps(original)
         def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
             before = self._counted()
             result = original(scaler, optimizer, *args, **kwargs)

@@ -21,6 +21,9 @@ from ..torch_internals import from_dlpack, to_dlpack
 _LEAST_REPEATED = 1 << 14
 """Elements below which a tensor is copied, whatever its memory."""
 
+_MOST_READ = 1 << 31
+"""Elements of an expanded tensor that are read one by one, which takes some two seconds."""
+
 _BLOCK = 1 << 16
 _WRITABLE = 0x200  # which torch asks for; nobody writes
 _memory_at: Callable[[int, int, int], memoryview] = ctypes.PYFUNCTYPE(
@@ -120,12 +123,31 @@ def is_repeated(tensor: torch.Tensor) -> bool:
     return 2 * min(math.prod(extents), _span(tensor)) <= count
 
 
+def is_too_long(tensor: torch.Tensor) -> bool:
+    """Is it an expanded tensor of more elements than can be read one by one?  A mask of 4 kB may stand for 10^12."""
+    if tensor.numel() <= _MOST_READ:
+        return False
+    return any(not step and extent > 1 for extent, step in zip(tensor.shape, tensor.stride(), strict=True))
+
+
+def refuse_too_long(tensor: torch.Tensor) -> None:
+    """Raises ValueError for such a tensor."""
+    if is_too_long(tensor):
+        raise ValueError(f"an expanded tensor of {tensor.numel():,} elements, too many for a digest")
+
+
+def each_once(tensor: torch.Tensor) -> torch.Tensor:
+    """The part of an expanded tensor that the rest repeats."""
+    for dimension, step in enumerate(tensor.stride()):
+        if not step:
+            tensor = tensor.narrow(dimension, 0, 1)
+    return tensor
+
+
 def memory_of(tensor: torch.Tensor) -> tuple[torch.Tensor, tuple[int, ...]]:
     """The memory (n,) of a detached tensor whose elements share it, and the strides by which they lie there."""
     steps = tensor.stride()
-    for dimension, step in enumerate(steps):
-        if not step:
-            tensor = tensor.narrow(dimension, 0, 1)
+    tensor = each_once(tensor)
     if _span(tensor) < tensor.numel():  # windows that overlap
         return tensor.as_strided((_span(tensor),), (1,), tensor.storage_offset()), steps
     tensor = (tensor if tensor.is_contiguous() else on_host(tensor)).contiguous()

@@ -229,7 +229,8 @@ class StepRecorder:
             self._look_at(tensor, measured)
             if key is not None:
                 self._measured[key] = measured
-        if not measured.stored and (self._real or (self._in_tensor_list is not None and self._in_tensor_list(place))):
+        stores = self._real or (self._in_tensor_list is not None and self._in_tensor_list(place))
+        if stores and not measured.stored and not contents.is_too_long(tensor):
             measured.stored = True
             self._sink.store(measured, place, _borrow(tensor))
         return measured
@@ -240,6 +241,7 @@ class StepRecorder:
         if not self._measures:
             return
         if self._digesting:
+            contents.refuse_too_long(tensor)
             self._sink.store(measured, None, _borrow(tensor))
         elif tensor.is_cpu or contents.is_repeated(tensor):
             measured.statistics = statistics.measure(tensor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import inspect
 import pickle
@@ -10,7 +11,7 @@ import sys
 import traceback
 import typing
 from collections.abc import Callable, Iterator
-from types import BuiltinFunctionType, FunctionType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -120,6 +121,52 @@ def test_every_function_looks_the_same_and_is_the_same_as_before(config: DumpCon
         session.close()
     assert _everything() == looks
     assert _alike() == alike
+
+
+def _everywhere() -> dict[str, Any]:
+    """What the modules and classes of torch hold that can be called, by its place."""
+    found: dict[str, Any] = {}
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] != "torch" or not isinstance(module, ModuleType):
+            continue
+        for key, thing in list(vars(module).items()):
+            found[f"{name}.{key}"] = thing
+            if issubclass(type(thing), type):
+                found.update({f"{thing.__module__}.{thing.__qualname__}.{k}": t for k, t in vars(thing).items()})
+    methods = (staticmethod, classmethod)
+    plain = {place: thing.__func__ if type(thing) in methods else thing for place, thing in found.items()}
+    return {place: thing for place, thing in plain.items() if type(thing).__name__ in ("function", "instancemethod")}
+
+
+def _named(thing: Any) -> tuple[Any, ...]:
+    try:
+        signature: Any = inspect.signature(thing)
+    except ValueError:  # one of C's: another's is there in its place
+        signature = None
+    return thing.__name__, thing.__qualname__, thing.__module__, thing.__doc__, signature
+
+
+@pytest.mark.parametrize("audit", [False, True])
+def test_what_takes_a_place_in_torch_has_the_names_and_the_signature_of_what_stood_there(
+    config: DumpConfig, audit: bool
+) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))])  # the first of its kind: torch wraps its step
+    before = _everywhere()
+    session = Session(dataclasses.replace(config, level="mix", audit=audit), finds_steps=True)
+    session.start()
+    try:
+        exchanged = {place: thing for place, thing in _everywhere().items() if before.get(place, thing) is not thing}
+        assert {"torch.nn.modules.module.Module.__init__", "torch.jit.script"} <= exchanged.keys()
+        different = {
+            place: (theirs, ours)
+            for place, thing in exchanged.items()
+            if (theirs := _named(before[place])) != (ours := _named(thing)) and (theirs[:4] != ours[:4] or theirs[4])
+        }
+        assert different == {}
+        assert optimizer.step.__func__ is torch.optim.SGD.step
+    finally:
+        session.close()
+    assert {place for place, thing in _everywhere().items() if before.get(place) is not thing} == set()
 
 
 def test_no_module_of_torch_has_another_name_and_every_function_its_source(config: DumpConfig) -> None:

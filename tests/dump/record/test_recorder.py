@@ -245,6 +245,17 @@ def test_zeros_without_memory_are_zeros() -> None:
     assert (entry.measured.statistics.max, entry.measured.statistics.norm) == (0.0, 0.0)
 
 
+@pytest.mark.parametrize("settings", [{"task": "tensor"}, {"summary_mode": "md5"}])
+def test_an_expanded_tensor_of_too_many_elements_is_neither_stored_nor_digested(settings: dict[str, Any]) -> None:
+    recorder, kept = _recorder(**settings)
+    entry = recorder.read(torch.tensor([2.0]).expand(1 << 20, 1 << 20), "a.input.0")
+    assert kept.stored == []
+    if settings == {"task": "tensor"}:
+        assert (entry.measured.statistics.mean, entry.unrecorded) == (2.0, None)
+    else:
+        assert "an expanded tensor of 1,099,511,627,776 elements" in entry.unrecorded
+
+
 def test_of_a_sparse_tensor_its_values_are_recorded() -> None:
     recorder, _ = _recorder()
     tensor = torch.sparse_coo_tensor([[0, 0, 2]], torch.tensor([[3.0], [0.0], [4.0]]), (5, 1), check_invariants=False)

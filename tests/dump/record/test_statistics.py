@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dump import native
 from dump.format import sketch
-from dump.record import deferred, statistics
+from dump.record import contents, deferred, statistics
 from dump.record.contents import is_repeated
 from dump.record.statistics import EMPTY, Statistics, _pieces, measure
 
@@ -403,3 +403,22 @@ def test_an_expanded_tensor_is_never_made_dense() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 16 << 20
+
+
+@pytest.mark.parametrize("values", [[1.0, -2.0, 3.0], [float("nan"), 1.0, float("inf")], [0.0, 0.0, 0.0]])
+def test_an_expanded_tensor_of_too_many_elements_is_measured_by_what_it_repeats(
+    values: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expanded = torch.tensor(values).view(3, 1).expand(3, 30_000)
+    whole = measure(expanded)
+    monkeypatch.setattr(contents, "_MOST_READ", 1 << 15)
+    found = measure(expanded)
+    assert found.buckets is None
+    assert (found.nan, found.inf) == (whole.nan, whole.inf)
+    for name in ("max", "min", "mean", "norm"):
+        assert getattr(found, name) == pytest.approx(getattr(whole, name), rel=1e-6, nan_ok=True)
+
+
+def test_an_expanded_tensor_of_a_million_million_elements_takes_no_time() -> None:
+    found = measure(torch.tensor([[2.0]], dtype=torch.complex64).expand(1 << 20, 1 << 20))
+    assert found == Statistics(2.0, 0.0, 1.0, 2.0 * (1 << 20), 0, 0, None)
