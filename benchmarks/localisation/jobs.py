@@ -135,6 +135,13 @@ HEALTHY = (
 """Every job recorded twice, by the same kernels and by kernels that round otherwise; and jobs cut in two ways."""
 
 
+def _of_one_part(name: str, ours: str, ranks: int, theirs: int, kernel: Kernel) -> Case:
+    """The same job on other numbers of ranks, with a fault in one of them."""
+    job = next(job for job in JOBS if job.name == ours)
+    sides = replace(job.side(kernel), ranks=ranks), replace(job.side(), ranks=theirs)
+    return Case(f"{ours}-{ranks}-against-{ours}-{theirs}-{name}", job.model, OTHERWISE, *sides)
+
+
 def _faulty(
     name: str, kernel: Callable[[Job], Kernel], jobs: Iterable[Job], kinds: tuple[str, ...] = OPERATOR
 ) -> Cases:
@@ -145,6 +152,9 @@ def _faulty(
 
 FAULTS = (
     *_otherwise("gelu", Kernel("aten::gelu", "scale", 1.01, (1,)), healthy=False),
+    _of_one_part("gradient-rows", "fsdp2", 2, 1, Kernel("aten::mm", "last_rows", 2, (2,), rank=1)),
+    _of_one_part("weight-rows", "fsdp2", 2, 1, Kernel("aten::mm", "swap_rows", 0, (3,), rank=1)),
+    _of_one_part("softmax", "ulysses", 4, 1, Kernel("aten::_softmax", "scale", 1.01, (1,), rank=2)),
     *_faulty("gelu", lambda job: Kernel("aten::gelu", "scale", 1.01, (job.call,), rank=1), JOBS),
     *_faulty("gelu-backward", lambda job: Kernel("aten::gelu_backward", "scale", 1.02, (job.call,), rank=0), JOBS),
     *_faulty(
@@ -176,5 +186,6 @@ FAULTS = (
         ("operator",),
     ),
 )
-"""One call of gelu, of its backward or of all_reduce that is wrong on one rank alone; a rank that reads the batch of
-another; a collective that reduces otherwise on all ranks."""
+"""One call of gelu, of its backward or of all_reduce that is wrong on one rank alone; rows of a gradient, and of a
+softmax a part that is as large as one of four ranks has it; a rank that reads the batch of another; a collective that
+reduces otherwise on all ranks."""

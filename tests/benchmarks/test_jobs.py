@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from benchmarks.localisation import jobs, running
-from benchmarks.localisation.rows import Case
-from benchmarks.localisation.scoring import Outcome
+from benchmarks.localisation.ranks import Answer, verdict_of
+from benchmarks.localisation.rows import Case, Task
 
 pytestmark = [
     pytest.mark.slow,
@@ -54,15 +54,20 @@ def test_a_wrong_call_of_one_micro_batch_is_named_where_the_other_side_has_none(
     _all_right(tmp_path, [case for case in (*jobs.HEALTHY, *jobs.FAULTS) if case.name.startswith(f"{name}-")])
 
 
-def _all_right(folder: Path, cases: list[Case]) -> None:
-    assert [each.case for each in _outcomes(folder, cases) if not each.is_first] == []
+def test_a_pipeline_is_judged_by_its_elements(tmp_path: Path) -> None:
+    name = "1f1b-2-against-micro-1"
+    _all_right(tmp_path, [case for case in (*jobs.HEALTHY, *jobs.FAULTS) if case.name.startswith(f"{name}-")], "tensor")
 
 
-def _outcomes(folder: Path, cases: list[Case]) -> list[Outcome]:
-    todo = running.works(folder, cases, ("statistics",), ("L1",))
+def _all_right(folder: Path, cases: list[Case], task: Task = "statistics") -> None:
+    assert [each.outcome.case for each in _answers(folder, cases, task) if not each.is_right] == []
+
+
+def _answers(folder: Path, cases: list[Case], task: Task) -> list[Answer]:
+    todo = running.works(folder, cases, (task,), ("L1",))
     assert len(todo) >= 3
     with warnings.catch_warnings():  # of kernels put in the place of others, in the processes forked from here
         warnings.simplefilter("ignore")
         problems = running.record_all(todo, workers=1, keep=False)
     running.compare_all(todo, problems, workers=1, again=False)
-    return [running.outcome(work, problems) for work in todo]
+    return [Answer(running.outcome(work, problems), verdict_of(work.compared)) for work in todo]
