@@ -67,7 +67,7 @@ def test_comparing_knows_the_format_and_never_torch() -> None:
     for path in COMPARE:
         names = set(_imports(path))
         replays = _is_within(_name(path), "acc_compare.replay") and path.stem not in TORCHLESS
-        allowed = ["dump.format", "dump.native"]
+        allowed = ["dump.format", "dump.native", "dump.working_folder"]
         if _is_within(_name(path), "acc_compare.cli"):
             allowed.append("dump.cli")
         if replays:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("dump", "acc_compare")
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("dump.native", "dump.unrecorded"),
+    ("dump.native", "dump.unrecorded", "dump.working_folder"),
     ("dump.format",),
     ("dump.torch_internals",),
     ("dump.older_torch",),

@@ -10,11 +10,11 @@ import importlib.util
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any, NoReturn, Protocol
+from typing import NoReturn, Protocol
 
 from ..format.errors import AccError, ConfigError
 from ..format.paths import from_home
@@ -24,7 +24,10 @@ from ..record.observer import LastStepDone
 from .interrupted import INTERRUPTED
 
 PACKAGE = __name__.partition(".")[0]
-_STARTED_AS = (f"{PACKAGE}.__main__", "acc_compare.__main__")
+_AT_START = frozenset(
+    "_collections_abc _sitebuiltins abc codecs encodings genericpath io ntpath os posixpath site stat".split()
+)
+"""What Python has imported before it runs a script."""
 _OURS = Path(__file__).resolve().parent.parent
 
 
@@ -237,23 +240,66 @@ def _as_main(namespace: ModuleType, argv: list[str]) -> Iterator[None]:
 def _import_path(folder: str) -> Iterator[None]:
     before = list(sys.path)
     if _starts_with_ours():
-        first = sys.path.pop(0)
-        sys.path += [first] * (Path(first).resolve() == _OURS.parent)
-    sys.path.insert(0, folder)
+        del sys.path[0]
+    with _pythons_own_hidden(folder):
+        sys.path.insert(0, folder)
+        try:
+            yield
+        finally:
+            sys.path[:] = before
+
+
+@contextlib.contextmanager
+def _pythons_own_hidden(folder: str) -> Iterator[None]:
+    """A script with a statistics.py beside it imports that one, though we have imported Python's own before."""
+    names = _shadowed(folder)
+    if not names:
+        yield
+        return
+    _import_all_of_ours()
+    hidden = _take_out(names)
     try:
         yield
     finally:
-        sys.path[:] = before
+        _take_out(names)
+        sys.modules.update(hidden)
+
+
+def _shadowed(folder: str) -> set[str]:
+    """What has been imported from Python's library, and would be from `folder` by a script there."""
+    try:
+        there = {name.removesuffix(".py") for name in os.listdir(folder)}
+    except OSError:
+        return set()
+    found = set()
+    for name in (there & sys.stdlib_module_names & sys.modules.keys()) - _AT_START:
+        spec = importlib.machinery.PathFinder.find_spec(name, [folder])
+        loader = getattr(sys.modules[name].__spec__, "loader", None)
+        is_file = isinstance(loader, importlib.machinery.SourceFileLoader)  # those in C and frozen ones come first
+        if is_file and spec is not None and spec.origin not in (None, sys.modules[name].__file__):
+            found.add(name)
+    return found
+
+
+def _take_out(names: Collection[str]) -> dict[str, ModuleType]:
+    """Those modules and what lies below them, taken from `sys.modules`."""
+    return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in names}
+
+
+def _import_all_of_ours() -> None:
+    """What we import later on would find other modules than it means."""
+    for module in pkgutil.walk_packages([str(_OURS)], f"{PACKAGE}."):
+        if not module.name.endswith("__main__"):
+            with contextlib.suppress(Exception):  # what this torch has no use for, such as the simulated device
+                importlib.import_module(module.name)
 
 
 def _starts_with_ours() -> bool:
-    """Is the first place to import from there for our sake: the working folder of `python -m`, that of the command?"""
+    """Is the first place to import from there for our sake, the folder of the command?"""
     if getattr(sys.flags, "safe_path", False) or not sys.path:
         return False
     main = sys.modules.get("__main__")
-    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
-    if spec is not None:
-        return spec.name in _STARTED_AS and Path(sys.path[0]).resolve() == Path.cwd()
+    file = None if getattr(main, "__spec__", None) is not None else getattr(main, "__file__", None)
     return file is not None and Path(file).stem == "acc" and Path(sys.path[0]).resolve() == Path(file).resolve().parent
 
 
@@ -267,18 +313,14 @@ def yielding_the_name(folder: str) -> Iterator[None]:
     if theirs is None:
         yield
         return
-    for module in pkgutil.walk_packages([str(_OURS)], f"{PACKAGE}."):
-        if not module.name.endswith("__main__"):
-            with contextlib.suppress(Exception):  # what this torch has no use for, such as the simulated device
-                importlib.import_module(module.name)
-    hidden: dict[str, Any] = {name: sys.modules.pop(name) for name in _names_of_package()}
+    _import_all_of_ours()
+    hidden = _take_out([PACKAGE])
     if theirs.origin is None:  # a folder without __init__.py loses to any package further down the path
         sys.modules[PACKAGE] = importlib.util.module_from_spec(theirs)
     try:
         yield
     finally:
-        for name in _names_of_package():
-            del sys.modules[name]
+        _take_out([PACKAGE])
         sys.modules.update(hidden)
 
 
@@ -290,7 +332,3 @@ def _their_package(folder: str) -> importlib.machinery.ModuleSpec | None:
         return spec
     holds_code = any(next(Path(place).glob("*.py"), None) for place in spec.submodule_search_locations or ())
     return spec if holds_code else None
-
-
-def _names_of_package() -> list[str]:
-    return [name for name in sys.modules if name == PACKAGE or name.startswith(f"{PACKAGE}.")]

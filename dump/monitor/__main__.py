@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from ..cli.monitor_command import main
+from .. import working_folder
+
+working_folder.leave()
+from ..cli.monitor_command import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -92,6 +92,29 @@ def test_a_script_imports_from_where_it_does_alone(tmp_path: Path, start: list[s
     assert outputs[0] == outputs[1]
 
 
+@pytest.mark.parametrize("start", [["-m", "dump"], ["-m", "acc_compare", "dump"]], ids=["dump", "acc"])
+def test_what_has_a_name_of_pythons_own_is_the_scripts_alone(tmp_path: Path, start: list[str]) -> None:
+    """Beside the script it is imported in place of Python's own, which we have imported before; in the working folder
+    it is nobody's: torch would take a random.py there for Python's."""
+    (tmp_path / "scripts").mkdir()
+    text = f"{TRAIN}\nimport statistics, random\nprint(statistics.MINE, random.Random.__module__)\n"
+    (tmp_path / "scripts" / "train.py").write_text(text)
+    (tmp_path / "scripts" / "statistics.py").write_text("MINE = 'the own one'\n")
+    for name in ("random", "json", "copy", "queue", "types", "re"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not to be imported')\n")
+    done = subprocess.run(
+        [sys.executable, *start, "scripts/train.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "the own one random"
+    assert len(_dumps(str(tmp_path / "acc_dump"))) == 1
+
+
 def test_a_script_is_recorded_unmodified(acc: Acc, capfd: pytest.CaptureFixture[str]) -> None:
     assert acc("train.py", "--lr", "0.1", "-s") == 0
     out, err = capfd.readouterr()
