@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--peer", type=Path, metavar="PYTHON", help="an interpreter with mindstudio-probe 26.2.0")
     parser.add_argument("--peer-advisor", type=Path, metavar="PYTHON", help="one with mindstudio-probe 8.3.3")
     parser.add_argument("--peer-every", type=int, default=1, metavar="N", help="only every Nth seed, for msprobe")
-    parser.add_argument("--write", action="store_true", help=f"write {HERE / 'DRAWN.md'}, or LIBRARIES.md")
+    parser.add_argument("--write", action="store_true", help="write DRAWN.md here, or HEALTHY.md, LIBRARIES.md")
     options = parser.parse_args(arguments)
     seeds = seeds_of(options.seeds)
     task, level = options.task, options.level
@@ -179,7 +179,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scores = "\n\n".join("\n".join(lines) for lines in tables)
     print(scores)
     if options.write:
-        page = HERE / ("LIBRARIES.md" if options.libraries else "HEALTHY.md" if options.healthy_only else "DRAWN.md")
+        kind = "LIBRARIES" if options.libraries else "HEALTHY" if options.healthy_only else "DRAWN"
+        page = HERE / f"{kind}{'' if task == 'statistics' else f'-{task}'}.md"
         unsound = sum(bool(one.unsound) for one in (*(one for _, one in fine), *(each.outcome for each in faults)))
         page.write_text(_page(seeds, options, scores, unsound), encoding="utf-8")
     return 0
@@ -242,6 +243,7 @@ all else theirs.
 
 """
     title = "Good health in noise" if options.healthy_only else "Faults in noise"
+    title += "" if options.task == "statistics" else f", task {options.task}"
     only = " --healthy-only" if options.healthy_only else ""
     sizes = (
         ""
