@@ -234,7 +234,8 @@ class Noise:
         """How far at least half of an operator's outputs at one place lie along a channel, and beyond what that is
         improbable of so many.  The same call made again says nothing new."""
         if place not in self._alike:
-            distinct = {f"{output.error:.1e}": output for output in self._places[place]}.values()
+            places = self._places[place]
+            distinct = {f"{output.error:.1e} {output.peak:.1e}": output for output in places}.values()
             calls = len(distinct)
             shifts = map(self._shift, distinct) if calls >= _FEWEST_ALIKE else ()
             found = [0.0 if shift is None else shift.deviations for shift in shifts]

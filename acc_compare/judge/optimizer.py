@@ -135,7 +135,7 @@ def _pooled(found: Sequence[Scaling]) -> Scaling:
 
 def _updates(call: MeasuredCall, *, linear: bool) -> list[Update]:
     read = {argument.name: argument for argument in call.read}
-    own = _own(call)
+    own, remembers = _own(call), _remembers(call)
     found = []
     for argument in call.wrote:
         parameter = argument.name.removeprefix("output.0.")
@@ -144,10 +144,18 @@ def _updates(call: MeasuredCall, *, linear: bool) -> list[Update]:
         old, gradient = read.get(f"input.param.{parameter}"), read.get(f"input.grad.{parameter}")
         if old is None or gradient is None or not argument.is_floating:
             continue
-        update = _update(parameter, old, gradient, argument, linear=linear)
+        update = _update(parameter, old, gradient, argument, linear=linear, remembers=remembers)
         if update is not None:
             found.append(update)
     return found
+
+
+def _remembers(call: MeasuredCall) -> bool:
+    """Does the step go along earlier gradients too, as long as those were?"""
+    return any(
+        pair.name.rpartition(".")[2] == "momentum" and isinstance(pair.npu, ScalarRecord) and bool(pair.npu.value)
+        for pair in call.pair.arguments
+    )
 
 
 def _own(call: MeasuredCall) -> frozenset[object]:
@@ -160,7 +168,13 @@ def _own(call: MeasuredCall) -> frozenset[object]:
 
 
 def _update(
-    parameter: str, old: MeasuredArgument, gradient: MeasuredArgument, new: MeasuredArgument, *, linear: bool
+    parameter: str,
+    old: MeasuredArgument,
+    gradient: MeasuredArgument,
+    new: MeasuredArgument,
+    *,
+    linear: bool,
+    remembers: bool,
 ) -> Update | None:
     if new.error is None or old.error is None or gradient.error is None:
         return None  # of what was not measured nothing follows
@@ -183,14 +197,14 @@ def _update(
     inherited = 4.0 * error if linear else 4.0 * math.sqrt(error)
     relative = apart / moved
     expected = inherited + rounding / moved + 1e-7
-    scaling = _scaling(ours, theirs, gradient, rounding / moved + 1e-6, new.count)
+    scaled = gradient.relative if remembers else _gradient_scaled(gradient)
+    scaling = _scaling(ours, theirs, scaled, rounding / moved + 1e-6, new.count)
     return Update(parameter, new, relative, expected, error, _factor(ours, theirs, apart), scaling)
 
 
-def _scaling(
-    ours: SketchVector, theirs: SketchVector, gradient: MeasuredArgument, floor: float, count: int
-) -> Scaling | None:
-    """How far the update's length is from what noise leaves it; None where too few numbers tell."""
+def _scaling(ours: SketchVector, theirs: SketchVector, scaled: float, floor: float, count: int) -> Scaling | None:
+    """How far the update's length is from what noise leaves it, gradients being longer or shorter by `scaled`; None
+    where too few numbers tell."""
     freedom = min(SKETCH_BUCKETS, count) - 1
     if freedom < _FEWEST:
         return None
@@ -199,7 +213,7 @@ def _scaling(
     relative = float(np.linalg.norm(ours - theirs)) / moved
     lowest = max(0.0, 1.0 - relative**2 / 2)
     beyond = factor - 1.0 if factor > 1.0 else min(0.0, factor - lowest)
-    beyond = math.copysign(max(0.0, abs(beyond) - _gradient_scaled(gradient)), beyond)
+    beyond = math.copysign(max(0.0, abs(beyond) - scaled), beyond)
     return Scaling(factor, beyond, math.hypot(left / moved / math.sqrt(freedom), floor), freedom)
 
 

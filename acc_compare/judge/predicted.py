@@ -44,6 +44,11 @@ from acc_compare.judge.predicted_forward import FORWARD
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 
 _FAST = 6.0
+_HIDDEN = 2.0
+"""So many elements that are off by as much may cancel in a sketch, where no more of them differ."""
+
+_CANCELLED = 0.1
+_IN_STEP = 2.0
 _IN_A_LIST = 2
 """Dots in the name of an element of a list, `input.0.3`."""
 
@@ -139,10 +144,27 @@ def _assured(case: OutputCase, fresh: float) -> float:
     is_fast = operators.has(call.operator, "conv") and len(case.out.npu.shape) > 1
     fast = _FAST * fresh if is_fast and case.unit <= ACCUMULATED and not case.operands else 0.0
     if call.is_backward:
-        return fast
+        return max(fast, _summed(case))
     if operators.has(call.operator, "nonexpansive"):
         return math.hypot(*(a.distance for a in case.inputs))
     return max(fast, carried(case)) if operators.operator_class(call.operator) == "contraction" else 0.0
+
+
+def _summed(case: OutputCase) -> float:
+    """How far the gradient of a vector that stands in K rows may be off.  Where the rows cancel, by as much as all of
+    them alike: |sum d| <= sqrt(K) |d|.  Where they add up, in a type of unit roundoff u, by the rounding of K sums of
+    it, u sqrt(K), which kernels that do not accumulate in a wider type make."""
+    kind = operators.operator_class(case.operator)
+    if len(case.out.npu.shape) != 1 or not case.inputs or kind not in ("contraction", "normalisation"):
+        return 0.0
+    rows = case.largest()
+    terms = rows.count / case.out.count
+    if terms <= 1.0:
+        return 0.0
+    if case.size < _CANCELLED * rows.norm:
+        return math.sqrt(terms) * rows.distance
+    adds_up = kind == "normalisation" and case.unit > ACCUMULATED and case.size > _IN_STEP * rows.norm
+    return case.unit * math.sqrt(terms) * case.size if adds_up else 0.0
 
 
 def _read_for(call: MeasuredCall, out: MeasuredArgument) -> tuple[MeasuredArgument, ...]:
@@ -200,10 +222,14 @@ def _cast(case: OutputCase) -> float:
 
 def _rounded_otherwise(case: OutputCase) -> tuple[float, float]:
     """How many elements of a cast to a narrower type are expected to round to another neighbour, and how far these are
-    apart, relative to the element.  Of few, one large element may be the first."""
+    apart, relative to the element.  Of few, one large element may be the first.  In a copy of what is narrow as many as
+    its sketch shows, and those that it may hide."""
     own = operators.roundoff({case.out.npu.dtype, case.out.bench.dtype})
     given = operators.roundoff({side.dtype for a in case.inputs for side in (a.npu, a.bench)})
     error = max((a.relative for a in case.inputs), default=0.0)
-    if not case.inputs or given >= own or not 0.0 < error < own:
+    if not case.inputs or not 0.0 < error < own:
         return 0.0, 1.0
-    return case.out.count * error / (2.0 * own), 2.0 * own
+    if given < own:
+        return case.out.count * error / (2.0 * own), 2.0 * own
+    shown = max(a.count * (a.relative / (2.0 * own)) ** 2 for a in case.inputs)
+    return (_HIDDEN + shown if shown < _HIDDEN and own > ACCUMULATED else 0.0), 2.0 * own

@@ -109,7 +109,9 @@ def _from_sketches(npu: TensorRecord, bench: TensorRecord, ours: bytes, theirs: 
         distance = shifted * math.sqrt(math.sqrt(npu.numel / 2.0))
     elif ours == theirs and (norm_npu, npu.mean) != (norm_bench, bench.mean):
         distance = distance_lower_bound(npu, bench, rounding=_ROUNDING) or 0.0
-    # An extreme element's own difference bounds the distance from below, exactly, and sharpens the estimate.
+    # The difference of the norms bounds the distance from below, and an extreme element's own, exactly.
+    apart = abs(float(norm_npu) - float(norm_bench)) - RESOLUTION["sketch"] * (float(norm_npu) + float(norm_bench))
+    distance = max(distance, apart)
     for high, low in ((npu.max, bench.max), (npu.min, bench.min)):
         if high is not None and low is not None and high != low:
             distance = max(distance, abs(float(high) - float(low)))

@@ -124,6 +124,17 @@ def test_all_updates_together_are_scaled_in_noise(make: Any, factor: float, blam
     assert (fault is not None) is blamed
 
 
+@pytest.mark.parametrize(("momentum", "factor", "blamed"), [(0.9, 0.995, False), (0.0, 0.995, True), (0.9, 0.9, True)])
+def test_a_step_goes_along_earlier_gradients_which_may_have_been_shorter(
+    make: Any, momentum: float, factor: float, blamed: bool
+) -> None:
+    """A bias of which rounding towards zero loses a little in each step."""
+    settings = {"momentum": momentum, "lr": 0.1}
+    npu = recorded(make, sgd, gradients=some(make, noise=4e-3, count=16), lr=0.1 * factor, settings=settings)
+    fault = judged(npu, recorded(make, sgd, gradients=some(make, count=16), settings=settings))
+    assert (fault is not None) is blamed
+
+
 def test_gradients_of_pure_noise_are_not_judged(make: Any) -> None:
     """Adam makes full-size steps of gradients that are rounding alone."""
     noise = [make.normal(64, seed=n) * np.float32(1e-9) for n in range(4)]

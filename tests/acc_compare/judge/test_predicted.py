@@ -593,3 +593,61 @@ def test_a_loss_that_is_wrong_is_not_taken_for_a_sum(make: Any, wrong: float, re
     found = predict(part.call, part.call.wrote[0])
     assert found is not None
     assert found.relative < 2e-3
+
+
+@pytest.mark.parametrize(
+    ("dtype", "off", "hides"), [("bfloat16", 1e-6, True), ("bfloat16", 1e-3, False), ("float32", 1e-6, False)]
+)
+def test_a_sketch_may_hide_two_elements_of_a_narrow_tensor(make: Any, dtype: str, off: float, hides: bool) -> None:
+    """One step of a bfloat16 up in one place, one down in another."""
+    table = make.normal(200, 48, seed=1)
+    runs = []
+    for side in (make.off(table, off, seed=2), table):
+        run = make.Run()
+        for value in (side, rows := side[:96]):
+            run.mark(value, dtype=f"torch.{dtype}")
+        run.call("Functional.embedding.0.forward", [side], [rows])
+        runs.append(run)
+    (part,) = make.measured(*runs)
+    found = predict(part.call, part.call.wrote[0])
+    assert found is not None
+    assert (found.flips >= 2.0) is hides
+
+
+@pytest.mark.parametrize("cancels", [True, False])
+def test_a_sum_of_rows_that_cancel_may_be_off_by_what_all_of_them_are(make: Any, cancels: bool) -> None:
+    """As the gradient of a bias before a softmax over the rows, which is nothing but rounding."""
+    x, weight, gradient = make.normal(64, 32, seed=1), make.normal(16, 32, seed=2), make.normal(64, 16, seed=3)
+    if cancels:
+        gradient -= 0.98 * gradient.mean(0)
+    runs = []
+    for by in (np.float32(2e-3), np.float32(0.0)):
+        side = gradient + by
+        run = make.Run()
+        run.call("Functional.linear.0.forward", [x, weight, make.normal(16, seed=4)], [x @ weight.T])
+        run.call("Functional.linear.0.backward", [side], [None, side.T @ x, side.sum(0)])
+        runs.append(run)
+    forward, backward = (part.call for part in make.measured(*runs))
+    out = backward.wrote[-1]
+    found = predict(backward, out, forward)
+    assert found is not None
+    assert out.relative > 2 * found.relative
+    assert (out.relative < 2 * found.assured) is cancels
+
+
+@pytest.mark.parametrize(
+    ("dtype", "in_step", "is_assured"), [("bfloat16", 1.0, True), ("bfloat16", 0.0, False), ("float32", 1.0, False)]
+)
+def test_rows_in_step_may_be_added_up_in_the_type_that_they_have(
+    make: Any, dtype: str, in_step: float, is_assured: bool
+) -> None:
+    x, gradient = make.normal(384, 64, seed=1), make.normal(384, 64, seed=2) + np.float32(in_step)
+    run = make.Run()
+    for value in (x, gradient, total := gradient.sum(0)):
+        run.mark(value, dtype=f"torch.{dtype}")
+    run.call("Functional.layer_norm.0.forward", [x], [x])
+    run.call("Functional.layer_norm.0.backward", [gradient], [gradient, None, total])
+    forward, backward = (part.call for part in make.measured(run, run))
+    found = predict(backward, backward.wrote[-1], forward)
+    assert found is not None
+    assert found.assured == (pytest.approx(2.0**-8 * math.sqrt(384)) if is_assured else 0.0)

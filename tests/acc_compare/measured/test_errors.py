@@ -56,6 +56,16 @@ def test_a_largest_element_sharpens_the_sketch(make: Any) -> None:
     assert error.distance == pytest.approx(1.0, rel=1e-6)
 
 
+def test_tensors_are_no_nearer_than_their_norms(make: Any) -> None:
+    bench = make.normal(100)
+    blind = make.tensor(make.off(bench, 1e-5, seed=1)).sketch  # a sketch in which most of the difference has cancelled
+    npu = msgspec.structs.replace(make.tensor(bench), norm=float(np.linalg.norm(bench)) * 1.001, sketch=blind)
+    error = tensor_error(npu, make.tensor(bench))
+    assert error is not None
+    assert error.source == "sketch"
+    assert error.relative == pytest.approx(1e-3, rel=1e-2)
+
+
 def test_statistics_alone_give_a_lower_bound(make: Any) -> None:
     bench = make.normal(400)
     npu = make.off(bench, 0.1)
