@@ -15,6 +15,7 @@ BESIDE = (
     "CONTRIBUTING.md",
     "benchmarks/compare/RESULTS.md",
     "benchmarks/localisation/DRAWN.md",
+    "benchmarks/localisation/DRAWN-tensor.md",
     "benchmarks/localisation/HEALTHY.md",
     "benchmarks/localisation/LIBRARIES.md",
     "benchmarks/localisation/RESULTS.md",

@@ -158,7 +158,8 @@ by name, and what is not right yet, is in
 
 The cases of this page are fixed: they keep what works from breaking. A score on cases that nothing was mended on comes
 from models, precisions, kernels and faults that are drawn from seeds on the day, by a fault's size over noise:
-[faults](../benchmarks/localisation/DRAWN.md), with msprobe beside;
+[faults](../benchmarks/localisation/DRAWN.md), with msprobe beside, and
+[the first of them in whole tensors](../benchmarks/localisation/DRAWN-tensor.md);
 [pairs in good health](../benchmarks/localisation/HEALTHY.md) alone; and
 [models of transformers and diffusers](../benchmarks/localisation/LIBRARIES.md).
 
