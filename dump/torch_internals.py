@@ -57,6 +57,10 @@ def _no(*_: Any, **__: Any) -> bool:
     return False
 
 
+def _yes(*_: Any, **__: Any) -> bool:
+    return True
+
+
 def _nothing(*_: Any, **__: Any) -> None:
     return None
 
@@ -175,6 +179,9 @@ _OPERATORS = {
         "calls of custom operators", otherwise=()),
     "packet_name": _row(f"{_EXAMPLE}._qualified_op_name", "2.1",
         "`aten::relu`", "calls through torch.ops", kind="attribute"),
+    "takes_numbers": _row("_C._should_allow_numbers_as_tensors", "2.1",
+        "does an operator take a number for a tensor", "--audit: what is made of a traced number fails",
+        otherwise=_yes),
     "schema": _row(f"{_EXAMPLE}.default._schema", "2.1", "an operator's arguments, and which of them it writes",
         "calls of custom operators, --audit, the simulated NPU", kind="attribute"),
     "CustomOpDef": _row("_library.custom_ops.CustomOpDef", "2.4",

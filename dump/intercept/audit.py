@@ -274,7 +274,7 @@ class _Mode(torch_internals.TorchDispatchMode):  # type: ignore[misc]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        return self._audit.dispatched(func, args, kwargs or {})
+        return self._audit.dispatched(func, under_a_mode.with_tensors(func, args), kwargs or {})
 
 
 def _rebuild_stack(*, remove: list[Any], add: list[Any]) -> None:

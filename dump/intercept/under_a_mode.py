@@ -3,6 +3,8 @@
 - Forward-mode differentiation computes some tangents by other formulas: the mode steps aside.
 - torch.jit.trace writes other graphs, or none: the mode steps aside.
 - A subclass of `torch.Tensor` without a constructor of its own cannot be made: the mode steps aside.
+- A number that torch holds as a tensor, as torch.jit.trace holds constants, reaches a mode as the number, which not
+  every operator takes: it is made a tensor again.
 - Version counters stand still within the kernels of operators that count their writes there (`torch._foreach_*`, custom
   operators in Python): such an operator is called as it is without a mode.
 """
@@ -25,6 +27,7 @@ from .in_place import redirect
 from .patching import Patches
 from .watch import Watch
 
+_HELD_AS = {bool: torch.bool, int: torch.int64, float: torch.float64, complex: torch.complex128}
 _Run: TypeAlias = "Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]"
 
 
@@ -109,6 +112,31 @@ def run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return how(func, args, kwargs)
 
 
+def with_tensors(func: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """`args`, as `func` takes them."""
+    if not any(type(given) in _HELD_AS for given in args):
+        return args
+    places = _of_tensors.get(func)
+    if places is None:
+        places = _of_tensors[func] = _tensors_alone(func)
+    return tuple(
+        torch.ops.aten.scalar_tensor.default(given, dtype=_HELD_AS[type(given)])
+        if place in places and type(given) in _HELD_AS
+        else given
+        for place, given in enumerate(args)
+    )
+
+
+def _tensors_alone(func: Any) -> frozenset[int]:
+    """The places of the arguments for which an operator takes tensors, and no numbers in their place."""
+    if not (isinstance(func, torch_internals.OpOverload) and torch_internals.available("schema")):
+        return frozenset()
+    if torch_internals.takes_numbers(func.name().partition("::")[2].partition(".")[0]):
+        return frozenset()
+    arguments = torch_internals.schema(func).arguments
+    return frozenset(place for place, argument in enumerate(arguments) if str(argument.type) == "Tensor")
+
+
 def _plainly(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return func(*args, **kwargs)
 
@@ -145,6 +173,7 @@ def _way(func: Any) -> _Run:
 
 
 _ways: dict[Any, _Run] = {}
+_of_tensors: dict[Any, frozenset[int]] = {}
 
 
 def is_plain(tensor: torch.Tensor) -> bool:

@@ -80,7 +80,19 @@ def _heard() -> list[Any]:
     return Heard.seen
 
 
-@pytest.mark.parametrize("act", [_tangent, _subclasses, _versions, _modified_in_place, _heard])
+def _traced_numbers() -> list[Any]:
+    traced = torch.jit.trace(lambda x: x * 2.5 + torch.add(x, 3)[0] / 4, torch.ones(3))
+    half = torch.ones(2, dtype=torch.half)
+    return [
+        str(traced.graph),
+        traced.code,
+        str((2.5 * half).dtype),
+        str((1 - half).dtype),
+        str(torch.ones(2).int() * 2.5),
+    ]
+
+
+@pytest.mark.parametrize("act", [_traced_numbers, _tangent, _subclasses, _versions, _modified_in_place, _heard])
 def test_it_is_the_same_run(record: Any, act: Callable[[], list[Any]]) -> None:
     alone = act()
     found: list[list[Any]] = []
