@@ -6,7 +6,8 @@ file is asked for when it is read, by ranges, and nothing is kept on disk.  What
 
 from __future__ import annotations
 
-import functools
+import inspect
+import io
 import mmap
 import os
 import re
@@ -24,7 +25,8 @@ else:
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+):/{1,2}(.*)", re.ASCII | re.DOTALL)
 _BLOCK = 1 << 24
-"""Bytes that are asked for at once."""
+_AHEAD = 1 << 20
+"""Bytes that are asked for at once, of a part of a file and of one that is read from its start."""
 
 
 def is_url(path: str) -> bool:
@@ -34,6 +36,33 @@ def is_url(path: str) -> bool:
     (True, True, False, False)
     """
     return _URL.fullmatch(path) is not None
+
+
+class _Opened(io.RawIOBase):
+    """A file of fsspec's as Python's own are: that of some places does not say where it is when it is told to go."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._file.seek(offset, whence)
+        return self._file.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
 
 
 class RemotePath(_Plain):
@@ -47,35 +76,39 @@ class RemotePath(_Plain):
     def __fspath__(self) -> str:
         return str(self)
 
+    def _inner(self) -> str:
+        """As its place calls it, without scheme and machine."""
+        return str(_place(self)._strip_protocol(str(self)))
+
     def exists(self, **_: bool) -> bool:
         with _as_os_error(self):
-            return bool(_place(self).exists(str(self)))
+            return bool(_place(self).exists(self._inner()))
 
     def is_dir(self, **_: bool) -> bool:
         with _as_os_error(self):
-            return bool(_place(self).isdir(str(self)))
+            return bool(_place(self).isdir(self._inner()))
 
     def is_file(self, **_: bool) -> bool:
         with _as_os_error(self):
-            return bool(_place(self).isfile(str(self)))
+            return bool(_place(self).isfile(self._inner()))
 
     def iterdir(self) -> Iterator[RemotePath]:  # type: ignore[override]
         with _as_os_error(self):
-            names = [str(name).rstrip("/").rpartition("/")[2] for name in _place(self).ls(str(self), detail=False)]
+            names = [str(name).rstrip("/").rpartition("/")[2] for name in _place(self).ls(self._inner(), detail=False)]
         for name in names:
             if name and name != self.name:
                 yield self / name
 
     def glob(self, pattern: str, **_: Any) -> Iterator[RemotePath]:  # type: ignore[override]
         with _as_os_error(self):
-            found = _place(self).glob(f"{self}/{pattern}")
+            found = _place(self).glob(f"{self._inner()}/{pattern}")
         depth = pattern.count("/") + 1
         for name in found:
             yield self.joinpath(*str(name).split("/")[-depth:])
 
     def stat(self, **_: bool) -> os.stat_result:
         with _as_os_error(self):
-            size = int(_place(self).size(str(self)) or 0)
+            size = int(_place(self).size(self._inner()) or 0)
         return os.stat_result((0o100444, 0, 0, 0, 0, 0, size, 0, 0, 0))
 
     def resolve(self, strict: bool = False) -> RemotePath:
@@ -88,8 +121,7 @@ class RemotePath(_Plain):
         if mode != "rb":
             raise OSError(f"{self}: only read from here")
         with _as_os_error(self):
-            opened: IO[Any] = _place(self).open(str(self), "rb")
-            return opened
+            return io.BufferedReader(_Opened(_place(self).open(self._inner(), "rb")), _AHEAD)
 
     def mapped(self, first: int = 0, last: int | None = None) -> mmap.mmap:
         """The file's bytes, or those from `first` up to `last`, in memory of their own.
@@ -104,20 +136,27 @@ class RemotePath(_Plain):
         with _as_os_error(self):
             for start in range(0, size, _BLOCK):
                 end = min(size, start + _BLOCK)
-                memory[start:end] = _place(self).cat_file(str(self), start=first + start, end=first + end)
+                memory[start:end] = self._range(first + start, first + end)
         return memory
+
+    def _range(self, start: int, end: int) -> bytes:
+        place = _place(self)
+        if "start" in inspect.signature(getattr(place, "_cat_file", place.cat_file)).parameters:
+            return bytes(place.cat_file(self._inner(), start=start, end=end))
+        with place.open(self._inner(), "rb") as file:  # a place that hands out whole files alone at once
+            file.seek(start)
+            return bytes(file.read(end - start))
 
 
 def _place(path: RemotePath) -> Any:
-    return _place_of(str(path).partition("://")[0])
-
-
-@functools.lru_cache(maxsize=16)
-def _place_of(scheme: str) -> Any:
+    """What reads the bucket or the machine, with its user and port, that a path names: fsspec keeps one for each
+    thread and process, as connections must not be shared."""
+    scheme, _, rest = str(path).partition("://")
+    host = rest.partition("/")[0]
     try:
-        import fsspec
+        from fsspec.core import url_to_fs
 
-        return fsspec.filesystem(scheme)
+        return url_to_fs(f"{scheme}://{host}/")[0]
     except ImportError as error:
         raise ConfigError(f"{scheme}:// is read by packages that are not installed: {error}") from error
     except ValueError as error:

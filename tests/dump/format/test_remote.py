@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,6 +89,46 @@ def test_tensors_are_read_by_ranges(place: str, monkeypatch: pytest.MonkeyPatch)
 def test_what_is_not_there_is_told_in_a_line(place: str, url: str, error: type[AccError], words: str) -> None:
     with pytest.raises(error, match=words):
         find_dumps(from_home(url))
+
+
+class _Machine(fsspec.get_filesystem_class("memory")):  # type: ignore[misc]
+    """Files in memory that are reached as those of a machine are: by its name; its files do not say where they are when
+    they are told to go, and it hands out whole files alone at once."""
+
+    protocol = "machine"
+
+    def __init__(self, host: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.host = host
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return "/" + path.partition("://")[2].partition("/")[2] if "://" in path else path
+
+    @staticmethod
+    def _get_kwargs_from_urls(path: str) -> dict[str, str]:
+        return {"host": path.partition("://")[2].partition("/")[0]}
+
+    def _open(self, path: str, mode: str = "rb", **_: Any) -> Any:
+        return _Silent(self.store[path].getvalue())
+
+    def cat_file(self, path: str, **_: Any) -> bytes:
+        return bytes(self.store[path].getvalue())
+
+
+class _Silent(io.BytesIO):
+    def seek(self, offset: int, whence: int = 0, /) -> None:  # type: ignore[override]
+        super().seek(offset, whence)
+
+
+def test_a_machine_is_reached_by_its_name(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec.register_implementation("machine", _Machine, clobber=True)
+    monkeypatch.setattr("dump.format.remote._BLOCK", 100)
+    far, here = f"machine://one/runs/bench_tensor/{STEP}", SAMPLES / "bench_tensor" / STEP
+    assert read_dump(from_home(far)).calls == read_dump(here).calls
+    name = next(t.data_name for call in read_dump(here).calls for _, t in call.tensors() if t.data_name)
+    tensors = "dump_tensor_data"
+    assert np.array_equal(read_tensor(from_home(far) / tensors, name), read_tensor(here / tensors, name))
 
 
 def test_a_path_goes_to_other_processes_and_is_not_written(place: str) -> None:
