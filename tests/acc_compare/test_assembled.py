@@ -11,7 +11,10 @@ import pytest
 
 from acc_compare.assembled import Cut, Piece, Total, assemble, plans_in, rank_of_error
 from acc_compare.joining import Joined, join, wholes
+from acc_compare.judge.verdict import Setting
+from acc_compare.one_pair import Task
 from acc_compare.stages import renamed
+from acc_compare.worlds import _compare_joined
 from dump.format.errors import TensorFileError
 from dump.format.layout import TENSOR_FOLDER
 from dump.format.schema import Argument, CallRecord, Dump, Header, LayoutRecord, TensorRecord
@@ -195,3 +198,12 @@ def test_parts_that_are_of_other_shapes_than_recorded_are_refused(tmp_path: Path
     parts = tuple(Piece(n, folder / TENSOR_FOLDER, "a.safetensors") for n, folder in enumerate(folders))
     with pytest.raises(TensorFileError, match=r"\[6, 8\], \[6, 3\]"):
         (Cut(0, parts) if plan is Cut else Total(parts)).array()
+
+
+def test_nothing_is_advised_of_files_that_are_gone(tmp_path: Path, array: AnyArray) -> None:
+    halves = [half * np.float32(1.5 if number else 1) for number, half in enumerate(np.split(array, 2, 0))]
+    ours, theirs = _joined(_side(tmp_path / "npu", halves), _side(tmp_path / "bench", [array]))
+    found = _compare_joined(ours, theirs, Setting(other_world=True), Task(), jobs=1)
+    (suspect,) = found.suspects
+    assert suspect.rank == 1
+    assert "acc_joined" not in repr(suspect.advice)
