@@ -8,6 +8,7 @@ through a function that has the caller's file, line, name and globals.
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 from collections.abc import Callable
 from types import CodeType, FrameType, FunctionType, TracebackType
@@ -66,6 +67,7 @@ def as_if_it_were(original: Any, stand_in: Any) -> Any:
     stand_in.__name__, stand_in.__qualname__ = original.__name__, original.__qualname__
     stand_in.__module__, stand_in.__doc__ = original.__module__, original.__doc__
     stand_in.__annotations__ = dict(original.__annotations__)
+    stand_in.__signature__ = inspect.signature(original)
     return stand_in
 
 

@@ -23,6 +23,7 @@ from ..intercept.scripted_code import keep_untraced
 from ..intercept.steps import LiveOptimizers
 from ..intercept.watch import in_backward
 from ..older_torch import is_compiling
+from ..torch_internals import without_overrides
 from .config import MonitorConfig
 from .run import Run, say
 from .scope import is_watched
@@ -98,10 +99,12 @@ class Discovery:
             try:
                 with self._looking.suspended():
                     lazy = any(map(is_lazy, module.parameters()))
-                    self._outermost(module)
+                    with without_overrides():
+                        self._outermost(module)
                     output = original(module, *args, **kwargs)
                     if lazy:
-                        self._outermost(module)  # by now it has its parameters
+                        with without_overrides():
+                            self._outermost(module)  # by now it has its parameters
                     return output
             finally:
                 if self._all_found():

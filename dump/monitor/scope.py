@@ -10,6 +10,7 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from ..format.names import without_wrappers
+from ..torch_internals import without_overrides
 from .config import MonitorConfig
 
 # The parts of a name at which `squash_name` cuts, the first that is found; the last place it stands at.
@@ -85,7 +86,8 @@ def scope_of(models: Sequence[torch.nn.Module], config: MonitorConfig, groups: G
 def is_watched(parameter: torch.nn.Parameter) -> bool:
     """Is it trained, and has it memory?  A lazy module's parameters have none before its first call, those on the
     device meta and fake ones, of which sizes alone are worked out, have none at all."""
-    return parameter.requires_grad and not is_lazy(parameter) and not _is_of_sizes_alone(parameter)
+    with without_overrides():  # a function mode of the script's does not see this
+        return parameter.requires_grad and not is_lazy(parameter) and not _is_of_sizes_alone(parameter)
 
 
 def _is_of_sizes_alone(parameter: torch.nn.Parameter) -> bool:

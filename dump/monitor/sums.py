@@ -30,6 +30,7 @@ import torch
 from ..format.encode import sketch_text
 from ..record import deferred
 from ..record.contents import shared
+from ..record.sharded import dispatches_itself
 from ..record.statistics import Statistics, is_native, measure, real_contiguous, working_dtype
 from ..torch_internals import foreach_norm
 from .rows import Number, Value
@@ -85,9 +86,11 @@ class Measurer:
         found: list[Measured] = []
         on_device: list[tuple[Measured, torch.Tensor]] = []
         for tensor in tensors:
-            local = local_values(tensor)
             measured = Measured(tuple(tensor.shape), tensor.dtype, divisor=divisor)
             found.append(measured)
+            if dispatches_itself(type(tensor)) and not hasattr(tensor, "to_local"):
+                continue  # its contents need not lie in memory of its own, and it would see what reads them
+            local = local_values(tensor)
             if local.device.type == "cpu":
                 self._on_host(measured, local)
             elif local.numel():

@@ -28,7 +28,7 @@ from . import contents, deferred, filters, stack, statistics, tree
 from .entries import Emission, Entry, Expected, Measured, Sink
 from .identity import CheckedIdentities, Identities, Identity
 from .observer import ObservedCalls, Observer
-from .sharded import local_of, partition_of
+from .sharded import dispatches_itself, local_of, partition_of
 
 _FETCH_AFTER = 2048
 _PLAIN_TYPES = (torch.Tensor, torch.nn.Parameter)
@@ -368,7 +368,7 @@ def _not_recordable(tensor: torch.Tensor) -> str | None:
     if type(tensor) not in _PLAIN_TYPES:
         if is_lazy(tensor):
             return "uninitialized"
-        if _dispatches_itself(type(tensor)):
+        if dispatches_itself(type(tensor)):
             return f"subclass {type(tensor).__name__}"
     if tensor.is_meta:
         return "meta tensor"
@@ -381,12 +381,6 @@ def _not_recordable(tensor: torch.Tensor) -> str | None:
     if is_in_transform(tensor):
         return "inside a function transform"
     return None
-
-
-def _dispatches_itself(kind: type[torch.Tensor]) -> bool:
-    """Does a subclass answer for operators itself, so that its contents need not lie in memory of its own?"""
-    own = getattr(kind, "__torch_dispatch__", None)
-    return hasattr(kind, "__tensor_flatten__") or own is not torch.Tensor.__torch_dispatch__
 
 
 def _shape(tensor: torch.Tensor) -> torch.Size:

@@ -74,3 +74,9 @@ def partition_of(parameter: torch.nn.Parameter) -> list[int] | None:
         found = [told.get("partition_dim"), told.get("partition_stride", 1)]
         return found if all(type(number) is int and number >= 0 for number in found) else None
     return [] if "tensor_model_parallel" in told or told.get("sequence_parallel") else None
+
+
+def dispatches_itself(kind: type[torch.Tensor]) -> bool:
+    """Does a subclass answer for operators itself, so that its contents need not lie in memory of its own?"""
+    own = getattr(kind, "__torch_dispatch__", None)
+    return hasattr(kind, "__tensor_flatten__") or own is not torch.Tensor.__torch_dispatch__

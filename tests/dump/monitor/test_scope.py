@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from dump.monitor.config import read_config
-from dump.monitor.scope import Scope, scope_of, squashed
+from dump.monitor.scope import Scope, is_watched, scope_of, squashed
 
 
 def _model() -> nn.Module:
@@ -81,3 +82,16 @@ def test_chunks_of_a_model_have_stages() -> None:
 )
 def test_squashing(name: str, expected: str) -> None:
     assert squashed(name) == expected
+
+
+def test_a_function_mode_does_not_see_which_parameters_are_watched() -> None:
+    class Sees(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            seen.append(func)
+            return func(*args, **(kwargs or {}))
+
+    seen: list[Any] = []
+    parameter = nn.Parameter(torch.ones(2))
+    with Sees():
+        assert is_watched(parameter)
+    assert seen == []

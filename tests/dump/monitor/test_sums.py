@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,6 +78,27 @@ def test_nan_and_infinity(way: object) -> None:
 def test_an_empty_tensor_has_no_numbers() -> None:
     found = _on_host(torch.zeros(0, 3), OPS)
     assert [found.value(op) for op in ("norm", "max", "nans", "sketch", "shape")] == [None, None, None, None, "[0, 3]"]
+
+
+class _Wraps(torch.Tensor):
+    """A tensor without memory, which hears of every operator."""
+
+    heard: list[str] = []  # noqa: RUF012
+
+    @staticmethod
+    def __new__(cls: Any, inner: torch.Tensor) -> Any:
+        return torch.Tensor._make_wrapper_subclass(cls, inner.shape, dtype=inner.dtype)
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        cls.heard.append(str(func))
+        return _Wraps(torch.ones(2))
+
+
+def test_a_subclass_without_memory_has_no_numbers_and_hears_nothing() -> None:
+    found = _on_host(_Wraps(torch.ones(2)), OPS)
+    assert [found.value(op) for op in ("norm", "shape")] == [None, "[2]"]
+    assert _Wraps.heard == []
 
 
 def test_a_loss_scale_is_taken_out() -> None:
