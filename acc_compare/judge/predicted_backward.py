@@ -87,6 +87,10 @@ def _bent(case: OutputCase, argument: MeasuredArgument) -> float:
         )
         for side in (0, 1)
     )
+    if operators.is_steep_at_zero(case.operator):
+        # Errors of one size in all elements are the larger the nearer to zero one stands.
+        least = min((abs(end) for side in argument.extremes for end in side), default=0.0)
+        error *= max(1.0, argument.rms / least) if least > 0 else 1.0
     return min(1.0, error * amplified) * (case.out.largest_of_both or case.out.norm)
 
 
@@ -122,7 +126,10 @@ def _reduction_backward(case: OutputCase) -> Terms:
     gradient = _gradient(case)
     if gradient is None:
         return case.unit * case.size, []
-    return case.unit * case.size, [gradient.relative * case.size, *_errors(case.given, case.size)]
+    fresh = case.unit * case.size
+    if operators.has(case.operator, "runs"):
+        fresh = case.growth(max(gradient.npu.shape, default=1), case.size)
+    return fresh, [gradient.relative * case.size, *_errors(case.given, case.size)]
 
 
 def _normalisation_backward(case: OutputCase) -> Terms:

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Literal
 
 from acc_compare.operators.dtypes import LARGEST, UNIT_ROUNDOFF, is_floating, roundoff
-from acc_compare.operators.functions import is_bent, may_leave_finite, most_bent, most_moved
+from acc_compare.operators.functions import is_bent, is_steep_at_zero, may_leave_finite, most_bent, most_moved
 from acc_compare.operators.options import draws_with, factor, has_variants, is_smooth_with, reduced_in, variant
 from acc_compare.operators.spelling import functional_name, plain_name
 from acc_compare.operators.table import OPERATORS, Mark, Operator, OperatorClass
@@ -41,6 +41,7 @@ __all__ = [
     "is_mean",
     "is_random_source",
     "is_shaped_by_values",
+    "is_steep_at_zero",
     "is_uninitialised",
     "jumps",
     "may_leave_finite",

@@ -106,6 +106,8 @@ _BENT: Mapping[str, _Moved] = {
 
 _BENT_MORE = 4.0
 
+_STEEP_AT_ZERO = frozenset(("log", "log2", "log10", "rsqrt", "reciprocal"))
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
@@ -145,6 +147,15 @@ def most_moved(api: str, arguments: Iterable[float], values: Iterable[float]) ->
         return 0.0
     ends = [y for y in values if math.isfinite(y)]
     return max((_at(moved, x, y) for x in arguments if math.isfinite(x) for y in ends), default=0.0)
+
+
+def is_steep_at_zero(api: str) -> bool:
+    """Has its derivative a pole at 0, so that one element near it may rule a gradient?
+
+    >>> is_steep_at_zero("log"), is_steep_at_zero("exp")
+    (True, False)
+    """
+    return plain_name(api) in _STEEP_AT_ZERO
 
 
 def is_bent(api: str) -> bool:

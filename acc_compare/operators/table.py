@@ -17,6 +17,7 @@ A row is the operator's plain name (`spelling.plain_name`) with its marks after 
     additive       a sum or a difference: errors of the inputs add as they are
     mean           a sum divided by the number of its terms
     factors        a product of many: relative errors add
+    runs           running sums along a dimension, each of which one kernel makes from the last and another anew
     log            the result is a logarithm
     indexed        reads or writes at indices, which may repeat
     overlaps       elements of the input may go into several of the result
@@ -41,8 +42,9 @@ OperatorClass: TypeAlias = Literal[
 ]
 Mark: TypeAlias = Literal[
     "jumps", "kinks", "chooses", "orders", "draws", "source", "source_in_place", "uninitialised", "memory", "layout",
-    "converts", "shaped", "overwrites", "additive", "mean", "factors", "log", "likelihood", "indexed", "overlaps",
-    "matmul", "conv", "places", "attends", "vectors", "unordered", "compound", "root", "nonexpansive", "phase",
+    "converts", "shaped", "overwrites", "additive", "mean", "factors", "runs", "log", "likelihood", "indexed",
+    "overlaps", "matmul", "conv", "places", "attends", "vectors", "unordered", "compound", "root", "nonexpansive",
+    "phase",
 ]  # fmt: skip
 
 
@@ -152,9 +154,9 @@ _ROWS: Mapping[OperatorClass, str] = {
     # Sums of K terms.
     "reduction": """
         sum mean+mean nansum nanmean+mean var std var_mean+mean std_mean+mean norm+nonexpansive
-        vector_norm+nonexpansive matrix_norm frobenius_norm+nonexpansive norm_except_dim dist prod+factors cumsum
-        cumprod+factors logcumsumexp+log trace trapezoid
-        cumulative_trapezoid sum_to_size powsum cov corrcoef cross pdist avg_pool1d+mean+overlaps
+        vector_norm+nonexpansive matrix_norm frobenius_norm+nonexpansive norm_except_dim dist prod+factors cumsum+runs
+        cumprod+factors logcumsumexp+log+runs trace trapezoid
+        cumulative_trapezoid+runs sum_to_size powsum cov corrcoef cross pdist avg_pool1d+mean+overlaps
         avg_pool2d+mean+overlaps avg_pool3d+mean+overlaps adaptive_avg_pool1d+mean+overlaps
         adaptive_avg_pool2d+mean+overlaps adaptive_avg_pool3d+mean+overlaps lp_pool1d+overlaps lp_pool2d+overlaps
         lp_pool3d+overlaps index_add+indexed scatter_add+indexed scatter_reduce+indexed index_reduce+indexed

@@ -651,3 +651,40 @@ def test_rows_in_step_may_be_added_up_in_the_type_that_they_have(
     found = predict(backward, backward.wrote[-1], forward)
     assert found is not None
     assert found.assured == (pytest.approx(2.0**-8 * math.sqrt(384)) if is_assured else 0.0)
+
+
+def test_a_running_sum_rounds_as_often_as_it_has_terms(make: Any) -> None:
+    """Made one by one in float32, and in float64."""
+    x = np.abs(make.normal(4, 20000, seed=1))
+    runs = []
+    for dtype in ("f4", "f8"):
+        sums = np.cumsum(x, -1, dtype=dtype).astype("f4")
+        run = make.Run()
+        run.call("Torch.cumsum.0.forward", [x], [sums])
+        runs.append(run)
+    (part,) = make.measured(*runs)
+    (out,) = part.call.wrote
+    found = predict(part.call, out)
+    assert found is not None
+    assert out.relative > 1e-6
+    assert 0.1 < out.relative / found.relative < 2.0
+
+
+@pytest.mark.parametrize(("name", "is_steep"), [("log", True), ("exp", False)])
+def test_near_a_pole_errors_of_one_size_rule_the_gradient(make: Any, name: str, is_steep: bool) -> None:
+    x = np.abs(make.normal(64, seed=1)) + np.float32(0.2)
+    x[5] = 2e-3
+    runs = []
+    for side in (x + np.float32(1e-5) * make.normal(64, seed=2), x):
+        run = make.Run()
+        value, slope = (np.log(side), 1 / side) if is_steep else (np.exp(side), np.exp(side))
+        run.call(f"Torch.{name}.0.forward", [side], [value])
+        run.call(f"Torch.{name}.0.backward", [np.ones_like(side)], [slope])
+        runs.append(run)
+    forward, backward = (part.call for part in make.measured(*runs))
+    (out,) = backward.wrote
+    found = predict(backward, out, forward)
+    assert found is not None
+    read = forward.read[0].relative
+    assert (out.relative > 20 * read) is is_steep
+    assert out.relative / 4 < found.relative < 20 * max(out.relative, read)
