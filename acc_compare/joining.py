@@ -31,8 +31,7 @@ _DIFFER = "parts.differ"
 _CUT = re.compile(r"_?S\((\d{1,3})(?:, \d+)?\)", re.ASCII)
 """Cut along a dimension; `_S(0, 2)` in an order that another cut of it makes, which no statistic sees."""
 
-_RESULTS = ("output.", "written.")
-_PLACED = "placed as "
+_RESULTS, _PLACED = ("output.", "written."), "placed as "
 _NUMBERS = ("max", "min", "mean", "norm", "nan", "inf", "sketch", "md5", "data_name")
 
 
@@ -373,10 +372,8 @@ def _by_layout(leaf: TensorRecord, layout: LayoutRecord, pieces: Pieces) -> Tens
     joined = parts[0]
     if joined.shape != layout.shape:
         return _unknown(whole, "parts.placement")
-    same = (leaf.value, leaf.storage, leaf.requires_grad, leaf.grad_fn)
-    return msgspec.structs.replace(
-        joined, value=same[0], storage=same[1], requires_grad=same[2], grad_fn=same[3], layout=None
-    )
+    same = {name: getattr(leaf, name) for name in ("value", "storage", "requires_grad", "grad_fn")}
+    return msgspec.structs.replace(joined, **same, layout=None)
 
 
 def _combined(parts: Sequence[TensorRecord], placement: str) -> TensorRecord | None:
