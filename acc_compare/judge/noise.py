@@ -33,7 +33,8 @@ FALSE_ACCUSATIONS = 1e-3
 """The share of healthy comparisons that may be accused."""
 
 WORTH = 2.0
-"""An error below so many times what is typical is not worth a person's time, however improbable."""
+"""An error below so many times what is typical, or what arithmetic alone predicts, is not worth a person's time,
+however improbable beside other calls."""
 
 RUN_EFFECT = 0.4
 """Standard deviation of the effect of a run, in units of log: two devices that round alike, or one that truncates."""
@@ -171,7 +172,7 @@ class Noise:
             limit = typical * math.exp(self.quantile * deviation)
         few = self._few(output)
         resolution = RESOLUTION["exact" if output.buckets is None else "sketch"]
-        least = max(WORTH * typical, WORTH * output.assured, few, resolution)
+        least = max(WORTH * max(typical, output.predicted, output.assured), few, resolution)
         if output.error <= least:  # nothing finer than what was recorded of it resolves is known
             deviations = min(deviations, 0.0)
         counts = math.hypot(max(0.0, deviations), _MOST_ALIGNED) > self._together

@@ -152,8 +152,9 @@ def _assured(case: OutputCase, fresh: float) -> float:
 
 def _summed(case: OutputCase) -> float:
     """How far the gradient of a vector that stands in K rows may be off.  Where the rows cancel, by as much as all of
-    them alike: |sum d| <= sqrt(K) |d|.  Where they add up, in a type of unit roundoff u, by the rounding of K sums of
-    it, u sqrt(K), which kernels that do not accumulate in a wider type make."""
+    them alike: |sum d| <= sqrt(K) |d|.  Where they add up, in a type of unit roundoff u, by what K sums of it lose,
+    which kernels that do not accumulate in a wider type make: u sqrt(K) of independent rounding, u K / 4 where each
+    loses to the same side, as terms do that come near the unit of the sum."""
     kind = operators.operator_class(case.operator)
     if len(case.out.npu.shape) != 1 or not case.inputs or kind not in ("contraction", "normalisation"):
         return 0.0
@@ -164,7 +165,7 @@ def _summed(case: OutputCase) -> float:
     if case.size < _CANCELLED * rows.norm:
         return math.sqrt(terms) * rows.distance
     adds_up = kind == "normalisation" and case.unit > ACCUMULATED and case.size > _IN_STEP * rows.norm
-    return case.unit * math.sqrt(terms) * case.size if adds_up else 0.0
+    return min(1.0, case.unit * max(math.sqrt(terms), terms / 4.0)) * case.size if adds_up else 0.0
 
 
 def _read_for(call: MeasuredCall, out: MeasuredArgument) -> tuple[MeasuredArgument, ...]:
