@@ -303,3 +303,21 @@ def test_a_call_that_is_made_again_says_nothing_new(make: Any, calls: int, is_sh
     """As on the next micro-batch, which the same wrong weight moves by the same, to a few digits."""
     noise = to_one_side(make, 44, range(4), 1.02, same=calls, drift=1e-5)
     assert expected(noise, 0).alike is is_shift
+
+
+@pytest.mark.parametrize(("times", "is_exceeded"), [(1.4, False), (6.0, True)])
+def test_what_the_inputs_explain_by_arithmetic_is_no_finding_beside_calls_that_do_better(
+    make: Any, times: float, is_exceeded: bool
+) -> None:
+    runs = []
+    for is_npu in (True, False):
+        run = make.Run()
+        for n in range(31):
+            x, size = make.normal(32, 64, seed=n), 1e-3 * (times if n == 30 else 0.3)
+            given, made = (make.off(x, 1e-3, seed=50 + n), make.off(x, size, seed=90 + n)) if is_npu else (x, x)
+            run.call(f"Functional.gelu.{n}.forward", [given], [made])
+        runs.append(run)
+    noise = Noise([part.call for part in make.measured(*runs)], PRIOR)
+    found = expected(noise, 30)
+    assert found.typical < 0.6e-3
+    assert found.is_too_large is is_exceeded
