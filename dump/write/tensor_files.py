@@ -18,7 +18,7 @@ from typing import IO, Protocol
 import torch
 
 from ..format import tensors
-from ..format.errors import OutputError
+from ..format.errors import ConfigError, OutputError
 from ..format.layout import TENSOR_FOLDER
 from ..format.packs import ALIGNMENT, PACK_FILE, Extent, extent_of
 from ..format.tensor_bytes import bytes_of, unwritten, write_parts
@@ -85,7 +85,12 @@ class PackFile:
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def most_bytes(self, payload: Contents) -> int:
-        return payload.nbytes + _MOST_AROUND
+        """Exact but for the alignment: what small tensors that wait do not need would be missing to the records."""
+        try:
+            head, size = tensors.safetensors_head(payload.dtype, payload.shape, payload.strides)
+        except ConfigError:  # `reserve` raises it
+            return payload.nbytes + _MOST_AROUND
+        return len(head) + size + ALIGNMENT
 
     def reserve(self, payload: Contents) -> str:
         head, size = tensors.safetensors_head(payload.dtype, payload.shape, payload.strides)
