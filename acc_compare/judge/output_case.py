@@ -79,6 +79,10 @@ class OutputCase:
         result = max(size, self.size) if self.is_part else self.size
         return math.hypot(self.unit * result, summed, self.rounded * max(size, self.size))
 
+    def running(self, argument: MeasuredArgument) -> float:
+        """Rounding of running sums of `argument`, each made of the last, along what may be its longest dimension."""
+        return self.growth(max(argument.npu.shape, default=1), self.size)
+
     @property
     def rounded(self) -> float:
         """The relative error of a product by rounding both operands to unit roundoff u: 0.42 u each in L2, for errors

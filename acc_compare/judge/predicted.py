@@ -47,8 +47,10 @@ _FAST = 6.0
 _HIDDEN = 2.0
 """So many elements that are off by as much may cancel in a sketch, where no more of them differ."""
 
-_CANCELLED = 0.1
-_IN_STEP = 2.0
+_CANCELLED, _IN_STEP = 0.1, 2.0
+"""A sum of independent rows is as long as they are together: of less than so much of that they cancel, of more than so
+many times they add up."""
+
 _IN_A_LIST = 2
 """Dots in the name of an element of a list, `input.0.3`."""
 
@@ -144,13 +146,13 @@ def _assured(case: OutputCase, fresh: float) -> float:
     is_fast = operators.has(call.operator, "conv") and len(case.out.npu.shape) > 1
     fast = _FAST * fresh if is_fast and case.unit <= ACCUMULATED and not case.operands else 0.0
     if call.is_backward:
-        return max(fast, _summed(case))
+        return max(fast, _lost_in_rows(case))
     if operators.has(call.operator, "nonexpansive"):
         return math.hypot(*(a.distance for a in case.inputs))
     return max(fast, carried(case)) if operators.operator_class(call.operator) == "contraction" else 0.0
 
 
-def _summed(case: OutputCase) -> float:
+def _lost_in_rows(case: OutputCase) -> float:
     """How far the gradient of a vector that stands in K rows may be off.  Where the rows cancel, by as much as all of
     them alike: |sum d| <= sqrt(K) |d|.  Where they add up, in a type of unit roundoff u, by what K sums of it lose,
     which kernels that do not accumulate in a wider type make: u sqrt(K) of independent rounding, u K / 4 where each

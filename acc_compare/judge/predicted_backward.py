@@ -128,7 +128,7 @@ def _reduction_backward(case: OutputCase) -> Terms:
         return case.unit * case.size, []
     fresh = case.unit * case.size
     if operators.has(case.operator, "runs"):
-        fresh = case.growth(max(gradient.npu.shape, default=1), case.size)
+        fresh = case.running(gradient)
     return fresh, [gradient.relative * case.size, *_errors(case.given, case.size)]
 
 

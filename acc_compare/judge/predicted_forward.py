@@ -72,7 +72,7 @@ def _reduction(case: OutputCase) -> Terms:
     share = 1.0 / terms if operators.is_mean(case.operator) else 1.0
     inherited = [max(a.distance * share, a.relative * case.size) for a in case.inputs]
     if operators.has(case.operator, "runs"):
-        return case.growth(max(largest.npu.shape, default=1), case.size), inherited
+        return case.running(largest), inherited
     return case.growth(terms, largest.norm * share), inherited
 
 

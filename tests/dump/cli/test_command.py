@@ -49,6 +49,18 @@ def _dumps(root: str) -> dict[int | None, Dump]:
     return {location.step: read_dump(location.path) for location in find_dumps(Path(root))}
 
 
+def _python(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A new process that imports us from where this one did."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize(
     ("act", "said"),
     [
@@ -102,14 +114,7 @@ def test_what_has_a_name_of_pythons_own_is_the_scripts_alone(tmp_path: Path, sta
     (tmp_path / "scripts" / "statistics.py").write_text("MINE = 'the own one'\n")
     for name in ("random", "json", "copy", "queue", "types", "re"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('not to be imported')\n")
-    done = subprocess.run(
-        [sys.executable, *start, "scripts/train.py"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = _python(tmp_path, *start, "scripts/train.py")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "the own one random"
     assert len(_dumps(str(tmp_path / "acc_dump"))) == 1
@@ -394,14 +399,7 @@ def test_as_a_process_with_a_dump_of_the_users_own(tmp_path: Path) -> None:
     (tmp_path / "dump.py").write_text("MINE = 'the own one'\n")
     (tmp_path / "train.py").write_text(f"import dump\n{TRAIN}\nprint(dump.MINE)\nsys.exit(5)\n")
     start = "import sys; sys.path.remove(''); from dump.cli import main; sys.exit(main())"
-    done = subprocess.run(
-        [sys.executable, "-c", start, "--level", "mix", "train.py"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = _python(tmp_path, "-c", start, "--level", "mix", "train.py")
     assert done.returncode == 5, done.stderr
     assert done.stdout.splitlines()[-1] == "the own one"
     assert "Traceback" not in done.stderr
