@@ -90,7 +90,7 @@ bench-libraries: $(INSTALLED)  ## the same in models of transformers and diffuse
 	$(BIN)/python benchmarks/localisation/draws.py --libraries $(or $(DRAWS),--seeds 0-31)
 
 bench-ranks: $(INSTALLED)  ## jobs of several ranks, cut in every way that is in use; writes RANKS.md
-	$(BIN)/python benchmarks/localisation/ranks.py --write
+	$(BIN)/python benchmarks/localisation/ranks.py --seed new --write
 
 bench-operators: $(INSTALLED)  ## is a healthy operator ever accused, a faulty one let pass?  All that torch lists
 	$(BIN)/python benchmarks/operators/run.py

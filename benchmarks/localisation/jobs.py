@@ -12,7 +12,7 @@ from benchmarks.localisation.rows import BETWEEN, OPERATOR, Case, Kernel, Side, 
 Cases: TypeAlias = "tuple[Case, ...]"
 
 GROUP, NOISY, OTHERWISE = "one rank of several", "ranks in noise", "ranks against others"
-_DEALING = ("sharding", "dealt")
+_DEALING = ("sharding", "dealt", "three_ways")
 """Models whose batch is dealt out among ranks."""
 ALL_REDUCE = "c10d::allreduce_"
 
@@ -20,7 +20,7 @@ ALL_REDUCE = "c10d::allreduce_"
 @dataclass(frozen=True, slots=True)
 class Job:
     """A way to cut a model: the script, its JOB, on how many ranks, and which call of gelu on a rank is made wrong.
-    `reduces` says that the script calls all_reduce itself."""
+    `reduces` says that its ranks call all_reduce in the open."""
 
     name: str
     model: str
@@ -63,6 +63,7 @@ JOBS = (
     Job("branch", "dealt", "branch", 2, 2),
     Job("batch-norm", "dealt", "statistics", 2, 3),
     Job("autocast", "dealt", "autocast", 2, 2),
+    Job("three-ways", "three_ways", "2x2x2", 8, 6, reduces=True),
 )
 
 _NOISE = tuple(Kernel(operator, "rounds", 1.0) for operator in OPERATORS if operator not in COPIES)
@@ -70,6 +71,13 @@ _MEGATRON = next(job for job in JOBS if job.name == "megatron-tp")
 
 _ALONE = tuple(Job(name, "stages", name, 1, 1) for name in ("whole", "micro", "deep"))
 """One process without torch.distributed."""
+
+_IN_FEWER_WAYS = (
+    Job("1x1x1", "three_ways", "1x1x1", 1, 1),
+    Job("1x2x2", "three_ways", "1x2x2", 4, 1),
+    Job("2x1x2", "three_ways", "2x1x2", 4, 1),
+)
+"""Stages, parts of the batch and parts of each tensor, some of them one."""
 
 _PAIRS = (
     ("ddp", 2, "ddp", 1),
@@ -99,12 +107,15 @@ _PAIRS = (
     ("1f1b", 2, "whole", 1),
     ("1f1b", 2, "micro", 1),
     ("interleaved", 2, "deep", 1),
+    ("three-ways", 8, "1x1x1", 1),
+    ("three-ways", 8, "1x2x2", 4),
+    ("three-ways", 8, "2x1x2", 4),
 )
 """Jobs of one script that are cut otherwise: job and number of ranks of either side."""
 
 
 def _otherwise(name: str, *kernels: Kernel, healthy: bool) -> Cases:
-    by_name = {job.name: job for job in (*JOBS, *_ALONE)}
+    by_name = {job.name: job for job in (*JOBS, *_ALONE, *_IN_FEWER_WAYS)}
     return tuple(
         Case(
             f"{ours}-{ranks}-against-{theirs}-{others}-{name}",

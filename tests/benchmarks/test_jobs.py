@@ -35,6 +35,7 @@ OTHERWISE_IN_TESTS = (
     "tp-2-against-tp-1",
     "fsdp2-tp-4-against-tp-2",
     "megatron-tp-dp-4-against-megatron-tp-1",
+    "three-ways-8-against-1x1x1-1",
 )
 """The benchmark runs the other pairs of jobs that are cut otherwise."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.localisation import jobs
 from benchmarks.localisation.judging import Named
-from benchmarks.localisation.ranks import Answer, chosen, page, verdict_of
+from benchmarks.localisation.ranks import Answer, chosen, page, seeded, verdict_of
 from benchmarks.localisation.scoring import Outcome
 
 SUSPECT = Named("Functional.gelu.2.forward", "operator", step=1, rank=1)
@@ -44,3 +44,18 @@ def test_the_page_has_every_pair_and_what_is_not_right() -> None:
     assert "| a fault in one rank, the same cut on both sides |  | 1 of 1 |" in text
     assert "- noisy-ddp incomplete none" in text
     assert "| ddp-gelu | yes | different | `Functional.gelu.2.forward`, step 1, rank 1 |" in text
+
+
+def test_both_sides_have_the_weights_and_data_of_the_seed() -> None:
+    (case,) = chosen("^ddp-gelu$")
+    drawn = seeded(case, 7)
+    assert drawn.npu.variables == (*case.npu.variables, ("SEED", "7"), ("DATA_SEED", "8"))
+    assert drawn.bench.variables == (*case.bench.variables, ("SEED", "7"), ("DATA_SEED", "8"))
+    assert (drawn.npu.kernels, drawn.name) == (case.npu.kernels, case.name)
+
+
+def test_a_page_of_some_jobs_says_which() -> None:
+    cases = chosen("^again-ddp$")
+    answers = [Answer(outcome("again-ddp", healthy=True), "same")]
+    assert "`^again-ddp$` were run" in page(cases, answers, "statistics-L1, seed 7", "^again-ddp$")
+    assert "were run" not in page(cases, answers, "statistics-L1, seed 7")
