@@ -57,6 +57,8 @@ def is_of_the_world(origin: Origin) -> bool:
         return True
     if _is_message(origin.call):
         return True  # who hands what to whom
+    if origin.kind == "input" and operators.moves_memory_only(origin.call.operator):
+        return True  # parts of weights, gathered as often as a module runs
     if not (origin.call.owner or origin.call.communicates) and _cuts_otherwise(origin.call):
         return True  # divided by the number of ranks, indexed by the rank
     if operators.moves_layout_only(origin.call.operator):
@@ -77,7 +79,9 @@ def _is_read_by_the_model(origin: Origin, npu: Dump) -> bool:
         if call.index < record.index or parse(call.name).direction == BACKWARD or call.collectives:
             continue
         if any(leaf.value in values for leaf in tensor_records((*call.inputs, *call.parameters))):
-            if npu.owners.get(call.name) is not None and not operators.moves_layout_only(parse(call.name).api):
+            api = parse(call.name).api
+            moves = operators.moves_layout_only(api) or operators.moves_memory_only(api)
+            if npu.owners.get(call.name) is not None and not moves:
                 return True
             values |= {leaf.value for leaf in tensor_records((*call.outputs, *call.written))} - {None}
     return False

@@ -105,6 +105,22 @@ def test_data_that_a_module_computes_with_is_named_however_ranks_share_it_out(
     assert (first_of([own], npu) == [own]) is named
 
 
+@pytest.mark.parametrize(("api", "named"), [("fsdp.all_gather_copy_in", False), ("embedding", True)])
+def test_parts_of_weights_that_are_gathered_once_more_are_not_named(api: str, named: bool) -> None:
+    """With more micro-batches a module gathers its weights more often, so that calls of two modules are paired."""
+    name = f"Torch.{api}.1.forward"
+    shard, sent = (
+        Argument(f"input.0.{n}", TensorRecord("torch.float32", (2,), value=value)) for n, value in ((1, 7), (2, 8))
+    )
+    calls = (
+        CallRecord(name, 1, (shard,), (sent,)),
+        CallRecord("Distributed.all_gather_into_tensor.1.forward", 2, (sent,), collectives=(TOGETHER,)),
+    )
+    npu = Dump(Path("rank0"), Header("statistics", "L1"), calls, dict.fromkeys((call.name for call in calls), A))
+    own = _origin(1, api, kind="input", argument="input.0.1")
+    assert (first_of([own], npu) == [own]) is named
+
+
 def _reading(make: Any, *, data: float = 0.0, before: float = 0.0, trained: bool = False) -> Any:
     """A layer norm of something, and an embedding of data that a flip made, which the other side lacks."""
     run = make.Run(world_size=1)
