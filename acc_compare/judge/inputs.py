@@ -90,7 +90,7 @@ def _judge_given(call: MeasuredCall, argument: MeasuredArgument, context: Contex
     writers = context.npu.writers(argument.npu, order)
     # Buffers that a call writes beside its result (running statistics) are not results that somebody relies on.
     results = [writer for writer in writers if not writer.argument.startswith("written.")]
-    if context.other_world:
+    if context.other_world or not any(writer.call in context.partner for writer in results):
         results = []  # calls of one side alone write there: gathered parameters, say
     if results and seen.worst <= INPUT_NOISE:
         origin = Origin(

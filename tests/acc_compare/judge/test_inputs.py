@@ -138,6 +138,24 @@ def test_a_result_that_was_overwritten(make: Any) -> None:
     assert "calls that wrote to that memory: Functional.gelu.0.forward" in list(map(text, suspect.evidence))
 
 
+def gathered(make: Any, *, by: str = "", off: float = 0.0) -> Any:
+    """A weight that a linear layer reads; `by` a call its memory was made by, before somebody filled it."""
+    one = make.Run()
+    blank, weight = make.normal(16, 16, seed=9), make.off(make.normal(16, 16), off)
+    if by:
+        one.call(by, [make.normal(256, seed=9)], [blank])
+        one.same_memory(weight, blank)
+    weight = one.parameter(weight)
+    one.call("Functional.linear.0.forward", [make.normal(16, 16, seed=2), weight], [make.normal(16, 16, seed=3)])
+    return one
+
+
+@pytest.mark.parametrize(("theirs", "verdict"), [("", "same"), ("Tensor.view.0.forward", "different")])
+def test_memory_that_a_call_of_one_side_alone_made_was_not_made_alike(make: Any, theirs: str, verdict: str) -> None:
+    npu, bench = gathered(make, by="Tensor.view.0.forward", off=1e-5), gathered(make, by=theirs)
+    assert make.judged(npu, bench, step=1).verdict == verdict
+
+
 def test_memory_written_after_error_began_only_carries_it(make: Any) -> None:
     finding = make.judged(overwriting(make, wrong=0.1, noise=0.05), overwriting(make))
     assert suspects(finding) == [("operator", "Functional.gelu.0.forward")]
