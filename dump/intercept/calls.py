@@ -100,7 +100,7 @@ def begin(
         within=within,
         tensors=tensors,
         places=places,
-        versions=[version_of(local_of(tensor).tensor) for tensor in tensors],
+        versions=[_version(tensor) for tensor in tensors],
         body=body,
         before=autograd.before_call(tensors) if follows else None,
         stack=recorder.take_stack() if recorded else None,
@@ -191,6 +191,12 @@ def _keeps_backward(recorder: StepRecorder) -> bool:
     return recorder.keeps("backward", "input") or recorder.keeps("backward", "output")
 
 
+def _version(tensor: torch.Tensor) -> int:
+    """Its version counter, and where it stands for another that of the plain tensor too: either tells of a write."""
+    local = local_of(tensor).tensor
+    return version_of(tensor) if local is tensor else version_of(tensor) + version_of(local)
+
+
 def _changed(
     call: OpenCall, outputs: Sequence[torch.Tensor], writes_unseen: Collection[str]
 ) -> dict[str, torch.Tensor]:
@@ -199,7 +205,7 @@ def _changed(
     changed = {
         place: tensor
         for tensor, place, version in zip(call.tensors, call.places, call.versions, strict=True)
-        if id(tensor) not in returned and (place in writes_unseen or version_of(local_of(tensor).tensor) != version)
+        if id(tensor) not in returned and (place in writes_unseen or _version(tensor) != version)
     }
     for number, tensor in enumerate(call.out):
         if id(tensor) not in returned:

@@ -28,7 +28,7 @@ from . import contents, deferred, filters, stack, statistics, tree
 from .entries import Emission, Entry, Expected, Measured, Sink
 from .identity import CheckedIdentities, Identities, Identity
 from .observer import ObservedCalls, Observer
-from .sharded import dispatches_itself, local_of, partition_of
+from .sharded import Wrappers, dispatches_itself, local_of, partition_of
 
 _FETCH_AFTER = 2048
 _PLAIN_TYPES = (torch.Tensor, torch.nn.Parameter)
@@ -48,6 +48,7 @@ class StepRecorder:
         self.observer = observer
         self._sink = sink
         self._identities: Identities = CheckedIdentities() if config.remeasure else Identities()
+        self._wrappers = Wrappers()
         self._numbers: dict[str, int] = {}
         self._measured: dict[tuple[Any, ...], Measured] = {}
         self._pending: list[Measured] = []
@@ -180,6 +181,8 @@ class StepRecorder:
 
     def _produced(self, given: torch.Tensor, place: str) -> Entry:
         local = local_of(given)
+        if local.tensor is not given and self._wrappers.is_written(given):
+            self._identities.touch(local.tensor)
         tensor = _values(local.tensor)
         reason = _not_recordable(tensor)
         if reason is not None:

@@ -7,12 +7,14 @@ whole it is.
 from __future__ import annotations
 
 import sys
+import weakref
 from typing import Any
 
 import msgspec
 import torch
 
 from .. import torch_internals
+from .identity import version_of
 
 
 class Layout(msgspec.Struct, frozen=True, gc=False, eq=False):
@@ -33,6 +35,23 @@ class Local(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     tensor: torch.Tensor
     layout: Layout | None = None
+
+
+class Wrappers:
+    """Version counters of tensors that stand for others: what is written through one moves its own, and leaves that of
+    the plain tensor in it as it was."""
+
+    def __init__(self) -> None:
+        self._met: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
+
+    def is_written(self, tensor: torch.Tensor) -> bool:
+        """Was it written since it was met, or ever where it was not?"""
+        now = max(0, version_of(tensor))
+        known, before = self._met.get(id(tensor), (None, 0))
+        if known is None or known() is not tensor:
+            before = 0
+        self._met[id(tensor)] = weakref.ref(tensor), now
+        return now != before
 
 
 _MESHES: dict[int, tuple[Any, Any]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -242,6 +243,42 @@ def test_the_part_of_a_dtensor_is_recorded_with_its_layout(record: Any) -> None:
     leaf = dump.leaf("Torch.relu.0.forward", "output.0")
     assert leaf.norm == pytest.approx(55**0.5)
     assert (leaf.layout.shape, leaf.layout.mesh, leaf.layout.placements) == ((2, 3), (0,), ("S(1)",))
+
+
+@NEEDS_MESHES
+def test_what_is_written_through_a_dtensor_is_seen(record: Any) -> None:
+    """Its own version counter moves, and that of its part does not."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    mesh = init_device_mesh("cpu", (1,))
+    x, y = (distribute_tensor(torch.ones(2, 2), mesh, [Shard(0)]) for _ in range(2))
+
+    def act() -> None:
+        z = torch.neg(x)
+        z.mul_(3.0)
+        torch.exp(z, out=y)
+        torch.abs(y)
+
+    dump = record(act)
+    assert [dump.leaf(name, "output.0").mean for name in ("Torch.neg.0.forward", "Tensor.mul_.0.forward")] == [-1, -3]
+    assert dump.value("Torch.exp.0.forward", "input.0") == dump.value("Tensor.mul_.0.forward", "output.0")
+    assert dump.leaf("Torch.abs.0.forward", "input.0").mean == pytest.approx(math.exp(-3))
+
+
+@NEEDS_MESHES
+def test_a_gradient_that_backward_adds_to_is_measured_anew_in_a_dtensor(record: Any) -> None:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    weight = torch.nn.Parameter(distribute_tensor(torch.ones(2, 2), init_device_mesh("cpu", (1,)), [Shard(0)]))
+
+    def act() -> None:
+        for _ in range(3):
+            (weight * 2).sum().backward()
+        torch.neg(weight.grad)
+
+    assert record(act).leaf("Torch.neg.0.forward", "input.0").mean == 6
 
 
 @NEEDS_MESHES
