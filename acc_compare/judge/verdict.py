@@ -104,7 +104,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     )
     found = walk(chosen, context)
     if setting.other_world:
-        found.origins = first_of(found.origins, npu)
+        found.origins = first_of(found.origins, npu, digests=mode == "md5")
         if context.previous not in ("suspect", "poisoned"):
             later = (*read_otherwise(chosen), *hidden_origin(chosen, npu, context.unmeasured))
             found.origins = first_of([*found.origins, *later], npu)
@@ -132,7 +132,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     if setting.references is not None:
         notes = (told_of_all(setting.references, chosen), *notes)
     if setting.other_world:
-        verdict, summary, parts = judge_worlds(calls, (npu, bench), (verdict, summary), shown[0])
+        verdict, summary, parts = judge_worlds(calls, (npu, bench), (verdict, summary), shown[0], mode)
         notes = (*parts, *notes)
     elif setting.shared_otherwise:
         notes = (say("note.shared_otherwise"), *notes)

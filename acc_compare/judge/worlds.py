@@ -18,7 +18,7 @@ from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.messages import Message, count, say
 from acc_compare.model import VerdictName
 from dump.format.names import BACKWARD, PARAMETERS_GRAD, parse
-from dump.format.schema import CallRecord, Dump, ScalarRecord, tensor_records
+from dump.format.schema import CallRecord, Dump, Mode, ScalarRecord, tensor_records
 
 _SHOWN = 1e-3
 """Relative error up to which a tensor says that what it was computed from agrees too."""
@@ -121,11 +121,13 @@ def _cuts_otherwise(call: MeasuredCall) -> bool:
     )
 
 
-def first_of(origins: Sequence[Origin], npu: Dump) -> list[Origin]:
+def first_of(origins: Sequence[Origin], npu: Dump, *, digests: bool = False) -> list[Origin]:
     """The origins that differ otherwise than the number of ranks makes them, the first alone: what comes after one is
     measured by bounds, which do not add as errors do.  What ranks read may be cut in any way: all of it together is the
-    same data."""
+    same data.  By `digests`, what other ranks add up is not the same to the bit."""
     found = [origin for origin in origins if not is_of_the_world(origin) or _is_read_by_the_model(origin, npu)]
+    if digests:
+        found = [origin for origin in found if not origin.call.communicates]
     return sorted(found, key=lambda origin: origin.call.order)[:1]
 
 
@@ -184,11 +186,22 @@ def _shows(argument: MeasuredArgument) -> bool:
     return argument.error is not None and argument.relative <= _SHOWN
 
 
+def _not_to_the_bit(calls: Sequence[MeasuredCall]) -> Message | None:
+    """How many results are the same to the bit, and from which call on they are not; None where all are."""
+    known = [(call, a) for call in calls for a in call.wrote if a.error is not None]
+    differing = [call for call, a in known if a.relative > 0]
+    if not differing:
+        return None
+    first = min(differing, key=lambda call: call.order).full_name
+    return say("summary.digests", equal=len(known) - len(differing), all=count(len(known), "result"), first=first)
+
+
 def judge_worlds(
     calls: Sequence[MeasuredCall],
     sides: tuple[Dump, Dump],
     judged: tuple[VerdictName, Message],
     shown: frozenset[str],
+    mode: Mode = "statistics",
 ) -> tuple[VerdictName, Message, tuple[Message, ...]]:
     """The verdict, its summary, and notes of what could not be put together; `shown` are calls that were not compared,
     but what was computed from them."""
@@ -206,6 +219,9 @@ def judge_worlds(
     for reason, number in why.most_common():
         told = say(reason) if reason.startswith("parts.") else reason
         notes.append(say("note.parts", tensors=count(number, "result"), why=told))
+    apart = _not_to_the_bit(calls) if mode == "md5" else None
+    if verdict == "same" and apart is not None:
+        return "incomplete", apart, tuple(notes)
     lost = _gradient_lost(calls)
     if verdict == "same" and lost is not None:
         return "incomplete", say("summary.gradients_differ", name=lost.name), tuple(notes)

@@ -7,6 +7,10 @@ from collections.abc import Mapping
 ENGLISH: Mapping[str, str] = {
     "summary.gradients_differ": "Nothing suspect, but ranks read different {name}, a gradient of what they share.",
     "summary.gradient": "Nothing suspect, but {name} of an optimizer differs by {size}; what made it was not compared.",
+    "summary.digests": (
+        "Nothing suspect: {equal} of {all} are the same to the bit. From {first} on they are not, as sums and means over"
+        " other parts are not in good health: digests say no more. Record statistics of both sides."
+    ),
     "note.worlds": "The NPU side ran on {npu} rank(s), the bench on {bench}: parts were put together before comparing.",
     "note.shared_otherwise": "The sides share out the model otherwise: calls that only move its parts are left out.",
     "note.replicas": "{side} alone: after {call} ranks {ranks} should hold the same {argument}; {odd} holds another.",
@@ -27,6 +31,10 @@ ENGLISH: Mapping[str, str] = {
 CHINESE: Mapping[str, str] = {
     "summary.gradients_differ": "没有可疑调用，但各 rank 对同一参数读到的梯度 {name} 不同。",
     "summary.gradient": "没有可疑调用，但优化器的 {name} 相差 {size}，而产生它的调用无法比较。",
+    "summary.digests": (
+        "没有可疑项：{all}中有 {equal} 个逐位相同。从 {first} 起不再相同，而按其他方式切分后的求和与平均"
+        "在正常情况下也是如此：摘要无法说明更多。请在两侧录制统计量。"
+    ),
     "note.worlds": "NPU 侧使用 {npu} 个 rank，标杆侧使用 {bench} 个：比较前已把各部分拼合。",
     "note.shared_otherwise": "两侧以不同方式把模型分给各 rank：只搬运各部分的调用没有对应项，不计入比较范围。",
     "note.replicas": "仅看{side}：{call} 之后 rank {ranks} 的 {argument} 应当相同，而 {odd} 与其他不同。",

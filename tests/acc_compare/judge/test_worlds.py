@@ -15,6 +15,7 @@ from acc_compare.judge.worlds import first_of, is_bookkeeping, judge_worlds, rea
 from acc_compare.measured.pairs import measure_pairs
 from acc_compare.messages import say
 from acc_compare.model import PairedArgument
+from acc_compare.report.i18n import text
 from dump.format.schema import Argument, CallRecord, CollectiveRecord, Dump, Header, ScalarRecord, TensorRecord
 
 TOGETHER = CollectiveRecord("all_reduce", "0", (0, 1), 0)
@@ -200,6 +201,31 @@ def test_a_gradient_that_is_further_off_than_the_others_is_no_agreement(make: An
     found, summary, _ = judge_worlds(calls, (npu, bench), ("same", say("summary.compared", calls="2")), frozenset())
     assert found == verdict
     assert (summary.key == "summary.gradient") == (verdict == "incomplete")
+
+
+def test_digests_of_sums_over_other_numbers_of_ranks_say_no_more(make: Any) -> None:
+    def run(*, reduced: float) -> Any:
+        one = make.Run(mode="md5", world_size=1)
+        one.call("Functional.linear.0.forward", [make.normal(8)], [make.normal(8, seed=1)], owner=A)
+        one.call("Functional.gelu.0.forward", [make.normal(8, seed=1)], [make.off(make.normal(8), reduced)], owner=A)
+        return one.dump()
+
+    for reduced, expected in ((1e-7, "incomplete"), (0.0, "same")):
+        npu, bench = run(reduced=reduced), run(reduced=0.0)
+        calls = [part.call for part in measure_pairs(align(npu, bench), "md5") if part.call is not None]
+        judged = ("same", say("summary.compared", calls="2"))
+        found, summary, _ = judge_worlds(calls, (npu, bench), judged, frozenset(), "md5")
+        assert found == expected
+        told = text(summary)
+        assert expected == "same" or told.startswith(
+            "Nothing suspect: 1 of 2 results are the same to the bit. From Func"
+        )
+
+
+def test_by_digests_what_ranks_add_up_is_not_named() -> None:
+    summed = _origin(1, "ddp_all_reduce", collectives=(TOGETHER,))
+    assert first_of([summed], NO_CALLS) == [summed]
+    assert first_of([summed], NO_CALLS, digests=True) == []
 
 
 def test_ranks_that_read_different_gradients_of_what_they_share_do_not_agree(make: Any) -> None:
