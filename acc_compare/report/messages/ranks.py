@@ -8,8 +8,8 @@ ENGLISH: Mapping[str, str] = {
     "summary.gradients_differ": "Nothing suspect, but ranks read different {name}, a gradient of what they share.",
     "summary.gradient": "Nothing suspect, but {name} of an optimizer differs by {size}; what made it was not compared.",
     "summary.digests": (
-        "Nothing suspect: {equal} of {all} are the same to the bit. From {first} on they are not, as sums and means over"
-        " other parts are not in good health: digests say no more. Record statistics of both sides."
+        "Nothing suspect: {equal} of {all} are the same to the bit. From {first} on they are not, as sums and means"
+        " over other parts are not in good health: digests say no more. Record statistics of both sides."
     ),
     "note.worlds": "The NPU side ran on {npu} rank(s), the bench on {bench}: parts were put together before comparing.",
     "note.shared_otherwise": "The sides share out the model otherwise: calls that only move its parts are left out.",
