@@ -133,12 +133,12 @@ def outcome(execute: Callable[[], int]) -> int:
     """The exit status of a script; its own failure is shown as Python would show it.  Raises AccError."""
     try:
         return execute()
-    except AccError:
+    except (AccError, SystemExit):
         raise
     except KeyboardInterrupt as error:
         _show(error)
         return INTERRUPTED
-    except Exception as error:
+    except BaseException as error:  # Python ends alike for a class of the script's own
         _show(error)
         return 1
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _SECRET = re.compile("token$|secret|passw|credential|api[-_]?key", re.IGNORECASE)
 _HIDDEN = "HIDDEN"
+_TELLS = frozenset(("-h", "--help", "--version"))
 _NOTHING_RECORDED = 2  # the exit status of a script that ended well and left no dump, where one was asked for
 
 
@@ -49,6 +50,11 @@ class Script:
     arguments: tuple[str, ...]
     module: str | None
     flags: frozenset[str] = frozenset()
+
+    def asks_for_its_help(self) -> bool:
+        """Is it run for what it says of itself?"""
+        own = self.arguments if self.module is not None else self.arguments[1:]
+        return not _TELLS.isdisjoint(own)
 
     def command(self) -> list[str]:
         """What follows `acc dump` and its options; without what looks like a secret."""
@@ -126,7 +132,7 @@ def record(recording: Recording, start: Start, script: Script) -> int:
         say(f"nothing was recorded: {nothing.reason}")
         if session.left_out:
             say(coverage.not_recorded(session.left_out))
-        if not nothing.is_wanted and not session.broken:
+        if not (nothing.is_wanted or session.broken or script.asks_for_its_help()):
             status = status or _NOTHING_RECORDED
     return status
 

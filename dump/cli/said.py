@@ -31,8 +31,11 @@ def to_this_stderr() -> Iterator[None]:
 
 def say(text: str) -> None:
     """On stderr: stdout is the script's.  Not at all where the script has closed it."""
+    file = _stderr or sys.stderr
     with contextlib.suppress(ValueError, OSError):
-        print(f"acc dump: {text}", file=_stderr or sys.stderr, flush=True)
+        if file is not None:  # by its own method: a script may have put something in the place of `print`
+            file.write(f"acc dump: {text}\n")
+            file.flush()
 
 
 def step_teller(config: Callable[[], DumpConfig]) -> Callable[[int, Written], None]:

@@ -7,6 +7,8 @@ writer.
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -67,7 +69,7 @@ def _find_tuples(thing: Any, path: str, found: list[str], levels: int) -> None:
     if isinstance(thing, (list, tuple)):
         if isinstance(thing, tuple):
             found.append(path)
-        parts = enumerate(thing[:MAX_ITEMS])
+        parts = enumerate(_items(thing))
     elif isinstance(thing, Mapping):
         parts = _named_parts(thing) or ()
     else:
@@ -85,11 +87,10 @@ def _capture(thing: Any, path: str, on_tensor: OnTensor, levels: int) -> Any:
     if isinstance(thing, (list, tuple)):
         if not levels:
             return _too_deep(thing)
-        items = [
-            _capture(item, f"{path}.{index}", on_tensor, levels - 1) for index, item in enumerate(thing[:MAX_ITEMS])
-        ]
-        if len(thing) > MAX_ITEMS:
-            items.append(Plain("omitted", len(thing) - MAX_ITEMS))
+        items = [_capture(item, f"{path}.{index}", on_tensor, levels - 1) for index, item in enumerate(_items(thing))]
+        omitted = (list.__len__(thing) if isinstance(thing, list) else tuple.__len__(thing)) - MAX_ITEMS
+        if omitted > 0:
+            items.append(Plain("omitted", omitted))
         return items
     parts = _named_parts(thing)
     if parts is None:
@@ -97,8 +98,10 @@ def _capture(thing: Any, path: str, on_tensor: OnTensor, levels: int) -> Any:
     if not levels:
         return _too_deep(thing)
     named = {name: _capture(part, f"{path}.{name}", on_tensor, levels - 1) for name, part in parts}
-    if isinstance(thing, Mapping) and len(thing) > MAX_ITEMS:
-        named["..."] = Plain("omitted", len(thing) - MAX_ITEMS)
+    if isinstance(thing, Mapping):
+        omitted = (dict.__len__(thing) if isinstance(thing, dict) else len(thing)) - MAX_ITEMS
+        if omitted > 0:
+            named["..."] = Plain("omitted", omitted)
     return named
 
 
@@ -106,15 +109,24 @@ def _collect(thing: Any, found: list[torch.Tensor], levels: int) -> None:
     if isinstance(thing, torch.Tensor):
         found.append(thing)
     elif levels and isinstance(thing, (list, tuple)):
-        for item in thing[:MAX_ITEMS]:
+        for item in _items(thing):
             _collect(item, found, levels - 1)
     elif levels:
         for _, part in _named_parts(thing) or ():
             _collect(part, found, levels - 1)
 
 
+def _items(thing: Any) -> Any:
+    """The first items of a list or a tuple, by the base's own method: a subclass may count who asks, or load."""
+    base: Any = list if isinstance(thing, list) else tuple
+    return base.__getitem__(thing, slice(MAX_ITEMS))
+
+
 def _named_parts(thing: Any) -> list[tuple[str, Any]] | None:
     """The items of a mapping or the fields of a dataclass; None for anything else."""
+    if isinstance(thing, dict):
+        base: Any = OrderedDict if isinstance(thing, OrderedDict) else dict
+        return [(str(key), part) for key, part in itertools.islice(base.items(thing), MAX_ITEMS)]
     if isinstance(thing, Mapping):
         return [(str(key), thing[key]) for key in list(thing)[:MAX_ITEMS]]
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):

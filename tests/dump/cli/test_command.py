@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
 import signal
@@ -236,6 +237,36 @@ def test_a_script_that_calls_nothing_and_a_filter_that_leaves_all_out(
     told = [line.partition("nothing was recorded: ")[2] for line in capfd.readouterr().err.splitlines()]
     assert [bool(line) for line in told].count(True) == 3
     assert told[-1] == "'list' and 'scope' leave out all that was called"
+
+
+def test_a_script_asked_for_its_help_ends_as_it_does_alone(acc: Acc, capfd: pytest.CaptureFixture[str]) -> None:
+    Path("asks.py").write_text("import argparse\nargparse.ArgumentParser().parse_args()\n")
+    assert acc("asks.py", "-h") == 0
+    assert acc("asks.py") == 2
+    assert "nothing was recorded" in capfd.readouterr().err
+
+
+def test_a_script_that_replaces_print_hears_nothing_of_ours(acc: Acc, capfd: pytest.CaptureFixture[str]) -> None:
+    before = builtins.print
+    Path("hears.py").write_text(
+        "import builtins, torch\nbuiltins.print = lambda *given, **named: 1 / 0\n"
+        "w = torch.nn.Parameter(torch.ones(1))\n(w * 2).sum().backward()\ntorch.optim.SGD([w], 0.1).step()\n"
+    )
+    try:
+        assert acc("hears.py") == 0
+    finally:
+        builtins.print = before
+    assert "acc dump: step 0:" in capfd.readouterr().err
+
+
+def test_an_end_that_is_no_exception_of_pythons_is_shown_without_our_frames(
+    acc: Acc, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("ends.py").write_text("class Over(BaseException): ...\nraise Over('now')\n")
+    assert acc("ends.py") == 1
+    told = capfd.readouterr().err
+    assert "Over: now" in told
+    assert "launch.py" not in told
 
 
 def test_a_dump_that_vanishes_while_the_script_runs_is_an_error(acc: Acc, capfd: pytest.CaptureFixture[str]) -> None:

@@ -142,3 +142,23 @@ def test_tuples_have_their_places(thing: Any, places: list[str]) -> None:
 
 def test_a_bound_that_is_no_number_is_named() -> None:
     assert capture(slice(A, np.int64(3), None), "i", on_tensor=lambda *_: None) == Plain("slice", ["Tensor", 3, None])
+
+
+def test_containers_with_methods_of_their_own_are_not_asked() -> None:
+    def fails(*_: Any) -> Any:
+        raise AssertionError("a user's code must not run while recording")
+
+    hostile = dict.fromkeys(("__getitem__", "__iter__", "__len__", "items", "keys", "values"), fails)
+    things: list[Any] = [type("Own", (base,), hostile)([A, B]) for base in (list, tuple)]
+    things += [type("Own", (base,), hostile)({"a": A, "b": B}) for base in (dict, OrderedDict)]
+    for thing in things:
+        assert [id(tensor) for tensor in tensors_of(thing)] == [id(A), id(B)]
+        kept = capture(thing, "i", on_tensor=lambda _, path: path)
+        assert kept in (["i.0", "i.1"], {"a": "i.a", "b": "i.b"})
+        tuples_of(thing, "i")
+
+
+def test_a_mapping_keeps_the_order_that_it_was_given() -> None:
+    thing = OrderedDict(a=A, b=B)
+    thing.move_to_end("a")
+    assert list(capture(thing, "i", on_tensor=lambda _, path: path)) == ["b", "a"]
