@@ -27,7 +27,7 @@ from acc_compare.wholes import candidates, chosen
 from dump.format.errors import IncomparableError
 from dump.format.names import FORWARD, parse
 from dump.format.reader import read_dump, without_collecting
-from dump.format.schema import CallRecord, Dump, TensorRecord, tensor_records
+from dump.format.schema import CallRecord, CollectiveRecord, Dump, TensorRecord, tensor_records
 
 _LOOKED_AT = 5
 """Suspects whose elements are looked at for the rank that holds them."""
@@ -44,10 +44,26 @@ def is_cut_otherwise(ours: Dump, theirs: Dump) -> bool:
     """Do two jobs of as many ranks hold other parts of the same tensors, so that no rank answers to one of the other
     side?  Read off one rank of each."""
     if ways_of(ours) == ways_of(theirs):
-        return _messages(ours) != _messages(theirs)  # so many chunks of a pipeline
+        # So many chunks of a pipeline; a mesh in another order.
+        return _messages(ours) != _messages(theirs) or _meet_others(ours, theirs)
     shapes = [_shapes(side) for side in (ours, theirs)]
     common = (shapes[0] & shapes[1]).total()
     return common < _ALIKE * min(shapes[0].total(), shapes[1].total())
+
+
+def _meet_others(ours: Dump, theirs: Dump) -> bool:
+    """Do the same collectives join other ranks, those of one group always the same others?  A call of another group
+    among calls that are alike is a fault."""
+    met = [[(c.kind, c.ranks) for call in side.calls for c in _joining(call)] for side in (ours, theirs)]
+    if [kind for kind, _ in met[0]] != [kind for kind, _ in met[1]]:
+        return False
+    pairs = {(mine, their) for (_, mine), (_, their) in zip(*met, strict=True)}
+    is_one_to_one = len({mine for mine, _ in pairs}) == len({their for _, their in pairs}) == len(pairs)
+    return is_one_to_one and any(mine != their for mine, their in pairs)
+
+
+def _joining(call: CallRecord) -> list[CollectiveRecord]:
+    return [c for c in call.collectives if c.kind not in MESSAGES and len(c.ranks) > 1]
 
 
 def _messages(dump: Dump) -> Counter[str]:

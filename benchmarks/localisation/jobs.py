@@ -72,12 +72,13 @@ _MEGATRON = next(job for job in JOBS if job.name == "megatron-tp")
 _ALONE = tuple(Job(name, "stages", name, 1, 1) for name in ("whole", "micro", "deep"))
 """One process without torch.distributed."""
 
-_IN_FEWER_WAYS = (
+_OTHER_SIDES = (
     Job("1x1x1", "three_ways", "1x1x1", 1, 1),
     Job("1x2x2", "three_ways", "1x2x2", 4, 1),
     Job("2x1x2", "three_ways", "2x1x2", 4, 1),
+    Job("ddp-tp-turned", "tensor_parallel", "ddp_tp_turned", 4, 2),
 )
-"""Stages, parts of the batch and parts of each tensor, some of them one."""
+"""Stages, parts of the batch and parts of each tensor, some of them one; a mesh in the other order."""
 
 _PAIRS = (
     ("ddp", 2, "ddp", 1),
@@ -96,6 +97,7 @@ _PAIRS = (
     ("fsdp2-tp", 4, "tp", 2),
     ("ddp-tp", 4, "tp", 1),
     ("ddp-tp", 4, "tp", 2),
+    ("ddp-tp", 4, "ddp-tp-turned", 4),
     ("megatron-tp", 2, "megatron-tp", 1),
     ("megatron-tp-dp", 4, "megatron-tp", 1),
     ("megatron-tp-dp", 4, "megatron-tp", 2),
@@ -115,7 +117,7 @@ _PAIRS = (
 
 
 def _otherwise(name: str, *kernels: Kernel, healthy: bool) -> Cases:
-    by_name = {job.name: job for job in (*JOBS, *_ALONE, *_IN_FEWER_WAYS)}
+    by_name = {job.name: job for job in (*JOBS, *_ALONE, *_OTHER_SIDES)}
     return tuple(
         Case(
             f"{ours}-{ranks}-against-{theirs}-{others}-{name}",

@@ -55,6 +55,28 @@ def test_pipelines_of_other_numbers_of_chunks_are_cut_otherwise(sent: int, cut: 
     assert is_cut_otherwise(sending(2), sending(sent)) is cut
 
 
+A, B = (0, 1), (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "cut"),
+    [
+        ([A, B, A], False),
+        ([B, A, B], True),  # a mesh in the other order
+        ([A, A, A], False),  # one call in another group
+        ([B, A, A], False),
+        ([B, A], False),  # a call is missing
+    ],
+)
+def test_meshes_in_another_order_are_cut_otherwise(theirs: list[tuple[int, int]], cut: bool) -> None:
+    def joining(groups: list[tuple[int, int]]) -> Dump:
+        told = [CollectiveRecord(SUM, "0", ranks, order) for order, ranks in enumerate(groups)]
+        calls = tuple(CallRecord(f"Distributed.x.{c.order}.forward", c.order, collectives=(c,)) for c in told)
+        return Dump(Path("root"), Header("statistics", "L1", world_size=4), calls)
+
+    assert is_cut_otherwise(joining([A, B, A]), joining(theirs)) is cut
+
+
 @pytest.mark.parametrize(
     ("bench", "otherwise"),
     [

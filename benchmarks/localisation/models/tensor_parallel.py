@@ -1,5 +1,5 @@
 """Tensor parallelism by DTensor: JOB=tp (columns, rows), sp (sequence parallel norms too), fsdp_tp or ddp_tp (a mesh of
-two dimensions; four ranks), over gloo."""
+two dimensions; four ranks), ddp_tp_turned (the same mesh in the other order), over gloo."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ JOB = os.environ.get("JOB", "tp")
 rank, world = blocks.start()
 torch.manual_seed(setting.SEED)
 model: nn.Module = setting.place(blocks.model())
-if JOB in ("fsdp_tp", "ddp_tp"):
-    mesh = init_device_mesh(setting.DEVICE, (2, world // 2), mesh_dim_names=("data", "tensor"))
+if JOB in ("fsdp_tp", "ddp_tp", "ddp_tp_turned"):
+    names = ("tensor", "data") if JOB == "ddp_tp_turned" else ("data", "tensor")
+    mesh = init_device_mesh(setting.DEVICE, (2, world // 2), mesh_dim_names=names)
     cut, dealt = mesh["tensor"], mesh["data"]
 else:
     cut, dealt = init_device_mesh(setting.DEVICE, (world,)), None
@@ -54,7 +55,7 @@ if JOB == "fsdp_tp":
     for part in model:
         fully_shard(part, mesh=dealt)
     fully_shard(model, mesh=dealt)
-if JOB == "ddp_tp":
+if JOB in ("ddp_tp", "ddp_tp_turned"):
     model = nn.parallel.DistributedDataParallel(model, device_mesh=dealt)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
 data = setting.Data()
