@@ -80,6 +80,7 @@ samples: $(INSTALLED)  ## make sample_dumps/ anew
 
 bench-recording: $(INSTALLED)  ## what recording costs, beside msprobe (an hour; BENCH="--only llama" for less)
 	$(BIN)/python benchmarks/recording/run.py $(BENCH)
+	$(if $(BENCH),,$(BIN)/python benchmarks/recording/launches.py)
 
 bench-localisation: $(INSTALLED)  ## does the advisor name planted faults?  PEER=, PEER_ADVISOR=: pythons with msprobe
 	$(BIN)/python benchmarks/localisation/run.py --sweep --write $(if $(PEER),--peer $(PEER)) \

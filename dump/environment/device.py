@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 
@@ -122,6 +122,20 @@ def wait_for(device: torch.device) -> None:
     module = getattr(torch, device.type, None)
     if module is not None and hasattr(module, "synchronize"):
         module.synchronize(device)
+
+
+def current_stream(device: torch.device) -> Any:
+    """The stream that work for a device is queued in now; None where it has none."""
+    find = None if device.type == "cpu" else getattr(getattr(torch, device.type, None), "current_stream", None)
+    return None if find is None else find(device)
+
+
+def on_stream(stream: Any, device: torch.device) -> AbstractContextManager[object]:
+    """Queue work in a stream that `current_stream` gave."""
+    if stream is None:
+        return contextlib.nullcontext()
+    found: AbstractContextManager[object] = getattr(torch, device.type).stream(stream)
+    return found
 
 
 def best_device() -> str:

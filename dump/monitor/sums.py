@@ -54,7 +54,7 @@ class Measured:
     dtype: torch.dtype
     numbers: dict[str, Value] = field(default_factory=dict)
     queued: dict[str, torch.Tensor] = field(default_factory=dict)
-    sketched: deferred.Launched | None = None
+    sketched: deferred.UnderWay | None = None
     sketch: npt.NDArray[np.float32] | None = None
     divisor: float = 1.0
 
@@ -129,6 +129,7 @@ class Measurer:
         if "norm" in self.ops:
             for (measured, _), norm in zip(batch, _norms(floats), strict=True):
                 measured.queued["norm"] = norm
+        queue = deferred.Queue()
         for (measured, tensor), values in zip(batch, floats, strict=True):
             queued = measured.queued
             if self.ops & {"min", "max"}:
@@ -142,7 +143,7 @@ class Measurer:
             if "id" in self.ops and tensor.dim() == 0:
                 queued["id"] = values
             if "sketch" in self.ops:
-                measured.sketched = deferred.launch(tensor)
+                measured.sketched = queue.take(tensor)
 
 
 def settle(measured: Sequence[Measured]) -> None:
@@ -157,6 +158,8 @@ def settle(measured: Sequence[Measured]) -> None:
             item.numbers[op] = _whole(number) if op == "nans" or not item.dtype.is_floating_point else number
     waiting = [item for item in measured if item.sketched is not None]
     for item, found in zip(waiting, deferred.fetch([item.sketched for item in waiting]), strict=True):
+        if isinstance(found, RuntimeError):
+            raise found
         item.sketch, item.sketched = found.sketch, None
     for item in measured:
         item.queued.clear()

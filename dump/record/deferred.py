@@ -1,32 +1,21 @@
 """Statistics of a tensor on a device, computed there and fetched later.
 
-Nothing here waits for the device: `launch` queues kernels and keeps their results where they are; `fetch`
-brings the results of many tensors back in one transfer for each dtype.  The sums are elementwise products
-and plain sums rather than matrix products, so that TF32, HF32 and autocast cannot lower their precision.
-The device cannot be asked whether the data is clean without waiting for it, so everything is computed the
-careful way of `statistics`.
+Nothing here waits for the device: a `Queue` copies tensors and queues kernels (`batched`) and leaves the results where
+they are; `fetch` brings those of many tensors back in one transfer for each dtype.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-import msgspec
-import numpy as np
-import numpy.typing as npt
 import torch
 
-from ..environment.device import download, upload, wait_for
-from ..format import sketch
-from ..format.schema import SKETCH_BUCKETS
+from ..environment.device import current_stream, download, on_stream, wait_for
+from .batched import CAPACITY, Batch, Kind
 from .contents import as_laid_out
-from .statistics import EMPTY, Statistics, from_scaled, measure, real_contiguous
-
-_SCALARS = 5  # max, min, scale, mean / scale, norm / scale: then 16 sketch buckets
-_LEAST_INT64 = -(1 << 63)
-_UINT64 = getattr(torch, "uint64", None)  # since torch 2.3
+from .statistics import EMPTY, Statistics, measure, real_contiguous
 
 _MOST_SENT = 1 << 22
 """Bytes of a tensor that is measured on the host because it does not lie in order."""
@@ -34,21 +23,21 @@ _MOST_SENT = 1 << 22
 _MOST_UNDER_WAY = 1 << 28
 """Bytes of all of them until they are fetched."""
 
-_Row = npt.NDArray[Any]
+_MOST_OF_A_WIDTH = 1 << 16
+"""Elements of a batch of narrow sketches for each element of the width: 128 of the largest such tensors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """Results still on the device.
+    """One of a batch, whose results are still on the device or not yet asked for."""
 
-    `floats` (21,) is float32, float64 for a float64 tensor.  `whole` (2,) int64 holds the counts of NaN and
-    of non-finite elements, or where `integral` the extremes, less `lowered`.
-    """
+    batch: Batch
+    number: int
+    stream: Any
 
-    floats: torch.Tensor
-    whole: torch.Tensor
-    integral: bool = False
-    lowered: int = 0
+    @property
+    def device(self) -> torch.device:
+        return self.batch.kind.device
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,51 +49,28 @@ class Fetched:
     device: torch.device
 
 
-@dataclass(frozen=True, slots=True)
-class _Tables:
-    """The sketch's tables on a device: `columns` (4096,), `rows` and `places` (4096, 16)."""
-
-    columns: torch.Tensor
-    rows: torch.Tensor
-    places: torch.Tensor
+UnderWay: TypeAlias = "Launched | Fetched"
+Result: TypeAlias = "Statistics | RuntimeError"
 
 
-_tables_on: dict[tuple[torch.device, torch.dtype], _Tables] = {}
-
-
-def launch(tensor: torch.Tensor) -> Launched | None:
-    """Queue the statistics of a tensor on any device; None for an empty one.  Returns without waiting.
-
-    Autocast, gradients and `__torch_function__` must be off around the call (`recorder` sees to it).
-    """
-    flat = real_contiguous(tensor).view(-1)
-    if not flat.shape[0]:
-        return None
-    if flat.dtype.is_floating_point:
-        values = flat if flat.dtype is torch.float64 else flat.to(torch.float32)
-        finite = torch.isfinite(values)
-        whole = torch.stack([torch.isnan(values).sum(), (~finite).sum()])
-        return Launched(_sums(values, finite), whole)
-    lowered = 0
-    if flat.dtype is _UINT64:
-        # Few devices can compare it; with its highest bit turned it is ordered like int64.
-        integers = flat.view(torch.int64) ^ _LEAST_INT64
-        lowered = _LEAST_INT64
-    else:
-        integers = flat.to(torch.int64)
-    whole = torch.stack([integers.amax(), integers.amin()])
-    return Launched(_sums(flat.to(torch.float32), None), whole, True, lowered)
-
-
-class Outgoing:
-    """What is on its way to the host, and how much of it."""
+class Queue:
+    """What is to be measured on devices, until it is fetched: batches that still take tensors, a stream's and a kind's
+    own, and how much is on its way to the host."""
 
     def __init__(self) -> None:
+        self._open: dict[tuple[Hashable, Kind], Batch] = {}
         self._nbytes = 0
 
-    def send(self, tensor: torch.Tensor) -> Fetched | None:
+    def take(self, tensor: torch.Tensor) -> UnderWay | None:
+        """Queue the statistics of a tensor on any device; None for an empty one.  Returns without waiting.
+
+        Autocast, gradients and `__torch_function__` must be off around the call (`recorder` sees to it).
+        """
+        return self._send(tensor) or self._launch(tensor)
+
+    def _send(self, tensor: torch.Tensor) -> Fetched | None:
         """Send a tensor to the host as it lies; None where it lies in order, takes more than a few MB, or too much is
-        under way.  Returns without waiting."""
+        under way."""
         laid_out = as_laid_out(tensor.detach())
         if laid_out is None or laid_out.nbytes > _MOST_SENT or self._nbytes > _MOST_UNDER_WAY:
             return None
@@ -112,92 +78,62 @@ class Outgoing:
         host = download(laid_out)
         return Fetched(host.as_strided(tensor.shape, tensor.stride()), tensor.device)
 
+    def _launch(self, tensor: torch.Tensor) -> Launched | None:
+        flat = real_contiguous(tensor).view(-1)
+        count = flat.shape[0]
+        if not count:
+            return None
+        kind, stream = Kind.of(flat), current_stream(flat.device)
+        batch = self._open.get((stream, kind))
+        if batch is None or not batch.takes(count):
+            if batch is not None:
+                batch.measure()
+            batch = Batch(kind, max(min(CAPACITY, _MOST_OF_A_WIDTH * kind.span), count))
+            self._open[stream, kind] = batch
+        return Launched(batch, batch.add(flat), stream)
 
-def fetch(launched: Sequence[Launched | Fetched | None]) -> list[Statistics]:
-    """Bring results back, in order; one transfer for each dtype and device.  This waits for the device."""
-    for device in {item.device for item in launched if isinstance(item, Fetched)}:
+
+def launch(tensor: torch.Tensor) -> UnderWay | None:
+    """Queue the statistics of one tensor alone."""
+    return Queue().take(tensor)
+
+
+def fetch(under_way: Sequence[UnderWay | None]) -> list[Result]:
+    """Bring results back, in order, or why there are none; one transfer for each dtype and device.  This waits for the
+    device."""
+    batches = {id(item.batch): item for item in under_way if isinstance(item, Launched)}
+    for item in batches.values():
+        with on_stream(item.stream, item.device):  # after the copies, in their order
+            item.batch.measure()
+    for device in {item.device for item in under_way if item is not None}:
         wait_for(device)
-    results = iter(_results([item for item in launched if not isinstance(item, Fetched)]))
-    return [measure(item.host) if isinstance(item, Fetched) else next(results) for item in launched]
+    _transfer([item.batch for item in batches.values()])
+    return [_result(item) for item in under_way]
 
 
-def _results(launched: Sequence[Launched | None]) -> list[Statistics]:
-    floats = _transfer([item.floats if item is not None else None for item in launched])
-    whole = _transfer([item.whole if item is not None else None for item in launched])
-    return [
-        _statistics(item, numbers, counts) if item is not None else EMPTY
-        for item, numbers, counts in zip(launched, floats, whole, strict=True)
-    ]
+def _result(item: UnderWay | None) -> Result:
+    if item is None:
+        return EMPTY
+    return measure(item.host) if isinstance(item, Fetched) else item.batch.result(item.number)
 
 
-def _sums(values: torch.Tensor, finite: torch.Tensor | None) -> torch.Tensor:
-    """Extremes, scaled sums and buckets (21,) of floats (n,); `finite` is None where all of them are, and
-    none is a sentinel.
-    """
-    kept = values if finite is None else torch.where(finite, values, 0.0)
-    low, high = torch.aminmax(kept)
-    scale = torch.maximum(high.abs(), low.abs())
-    scale = torch.where(scale > 0, scale, 1.0)
-    scaled = kept / scale
-    live = scaled
-    if finite is not None:
-        masked = (low <= sketch.SENTINEL_FLOOR) & (-low >= sketch.SENTINEL_RATIO * torch.clamp(high.abs(), min=1.0))
-        live = torch.where((kept <= low / 2) & masked, 0.0, scaled)
-    # Not vector_norm, which adds up 3e-5 of error over 70,000 elements where sum adds none.
-    norm = (scaled * scaled).sum().sqrt()
-    scalars = [values.amax(), values.amin(), scale, scaled.mean(), norm]
-    return torch.cat([torch.stack(scalars), _buckets(live)])
-
-
-def _buckets(live: torch.Tensor) -> torch.Tensor:
-    """The sketch (16,) of a flat float tensor (n,), in its dtype and on its device."""
-    tables = _tables(live.device, live.dtype)
-    count = live.shape[0]
-    span = sketch.width(count)
-    group = SKETCH_BUCKETS * span
-    groups, rest = divmod(count, group)
-    sums = (live[: groups * group].view(groups, group) * tables.columns[:group]).view(-1, span).sum(1)
-    if rest:
-        # The last rows, up to 16 of them, filled up with zeros.
-        signed = torch.nn.functional.pad(live[groups * group :] * tables.columns[:rest], (0, group - rest))
-        sums = torch.cat([sums, signed.view(SKETCH_BUCKETS, span).sum(1)])
-    table = sums.view(-1, SKETCH_BUCKETS)
-    repeats = -(-table.shape[0] // tables.rows.shape[0])
-    rows, places = (found if repeats == 1 else found.repeat(repeats, 1) for found in (tables.rows, tables.places))
-    return (table * rows[: table.shape[0]]).gather(1, places[: table.shape[0]]).sum(0)
-
-
-def _tables(device: torch.device, dtype: torch.dtype) -> _Tables:
-    """The sketch's tables on `device`, copied there once."""
-    found = _tables_on.get((device, dtype))
-    if found is None:
-        tables = (sketch.column_signs(), sketch.row_signs())
-        columns, rows = (upload(torch.from_numpy(table.copy()).to(dtype), device) for table in tables)
-        places = upload(torch.from_numpy(sketch.bucket_places()), device)
-        found = _tables_on[device, dtype] = _Tables(columns, rows.view(-1, SKETCH_BUCKETS), places)
-    return found
-
-
-def _transfer(parts: Sequence[torch.Tensor | None]) -> list[_Row]:
-    """Rows on the host for tensors of equal length on any devices; an empty row for None."""
-    found: list[_Row] = [np.empty(0)] * len(parts)
-    alike: dict[tuple[torch.device, torch.dtype], list[tuple[int, torch.Tensor]]] = {}
-    for index, part in enumerate(parts):
-        if part is not None:
-            alike.setdefault((part.device, part.dtype), []).append((index, part))
+def _transfer(batches: Sequence[Batch]) -> None:
+    """Give each batch its results on the host, or what went wrong."""
+    alike: dict[tuple[torch.device, torch.dtype], list[tuple[Batch, torch.Tensor, torch.Tensor]]] = {}
+    for batch in batches:
+        if batch.floats is not None and batch.whole is not None:
+            found = (batch, batch.floats, batch.whole)
+            alike.setdefault((batch.kind.device, batch.floats.dtype), []).append(found)
     for members in alike.values():
-        table = torch.stack([part for _, part in members]).cpu().numpy()
-        for row, (index, _) in zip(table, members, strict=True):
-            found[index] = row
-    return found
-
-
-def _statistics(launched: Launched, numbers: _Row, whole: _Row) -> Statistics:
-    high, low, scale, mean, norm = (float(number) for number in numbers[:_SCALARS])
-    buckets = numbers[_SCALARS:].astype(np.float64)
-    first, second = int(whole[0]), int(whole[1])
-    if not launched.integral:
-        nan, bad = first, second
-        return from_scaled(high, low, nan=nan, inf=bad - nan, scale=scale, mean=mean, norm=norm, buckets=buckets)
-    rest = from_scaled(high, low, nan=0, inf=0, scale=scale, mean=mean, norm=norm, buckets=buckets)
-    return msgspec.structs.replace(rest, max=first - launched.lowered, min=second - launched.lowered)
+        try:
+            floats = torch.cat([own for _, own, _ in members]).cpu().numpy()
+            whole = torch.cat([own for _, _, own in members]).cpu().numpy()
+        except RuntimeError as error:
+            for batch, _, _ in members:
+                batch.failure = error
+            continue
+        start = 0
+        for batch, own, _ in members:
+            end = start + own.shape[0]
+            batch.take(floats[start:end], whole[start:end])
+            start = end

@@ -24,7 +24,7 @@ class Measured(msgspec.Struct, gc=False, eq=False):
     """
 
     statistics: statistics.Statistics | None = None
-    launched: deferred.Launched | deferred.Fetched | None = None
+    launched: deferred.UnderWay | None = None
     data_name: str | None = None
     md5: str | None = None
     failure: str | None = None

@@ -6,7 +6,7 @@ The interceptors call this on the training thread, so it only measures and store
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -52,7 +52,7 @@ class StepRecorder:
         self._numbers: dict[str, int] = {}
         self._measured: dict[tuple[Any, ...], Measured] = {}
         self._pending: list[Measured] = []
-        self._outgoing = deferred.Outgoing()
+        self._queue = deferred.Queue()
         self._held: list[Emission] = []
         self._expected: dict[int, Expected] = {}
         chosen = filters.Selection if observer is None or not observer.samples else ObservedCalls
@@ -250,7 +250,7 @@ class StepRecorder:
             measured.statistics = statistics.measure(tensor)
         else:
             with _quiet():
-                measured.launched = self._outgoing.send(tensor) or deferred.launch(tensor)
+                measured.launched = self._queue.take(tensor)
             if measured.launched is None:
                 measured.statistics = statistics.EMPTY
             else:
@@ -281,20 +281,21 @@ class StepRecorder:
         return any(expected.mentions for expected in self._expected.values())
 
     def fetch(self) -> None:
-        """Bring statistics back from the device and release the records that waited for them.
-
-        Where the device fails, the records say so instead.
-        """
-        pending, self._pending, self._outgoing = self._pending, [], deferred.Outgoing()
+        """Bring statistics back from the device and release the records that waited for them, or that say it failed."""
+        pending, self._pending, self._queue = self._pending, [], deferred.Queue()
+        results: Sequence[deferred.Result]
         try:
             with _quiet():
                 results = deferred.fetch([measured.launched for measured in pending])
-            for measured, result in zip(pending, results, strict=True):
-                measured.statistics, measured.launched = result, None
         except RuntimeError as error:
-            for measured in pending:
-                measured.failure, measured.launched = _reason(error), None
-                self._skip("measuring failed")
+            results = [error] * len(pending)
+        for measured, result in zip(pending, results, strict=True):
+            measured.launched = None
+            if not isinstance(result, RuntimeError):
+                measured.statistics = result
+                continue
+            measured.failure = _reason(result)
+            self._skip("measuring failed")
         if not self._is_waiting():
             self._release()
 

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import dump.sim
 from benchmarks.recording.measuring import BenchmarkError, Case, Timing, Tool, measure
 from benchmarks.recording.results import Results, page
 from benchmarks.recording.run import cases, main
 from dump.config import load_config
 
 PYTHON = Path(sys.executable)
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def timing(*seconds: float, threads: int = 2) -> Timing:
@@ -27,6 +30,14 @@ def test_every_tool_takes_its_turn_and_only_the_recorded_steps_reach_the_disk() 
     }
     assert found["ours"].nbytes > 1000
     assert all(each.peak > 1 << 20 and min(each.seconds) > 0 for each in found.values())
+
+
+@pytest.mark.skipif(not hasattr(dump.sim, "kernels"), reason="this torch has no simulated device")
+def test_a_recorded_call_on_a_device_launches_few_kernels() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks/recording/launches.py"), "--count", "ours", "resnet18"]
+    made = subprocess.run(command, capture_output=True, text=True, check=True)
+    seen = json.loads(made.stdout.splitlines()[-1])
+    assert seen["bare"] < seen["recorded"] < seen["bare"] + 15 * seen["calls"]
 
 
 def test_a_worker_that_dies_is_told_with_its_last_words() -> None:

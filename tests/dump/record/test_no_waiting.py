@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dump.config import DumpConfig
-from dump.record import deferred
+from dump.record import batched
 from dump.session import Session
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: only there can waiting be refused")
@@ -36,7 +36,7 @@ def test_a_recorded_step_never_waits_for_the_device(level: str, tmp_path: Path) 
     session = Session(DumpConfig(dump_path=tmp_path, level=level))  # type: ignore[arg-type]
     try:
         train(session, "default")  # libraries of the device wait when they are loaded
-        deferred._tables_on.clear()
+        batched._constants_on.clear()
         train(session, "error")
     finally:
         session.close()

@@ -54,7 +54,9 @@ def _core(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def _on_device(tensor: torch.Tensor) -> Statistics:
-    return deferred.fetch([deferred.launch(tensor)])[0]
+    found = deferred.fetch([deferred.launch(tensor)])[0]
+    assert isinstance(found, Statistics)
+    return found
 
 
 WAYS = pytest.mark.parametrize("way", [measure, _on_device], ids=["host", "device"])
