@@ -97,10 +97,14 @@ def measuring() -> AbstractContextManager[None]:
 
 
 def upload(host: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A copy on `device`, made there in its turn: CUDA waits for the device where the memory is not pinned."""
-    if device.type != "cuda":
+    """A copy on `device`, made there in its turn.  Where the host's memory cannot be pinned, this waits."""
+    if device.type in ("cpu", "meta") or _is_simulated(device):
         return host.to(device)
-    return host.pin_memory().to(device, non_blocking=True)
+    try:
+        pinned = host.pin_memory()
+    except RuntimeError:
+        return host.to(device)
+    return pinned.to(device, non_blocking=True)
 
 
 def download(tensor: torch.Tensor) -> torch.Tensor:
@@ -108,13 +112,17 @@ def download(tensor: torch.Tensor) -> torch.Tensor:
 
     Where the host's memory cannot be pinned, this waits.
     """
-    if getattr(getattr(torch, tensor.device.type, None), "is_simulated", False):
+    if _is_simulated(tensor.device):
         return tensor.cpu()
     try:
         host = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=True)
     except RuntimeError:
         return tensor.cpu()
     return host.copy_(tensor, non_blocking=True)
+
+
+def _is_simulated(device: torch.device) -> bool:
+    return bool(getattr(getattr(torch, device.type, None), "is_simulated", False))
 
 
 def wait_for(device: torch.device) -> None:
