@@ -156,7 +156,7 @@ and {in_a_call / 1e3:.1f} kB on disk for each side.
 | --- | --- |
 | disk, each side | {size / 1e6:.0f} MB a rank, {size * 1024 / 1e9:.0f} GB in all |
 | comparing, one core | {seconds / 3600:.1f} hours |
-| comparing, 64 cores | {seconds / 3600 / 64 * 60:.0f} minutes |
+| comparing, 64 cores | {seconds / 3600 / 64 * 60:.0f} min |
 | one minute of recording on 1,024 accelerators at ${PRICE:.2f} an hour | ${PRICE * 1024 / 60:.0f}, on each side |
 
 Whole tensors take as many bytes as a rank reads and writes in a step, each distinct one once, so record those of the
