@@ -125,7 +125,7 @@ class Batch:
 
     def measure(self) -> None:
         """Queue the kernels that measure what was added, once, and let the copies go.  What fails is kept."""
-        if self._memory is None:
+        if self._memory is None or not self._counts:  # none where the first copy failed
             return
         table, self._memory = self._memory[: self._starts[-1]], None
         try:

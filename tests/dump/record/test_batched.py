@@ -88,6 +88,15 @@ def test_a_batch_that_fails_takes_no_other_with_it() -> None:
     assert (found.max, empty.max) == (1.0, None)
 
 
+def test_a_batch_whose_first_copy_failed_measures_nothing() -> None:
+    queue, odd = deferred.Queue(), torch.ones(5)
+    kind = batched.Kind.of(odd)
+    queue._open[None, kind] = batch = batched.Batch(kind, 16)
+    (found,) = deferred.fetch([queue.take(torch.ones(200))])
+    assert isinstance(found, Statistics)
+    assert (batch.floats, batch.failure) == (None, None)
+
+
 @NEEDS_SIM
 def test_launches_hardly_grow_with_the_number_of_tensors() -> None:
     dump.sim.enable()
