@@ -29,8 +29,8 @@ if __name__ == "__main__":
 import torch  # noqa: E402
 
 from benchmarks.pages import table  # noqa: E402
+from benchmarks.recording.worker import MODULES  # noqa: E402
 
-MODULES = {"ours": "dump", "msprobe": "msprobe.pytorch"}
 WORKLOADS = ("llama", "resnet18")
 HEADS = ("workload", "tool", "calls", "launches of the step", "launches of recording", "a call")
 _LAUNCHING = ("LaunchKernel", "cudaMemcpyAsync", "cudaMemsetAsync")

@@ -36,7 +36,6 @@ MOST = 256
 
 _LEAST_INT64, _MOST_INT64 = -(1 << 63), (1 << 63) - 1
 _UINT64 = getattr(torch, "uint64", None)  # since torch 2.3
-_SCALARS = 5  # max, min, scale, sum / scale, squares / scale ** 2: then 16 sums of buckets / scale
 
 _Table = npt.NDArray[Any]
 
@@ -63,6 +62,10 @@ class Kind:
     @property
     def line(self) -> int:
         return SKETCH_BUCKETS * self.span
+
+    def lines(self, elements: int) -> int:
+        """How many lines so many elements take."""
+        return -(-elements // self.line)
 
     @property
     def is_integral(self) -> bool:
@@ -95,7 +98,7 @@ class Batch:
 
     def __init__(self, kind: Kind, elements: int) -> None:
         self.kind = kind
-        lines = max(-(-elements // kind.line), 1)
+        lines = kind.lines(elements)
         self._memory: torch.Tensor | None = torch.zeros((lines, kind.line), dtype=kind.memory, device=kind.device)
         self._room = lines
         self._counts: list[int] = []
@@ -107,9 +110,8 @@ class Batch:
 
     def takes(self, elements: int) -> bool:
         """Is there room for a tensor of so many?"""
-        lines = -(-elements // self.kind.line)
         is_open = self._memory is not None and len(self._counts) < MOST
-        return is_open and self._starts[-1] + lines <= self._room
+        return is_open and self._starts[-1] + self.kind.lines(elements) <= self._room
 
     def add(self, flat: torch.Tensor) -> int:
         """Queue the copy of a tensor (n,), n > 0, that the batch `takes`; its number in the batch."""
@@ -120,7 +122,7 @@ class Batch:
         first = start * self.kind.line
         self._memory.view(-1)[first : first + count].copy_(values)
         self._counts.append(count)
-        self._starts.append(start - (-count // self.kind.line))
+        self._starts.append(start + self.kind.lines(count))
         return len(self._counts) - 1
 
     def measure(self) -> None:
@@ -175,7 +177,8 @@ class Batch:
         return owners, within % (sketch.ROW_PERIOD // SKETCH_BUCKETS), lengths
 
     def take(self, floats: _Table, whole: _Table) -> None:
-        """What `floats` (lines, 21) and `whole` (lines, 2) held, on the host."""
+        """What `floats` (lines, 21) and `whole` (lines, 2) held, on the host.  A line: maximum, minimum, scale,
+        sum / scale, squares / scale ** 2, and 16 sums of buckets / scale."""
         first = np.array(self._starts[:-1])
         scales = floats[first, 2].astype(np.float64)
         with np.errstate(all="ignore"):

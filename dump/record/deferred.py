@@ -93,11 +93,6 @@ class Queue:
         return Launched(batch, batch.add(flat), stream)
 
 
-def launch(tensor: torch.Tensor) -> UnderWay | None:
-    """Queue the statistics of one tensor alone."""
-    return Queue().take(tensor)
-
-
 def fetch(under_way: Sequence[UnderWay | None]) -> list[Result]:
     """Bring results back, in order, or why there are none; one transfer for each dtype and device.  This waits for the
     device."""

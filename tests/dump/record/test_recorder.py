@@ -517,7 +517,7 @@ def test_a_device_that_fails_loses_its_statistics_and_no_record() -> None:
     recorder, kept = _recorder()
     entry = recorder.read(_on_npu(torch.ones(2)), "a.input.0")
     recorder.emit(_emission("a", {"input_args": [entry]}))
-    entry.measured.launched = deferred.launch(torch.ones(2, device="meta"))  # cannot be brought back
+    entry.measured.launched = deferred.Queue().take(torch.ones(2, device="meta"))  # cannot be brought back
     recorder.close()
     assert [emission.name for emission in kept.records] == ["a"]
     assert "NotImplementedError" in entry.measured.failure

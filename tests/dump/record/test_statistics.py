@@ -54,7 +54,7 @@ def _core(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def _on_device(tensor: torch.Tensor) -> Statistics:
-    found = deferred.fetch([deferred.launch(tensor)])[0]
+    found = deferred.fetch([deferred.Queue().take(tensor)])[0]
     assert isinstance(found, Statistics)
     return found
 
