@@ -19,6 +19,7 @@ from .points import Point
 from .scripted_code import ScriptedCode, keep_own_code_uncompiled
 from .shape_inference import ShapeInference
 from .steps import StepFinder
+from .warned import Warned
 from .watch import Watch
 
 _RECORDS_APIS = ("L1", "mix")
@@ -49,6 +50,7 @@ class Interceptors:
         self.scripted_code = ScriptedCode(self.watch)
         self._custom = CustomApis(self.watch)
         self._apis = ApiCalls(self.watch)
+        self._warned = Warned()
         self.audit = Audit(self.watch, records=self._records_apis) if audit else None
         if self.audit is not None:
             self.watch.on_new_thread = self.audit.install  # a dispatch mode is its thread's own
@@ -65,6 +67,7 @@ class Interceptors:
     def _points(self) -> Iterator[Point]:
         """Where torch is met, in the order of installing."""
         watch, came_first = self.watch, self.finder is not None
+        yield Point("lines of warnings", self._warned.install, remove=self._warned.remove)
         yield Point("module calls", self.calls.install, needs=("own_parameters",))
         yield Point("optimizer steps", self.steps.install, remove=self.steps.remove)
         yield from self.scripted_code.points(came_first=came_first)
@@ -97,6 +100,7 @@ class Interceptors:
             parts.callback(self.steps.remove)
             parts.callback(self.calls.parameters.release)
             parts.callback(self._apis.remove)
+            parts.callback(self._warned.remove)
             parts.callback(self._patches.restore)
             parts.callback(self._custom.remove)
             if self.audit is not None:

@@ -49,7 +49,7 @@ def render(stack: RawStack) -> list[str]:
     lines: list[str] = []
     for code, offset in zip(stack[::2], stack[1::2], strict=True):
         path = code.co_filename
-        if path.endswith(_LAUNCHERS) or path in _OUR_LAUNCHERS:
+        if path.endswith(_LAUNCHERS) or is_launcher(code):
             break
         if not is_ours(code) or path == _WORKLOAD:
             lines.append(_text(code, offset))
@@ -59,6 +59,11 @@ def render(stack: RawStack) -> list[str]:
 def is_ours(code: CodeType) -> bool:
     """Is it code of this package, whatever file it seems to come from?"""
     return code.co_filename.startswith(_OURS) or bears_another_name(code)
+
+
+def is_launcher(code: CodeType) -> bool:
+    """Does a script that the command runs end there?"""
+    return code.co_filename in _OUR_LAUNCHERS
 
 
 def bears_another_name(code: CodeType) -> bool:
