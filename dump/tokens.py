@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import TypeAlias
 
 import torch
 
 from .intercept.module_tree import walk
+from .intercept.weak_table import WeakTable
 
 Tokens: TypeAlias = "tuple[int, int] | None"
 """The first and the last forward call of a model, both included; None for all."""
@@ -23,7 +23,7 @@ class TokenRange:
         self._root = root
         self._first, self._last = first, last
         self._calls = 0
-        self._holds: weakref.WeakKeyDictionary[torch.nn.Module, bool] = weakref.WeakKeyDictionary()
+        self._holds: WeakTable[torch.nn.Module, bool] = WeakTable()
 
     def wants(self, outermost: torch.nn.Module) -> bool:
         """A call of `outermost` begins: is it, and what follows until the next, to be recorded?"""
@@ -34,6 +34,7 @@ class TokenRange:
         root = self._root
         if root is None:
             return True
-        if outermost not in self._holds:
-            self._holds[outermost] = any(module is root for _, module in walk(outermost))
-        return self._holds[outermost]
+        holds = self._holds.get(outermost)
+        if holds is None:
+            holds = self._holds[outermost] = any(module is root for _, module in walk(outermost))
+        return holds

@@ -268,6 +268,8 @@ _TENSORS = {
         "gradients that are zero without having been computed", kind="method", otherwise=_no),
     "own_parameters": _row("nn.Module._parameters", "2.1", "the parameters of a module itself, by name",
         "parameters of module calls", kind="attribute"),
+    "own_modules": _row("nn.Module._modules", "2.1", "the modules in a module itself, by name",
+        "paths of modules", kind="attribute"),
     "private_device_owner": _row("_C._get_privateuse1_backend_name", "2.1",
         "who has torch's slot for a foreign device", "detecting an NPU", otherwise=lambda: "privateuseone"),
     "data_parallel_device": _row("nn.parallel.data_parallel._get_available_device_type", "2.1",

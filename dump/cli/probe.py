@@ -12,7 +12,6 @@ import json
 import os
 import random
 import sys
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +26,7 @@ from ..intercept.modules import ModuleTree
 from ..intercept.patching import Patches
 from ..intercept.steps import StepFinder
 from ..intercept.watch import Watch, in_backward
+from ..intercept.weak_table import WeakCollection
 from ..older_torch import is_dynamo_compiling
 from ..record import contents, tree
 from ..record.observer import LastStepDone
@@ -50,8 +50,7 @@ class Probe:
         self._step = 0
         self._depth = 0
         self._tree = ModuleTree()
-        # In the order in which they were met, which a WeakSet does not keep.
-        self._roots: weakref.WeakKeyDictionary[torch.nn.Module, None] = weakref.WeakKeyDictionary()
+        self._roots: WeakCollection[torch.nn.Module] = WeakCollection()
         self._finder = StepFinder(Watch(), self._next_step)
 
     @contextmanager
@@ -97,7 +96,7 @@ class Probe:
             if is_dynamo_compiling() or self._depth or in_backward():
                 return original(module, *args, **kwargs)
             self._tree.meet(module)
-            self._roots[module] = None
+            self._roots.add(module)
             self._finder.outermost(module)
             self._depth += 1
             try:

@@ -155,7 +155,7 @@ def finish(
     if keeps_input and parameters is not None:
         body["parameters"] = recorder.read(parameters, f"{call.name}.parameters")
     if keeps_output:
-        listed = list(output) if isinstance(output, (list, tuple)) else [output]
+        listed = tree.listed(output)
         body["output"] = recorder.wrote(listed, f"{call.name}.output")
         if changed:
             body["written"] = {

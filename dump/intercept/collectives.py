@@ -49,6 +49,7 @@ from .group_methods import (
 )
 from .patching import Patches
 from .watch import Watch, recomputing
+from .weak_table import WeakTable
 
 Function = Callable[..., Any]
 
@@ -125,7 +126,7 @@ class Collectives:
 
     def __init__(self, watch: Watch, *, records: bool = True) -> None:
         self._watch, self._records = watch, records
-        self._works: weakref.WeakKeyDictionary[Any, list[OpenCollective]] = weakref.WeakKeyDictionary()
+        self._works: WeakTable[Any, list[OpenCollective]] = WeakTable()
         self._results: dict[int, list[OpenCollective]] = {}
         self._coalescing: list[OpenCollective] | None = None
         self._inside = False

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from ..torch_internals import own_parameters
+from ..torch_internals import own_modules, own_parameters
 
 
 def joined(*parts: str) -> str:
@@ -24,8 +24,8 @@ def walk(root: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
             continue
         seen.add(id(module))
         yield path, module
-        children = list(torch.nn.Module.named_children(module))
-        waiting += [(joined(path, name), child) for name, child in reversed(children)]
+        children = list(own_modules(module).items())
+        waiting += [(joined(path, name), child) for name, child in reversed(children) if child is not None]
 
 
 def parameters_below(root: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Parameter]]:

@@ -7,7 +7,6 @@ way out of it.  At level L1 it records nothing, and yet every API call knows the
 from __future__ import annotations
 
 import sys
-import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import FrameType
@@ -24,6 +23,7 @@ from .parameters import ParameterGradients
 from .patching import Patches
 from .scripted_code import keep_uncompiled
 from .watch import Progress, Watch, in_backward
+from .weak_table import WeakCollection, WeakTable
 
 
 class ModuleTree:
@@ -35,8 +35,8 @@ class ModuleTree:
     """
 
     def __init__(self) -> None:
-        self._paths: weakref.WeakKeyDictionary[torch.nn.Module, str] = weakref.WeakKeyDictionary()
-        self._roots: weakref.WeakKeyDictionary[torch.nn.Module, str] = weakref.WeakKeyDictionary()
+        self._paths: WeakTable[torch.nn.Module, str] = WeakTable()
+        self._roots: WeakTable[torch.nn.Module, str] = WeakTable()
         self._has_model = False
 
     def add_root(self, root: torch.nn.Module, prefix: str | None = None) -> None:
@@ -161,7 +161,7 @@ class ModuleCalls:
         self._records = records
         self._on_outermost = on_outermost
         self._open: list[torch.nn.Module] = []
-        self._gates: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
+        self._gates: WeakCollection[torch.nn.Module] = WeakCollection()
         self.parameters = ParameterGradients(watch)
 
     def install(self, patches: Patches) -> None:
@@ -206,7 +206,7 @@ class ModuleCalls:
 
     def only(self, modules: Iterable[torch.nn.Module]) -> None:
         """Record nothing outside the calls of `modules`; with none, record everything again."""
-        self._gates = weakref.WeakSet(modules)
+        self._gates = WeakCollection(modules)
         self._watch.gated = bool(self._gates)
 
     def forget(self) -> None:

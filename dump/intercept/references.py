@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from types import BuiltinFunctionType, CellType, FunctionType
 from typing import Any
 
+from ..record.tree import own_dict
+
 _OURS = tuple(f"{package}." for package in (__name__.partition(".")[0], "acc_compare"))
 
 
@@ -51,7 +53,7 @@ def exchange(new: Mapping[int, Any]) -> None:
         elif not _of_type(kind, "__flags__") & _HAS_VALUES_INLINE:
             inert.add(id(kind))
         elif not old.isdisjoint(map(id, gc.get_referents(holder))):
-            _in_dict(_attributes(holder), new)
+            _in_dict(own_dict(holder), new)
     for each in types:
         if not now.isdisjoint(map(id, _of_type(each, "__dict__").values())):
             forget_lookups(each)
@@ -81,15 +83,6 @@ def _in_list(holder: list[Any], new: Mapping[int, Any]) -> None:
         for index, value in enumerate(holder):
             if id(value) in new:
                 holder[index] = new[id(value)]
-
-
-def _attributes(holder: object) -> dict[Any, Any]:
-    """The dict of `holder`, by none of its own methods."""
-    try:
-        found = object.__getattribute__(holder, "__dict__")
-    except Exception:  # a `__dict__` of its own making
-        return {}
-    return found if type(found) is dict else {}
 
 
 def _in_cell(cell: CellType, new: Mapping[int, Any]) -> None:

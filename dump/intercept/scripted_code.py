@@ -8,12 +8,10 @@ down is named as it is alone.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import gc
 import os
 import sys
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from types import CodeType, FrameType, FunctionType
 from typing import Any, TypeAlias, TypeVar
@@ -154,8 +152,10 @@ def _builtins_known(builtins: Mapping[int, str]) -> Iterator[None]:
 
 
 def keep_own_code_uncompiled() -> None:
-    """Keep dynamo away from this package, and from what it uses of Python's own: where compiled code runs, dynamo would
-    compile what our stand-ins call."""
+    """Keep dynamo away from this package: where compiled code runs, dynamo would compile what our stand-ins call.
+
+    That these call nothing of Python's own that is written in Python is their part of it.
+    """
     loaded = {name for name in list(sys.modules) if name.startswith(_OURS)}
     if loaded <= _kept:
         return
@@ -163,13 +163,6 @@ def keep_own_code_uncompiled() -> None:
     for thing in gc.get_objects():
         if type(thing) is FunctionType and _is_ours(thing):
             keep_uncompiled(thing.__code__)
-    for borrowed in (
-        dataclasses.is_dataclass,
-        *vars(weakref.WeakKeyDictionary).values(),
-        *vars(weakref.WeakSet).values(),
-    ):
-        if isinstance(borrowed, FunctionType):
-            keep_uncompiled(borrowed.__code__)
 
 
 def _is_ours(function: FunctionType) -> bool:

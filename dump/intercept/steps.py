@@ -17,6 +17,7 @@ from .modules import has_parameters
 from .patching import Patches
 from .points import Point
 from .watch import Watch
+from .weak_table import WeakCollection
 
 
 class LiveOptimizers:
@@ -27,9 +28,9 @@ class LiveOptimizers:
     """
 
     def __init__(self) -> None:
-        self._stepped: weakref.WeakSet[torch.optim.Optimizer] = weakref.WeakSet()
-        self._known: weakref.WeakSet[torch.optim.Optimizer] = weakref.WeakSet()
-        self._idle: weakref.WeakSet[torch.optim.Optimizer] = weakref.WeakSet()
+        self._stepped: WeakCollection[torch.optim.Optimizer] = WeakCollection()
+        self._known: WeakCollection[torch.optim.Optimizer] = WeakCollection()
+        self._idle: WeakCollection[torch.optim.Optimizer] = WeakCollection()
         self.any_made = False
 
     def made(self, optimizer: torch.optim.Optimizer) -> None:

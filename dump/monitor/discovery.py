@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import sys
-import weakref
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from ..intercept.patching import Patches
 from ..intercept.scripted_code import keep_untraced
 from ..intercept.steps import LiveOptimizers
 from ..intercept.watch import in_backward
+from ..intercept.weak_table import WeakCollection
 from ..older_torch import is_compiling
 from ..torch_internals import without_overrides
 from .config import MonitorConfig
@@ -50,7 +50,7 @@ class Discovery:
         self._patches = Patches()
         self._looking = Patches()
         self._optimizers = LiveOptimizers()
-        self._known: weakref.WeakSet[torch.optim.Optimizer] = weakref.WeakSet()
+        self._known: WeakCollection[torch.optim.Optimizer] = WeakCollection()
         self._models: list[torch.nn.Module] = []
         self._named: set[int] = set()
         self._open: list[torch.optim.Optimizer] = []

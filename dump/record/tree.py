@@ -2,15 +2,21 @@
 
 Walking keeps the nesting, so the place of an entry is its name (`input.1.0`).  Formatting is left to the
 writer.
+
+No method of a script's own class is called: what is read is what Python itself keeps in an object.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import enum
+import gc
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType, MemberDescriptorType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,6 +32,7 @@ _BASES: tuple[tuple[type, Callable[[Any], object]], ...] = (
     (int, int.__index__),
     (float, float.__float__),
 )
+_KEYS_AS_THEY_ARE = frozenset({bool, int, float, complex, bytes, type(None)})
 _NAMED_BY_TEXT = (complex, torch.dtype, torch.device, torch.layout, torch.memory_format)
 
 OnTensor: TypeAlias = "Callable[[torch.Tensor, str], Any]"
@@ -43,9 +50,9 @@ class Plain:
 def capture(thing: Any, path: str, *, on_tensor: OnTensor) -> Any:
     """`thing` with every tensor replaced by `on_tensor(tensor, path)`.
 
-    Lists, tuples, mappings and dataclasses are walked, into lists and dicts.  `path` grows as the names of
-    arguments do: `input.1.0`.  Deeper than 16 levels or beyond 4096 items of one container, the rest is named
-    and not walked.
+    Lists, tuples, mappings and dataclasses are walked, into lists and dicts; a mapping that is no dict by the dicts
+    that it keeps.  `path` grows as the names of arguments do: `input.1.0`.  Deeper than 16 levels or beyond 4096
+    items of one container, the rest is named and not walked.
     """
     return _capture(thing, path, on_tensor, MAX_DEPTH)
 
@@ -66,11 +73,12 @@ def tuples_of(thing: Any, path: str) -> list[str]:
 
 def _find_tuples(thing: Any, path: str, found: list[str], levels: int) -> None:
     parts: Iterable[tuple[Any, Any]]
-    if isinstance(thing, (list, tuple)):
-        if isinstance(thing, tuple):
+    kind = type(thing)
+    if issubclass(kind, (list, tuple)):
+        if issubclass(kind, tuple):
             found.append(path)
         parts = enumerate(_items(thing))
-    elif isinstance(thing, Mapping):
+    elif issubclass(kind, Mapping):
         parts = _named_parts(thing) or ()
     else:
         return
@@ -80,15 +88,16 @@ def _find_tuples(thing: Any, path: str, found: list[str], levels: int) -> None:
 
 
 def _capture(thing: Any, path: str, on_tensor: OnTensor, levels: int) -> Any:
-    if isinstance(thing, torch.Tensor):
+    kind = type(thing)
+    if kind is torch.Tensor or issubclass(kind, torch.Tensor):
         return on_tensor(thing, path)
-    if thing is None or type(thing) in _PLAIN:
+    if thing is None or kind in _PLAIN:
         return thing
-    if isinstance(thing, (list, tuple)):
+    if issubclass(kind, (list, tuple)):
         if not levels:
             return _too_deep(thing)
         items = [_capture(item, f"{path}.{index}", on_tensor, levels - 1) for index, item in enumerate(_items(thing))]
-        omitted = (list.__len__(thing) if isinstance(thing, list) else tuple.__len__(thing)) - MAX_ITEMS
+        omitted = (list.__len__(thing) if issubclass(kind, list) else tuple.__len__(thing)) - MAX_ITEMS
         if omitted > 0:
             items.append(Plain("omitted", omitted))
         return items
@@ -98,17 +107,18 @@ def _capture(thing: Any, path: str, on_tensor: OnTensor, levels: int) -> Any:
     if not levels:
         return _too_deep(thing)
     named = {name: _capture(part, f"{path}.{name}", on_tensor, levels - 1) for name, part in parts}
-    if isinstance(thing, Mapping):
-        omitted = (dict.__len__(thing) if isinstance(thing, dict) else len(thing)) - MAX_ITEMS
+    if issubclass(kind, dict):
+        omitted = dict.__len__(thing) - MAX_ITEMS
         if omitted > 0:
             named["..."] = Plain("omitted", omitted)
     return named
 
 
 def _collect(thing: Any, found: list[torch.Tensor], levels: int) -> None:
-    if isinstance(thing, torch.Tensor):
+    kind = type(thing)
+    if kind is torch.Tensor or issubclass(kind, torch.Tensor):
         found.append(thing)
-    elif levels and isinstance(thing, (list, tuple)):
+    elif levels and issubclass(kind, (list, tuple)):
         for item in _items(thing):
             _collect(item, found, levels - 1)
     elif levels:
@@ -116,31 +126,84 @@ def _collect(thing: Any, found: list[torch.Tensor], levels: int) -> None:
             _collect(part, found, levels - 1)
 
 
+def listed(output: Any) -> list[Any]:
+    """What a call returned, one by one where it is a list or a tuple."""
+    for base in (list, tuple):
+        if issubclass(type(output), base):
+            return [*base.__iter__(output)]
+    return [output]
+
+
 def _items(thing: Any) -> Any:
     """The first items of a list or a tuple, by the base's own method: a subclass may count who asks, or load."""
-    base: Any = list if isinstance(thing, list) else tuple
+    base: Any = list if issubclass(type(thing), list) else tuple
     return base.__getitem__(thing, slice(MAX_ITEMS))
 
 
 def _named_parts(thing: Any) -> list[tuple[str, Any]] | None:
     """The items of a mapping or the fields of a dataclass; None for anything else."""
-    if isinstance(thing, dict):
-        base: Any = OrderedDict if isinstance(thing, OrderedDict) else dict
-        return [(str(key), part) for key, part in itertools.islice(base.items(thing), MAX_ITEMS)]
-    if isinstance(thing, Mapping):
-        return [(str(key), thing[key]) for key in list(thing)[:MAX_ITEMS]]
-    if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
-        return [(field.name, getattr(thing, field.name, None)) for field in dataclasses.fields(thing)]
+    kind = type(thing)
+    if issubclass(kind, dict):
+        base: Any = OrderedDict if issubclass(kind, OrderedDict) else dict
+        items = enumerate(itertools.islice(base.items(thing), MAX_ITEMS))
+        return [(_name(key, index), part) for index, (key, part) in items]
+    if issubclass(kind, type):
+        return None
+    if issubclass(kind, Mapping):
+        kept = gc.get_referents(thing) if kind is MappingProxyType else _attributes(thing).values()
+        named = [_named_parts(each) or () for each in kept if issubclass(type(each), dict)]
+        return list(itertools.islice(itertools.chain.from_iterable(named), MAX_ITEMS))
+    if any("__dataclass_fields__" in vars(each) for each in kind.__mro__):
+        own, missing = _attributes(thing), dataclasses.MISSING
+        parts = [(field.name, own.get(field.name, field.default)) for field in dataclasses.fields(kind)]
+        return [(name, None if part is missing else part) for name, part in parts]
     return None
+
+
+def _name(key: Any, index: int) -> str:
+    """A key in words; one whose words a script would make, by its type and its place."""
+    kind = type(key)
+    if issubclass(kind, enum.Enum):
+        return f"{kind.__name__}.{_attributes(key).get('_name_', index)}"
+    for base, value_of in _BASES:
+        if issubclass(kind, base):
+            return str(key if kind is bool else value_of(key))
+    if kind in _KEYS_AS_THEY_ARE or issubclass(kind, _NAMED_BY_TEXT):
+        return str(key)
+    if kind is tuple:
+        return f"({', '.join(_name(part, index) for part in key)})"
+    return f"{kind.__name__}.{index}"
+
+
+def _attributes(thing: Any) -> dict[str, Any]:
+    """What an object itself has by name, in its slots and in its dict; the dict of none that makes its own."""
+    kinds = type(thing).__mro__
+    found: dict[str, Any] = {}
+    for kind in reversed(kinds):
+        for name, slot in vars(kind).items():
+            if type(slot) is MemberDescriptorType:
+                with contextlib.suppress(AttributeError):  # empty
+                    found[name] = slot.__get__(thing)
+    return found | own_dict(thing)
+
+
+def own_dict(thing: object) -> dict[str, Any]:
+    """The dict of an object, by none of its own methods."""
+    try:
+        found = object.__getattribute__(thing, "__dict__")
+    except Exception:  # a `__dict__` of its own making
+        return {}
+    return found if type(found) is dict else {}
 
 
 def _bound(part: Any) -> object:
     """A slice's bound; of what is no number, such as a tensor on a device, the type alone."""
     if part is None:
         return None
-    if isinstance(part, int):
+    kind = type(part)
+    if issubclass(kind, int):
         return int.__index__(part)
-    return part.item() if isinstance(part, np.integer) else type(part).__name__
+    return np.integer.item(part) if issubclass(kind, np.integer) else kind.__name__
 
 
 def _too_deep(thing: Any) -> Plain:
@@ -149,16 +212,19 @@ def _too_deep(thing: Any) -> Plain:
 
 def _describe(thing: Any) -> Plain:
     """Values torch's own calls take; of an unknown object the type alone, since its repr may cost or fail."""
-    kind = type(thing).__name__
-    if isinstance(thing, slice):
+    kind = type(thing)
+    name = kind.__name__
+    if kind is slice:
         return Plain("slice", [_bound(part) for part in (thing.start, thing.stop, thing.step)])
     for base, value_of in _BASES:
-        if isinstance(thing, base):
-            return Plain(kind, value_of(thing))
-    if isinstance(thing, np.generic):
-        return Plain(kind, thing.item())
-    if isinstance(thing, _NAMED_BY_TEXT):
-        return Plain(kind, str(thing))
+        if issubclass(kind, base):
+            return Plain(name, value_of(thing))
+    if issubclass(kind, np.generic):
+        return Plain(name, np.generic.item(thing))
+    if issubclass(kind, complex):
+        return Plain(name, complex.__repr__(thing))
+    if kind in _NAMED_BY_TEXT:
+        return Plain(name, str(thing))
     if thing is Ellipsis:
         return Plain("ellipsis", "...")
-    return Plain(kind, None)
+    return Plain(name, None)

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict, UserDict, namedtuple
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -162,3 +164,79 @@ def test_a_mapping_keeps_the_order_that_it_was_given() -> None:
     thing = OrderedDict(a=A, b=B)
     thing.move_to_end("a")
     assert list(capture(thing, "i", on_tensor=lambda _, path: path)) == ["b", "a"]
+
+
+def _fails(*_: Any) -> Any:
+    raise AssertionError("a user's code must not run while recording")
+
+
+class Watched(Mapping[str, Any]):
+    """A mapping that is no dict, and hears of whoever reads it."""
+
+    def __init__(self, **items: Any) -> None:
+        self._items = items
+
+    __getitem__ = __iter__ = __len__ = __getattribute__ = _fails
+
+
+class InSlots(Mapping[str, Any]):
+    __slots__ = ("empty", "kept")
+
+    def __init__(self, **items: Any) -> None:
+        self.kept = items
+
+    __getitem__ = __iter__ = __len__ = keys = items = values = _fails
+
+
+@dataclass
+class Lazy:
+    weight: Any
+    kind: ClassVar[int] = 3
+    bias: Any = None
+    late: int = field(init=False, default=2)
+
+    __getattribute__ = _fails
+
+
+class Key:
+    __repr__ = __str__ = _fails
+
+
+class Called(str):
+    __repr__ = __str__ = __format__ = _fails  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("thing", "expected"),
+    [
+        (Watched(a=A, b=[B]), {"a": "<1 at input.a>", "b": ["<2 at input.b.0>"]}),
+        (InSlots(a=A), {"a": "<1 at input.a>"}),
+        (MappingProxyType(type("Own", (dict,), {"copy": _fails})(a=A)), {"a": "<1 at input.a>"}),
+        (Lazy(A, B), {"weight": "<1 at input.weight>", "bias": "<2 at input.bias>", "late": 2}),
+        ({Called("x"): A, Key(): B}, {"x": "<1 at input.x>", "Key.1": "<2 at input.Key.1>"}),
+        ({Level.HIGH: A, True: C}, {"Level.HIGH": "<1 at input.Level.HIGH>", "True": "<3 at input.True>"}),
+        ({("a", 1): A}, {"(a, 1)": "<1 at input.(a, 1)>"}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_methods_of_a_script_are_not_called(thing: Any, expected: Any) -> None:
+    assert _names(thing) == expected
+    assert len(tensors_of(thing)) == str(expected).count("<")
+    tuples_of(thing, "input")
+
+
+def test_what_seems_to_be_of_another_class_is_what_it_is() -> None:
+    class Proxy:
+        @property  # type: ignore[misc]
+        def __class__(self) -> Any:
+            return _fails()
+
+    assert _names(Proxy()) == Plain("Proxy", None)
+    assert tensors_of(Proxy()) == []
+
+
+@pytest.mark.parametrize("base", [list, tuple])
+def test_what_was_returned_is_listed_by_nobodys_own_methods(base: Any) -> None:
+    own = type("Own", (base,), dict.fromkeys(("__iter__", "__len__", "__getitem__"), _fails))
+    assert [id(each) for each in tree.listed(own([A, B]))] == [id(A), id(B)]
+    assert tree.listed(A) == [A]
