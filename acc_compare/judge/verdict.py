@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import msgspec
-
 from acc_compare.judge.accumulation import judge_accumulated
 from acc_compare.judge.advice import words_of
 from acc_compare.judge.around import in_the_module_around
@@ -41,14 +39,13 @@ from acc_compare.model import (
     ComparedShare,
     Finding,
     FusedPair,
-    PairedCall,
     Row,
     Sensitivity,
     Suspect,
     VerdictName,
 )
 from dump.format.names import FORWARD, parse
-from dump.format.schema import Dump, Mode, TensorRecord
+from dump.format.schema import CallRecord, Dump, Mode, TensorRecord
 
 _BLIND = 0.5
 """Where every second call could hide an error of this size, a comparison without suspects says too little."""
@@ -118,7 +115,8 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     faults = [fault for call in optimizers if (fault := judge_optimizer(call)) is not None]
     place = Comparand(npu, setting.step, setting.rank, mode, bench, setting.job, context.references)
     suspects = suspects_of(found.origins, faults, chosen, place)
-    every = [row for part in measured for row in _rows(part, mode, (npu, bench), found, context.references)]
+    texts: dict[tuple[str, ...], str] = {}
+    every = [row for part in measured for row in _rows(part, mode, (npu, bench), found, context.references, texts)]
     rows = mark_accused(every, suspects)
     moving = setting.other_world or setting.shared_otherwise
     shown = (frozenset[str](), frozenset[str]())
@@ -193,14 +191,23 @@ def device_of(dump: Dump) -> str:
     return f"{kind} ({name})" if name and name != kind else kind
 
 
-def _rows(part: MeasuredPair, mode: Mode, sides: tuple[Dump, Dump], found: Walk, references: References) -> list[Row]:
+def _rows(
+    part: MeasuredPair,
+    mode: Mode,
+    sides: tuple[Dump, Dump],
+    found: Walk,
+    references: References,
+    texts: dict[tuple[str, ...], str],
+) -> list[Row]:
+    """The rows of one pair of calls; `texts` are the stacks joined so far, of which many calls have the same."""
     pair, npu = part.pair, sides[0]
-    module = _module(pair, sides)
-    bench_module = _module(msgspec.structs.replace(pair, npu=None), sides) if pair.npu and pair.bench else module
+    bench_module = _module(pair.bench, sides[1])
+    module = _module(pair.npu, npu) if pair.npu is not None else bench_module
     operator = part.call.operator if part.call is not None else ""
     classic = judge_rows(CallCells(operator, mode, pair.arguments, part.cells))
     ours = pair.npu.name if pair.npu is not None else ""
-    stack = "\n".join(stack_of(part.call, npu) if part.call is not None else npu.stacks.get(ours, ()))
+    frames = stack_of(part.call, npu) if part.call is not None else tuple(npu.stacks.get(ours, ()))
+    stack = texts.get(frames) or texts.setdefault(frames, "\n".join(frames))
     theirs = pair.bench.name if pair.bench is not None else ""
     rows = []
     for argument, cells, judged in zip(pair.arguments, part.cells, classic, strict=True):
@@ -228,17 +235,17 @@ def _rows(part: MeasuredPair, mode: Mode, sides: tuple[Dump, Dump], found: Walk,
                 origin=located.role if located is not None else "",
                 of_optimizer=part.call is not None and part.call.is_optimizer,
                 module=module,
-                bench_module=bench_module if bench_module != module else "",
+                bench_module=bench_module if pair.bench is not None and bench_module != module else "",
                 reference=references.get((ours, argument.name)),
             )
         )
     return rows
 
 
-def _module(pair: PairedCall, sides: tuple[Dump, Dump]) -> str:
-    """The path of the module that a pair's call ran in, on the NPU side where it ran there."""
-    call, dump = (pair.npu, sides[0]) if pair.npu is not None else (pair.bench, sides[1])
-    assert call is not None
+def _module(call: CallRecord | None, dump: Dump) -> str:
+    """The path of the module that a call ran in, "" at the top; a module's call has its own."""
+    if call is None:
+        return ""
     name = parse(call.name)
     owner = call.name if name.is_module else dump.owners.get(call.name)
     return parse(owner).path if owner else ""

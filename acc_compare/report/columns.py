@@ -6,7 +6,7 @@ The workbook, the csv, the parquet file and the DataFrame all take their columns
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter, methodcaller
@@ -30,6 +30,7 @@ Cell: TypeAlias = "str | int | float | bool"
 PartOfRow: TypeAlias = Literal["row", "npu", "bench", "metrics"]
 NumberStyle: TypeAlias = Literal["text", "flag", "value", "error", "percent", "cosine", "share", "factor"]
 
+NAMES = ("NPU Name", "Bench Name")
 ABSENT = "N/A"
 """What stands in a cell that does not apply; a cell is never a floating NaN or None."""
 
@@ -51,15 +52,6 @@ class Column:
     def read(self, row: Row) -> object:
         """The cell in `row`."""
         return self.cell(row if self.of == "row" else getattr(row, self.of))
-
-
-def read_columns(rows: Sequence[Row], columns: Iterable[Column]) -> Iterator[list[object]]:
-    """The cells of each column in `rows`: a part of a row that many columns look at is taken out of it once."""
-    parts: dict[PartOfRow, Sequence[object]] = {"row": rows}
-    for column in columns:
-        if column.of not in parts:
-            parts[column.of] = list(map(attrgetter(column.of), rows))
-        yield list(map(column.cell, parts[column.of]))
 
 
 def as_cell(value: object) -> Cell:

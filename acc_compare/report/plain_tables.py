@@ -1,27 +1,27 @@
 """The table without colours, for programs: csv and parquet.
 
-A table of a long run has ten million cells, and asking for each by a call of its own takes longer than the whole
-comparison.  So rows go by in parts, each part column by column: numbers are written by one call for a column's part,
-and of texts, which repeat, each is looked at once.  `NPU_Stack_Info` stands in the first row of its call.
+Of each column every cell is looked at once (`encoded`); rows go by in parts.
+`NPU_Stack_Info` stands in the first row of its call.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import msgspec
+import numpy as np
 
-from acc_compare.model import Finding, Row
+from acc_compare.model import Row
 from acc_compare.report.atomic_write import new_file
-from acc_compare.report.columns import ABSENT, STACK_COLUMN, Cell, Column, as_cell, columns_of, read_columns
+from acc_compare.report.columns import ABSENT, STACK_COLUMN, Cell, Column, as_cell
+from acc_compare.report.encoded import Encoded, EncodedTable, encode
 from acc_compare.report.safe_text import looks_like_formula, visible
+from acc_compare.row_names import split_names
 from dump.format.errors import ConfigError
 
 PART = 8192
@@ -36,53 +36,61 @@ _FORMULA_STARTS = frozenset("=+-@")
 _numbers_to_json = msgspec.json.Encoder().encode
 
 
-class _Sink(Protocol):
-    """Takes a table part by part: `values[i]` are the raw cells of column i."""
-
-    def add(self, values: Sequence[Sequence[object]]) -> None: ...
-
-
-def write_csv(finding: Finding, path: Path) -> None:
+def write_csv(table: EncodedTable, path: Path) -> None:
     """All rows as UTF-8 csv, the columns of the workbook, numbers in full precision.
 
     A text that a spreadsheet would compute on opening gets an apostrophe in front.
 
     Raises:
         OutputError: `path` exists or cannot be written.
-        ConfigError: the finding's mode is unknown.
     """
-    columns = columns_of(finding)
-    with _csv_sink(path, columns) as sink:
-        _pour(finding.rows, columns, (sink,))
+    texts = _Texts()
+    columns = [(texts.of(read.cells, column), read.codes) for column, read in _first_stacks(table)]
+    with new_file(path) as draft, draft.open("w", encoding="utf-8", newline="") as stream:
+        stream.write(",".join(texts.field(column.name) for column in table.columns) + "\n")
+        for start in range(0, len(table.rows), PART):
+            parts = [once[codes[start : start + PART]].tolist() for once, codes in columns]
+            stream.write("\n".join(map(",".join, zip(*parts, strict=True))))
+            stream.write("\n")
 
 
-def write_parquet(finding: Finding, path: Path) -> None:
+def write_parquet(table: EncodedTable, path: Path) -> None:
     """All rows as parquet: columns of numbers are float64 and those of flags bool, null where a cell does not
     apply; the rest is text.
 
     Raises:
         OutputError: `path` exists or cannot be written.
-        ConfigError: pyarrow is not installed, or the finding's mode is unknown.
+        ConfigError: pyarrow is not installed.
     """
     require_pyarrow()
-    columns = columns_of(finding)
-    with _parquet_sink(path, columns) as sink:
-        _pour(finding.rows, columns, (sink,))
+    arrow = importlib.import_module("pyarrow")
+    parquet = importlib.import_module("pyarrow.parquet")
+    kinds = {"text": arrow.string(), "flag": arrow.bool_()}
+    schema = arrow.schema([(column.name, kinds.get(column.style, arrow.float64())) for column in table.columns])
+    columns = [
+        (arrow.array(_typed(read.cells, column), type=field.type), read.codes)
+        for (column, read), field in zip(_first_stacks(table), schema, strict=True)
+    ]
+    with new_file(path) as draft, parquet.ParquetWriter(str(draft), schema) as writer:
+        for start in range(0, len(table.rows), PART):
+            parts = [once.take(arrow.array(codes[start : start + PART])) for once, codes in columns]
+            writer.write_batch(arrow.record_batch(parts, schema=schema))
 
 
-def write_whole_table(finding: Finding, path: Path) -> tuple[Path, ...]:
-    """All rows as `path` with the suffix .csv and, where pyarrow is installed, .parquet, in one pass.
+def write_whole_table(table: EncodedTable, path: Path) -> tuple[Path, ...]:
+    """All rows as `path` with the suffix .csv and, where pyarrow is installed, .parquet.
 
-    Returns the files written, csv first.  Raises OutputError, ConfigError as `write_csv`.
+    Returns the files written, csv first.  Raises OutputError as `write_csv`; then none is left.
     """
-    columns = columns_of(finding)
-    written = [path.with_suffix(".csv")]
-    with contextlib.ExitStack() as stack:
-        sinks: list[_Sink] = [stack.enter_context(_csv_sink(written[0], columns))]
-        if has_pyarrow():
-            written.append(path.with_suffix(".parquet"))
-            sinks.append(stack.enter_context(_parquet_sink(written[1], columns)))
-        _pour(finding.rows, columns, sinks)
+    written: list[Path] = []
+    try:
+        for write, suffix in ((write_csv, ".csv"), (write_parquet, ".parquet"))[: 1 + has_pyarrow()]:
+            write(table, path.with_suffix(suffix))
+            written.append(path.with_suffix(suffix))
+    except BaseException:
+        for each in written:
+            each.unlink()
+        raise
     return tuple(written)
 
 
@@ -99,45 +107,36 @@ def has_pyarrow() -> bool:
         return False
 
 
-def _pour(rows: Iterable[Row], columns: Sequence[Column], sinks: Sequence[_Sink]) -> None:
-    left = iter(rows)
-    last: Row | None = None
-    while part := list(islice(left, PART)):
-        values = [
-            _stacks(part, last) if column.name == STACK_COLUMN else cells
-            for column, cells in zip(columns, read_columns(part, columns), strict=True)
-        ]
-        last = part[-1]
-        for sink in sinks:
-            sink.add(values)
+def _first_stacks(table: EncodedTable) -> Iterator[tuple[Column, Encoded]]:
+    """The columns, with the stack of each call at the first of its rows: at every row it would be nine tenths of the
+    file."""
+    for column, read in table:
+        yield column, encode(_stacks(table.rows)) if column.name == STACK_COLUMN else read
 
 
-def _stacks(part: Sequence[Row], before: Row | None) -> list[str | None]:
-    """The stack of each call, at the first of its rows: at every row it would be nine tenths of the file."""
-    previous = [before, *part[:-1]]
+def _stacks(rows: Sequence[Row]) -> list[str | None]:
+    calls = [call for call, _ in split_names(row.npu_name or row.bench_name for row in rows)]
+    before = [None, *calls[:-1]]
     return [
-        (row.stack or None) if other is None or row.stack is not other.stack else None
-        for row, other in zip(part, previous, strict=True)
+        (row.stack or None) if call != other else None for row, call, other in zip(rows, calls, before, strict=True)
     ]
 
 
-class _CsvSink:
-    def __init__(self, stream: Any, columns: Sequence[Column]) -> None:
-        self._stream, self._columns = stream, columns
+class _Texts:
+    """The fields of a csv; it remembers what was made of texts."""
+
+    def __init__(self) -> None:
         self._texts: dict[str, str] = {}
-        stream.write(",".join(self._text(column.name) for column in columns) + "\n")
 
-    def add(self, values: Sequence[Sequence[object]]) -> None:
-        lines = map(",".join, zip(*map(self._column, values, self._columns), strict=True))
-        self._stream.write("\n".join(lines))
-        self._stream.write("\n")
-
-    def _column(self, values: Sequence[object], column: Column) -> Sequence[str]:
+    def of(self, values: Sequence[object], column: Column) -> np.ndarray[Any, np.dtype[np.object_]]:
+        """The fields of one column's cells."""
         if column.style == "text":
-            return self._words(values)
-        if column.style == "flag":
-            return [_FLAGS.get(value) or self._other(value) for value in values]  # type: ignore[call-overload]
-        return self._numbers(values)
+            texts = self._words(values)
+        elif column.style == "flag":
+            texts = [_FLAGS.get(value) or self._other(value) for value in values]  # type: ignore[call-overload]
+        else:
+            texts = self._numbers(values)
+        return np.array(texts, dtype=object)
 
     def _words(self, values: Sequence[object]) -> Sequence[str]:
         if {str}.issuperset(map(type, values)):
@@ -155,7 +154,7 @@ class _CsvSink:
         """Shortest digits that give the same float64 again, as JSON writes them; what JSON has no number for, and what
         is no number, by its own name."""
         kinds = set(map(type, values))
-        if kinds == {type(None)}:
+        if kinds <= {type(None)}:
             return [ABSENT] * len(values)
         numbers = values if kinds <= _NUMBERS else [v if type(v) in _NUMBERS else None for v in values]
         try:
@@ -173,9 +172,10 @@ class _CsvSink:
         if value is None:
             return ABSENT
         cell = as_cell(value)
-        return self._text(cell) if isinstance(cell, str) else str(cell)
+        return self.field(cell) if isinstance(cell, str) else str(cell)
 
-    def _text(self, text: str) -> str:
+    def field(self, text: str) -> str:
+        """A text as one field."""
         shown = self._texts[text] = _quoted(_harmless(text))
         return shown
 
@@ -190,35 +190,6 @@ def _quoted(text: str) -> str:
 def _harmless(text: str) -> str:
     shown = visible(text)
     return f"'{shown}" if looks_like_formula(shown) and shown != "-inf" else shown
-
-
-@contextlib.contextmanager
-def _csv_sink(path: Path, columns: Sequence[Column]) -> Iterator[_CsvSink]:
-    with new_file(path) as draft, draft.open("w", encoding="utf-8", newline="") as stream:
-        yield _CsvSink(stream, columns)
-
-
-class _ParquetSink:
-    def __init__(self, arrow: Any, writer: Any, columns: Sequence[Column]) -> None:
-        self._arrow, self._writer, self._columns = arrow, writer, columns
-
-    def add(self, values: Sequence[Sequence[object]]) -> None:
-        schema = self._writer.schema
-        arrays = [
-            self._arrow.array(_typed(each, column), type=field.type)
-            for each, column, field in zip(values, self._columns, schema, strict=True)
-        ]
-        self._writer.write_batch(self._arrow.record_batch(arrays, schema=schema))
-
-
-@contextlib.contextmanager
-def _parquet_sink(path: Path, columns: Sequence[Column]) -> Iterator[_ParquetSink]:
-    arrow = importlib.import_module("pyarrow")
-    parquet = importlib.import_module("pyarrow.parquet")
-    kinds = {"text": arrow.string(), "flag": arrow.bool_()}
-    schema = arrow.schema([(column.name, kinds.get(column.style, arrow.float64())) for column in columns])
-    with new_file(path) as draft, parquet.ParquetWriter(str(draft), schema) as writer:
-        yield _ParquetSink(arrow, writer, columns)
 
 
 def _typed(values: Sequence[object], column: Column) -> Sequence[object]:

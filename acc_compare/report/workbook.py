@@ -14,7 +14,8 @@ from openpyxl.worksheet.worksheet import Worksheet
 
 from acc_compare.model import Finding, Row, Suspect
 from acc_compare.report.atomic_write import new_file
-from acc_compare.report.columns import Column, as_cell, columns_of
+from acc_compare.report.columns import NAMES, Column, as_cell, columns_of
+from acc_compare.report.encoded import EncodedTable
 from acc_compare.report.error_sheet import errors_by_call, fill_errors, fill_stacks, link_names, thinned
 from acc_compare.report.formatting import Text
 from acc_compare.report.html.table import places_of
@@ -31,7 +32,6 @@ second to write and as long to open; programs have the csv and parquet."""
 MAX_ROWS = 1_048_576 - 1
 """Rows of a sheet (Microsoft, "Excel specifications and limits"), less the header."""
 
-_NAMES = ("NPU Name", "Bench Name")
 _DECIDING = ("RelL2", "Est. RelL2", "Expected", "Excess", "Origin", "Result", "Module")
 """What a person looks at first; with the names these are what is printed."""
 
@@ -43,7 +43,12 @@ _URGENCY = {"error": 1, "warning": 2, "unmatched": 3, "pass": 4}
 
 
 def write_workbook(
-    finding: Finding, path: Path, *, limit: int = DEFAULT_LIMIT, page: str | None = None
+    finding: Finding,
+    path: Path,
+    *,
+    limit: int = DEFAULT_LIMIT,
+    page: str | None = None,
+    table: EncodedTable | None = None,
 ) -> tuple[Path, ...]:
     """Write `finding` to `path` and return the files written.
 
@@ -51,7 +56,8 @@ def write_workbook(
     suspect's or not a pass, up to what Excel can open, and passes as long as there are fewer than `limit`: the
     suspects' first, then errors, warnings, unmatched and passes, each in order of execution.  Then the whole table
     stands beside it as csv and, where pyarrow is installed, as parquet, and the Summary sheet says so.  Suspects are
-    links to their rows, and to those of the page where its file name is given as `page`.
+    links to their rows, and to those of the page where its file name is given as `page`.  `table` holds
+    all rows where they were read for another format.
 
     Raises:
         OutputError: `path` (or a file beside it) exists or cannot be written; nothing is left under its name.
@@ -67,7 +73,7 @@ def write_workbook(
     written: tuple[Path, ...] = (path,)
     with new_file(path) as draft:
         if len(rows) > limit:
-            whole = write_whole_table(finding, path)
+            whole = write_whole_table(table or EncodedTable(finding), path)
             rows = _most_urgent(rows, mark, limit)
             notes = (*notes, _left_out(len(rows), len(finding.rows), [full.name for full in whole]))
             written = (path, *whole)
@@ -78,9 +84,9 @@ def write_workbook(
 def for_reading(columns: Sequence[Column]) -> tuple[Column, ...]:
     """The columns in the order of the sheet: names, what decides, the rest, and long texts at the far right."""
     by_name = {column.name: column for column in columns}
-    first = [by_name[name] for name in (*_NAMES, *_DECIDING) if name in by_name]
+    first = [by_name[name] for name in (*NAMES, *_DECIDING) if name in by_name]
     last = [by_name[name] for name in _LONG if name in by_name]
-    rest = [column for column in columns if column.name not in {*_NAMES, *_DECIDING, *_LONG}]
+    rest = [column for column in columns if column.name not in {*NAMES, *_DECIDING, *_LONG}]
     return (*first, *rest, *last)
 
 
@@ -207,7 +213,7 @@ def _prepare_table(sheet: Worksheet, columns: tuple[Column, ...], rows: tuple[Ro
         head_cell(sheet, f"{letter}1", column.name, ours=column.ours, align=_head_alignment(column))
         sheet.column_dimensions[letter].width = _width(column, rows)
     sheet.row_dimensions[1].height = 32
-    names = sum(column.name in _NAMES for column in columns)
+    names = sum(column.name in NAMES for column in columns)
     deciding = sum(column.name in _DECIDING for column in columns)
     sheet.freeze_panes = f"{get_column_letter(names + 1)}2"
     sheet.auto_filter.ref = f"A1:{get_column_letter(len(columns))}{len(rows) + 1}"
@@ -232,5 +238,5 @@ def _width(column: Column, rows: Iterable[Row]) -> float:
     if column.style != "text":
         return max(heading, column.width)
     longest = max((len(str(as_cell(column.read(row))).partition("\n")[0]) for row in rows), default=0)
-    widest = _WIDEST_NAME if column.name in _NAMES else max(column.width, _WIDEST_TEXT)
+    widest = _WIDEST_NAME if column.name in NAMES else max(column.width, _WIDEST_TEXT)
     return max(heading, 12.0, min(longest + 3.0, widest))

@@ -11,6 +11,7 @@ from pathlib import Path
 from acc_compare.model import Finding
 from acc_compare.report.advisor import advisor_json, advisor_text
 from acc_compare.report.atomic_write import new_file
+from acc_compare.report.encoded import EncodedTable
 from acc_compare.report.formatting import stem_of
 from acc_compare.report.html.page import write_page
 from acc_compare.report.i18n import known_language
@@ -45,10 +46,11 @@ class TableFormat:
 
 @dataclass(frozen=True, slots=True)
 class ReportChoice:
-    """The language of sentences, and all formats that are written of a finding."""
+    """The language of sentences, all formats that are written of a finding, and its table, which they share."""
 
     lang: Lang
     formats: frozenset[str]
+    table: EncodedTable
 
 
 _FORMATS: dict[str, TableFormat] = {}
@@ -152,13 +154,13 @@ def _write(
     over: Sequence[Finding] = (),
 ) -> ReportPaths:
     chosen, language = _chosen(formats), known_language(lang)
-    choice = ReportChoice(language, frozenset(formats))
     folder = out_dir / FOLDER
     bases = [_base("compare_result", stem, timestamp) for stem, _ in parts]
     advisor = _base("advisor", advisor_stem, timestamp)
     tail = _free_tail(folder, [*bases, advisor, *(_base(kind, "", timestamp) for kind in beside)])
     tables: list[Path] = []
     for base, (_, finding) in zip(bases, parts, strict=True):
+        choice = ReportChoice(language, frozenset(formats), EncodedTable(finding))
         for table_format in chosen:
             path = folder / f"{base}{tail}{table_format.suffix}"
             if path not in tables:  # a workbook that overflowed has written csv and parquet
@@ -203,21 +205,22 @@ def _chosen(formats: Sequence[str]) -> list[TableFormat]:
 def _xlsx(finding: Finding, path: Path, choice: ReportChoice) -> tuple[Path, ...]:
     from acc_compare.report.workbook import write_workbook  # openpyxl takes a fifth of a second
 
-    return write_workbook(finding, path, page=path.with_suffix(".html").name if "html" in choice.formats else None)
+    page = path.with_suffix(".html").name if "html" in choice.formats else None
+    return write_workbook(finding, path, page=page, table=choice.table)
 
 
 def _csv(finding: Finding, path: Path, choice: ReportChoice) -> tuple[Path, ...]:
-    write_csv(finding, path)
+    write_csv(choice.table, path)
     return (path,)
 
 
 def _parquet(finding: Finding, path: Path, choice: ReportChoice) -> tuple[Path, ...]:
-    write_parquet(finding, path)
+    write_parquet(choice.table, path)
     return (path,)
 
 
 def _html(finding: Finding, path: Path, choice: ReportChoice) -> tuple[Path, ...]:
-    write_page(finding, path, lang=choice.lang)
+    write_page(finding, path, lang=choice.lang, table=choice.table)
     return (path,)
 
 

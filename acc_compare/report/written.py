@@ -15,10 +15,10 @@ import msgspec
 
 from acc_compare.model import Finding
 from acc_compare.report.advisor import advisor_text
-from acc_compare.report.columns import ABSENT, COLUMNS, Column
+from acc_compare.report.columns import ABSENT, COLUMNS, NAMES, Column
 from acc_compare.report.formatting import stem_of
 from acc_compare.report.html.page import wanted_places, write_page
-from acc_compare.report.html.table import NAMES, PackedTable, pack_cells
+from acc_compare.report.html.table import PackedTable, pack_cells
 from acc_compare.report.i18n import known_language
 from acc_compare.report.messages import Lang
 from acc_compare.report.plain_tables import has_pyarrow

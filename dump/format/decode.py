@@ -48,6 +48,7 @@ _NON_FINITE = {
     "-infinity": -math.inf,
 }
 STATISTICS = keys(TENSOR_FIELDS, "number")
+_MOST_LEAVES = 1 << 17
 _SHARED = ("dtype", "grad_fn")  # texts of which a dump has few
 _PLAIN_SCALARS = (bool, int, float, str)
 _FLOATS = ("float", "float16", "float32", "float64")  # Python's and numpy's
@@ -59,16 +60,23 @@ class RecordDecoder:
     `hash_digits` is the length of the first `md5` seen (32: MD5, 8: CRC-32), None where none was.
     """
 
-    __slots__ = ("_call", "_groups", "_layouts", "_names", "_shapes", "hash_digits", "source")
+    __slots__ = ("_call", "_groups", "_layouts", "_names", "_shapes", "hash_digits", "known_leaves", "source")
 
     def __init__(self, source: object) -> None:
         self.source = source
         self.hash_digits: int | None = None
+        self.known_leaves: dict[bytes, Leaf] = {}
         self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._names: dict[tuple[str, int], str] = {}
         self._groups: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._layouts: dict[LayoutRecord, LayoutRecord] = {}
         self._call = ""
+
+    def remember(self, text: bytes, leaf: Leaf) -> None:
+        """The leaf that `text` is, for the next call that has it."""
+        if len(self.known_leaves) >= _MOST_LEAVES:
+            self.known_leaves.clear()
+        self.known_leaves[text] = leaf
 
     def begin(self, call: str) -> None:
         """Errors from now on are about the record of `call`."""

@@ -43,16 +43,14 @@ def _leaf_field(field: Field) -> tuple[str, Any, Any]:
 _Leaf: Any = msgspec.defstruct("_Leaf", [("type", str), *map(_leaf_field, TENSOR_FIELDS)], gc=False)
 """A tensor or a scalar, by the keys of the file."""
 
-_Item: Any = _Leaf | list[Any] | str | bool | int | float | None
-
 
 class _Record(msgspec.Struct, gc=False):
-    input_args: list[_Item] | None = None
-    input: list[_Item] | None = None
-    input_kwargs: dict[str, _Item] | None = None
-    output: list[_Item] | None = None
-    parameters: dict[str, _Item] | None = None
-    written: dict[str, _Item] | None = None
+    input_args: list[msgspec.Raw] | None = None
+    input: list[msgspec.Raw] | None = None
+    input_kwargs: dict[str, msgspec.Raw] | None = None
+    output: list[msgspec.Raw] | None = None
+    parameters: dict[str, msgspec.Raw] | None = None
+    written: dict[str, msgspec.Raw] | None = None
     is_recompute: bool | None = None
     collectives: list[Any] | None = None
 
@@ -62,6 +60,8 @@ class _Unusual(Exception):
 
 
 _decode = msgspec.json.Decoder(_Record).decode
+_decode_leaf = msgspec.json.Decoder(_Leaf).decode
+_decode_other = msgspec.json.Decoder().decode
 
 
 def call_of(decoder: RecordDecoder, name: str, index: int, raw: msgspec.Raw) -> CallRecord | None:
@@ -85,26 +85,32 @@ def call_of(decoder: RecordDecoder, name: str, index: int, raw: msgspec.Raw) -> 
         return None
 
 
-def _listed(decoder: RecordDecoder, group: str, items: Sequence[Any] | None) -> list[Argument]:
+def _listed(decoder: RecordDecoder, group: str, items: Sequence[msgspec.Raw] | None) -> list[Argument]:
     found: list[Argument] = []
     for position, item in enumerate(items or ()):
-        _add(decoder, decoder.item_name(group, position), item, found)
+        _add(decoder, decoder.item_name(group, position), bytes(item), found)
     return found
 
 
-def _named(decoder: RecordDecoder, group: str, items: Mapping[str, Any] | None) -> list[Argument]:
+def _named(decoder: RecordDecoder, group: str, items: Mapping[str, msgspec.Raw] | None) -> list[Argument]:
     found: list[Argument] = []
     if items:
         for key, item in items.items():
-            _add(decoder, intern(f"{group}.{key}"), item, found)
+            _add(decoder, intern(f"{group}.{key}"), bytes(item), found)
     return found
 
 
-def _add(decoder: RecordDecoder, name: str, item: Any, into: list[Argument]) -> None:
-    if type(item) is _Leaf:
-        into.append(Argument(name, _leaf(decoder, name, item)))
+def _add(decoder: RecordDecoder, name: str, item: bytes, into: list[Argument]) -> None:
+    """One call writes a value and others read it: what has the same text is one object."""
+    leaf = decoder.known_leaves.get(item)
+    if leaf is not None:
+        into.append(Argument(name, leaf))
+    elif item.startswith(b"{"):
+        leaf = _leaf(decoder, name, _decode_leaf(item))
+        decoder.remember(item, leaf)
+        into.append(Argument(name, leaf))
     else:
-        decoder.walk(name, item, into, depth=1)
+        decoder.walk(name, _decode_other(item), into, depth=1)
 
 
 def _leaf(decoder: RecordDecoder, name: str, leaf: Any) -> Leaf:

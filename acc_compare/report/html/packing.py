@@ -14,33 +14,32 @@ little of them.
 from __future__ import annotations
 
 import json
-import math
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Hashable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 
 from acc_compare.report.columns import as_cell
+from acc_compare.report.encoded import Codes, Encoded, encode
 
-Codes: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
-
-_NUMBERS, _FLAGS = frozenset((float, int, str, type(None))), frozenset((bool, str, type(None)))
 _LARGE = 1 << 18
 """Bytes from which on zlib is asked to be quick."""
 
 
 def pack(values: Sequence[object]) -> str:
     """The block of the raw cells `values`; None stays null, all else is what `as_cell` makes of it."""
-    keys: Sequence[Hashable] = values
-    kinds = set(map(type, values))
-    if not (kinds <= _NUMBERS or kinds <= _FLAGS):  # True and 1 are one key of a dictionary, but not one cell
-        keys = [value if type(value) in _NUMBERS else (type(value), as_cell(value)) for value in values]
-    distinct = {key: code for code, key in enumerate(dict.fromkeys(keys))}
-    codes = np.fromiter(map(distinct.__getitem__, keys), dtype=np.int64, count=len(values))
-    return _block(list(map(_cell, distinct)), _back(codes))
+    cells, codes = encode(values)
+    return _block(list(map(_cell, cells)), _back(codes))
+
+
+def pack_column(column: Encoded) -> str:
+    """The block of a column, as `pack` makes it of its raw cells."""
+    cells, codes = encode(column.cells)
+    codes = codes[column.codes]
+    order, codes = _as_they_appear(codes, len(cells))
+    return _block([_cell(cells[place]) for place in order.tolist()], _back(codes))
 
 
 def unpack(block: str) -> list[object]:
@@ -55,6 +54,16 @@ def unpack(block: str) -> list[object]:
         codes.append(seen - distance if distance else seen)
         seen += not distance
     return [head["cells"][code] for code in codes]
+
+
+def _as_they_appear(codes: Codes, count: int) -> tuple[Codes, Codes]:
+    """Of `count` codes those that occur, in the order in which they do, and all `codes` counted in that order."""
+    first = np.full(count, len(codes), dtype=np.int32)
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)  # of several rows the last to be assigned counts
+    order = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))].astype(np.int32)
+    numbers = np.empty(count, dtype=np.int32)
+    numbers[order] = np.arange(len(order))
+    return order, numbers[codes]
 
 
 def _back(codes: Codes) -> Codes:
@@ -75,11 +84,9 @@ def _block(cells: list[object], back: Codes) -> str:
     return b64encode(zlib.compress(raw, 6 if len(raw) < _LARGE else 1)).decode("ascii")
 
 
-def _cell(key: Hashable) -> object:
-    """The cell of a key; JSON has no numbers that are not finite, so they are text."""
-    if type(key) is float:
-        return key if math.isfinite(key) else str(key)
-    return key[1] if isinstance(key, tuple) else key
+def _cell(value: object) -> object:
+    """JSON has no numbers that are not finite, so they are text."""
+    return None if value is None else as_cell(value)
 
 
 def _json(head: object) -> bytes:

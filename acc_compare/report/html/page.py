@@ -8,13 +8,15 @@ from pathlib import Path
 from acc_compare.messages import say
 from acc_compare.model import Finding, Suspect
 from acc_compare.report.atomic_write import new_file
+from acc_compare.report.columns import NAMES
+from acc_compare.report.encoded import EncodedTable
 from acc_compare.report.html.cards import FULL, LISTED, Cards
 from acc_compare.report.html.frame import FILLED, blocks, document, filled_sections, words
 from acc_compare.report.html.markup import Markup
 from acc_compare.report.html.overview import grid_section
 from acc_compare.report.html.panels import packed_panels
 from acc_compare.report.html.profiles import pack_profiles, place_of
-from acc_compare.report.html.table import NAMES, PackedTable, pack_rows
+from acc_compare.report.html.table import PackedTable, pack_rows
 from acc_compare.report.i18n import text
 from acc_compare.report.messages import Lang
 
@@ -27,23 +29,23 @@ def write_page(
     path: Path,
     *,
     lang: Lang = "en",
-    table: PackedTable | None = None,
+    table: PackedTable | EncodedTable | None = None,
     parts: Sequence[Finding] = (),
     pages: dict[str, str] | None = None,
     live: str = "",
 ) -> None:
     """Write `finding` to `path`.
 
-    `table` holds its rows where they were read from a file.  Of several steps or ranks, `parts` are the findings of
-    each and `pages` the file names of their own pages, by `step0_rank1`.  `live` is what a served page shows the state
-    of, "" for a file.
+    `table` holds its rows where they were read already, from a file or for another format.  Of several steps or ranks,
+    `parts` are the findings of each and `pages` the file names of their own pages, by `step0_rank1`.  `live` is what a
+    served page shows the state of, "" for a file.
 
     Raises OutputError, ConfigError.
     """
     if table is None and parts:
         table = pack_profiles(parts, finding.suspects[:LISTED], lang)
-    elif table is None:
-        table = pack_rows(finding, lang, wanted_places(finding))
+    elif not isinstance(table, PackedTable):
+        table = pack_rows(finding, lang, wanted_places(finding), table=table)
     with new_file(path) as draft, draft.open("w", encoding="utf-8", errors="replace", newline="\n") as stream:
         for piece in page(finding, table, lang=lang, parts=parts, pages=pages or {}, live=live):
             stream.write(piece)

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from acc_compare.messages import listed, say
 from acc_compare.model import Finding, Meeting, RunProfile, Suspect
-from acc_compare.report.columns import NumberStyle
+from acc_compare.report.columns import NAMES, NumberStyle
 from acc_compare.report.html.packing import pack
-from acc_compare.report.html.table import NAMES, PackedColumn, PackedTable
+from acc_compare.report.html.table import PackedColumn, PackedTable
 from acc_compare.report.i18n import text
 from acc_compare.report.messages import Lang
 

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from acc_compare.model import Finding, Meeting, Row
-from acc_compare.report.columns import ABSENT, STACK_COLUMN, Column, columns_of, read_columns
-from acc_compare.report.html.packing import pack
+from acc_compare.report.columns import ABSENT, NAMES, Column
+from acc_compare.report.encoded import EncodedTable
+from acc_compare.report.html.packing import pack, pack_column
 from acc_compare.report.i18n import text
 from acc_compare.report.messages import Lang
 from acc_compare.report.messages import columns as columns_in_words
 from acc_compare.row_names import split_names
 from dump.format.schema import TensorRecord
 
-NAMES = ("NPU Name", "Bench Name")
 VALUE = "@value"
 """A column that is not shown: equal numbers are one value of the NPU side."""
 
@@ -44,18 +44,22 @@ class PackedTable:
     meetings: tuple[Meeting, ...] = ()
 
 
-def pack_rows(finding: Finding, lang: Lang, wanted: Iterable[str] = ()) -> PackedTable:
-    """The rows of `finding`; of the names `wanted` the table knows their places.  Raises ConfigError."""
-    columns = columns_of(finding)
+def pack_rows(
+    finding: Finding, lang: Lang, wanted: Iterable[str] = (), *, table: EncodedTable | None = None
+) -> PackedTable:
+    """The rows of `finding`, from its `table` where that was made; of the names `wanted` the result knows their places.
+    Raises ConfigError."""
     rows = finding.rows
     packed = []
-    for column, values in zip(columns, read_columns(rows, columns), strict=True):
-        cells: Sequence[object] = values
-        if column.name == "Err_Message":
-            cells = list(_messages(rows, lang))
-        elif column.name == STACK_COLUMN:
-            cells = [row.stack or None for row in rows]
-        packed.append(_packed(column, cells, explained(column, finding.mode, lang)))
+    for column, read in table if table is not None else EncodedTable(finding):
+        words = explained(column, finding.mode, lang)
+        if column.name in NAMES:
+            blocks = _names([read.cells[place] for place in read.codes.tolist()])
+        elif column.name == "Err_Message" and lang != "en":
+            blocks = (pack(list(_messages(rows, lang))),)
+        else:
+            blocks = (pack_column(read),)
+        packed.append(PackedColumn(column.name, column.style, words, column.ours, blocks))
     values_read = [row.npu.value if isinstance(row.npu, TensorRecord) else None for row in rows]
     if any(value is not None for value in values_read):
         packed.append(PackedColumn(VALUE, "hidden", "", False, (pack(values_read),)))
@@ -103,13 +107,15 @@ def places_of(names: Sequence[str], wanted: Iterable[str]) -> dict[str, int]:
 
 
 def _packed(column: Column, values: Sequence[object], explanation: str) -> PackedColumn:
-    blocks: tuple[str, ...] = (pack(values),)
-    if column.name in NAMES:
-        parts = list(split_names([value if isinstance(value, str) else "" for value in values]))
-        blocks = tuple(pack([part[half] or None for part in parts]) for half in (0, 1))
+    blocks = _names(values) if column.name in NAMES else (pack(values),)
     return PackedColumn(column.name, column.style, explanation, column.ours, blocks)
 
 
+def _names(values: Sequence[object]) -> tuple[str, ...]:
+    """Two blocks: the call of each name, and its argument."""
+    parts = list(split_names([value if isinstance(value, str) else "" for value in values]))
+    return tuple(pack([part[half] or None for part in parts]) for half in (0, 1))
+
+
 def _messages(rows: Sequence[Row], lang: Lang) -> Iterator[str]:
-    separator = "; " if lang == "en" else "；"
-    return (separator.join(text(part, lang) for part in row.err_message) if row.err_message else "" for row in rows)
+    return ("；".join(text(part, lang) for part in row.err_message) if row.err_message else "" for row in rows)

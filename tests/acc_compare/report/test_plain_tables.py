@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from acc_compare.report.columns import as_cell, frame
+from acc_compare.report.encoded import EncodedTable
 from acc_compare.report.plain_tables import PART, _number, write_csv, write_parquet, write_whole_table
 from dump.format.errors import ConfigError, OutputError
 
@@ -20,7 +21,7 @@ def lines(path):
 
 def test_csv_holds_the_frame_with_all_digits(build, tmp_path):
     finding = build.gelu("statistics", 20)
-    write_csv(finding, tmp_path / "a.csv")
+    write_csv(EncodedTable(finding), tmp_path / "a.csv")
     back = pd.read_csv(tmp_path / "a.csv", keep_default_na=False)
     table = frame(finding)
     assert list(back.columns) == list(table.columns)
@@ -30,7 +31,7 @@ def test_csv_holds_the_frame_with_all_digits(build, tmp_path):
 
 def test_csv_disarms_formulas_and_control_characters(build, tmp_path):
     rows = (build.row("=1+1", err_message="a,\n\x1bb", npu=build.tensor(min=-math.inf, mean=-2.5)),)
-    write_csv(build.finding(rows=rows), tmp_path / "a.csv")
+    write_csv(EncodedTable(build.finding(rows=rows)), tmp_path / "a.csv")
     (line,) = lines(tmp_path / "a.csv")
     assert line["NPU Name"] == "'=1+1"
     assert line["Err_Message"] == "a,\n␛b"
@@ -42,7 +43,7 @@ ODD = ["", "N/A", "nan", "a,b", 'say "x"', "two\nlines", "=1", "-inf", "\u2028",
 
 def test_every_text_comes_back_as_the_sheet_has_it(build, tmp_path):
     rows = tuple(build.row(f"Torch.x.{i}.forward", err_message=text) for i, text in enumerate(ODD))
-    write_csv(build.finding(rows=rows), tmp_path / "a.csv")
+    write_csv(EncodedTable(build.finding(rows=rows)), tmp_path / "a.csv")
     found = [line["Err_Message"] for line in lines(tmp_path / "a.csv")]
     assert found == [
         "",
@@ -68,7 +69,7 @@ VALUES = [None, math.nan, math.inf, -math.inf, 0, 0.0, -0.0, 1e-7, 5e-324, 2**63
 def test_every_number_comes_back_exactly(build, tmp_path, values):
     rows = tuple(build.row(npu=build.tensor(max=value)) for value in values)
     finding = build.finding(rows=rows)
-    write_csv(finding, tmp_path / "a.csv")
+    write_csv(EncodedTable(finding), tmp_path / "a.csv")
     found = [line["NPU max"] for line in lines(tmp_path / "a.csv")]
     for text, value in zip(found, frame(finding)["NPU max"], strict=True):
         assert text == str(value) or (type(value) is float and float(text) == value)
@@ -76,30 +77,31 @@ def test_every_number_comes_back_exactly(build, tmp_path, values):
 
 def test_parts_follow_each_other(build, tmp_path):
     rows = tuple(build.row(f"Torch.x.{i}.forward") for i in range(2 * PART + 1))
-    write_csv(build.finding(rows=rows), tmp_path / "a.csv")
+    write_csv(EncodedTable(build.finding(rows=rows)), tmp_path / "a.csv")
     assert [line["NPU Name"] for line in lines(tmp_path / "a.csv")] == [row.npu_name for row in rows]
 
 
 def test_a_stack_stands_in_the_first_row_of_its_call(build, tmp_path):
-    first, second = ("".join(["File train.py, ", f"line {n}"]) for n in (1, 1))
-    rows = tuple(build.row(stack=stack) for stack in (first, first, second, ""))
-    write_csv(build.finding(rows=rows), tmp_path / "a.csv")
+    stack = "File train.py, line 1"
+    names = ("Torch.a.0.forward.input.0", "Torch.a.0.forward.output.0", "Torch.a.1.forward.input.0")
+    rows = (*(build.row(name, stack=stack) for name in names), build.row("Torch.a.2.forward.input.0", stack=""))
+    write_csv(EncodedTable(build.finding(rows=rows)), tmp_path / "a.csv")
     found = [line["NPU_Stack_Info"] for line in lines(tmp_path / "a.csv")]
-    assert found == [first, "N/A", second, "N/A"]
+    assert found == [stack, "N/A", stack, "N/A"]
 
 
 def test_a_table_without_rows_has_its_header(build, tmp_path):
     finding = build.finding(rows=())
-    write_csv(finding, tmp_path / "a.csv")
+    write_csv(EncodedTable(finding), tmp_path / "a.csv")
     assert (tmp_path / "a.csv").read_text() == ",".join(frame(finding).columns) + "\n"
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="pyarrow is not installed")
 def test_csv_and_parquet_in_one_pass_are_those_of_two(build, tmp_path):
     finding = build.gelu("statistics", 300, stacks=True)
-    assert write_whole_table(finding, tmp_path / "a.xlsx") == (tmp_path / "a.csv", tmp_path / "a.parquet")
-    write_csv(finding, tmp_path / "b.csv")
-    write_parquet(finding, tmp_path / "b.parquet")
+    assert write_whole_table(EncodedTable(finding), tmp_path / "a.xlsx") == (tmp_path / "a.csv", tmp_path / "a.parquet")
+    write_csv(EncodedTable(finding), tmp_path / "b.csv")
+    write_parquet(EncodedTable(finding), tmp_path / "b.parquet")
     for suffix in ("csv", "parquet"):
         assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
 
@@ -107,14 +109,14 @@ def test_csv_and_parquet_in_one_pass_are_those_of_two(build, tmp_path):
 def test_csv_is_not_overwritten(build, tmp_path):
     (tmp_path / "a.csv").write_text("mine")
     with pytest.raises(OutputError):
-        write_csv(build.same(), tmp_path / "a.csv")
+        write_csv(EncodedTable(build.same()), tmp_path / "a.csv")
     assert (tmp_path / "a.csv").read_text() == "mine"
 
 
 def test_parquet_without_pyarrow_says_what_to_install(build, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ConfigError, match="pip install pyarrow"):
-        write_parquet(build.same(), tmp_path / "a.parquet")
+        write_parquet(EncodedTable(build.same()), tmp_path / "a.parquet")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -126,7 +128,7 @@ def test_parquet_has_numbers_where_the_sheet_has_words(build, tmp_path):
         build.row(metrics={"MaxRelativeErr": "0.5%", "Est. RelL2": math.nan}),
         build.row(bench=None, bench_name="", result="unmatched"),
     )
-    write_parquet(build.finding(rows=rows), tmp_path / "a.parquet")
+    write_parquet(EncodedTable(build.finding(rows=rows)), tmp_path / "a.parquet")
     back = pyarrow.parquet.read_table(tmp_path / "a.parquet").to_pydict()
     assert back["MaxRelativeErr"] == [0.5, None]
     assert math.isnan(back["Est. RelL2"][0])

@@ -25,9 +25,9 @@ def test_cells_come_back(cells: list[object]) -> None:
     assert unpack(pack(cells)) == cells
 
 
-def test_true_and_one_are_two_cells() -> None:
+def test_true_and_one_are_several_cells() -> None:
     back = unpack(pack([True, 1, False, 0, 1.0]))
-    assert [type(cell) for cell in back] == [bool, int, bool, int, int]
+    assert [type(cell) for cell in back] == [bool, int, bool, int, float]
     assert back == [1, 1, 0, 0, 1]
 
 
