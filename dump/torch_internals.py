@@ -23,7 +23,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
-Kind: TypeAlias = Literal["object", "method", "attribute", "name"]
+Kind: TypeAlias = Literal["object", "method", "attribute", "reader", "name"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,9 @@ class Internal:
     """One private name.
 
     `paths` lead to it below `torch`, the newest first.  Of a `kind` "object" the thing itself is handed out; of a
-    "method" or an "attribute" a function of the object that calls or reads it (`version(tensor)`), and the path leads
-    to it on the class, or on an example; of a "name" the last part as text, to be set or replaced by name.
+    "method" or an "attribute" a function of the object that calls or reads it (`schema(operator)`), and the path leads
+    to it on the class, or on an example; of a "reader" the same, past what a subclass has under this name; of a "name"
+    the last part as text, to be set or replaced by name.
     """
 
     paths: tuple[str, ...]
@@ -250,8 +251,10 @@ _COMPILERS = {
         "torch.compile together with --device", otherwise=_nothing),
 }  # fmt: skip
 _TENSORS = {
-    "version": _row("Tensor._version", "2.1", "a tensor's version counter",
-        "which values are the same", kind="attribute"),
+    "TensorBase": _row("_C.TensorBase", "2.2", "what tensors have as C++ made it", "subclasses hear of being measured",
+        older="_C._TensorBase", otherwise=torch.Tensor),
+    "version": _row("_C.TensorBase._version", "2.2", "a tensor's version counter",
+        "which values are the same", older="_C._TensorBase._version", kind="reader"),
     "storage_address": _row("UntypedStorage._cdata", "2.1", "the address of a storage object",
         "which values are the same", kind="attribute"),
     "weak_storage": _row("UntypedStorage._weak_ref", "2.1",
@@ -262,10 +265,11 @@ _TENSORS = {
     "to_dlpack": _row("_C._to_dlpack", "2.1", "a host tensor's memory, handed out without touching the tensor",
         "measuring on the host"),
     "from_dlpack": _row("_C._from_dlpack", "2.1", "a second tensor on that memory", "measuring on the host"),
-    "sparse_values": _row("Tensor._values", "2.1", "what a sparse tensor holds, in its own order",
-        "values of sparse tensors", kind="method"),
-    "is_zerotensor": _row("Tensor._is_zerotensor", "2.1", "is it one of autograd's zeros, which have no memory",
-        "gradients that are zero without having been computed", kind="method", otherwise=_no),
+    "sparse_values": _row("_C.TensorBase._values", "2.2", "what a sparse tensor holds, in its own order",
+        "values of sparse tensors", older="_C._TensorBase._values", kind="reader"),
+    "is_zerotensor": _row("_C.TensorBase._is_zerotensor", "2.2", "is it one of autograd's zeros, which have no memory",
+        "gradients that are zero without having been computed", older="_C._TensorBase._is_zerotensor", kind="reader",
+        otherwise=_no),
     "own_parameters": _row("nn.Module._parameters", "2.1", "the parameters of a module itself, by name",
         "parameters of module calls", kind="attribute"),
     "own_modules": _row("nn.Module._modules", "2.1", "the modules in a module itself, by name",
@@ -327,8 +331,6 @@ _SIMULATOR = {
         "registers a device that is written in Python", _SIMULATED),
     "new_device_tensor": _row("_C._acc.create_empty_tensor", "2.10",
         "a tensor of that device without memory", _SIMULATED),
-    "TensorBase": _row("_C.TensorBase", "2.2", "methods of tensors as C++ made them",
-        _SIMULATED, older="_C._TensorBase"),
     "StorageBase": _row("_C.StorageBase", "2.1", "methods of storages as C++ made them", _SIMULATED),
     "DispatchKeySet": _row("_C.DispatchKeySet", "2.1", "dispatch keys to go on with", _SIMULATED),
     "storage_over": _row("_C._construct_storage_from_data_pointer", "2.1",
@@ -434,8 +436,10 @@ def function_behind(owner: type, name: str) -> Callable[..., Any]:
 def _handed_out(row: Internal) -> Any:
     for path in row.paths:
         last = path.rpartition(".")[2]
-        found = last if row.kind == "name" else _follow(path)
+        found: Any = last if row.kind == "name" else _follow(path)
         if found is not _NOT_THERE:
+            if row.kind == "reader":
+                return found if callable(found) else found.__get__
             by_name = _BY_NAME.get(row.kind)
             return found if by_name is None else by_name(last)
     return _NOT_THERE

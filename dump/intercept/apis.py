@@ -15,6 +15,7 @@ import torch
 
 from .. import torch_internals
 from ..older_torch import is_dynamo_compiling
+from ..record.reading import requires_grad
 from . import callers, calls, catalog
 from .callers import in_the_name_of
 from .in_place import RecordedMethod, redirect, redirect_in_c, restore_in_c
@@ -163,7 +164,7 @@ def ends_setup(watch: Watch, args: tuple[Any, ...]) -> bool:
     watch.look_again()
     with torch_internals.without_overrides():
         builds_graph = torch.is_grad_enabled() and any(
-            isinstance(arg, torch.Tensor) and arg.requires_grad for arg in args
+            issubclass(type(arg), torch.Tensor) and requires_grad(arg) for arg in args
         )
     if builds_graph:
         if watch.claim(Progress.builds_graph):

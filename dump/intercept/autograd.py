@@ -20,6 +20,7 @@ import msgspec
 import torch
 from torch.autograd.graph import Node
 
+from ..record.reading import maker_of, number_of, requires_grad
 from ..torch_internals import (
     AccumulateGrad,
     at_the_end_of_backward,
@@ -55,7 +56,8 @@ def before_call(tensors: Sequence[torch.Tensor]) -> Before | None:
     """Note the inputs' edges; in-place calls move them.  None where no graph can come of the call."""
     if not torch.is_grad_enabled():
         return None
-    edges = tuple((t.grad_fn, t.output_nr) if t.grad_fn is not None else None for t in tensors)
+    makers = map(maker_of, tensors)
+    edges = tuple(None if made is None else (made, number_of(t)) for t, made in zip(tensors, makers, strict=True))
     return Before(next_sequence_number(), tuple(tensors), edges)
 
 
@@ -63,9 +65,9 @@ def output_border(outputs: Sequence[torch.Tensor], since: int = 0) -> Border:
     """The border at the outputs' side: their nodes, where those were made since sequence number `since`."""
     border = Border()
     for index, tensor in enumerate(outputs):
-        node = tensor.grad_fn
+        node = maker_of(tensor)
         if node is not None and sequence_number(node) >= since:
-            border.outputs.setdefault(node, []).append((tensor.output_nr, index))
+            border.outputs.setdefault(node, []).append((number_of(tensor), index))
     return border
 
 
@@ -83,7 +85,7 @@ def find_border(before: Before, outputs: Sequence[torch.Tensor], most_nodes: int
     for index, (tensor, edge) in enumerate(zip(before.inputs, before.edges, strict=True)):
         if edge is not None:
             by_edge.setdefault(edge, index)
-        elif tensor.requires_grad:
+        elif requires_grad(tensor):
             by_leaf.setdefault(id(tensor), index)
     todo = list(border.outputs)
     seen = set(todo)
@@ -216,7 +218,7 @@ class Pending:
         if self._expected[index]:
             self._sums[index] = gradient
         else:
-            if self._differentiable is not None and gradient.requires_grad:
+            if self._differentiable is not None and requires_grad(gradient):
                 self._differentiable.written[index] = gradient
             self._written[index] = self.take(f"output.{index}", gradient)
 
@@ -278,8 +280,9 @@ def second_border(
     read, inputs = sizes
     known: dict[tuple[Node | None, int], int] = {}
     for index, tensor in graph.read.items():
-        if tensor.grad_fn is not None:
-            known[tensor.grad_fn, tensor.output_nr] = index
+        made = maker_of(tensor)
+        if made is not None:
+            known[made, number_of(tensor)] = index
     for index, edge in graph.edges.items():
         known.setdefault(edge, read + index)
     for node in graph.nodes:
@@ -287,9 +290,9 @@ def second_border(
             known.setdefault((node, number), read + inputs + index)
     border = Border()
     for index, tensor in graph.written.items():
-        made = tensor.grad_fn
-        if made is not None and (made, tensor.output_nr) not in known:
-            border.outputs.setdefault(made, []).append((tensor.output_nr, index))
+        made = maker_of(tensor)
+        if made is not None and (made, number_of(tensor)) not in known:
+            border.outputs.setdefault(made, []).append((number_of(tensor), index))
     todo = list(border.outputs)
     seen = set(todo)
     while todo:

@@ -17,6 +17,7 @@ from ..record import stack, tree
 from ..record.entries import Emission
 from ..record.identity import version_of
 from ..record.observer import Observer
+from ..record.reading import device_of
 from ..record.recorder import StepRecorder
 from ..record.sharded import local_of
 from . import autograd
@@ -180,7 +181,7 @@ def _beside(args: tuple[Any, ...], kwargs: Mapping[str, Any], tensors: Sequence[
     tuples += [place for name, arg in kwargs.items() for place in tree.tuples_of(arg, f"input.{name}")]
     if tuples:
         found["tuples"] = tuples
-    kind = tensors[0].device.type if tensors else "cpu"
+    kind = device_of(tensors[0]).type if tensors else "cpu"
     narrow = autocast_dtype(kind) if kind != "meta" else None
     if narrow is not None:
         found["autocast"] = str(narrow)

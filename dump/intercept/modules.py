@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ..older_torch import is_dynamo_compiling
+from ..record.reading import requires_grad
 from ..torch_internals import call_impl, compiled_call, module_call, own_parameters, without_overrides
 from . import calls
 from .callers import as_if_it_were
@@ -111,7 +112,7 @@ def has_parameters(module: torch.nn.Module) -> bool:
 def _progress(module: torch.nn.Module) -> Progress:
     """How far a thread has come that calls `module`, which has parameters."""
     with without_overrides():
-        trains = torch.is_grad_enabled() and any(parameter.requires_grad for _, parameter in parameters_below(module))
+        trains = torch.is_grad_enabled() and any(requires_grad(parameter) for _, parameter in parameters_below(module))
     return Progress.builds_graph if trains else Progress.calls_model
 
 
@@ -121,7 +122,7 @@ def runs_forward() -> bool:
     while frame is not None:
         code = frame.f_code
         is_named_so = code.co_name == "forward" and code.co_argcount > 0
-        if is_named_so and isinstance(frame.f_locals.get(code.co_varnames[0]), torch.nn.Module):
+        if is_named_so and issubclass(type(frame.f_locals.get(code.co_varnames[0])), torch.nn.Module):
             return True
         frame = frame.f_back
     return False

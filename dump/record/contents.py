@@ -17,6 +17,7 @@ import torch
 from .. import native
 from ..config import Digest
 from ..torch_internals import from_dlpack, to_dlpack
+from . import reading
 
 _LEAST_REPEATED = 1 << 14
 """Elements below which a tensor is copied, whatever its memory."""
@@ -68,13 +69,13 @@ class Contents:
 def as_it_lies(tensor: torch.Tensor) -> Contents | None:
     """What `borrow` gives of a tensor that lies in order on the host, where that takes no operator of torch's; the
     tensor must be held as long as the contents are.  None for any other tensor."""
-    if not tensor.is_cpu or not tensor.is_contiguous() or tensor.is_conj() or tensor.is_neg():
+    if not reading.is_on_host(tensor) or not reading.is_contiguous(tensor) or reading.is_lazily_changed(tensor):
         return None
-    address, nbytes = tensor.data_ptr(), tensor.numel() * tensor.element_size()
+    address, nbytes = reading.address_of(tensor), reading.count_of(tensor) * reading.bytes_of_one(tensor)
     if not address or not nbytes:
         return None
     data = _memory_at(address, nbytes, _WRITABLE)
-    return Contents(data, str(tensor.dtype), tuple(tensor.shape), False)
+    return Contents(data, str(reading.dtype_of(tensor)), tuple(reading.shape_of(tensor)), False)
 
 
 def borrow(tensor: torch.Tensor) -> Contents:
@@ -82,63 +83,69 @@ def borrow(tensor: torch.Tensor) -> Contents:
 
     On a device this waits for it.
     """
-    source = tensor.detach()
+    source = reading.detached(tensor)
     strides = None
     if is_repeated(source):
         source, strides = memory_of(source)
-    if source.is_conj() or source.is_neg():
-        source = source.resolve_conj().resolve_neg()
-    flat = on_host(source).contiguous().view(-1)
+    flat = reading.viewed(reading.in_order(on_host(reading.resolved(source))), -1)
     raw: npt.NDArray[np.uint8] = np.empty(0, dtype=np.uint8)
-    if flat.numel():
-        raw = as_array(flat.view(torch.uint8))
-    is_own = bool(flat.numel()) and flat.data_ptr() == tensor.data_ptr()
-    return Contents(raw.data, str(tensor.dtype), tuple(tensor.shape), not is_own, strides)
+    count = reading.count_of(flat)
+    if count:
+        raw = as_array(reading.viewed(flat, torch.uint8))
+    is_own = bool(count) and reading.address_of(flat) == reading.address_of(tensor)
+    return Contents(raw.data, str(reading.dtype_of(tensor)), tuple(reading.shape_of(tensor)), not is_own, strides)
 
 
 def on_host(tensor: torch.Tensor) -> torch.Tensor:
     """A detached tensor on the host.  One whose elements do not lie in order on a device is fetched as it lies, and put
     in order here: the device's kernel that would do so may be what is looked for.  This waits for the device."""
     laid_out = as_laid_out(tensor)
-    return tensor.cpu() if laid_out is None else laid_out.cpu().as_strided(tensor.shape, tensor.stride())
+    if laid_out is None:
+        return reading.fetched(tensor)
+    return reading.laid_out(reading.fetched(laid_out), reading.shape_of(tensor), reading.strides_of(tensor))
 
 
 def as_laid_out(tensor: torch.Tensor) -> torch.Tensor | None:
     """All memory (n,) between the first and the last element of a detached tensor on a device, in the order in which it
     lies; None where its elements lie in order, or so far apart that this is many times as much."""
-    if tensor.is_cpu or tensor.is_contiguous() or tensor.is_conj() or tensor.is_neg():
+    if reading.is_on_host(tensor) or reading.is_contiguous(tensor) or reading.is_lazily_changed(tensor):
         return None
     span = _span(tensor)
-    if span > _MOST_BETWEEN * tensor.numel():
+    if span > _MOST_BETWEEN * reading.count_of(tensor):
         return None
-    return tensor.as_strided((span,), (1,), tensor.storage_offset())
+    return reading.laid_out(tensor, (span,), (1,), reading.offset_of(tensor))
 
 
 def is_repeated(tensor: torch.Tensor) -> bool:
     """Does a tensor of some size have twice as many elements as its memory, or more?"""
-    count = tensor.numel()
-    if count <= _LEAST_REPEATED or tensor.is_contiguous():
+    count = reading.count_of(tensor)
+    if count <= _LEAST_REPEATED or reading.is_contiguous(tensor):
         return False
-    extents = [extent for extent, step in zip(tensor.shape, tensor.stride(), strict=True) if step]
+    extents = [
+        extent for extent, step in zip(reading.shape_of(tensor), reading.strides_of(tensor), strict=True) if step
+    ]
     return 2 * min(math.prod(extents), _span(tensor)) <= count
 
 
 def is_too_long(tensor: torch.Tensor) -> bool:
     """Is it an expanded tensor of more elements than can be read one by one?  A mask of 4 kB may stand for 10^12."""
-    if tensor.numel() <= _MOST_READ:
+    if reading.count_of(tensor) <= _MOST_READ:
         return False
-    return any(not step and extent > 1 for extent, step in zip(tensor.shape, tensor.stride(), strict=True))
+    return any(
+        not step and extent > 1
+        for extent, step in zip(reading.shape_of(tensor), reading.strides_of(tensor), strict=True)
+    )
 
 
 def refuse_too_long(tensor: torch.Tensor) -> None:
     """Raises ValueError for such a tensor."""
     if is_too_long(tensor):
-        raise ValueError(f"an expanded tensor of {tensor.numel():,} elements, too many for a digest")
+        raise ValueError(f"an expanded tensor of {reading.count_of(tensor):,} elements, too many for a digest")
 
 
 def each_once(tensor: torch.Tensor) -> torch.Tensor:
     """The part of an expanded tensor that the rest repeats."""
-    for dimension, step in enumerate(tensor.stride()):
+    for dimension, step in enumerate(reading.strides_of(tensor)):
         if not step:
             tensor = tensor.narrow(dimension, 0, 1)
     return tensor
@@ -146,17 +153,19 @@ def each_once(tensor: torch.Tensor) -> torch.Tensor:
 
 def memory_of(tensor: torch.Tensor) -> tuple[torch.Tensor, tuple[int, ...]]:
     """The memory (n,) of a detached tensor whose elements share it, and the strides by which they lie there."""
-    steps = tensor.stride()
+    steps = reading.strides_of(tensor)
     tensor = each_once(tensor)
-    if _span(tensor) < tensor.numel():  # windows that overlap
-        return tensor.as_strided((_span(tensor),), (1,), tensor.storage_offset()), steps
-    tensor = (tensor if tensor.is_contiguous() else on_host(tensor)).contiguous()
-    flat = tensor.as_strided((tensor.numel(),), (1,), tensor.storage_offset())
-    return flat, tuple(mine if step else 0 for mine, step in zip(tensor.stride(), steps, strict=True))
+    if _span(tensor) < reading.count_of(tensor):  # windows that overlap
+        return reading.laid_out(tensor, (_span(tensor),), (1,), reading.offset_of(tensor)), steps
+    tensor = reading.in_order(tensor if reading.is_contiguous(tensor) else on_host(tensor))
+    flat = reading.laid_out(tensor, (reading.count_of(tensor),), (1,), reading.offset_of(tensor))
+    return flat, tuple(mine if step else 0 for mine, step in zip(reading.strides_of(tensor), steps, strict=True))
 
 
 def _span(tensor: torch.Tensor) -> int:
-    return 1 + sum((extent - 1) * step for extent, step in zip(tensor.shape, tensor.stride(), strict=True))
+    return 1 + sum(
+        (extent - 1) * step for extent, step in zip(reading.shape_of(tensor), reading.strides_of(tensor), strict=True)
+    )
 
 
 def digest(contents: Contents, algorithm: Digest) -> str:

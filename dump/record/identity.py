@@ -21,6 +21,7 @@ import torch
 from ..environment import device
 from ..torch_internals import free_weak_storage, storage_address, version, weak_storage
 from . import contents
+from .reading import dtype_of, is_conjugated, is_contiguous, is_negated, offset_of, shape_of, storage_of, strides_of
 
 _UNCOUNTED = -1  # the version of an inference tensor, whose writes nobody counts
 _UNSEEN = -2  # the version of memory of which no tensor was seen yet
@@ -80,12 +81,12 @@ class Identities:
             memory.blank = memory.blank and now <= memory.highest
             memory.epoch += now < memory.version
         memory.version, memory.highest = now, max(now, memory.highest)
-        shape = tensor.shape
-        place = (memory.number, tensor.storage_offset(), tensor.dtype, now, memory.epoch)
+        shape = shape_of(tensor)
+        place = (memory.number, offset_of(tensor), dtype_of(tensor), now, memory.epoch)
         # A conjugated or negated view differs from its base by a lazy bit alone.
-        conjugated, negated = tensor.is_conj(), tensor.is_neg()
-        dense = tensor.is_contiguous() and not (conjugated or negated)
-        key: tuple[Any, ...] = (place, shape) if dense else (place, shape, tensor.stride(), conjugated, negated)
+        conjugated, negated = is_conjugated(tensor), is_negated(tensor)
+        dense = is_contiguous(tensor) and not (conjugated or negated)
+        key: tuple[Any, ...] = (place, shape) if dense else (place, shape, strides_of(tensor), conjugated, negated)
         value = self._values.get(key)
         fresh = value is None
         if value is None:
@@ -192,6 +193,6 @@ def version_of(tensor: torch.Tensor) -> int:
 
 def _storage_of(tensor: torch.Tensor) -> torch.UntypedStorage | None:
     try:
-        return tensor.untyped_storage()
+        return storage_of(tensor)
     except RuntimeError:  # NotImplementedError is one too
         return None

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.nn.parameter import is_lazy
+from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined,unused-ignore]
 
 from ..config import DumpConfig
 from ..environment import device
@@ -24,10 +24,11 @@ from ..torch_internals import (
     without_dispatch,
     without_overrides,
 )
-from . import contents, deferred, filters, stack, statistics, tree
+from . import contents, deferred, filters, reading, stack, statistics, tree
 from .entries import Emission, Entry, Expected, Measured, Sink
 from .identity import CheckedIdentities, Identities, Identity
 from .observer import ObservedCalls, Observer
+from .reading import dtype_of, is_meta, is_on_host, layout_of, shape_of
 from .sharded import Wrappers, dispatches_itself, local_of, partition_of
 
 _FETCH_AFTER = 2048
@@ -146,12 +147,12 @@ class StepRecorder:
 
     def expect(self, result: torch.Tensor) -> None:
         """A collective still writes `result`: whoever mentions its memory is measured when it has `arrived`."""
-        self._expected[storage_address(result.untyped_storage())] = Expected()
+        self._expected[storage_address(reading.storage_of(result))] = Expected()
 
     def arrived(self, result: torch.Tensor) -> Expected | None:
         """The collective has written `result`, and nobody has changed it since.  Those who mentioned it, to be told
         when the result itself is measured; None where nobody did."""
-        expected = self._expected.pop(storage_address(result.untyped_storage()), None) if self._expected else None
+        expected = self._expected.pop(storage_address(reading.storage_of(result)), None) if self._expected else None
         return expected if expected is not None and expected.mentions else None
 
     def tell(self, expected: Expected) -> None:
@@ -175,8 +176,8 @@ class StepRecorder:
             entry.grad_fn = _maker(tensor)
         if type(tensor) is torch.nn.Parameter:
             entry.partition = partition_of(tensor)
-        if self.keeps_tensors and entry.unrecorded is None and not tensor.is_contiguous():
-            entry.stride = tensor.stride()
+        if self.keeps_tensors and entry.unrecorded is None and not reading.is_contiguous(tensor):
+            entry.stride = reading.strides_of(tensor)
         return entry
 
     def _produced(self, given: torch.Tensor, place: str) -> Entry:
@@ -184,16 +185,14 @@ class StepRecorder:
         if local.tensor is not given and self._wrappers.is_written(given):
             self._identities.touch(local.tensor)
         tensor = _values(local.tensor)
-        reason = _not_recordable(tensor)
+        reason, is_followed = _not_recordable(tensor), reading.requires_grad(given)
         if reason is not None:
             self._skip(reason)
-            return Entry(
-                tensor.dtype, _shape(tensor), given.requires_grad, None, None, None, reason, None, local.layout
-            )
-        entry = Entry(tensor.dtype, tensor.shape, given.requires_grad, None, None, layout=local.layout)
+            return Entry(dtype_of(tensor), _shape(tensor), is_followed, None, None, None, reason, None, local.layout)
+        entry = Entry(dtype_of(tensor), shape_of(tensor), is_followed, None, None, layout=local.layout)
         if self._expected and self._is_expected(tensor):
             entry.unrecorded = _STILL_RUNNING
-            expected = self._expected[storage_address(tensor.untyped_storage())]
+            expected = self._expected[storage_address(reading.storage_of(tensor))]
             if not expected.mentions:
                 expected.since = len(self._held)
             expected.mentions.append((entry, tensor, place))
@@ -203,7 +202,7 @@ class StepRecorder:
 
     def _is_expected(self, tensor: torch.Tensor) -> bool:
         try:
-            return storage_address(tensor.untyped_storage()) in self._expected
+            return storage_address(reading.storage_of(tensor)) in self._expected
         except RuntimeError:
             return False
 
@@ -240,13 +239,13 @@ class StepRecorder:
 
     def _look_at(self, tensor: torch.Tensor, measured: Measured) -> None:
         """Measure or digest contents seen for the first time, now or behind the run's back."""
-        self.devices.add("cpu" if tensor.is_cpu else tensor.device.type)
+        self.devices.add("cpu" if is_on_host(tensor) else reading.device_of(tensor).type)
         if not self._measures:
             return
         if self._digesting:
             contents.refuse_too_long(tensor)
             self._sink.store(measured, None, _borrow(tensor))
-        elif tensor.is_cpu or contents.is_repeated(tensor):
+        elif is_on_host(tensor) or contents.is_repeated(tensor):
             measured.statistics = statistics.measure(tensor)
         else:
             with _quiet():
@@ -351,17 +350,17 @@ def _values(tensor: torch.Tensor) -> torch.Tensor:
     run, whose kernels may be at fault.  Zeros that have no memory, with memory.  Any other tensor as it is."""
     if is_zerotensor(tensor):
         with _quiet():
-            return tensor.detach().clone()
-    if tensor.layout is not torch.sparse_coo or tensor.is_meta:
+            return reading.detached(tensor).clone()
+    if layout_of(tensor) is not torch.sparse_coo or is_meta(tensor):
         return tensor
-    values: torch.Tensor = sparse_values(tensor.detach())
+    values: torch.Tensor = sparse_values(reading.detached(tensor))
     return values
 
 
 def _maker(tensor: torch.Tensor) -> str | None:
     """The name of the autograd node that made a tensor which no recorded call made."""
     try:
-        node = tensor.grad_fn
+        node = reading.maker_of(tensor)
     except RuntimeError:  # a view that the run may not write to, and has: its own error comes later
         return None
     return None if node is None else node.name()
@@ -370,17 +369,18 @@ def _maker(tensor: torch.Tensor) -> str | None:
 def _not_recordable(tensor: torch.Tensor) -> str | None:
     """Why a tensor has no contents that can be measured; None where it has."""
     if type(tensor) not in _PLAIN_TYPES:
-        if is_lazy(tensor):
+        if issubclass(type(tensor), UninitializedTensorMixin):
             return "uninitialized"
         if dispatches_itself(type(tensor)):
             return f"subclass {type(tensor).__name__}"
-    if tensor.is_meta:
+    if is_meta(tensor):
         return "meta tensor"
-    if tensor.is_quantized:
+    if reading.is_quantized(tensor):
         return "quantized"
-    if tensor.layout is not torch.strided:
-        return f"layout {str(tensor.layout).removeprefix('torch.')}"
-    if tensor.is_nested:
+    layout = layout_of(tensor)
+    if layout is not torch.strided:
+        return f"layout {str(layout).removeprefix('torch.')}"
+    if reading.is_nested(tensor):
         return "nested"
     if is_in_transform(tensor):
         return "inside a function transform"
@@ -389,7 +389,7 @@ def _not_recordable(tensor: torch.Tensor) -> str | None:
 
 def _shape(tensor: torch.Tensor) -> torch.Size:
     try:
-        return tensor.shape
+        return shape_of(tensor)
     except RuntimeError:  # nested and uninitialized tensors have none
         return torch.Size()
 

@@ -68,7 +68,7 @@ def local_of(tensor: torch.Tensor) -> Local:
         return Local(tensor)
     sharded = sys.modules.get("torch.distributed.tensor")
     dtensor = getattr(sharded, "DTensor", None)
-    if dtensor is not None and isinstance(tensor, dtensor):
+    if dtensor is not None and issubclass(kind, dtensor):
         return Local(local_of(torch_internals.local_tensor(tensor)).tensor, _layout(tensor))
     if kind.__name__ == "AsyncCollectiveTensor" and kind.__module__.startswith("torch.distributed."):
         return Local(tensor.elem)  # type: ignore[attr-defined]

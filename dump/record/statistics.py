@@ -24,6 +24,7 @@ import torch
 from .. import native
 from ..format import sketch
 from ..format.sketch import Floats
+from . import reading
 from .contents import as_array, each_once, is_repeated, is_too_long, memory_of, on_host
 
 # Elements read at a time, multiples of every width of the sketch: 2 MB.  Smaller blocks would stay in a nearer cache
@@ -104,21 +105,22 @@ def measure(tensor: torch.Tensor) -> Statistics:
 
     Takes every dtype that torch converts to `working_dtype`; for others torch raises NotImplementedError.
     """
-    count = tensor.numel()
+    count = reading.count_of(tensor)
     if not count:
         return EMPTY
     if is_too_long(tensor):
-        return _of_repeated(tensor.detach())
+        return _of_repeated(reading.detached(tensor))
     if _core is None:
         return _measure_in_python(real_contiguous(tensor))
-    code = _CODES.get(tensor.dtype)
-    if code is not None and tensor.is_contiguous() and not tensor.is_neg():
-        return Statistics(*_core.measure(tensor.data_ptr(), code, count))
+    code = _CODES.get(reading.dtype_of(tensor))
+    if code is not None and reading.is_contiguous(tensor) and not reading.is_negated(tensor):
+        return Statistics(*_core.measure(reading.address_of(tensor), code, count))
     source = real_contiguous(tensor)
-    if source.dtype not in _CODES:
+    code = _CODES.get(reading.dtype_of(source))
+    if code is None:
         return _measure_in_python(source)
-    layout = () if source.is_contiguous() else (tuple(source.shape), source.stride())
-    return Statistics(*_core.measure(source.data_ptr(), _CODES[source.dtype], source.numel(), *layout))
+    layout = () if reading.is_contiguous(source) else (tuple(reading.shape_of(source)), reading.strides_of(source))
+    return Statistics(*_core.measure(reading.address_of(source), code, reading.count_of(source), *layout))
 
 
 def _of_repeated(tensor: torch.Tensor) -> Statistics:
@@ -158,16 +160,14 @@ def real_contiguous(tensor: torch.Tensor) -> torch.Tensor:
 
     A large one of elements that share memory stays so, on the host: a mask of 4 bytes may stand for gigabytes.
     """
-    found = tensor.detach()
+    found = reading.detached(tensor)
     if is_repeated(found):
         memory, strides = memory_of(found)
-        memory = memory.resolve_conj().resolve_neg().cpu()
-        found = memory.as_strided(found.shape, strides, memory.storage_offset())
+        memory = reading.fetched(reading.resolved(memory))
+        found = reading.laid_out(memory, reading.shape_of(found), strides, reading.offset_of(memory))
     else:
-        if found.is_conj() or found.is_neg():
-            found = found.resolve_conj().resolve_neg()
-        found = found.contiguous()
-    return torch.view_as_real(found) if found.dtype.is_complex else found
+        found = reading.in_order(reading.resolved(found))
+    return torch.view_as_real(found) if reading.dtype_of(found).is_complex else found
 
 
 def _flat(source: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,82 @@
+"""A tensor is read without a call of anything that a subclass or a script has put before what torch gave it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from dump.record import reading
+
+PROPERTIES = ("shape", "dtype", "device", "layout", "requires_grad", "grad_fn", "is_cpu", "is_meta", "output_nr")
+METHODS = ("data_ptr", "numel", "stride", "size", "storage_offset", "untyped_storage", "is_contiguous", "element_size",
+           "detach", "contiguous", "cpu", "is_conj", "is_neg", "resolve_conj", "resolve_neg", "as_strided")  # fmt: skip
+
+
+def _heard(*_: Any, **__: Any) -> Any:
+    raise AssertionError("the recorder asked")
+
+
+def _hostile(base: type) -> Any:
+    own: dict[str, Any] = {name: property(_heard) for name in PROPERTIES} | dict.fromkeys(METHODS, _heard)
+    return type(
+        "Hostile", (base,), {**own, "__getattribute__": _heard, "__torch_function__": torch.Tensor.__torch_function__}
+    )
+
+
+def test_it_reads_what_torch_says() -> None:
+    x = torch.ones(2, 3, requires_grad=True).t()
+    assert reading.shape_of(x) == (3, 2)
+    assert reading.strides_of(x) == (1, 3)
+    assert (reading.dtype_of(x), reading.layout_of(x)) == (torch.float32, torch.strided)
+    assert (reading.count_of(x), reading.bytes_of_one(x), reading.offset_of(x)) == (6, 4, 0)
+    assert reading.address_of(x) == x.data_ptr()
+    assert reading.maker_of(x) is x.grad_fn
+    assert not reading.is_lazily_changed(x)
+    z = torch.ones(2, dtype=torch.complex64).conj()
+    assert reading.is_lazily_changed(z)
+    assert not reading.is_lazily_changed(reading.resolved(z))
+
+
+@pytest.mark.parametrize("settings", [{}, {"task": "tensor", "remeasure": True}, {"summary_mode": "md5"}])
+@pytest.mark.parametrize("view", [lambda x: x, lambda x: x.t(), lambda x: x[:1].expand(40, 5)], ids=str)
+def test_a_subclass_hears_nothing(view: Any, settings: dict[str, Any], record: Any) -> None:
+    x = view(torch.randn(40, 5)).as_subclass(_hostile(torch.Tensor))
+    with torch._C.DisableTorchFunctionSubclass():
+        recorded = record(lambda: torch.exp(x), **settings)
+    leaf = recorded.leaf("Torch.exp.0.forward", "input.0")
+    assert leaf.unrecorded is None
+
+
+@pytest.mark.parametrize("settings", [{"level": "mix"}, {"task": "tensor"}])
+def test_a_script_that_replaces_what_tensors_have_hears_nothing(
+    settings: dict[str, Any], record: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer, x, heard = torch.nn.Linear(4, 4), torch.randn(6, 4), []
+
+    def act() -> None:
+        with monkeypatch.context() as patched:
+            for name in METHODS:
+                original = getattr(torch.Tensor, name)
+
+                def heeds(self: Any, *args: Any, original: Any = original, name: str = name, **kwargs: Any) -> Any:
+                    heard.append(name)
+                    return original(self, *args, **kwargs)
+
+                patched.setattr(torch.Tensor, name, heeds)
+            for name in PROPERTIES:
+                original = getattr(torch.Tensor, name)
+
+                def heeds_too(self: Any, original: Any = original, name: str = name) -> Any:
+                    heard.append(name)
+                    return original.__get__(self)
+
+                patched.setattr(torch.Tensor, name, property(heeds_too))
+            torch.exp(layer(x)).backward(torch.ones(6, 4))
+
+    act()
+    alone = list(heard)
+    heard.clear()
+    record(act, **settings)
+    assert heard == alone
