@@ -217,8 +217,10 @@ _OPERATORS = {
         "the same as a method of a process group", "those calls", kind="name"),
 }  # fmt: skip
 _COMPILERS = {
-    "RecursiveScriptModule": _row("jit._script.RecursiveScriptModule", "2.1",
-        "the class of scripted modules", "the count of calls of scripted modules"),
+    "ScriptMethod": _row("_C.ScriptMethod", "2.1",
+        "the class of a scripted module's methods", "the count of calls of scripted modules"),
+    "scripted_type": _row("_C.ScriptModule._type", "2.1", "the type of such a module, with its name",
+        "names in that count", kind="method"),
     "script_module": _row("jit._script", "2.1", "holds `script` a second time", "torch.jit.script during a recording"),
     "trace_module": _row("jit._trace", "2.1", "holds `script` a third time", "torch.jit.trace during a recording"),
     "builtin_table": _row("jit._builtins._get_builtin_table", "2.1",

@@ -187,10 +187,13 @@ class Audit:
     def dispatched(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run `func`, and note whose it was.  Nothing but what it raises itself is raised."""
         watch = self._watch
-        if watch.recorder is None or not watch.is_our_thread():
-            return under_a_mode.run(func, args, kwargs)
-        unseen = watch.attempt(self._before, func, args, kwargs, watch.recorder)
-        output = under_a_mode.run(func, args, kwargs)
+        recorder = watch.recorder if watch.is_our_thread() else None
+        unseen = None if recorder is None else watch.attempt(self._before, func, args, kwargs, recorder)
+        try:
+            output = under_a_mode.run(func, args, kwargs)
+        except Exception as error:
+            watch.said = str(error) if type(error).__module__ == "builtins" else ""
+            raise
         if unseen is not None:
             watch.attempt(self._after, unseen, func, args, output)
         return output
@@ -271,10 +274,15 @@ class _Mode(torch_internals.TorchDispatchMode):  # type: ignore[misc]
     def ignore_compile_internals(cls) -> bool:
         return True
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        return self._audit.dispatched(func, under_a_mode.with_tensors(func, args), kwargs or {})
+
+def __torch_dispatch__(  # noqa: N807
+    self: Any, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+) -> Any:
+    return self._audit.dispatched(func, under_a_mode.with_tensors(func, args), kwargs or {})
+
+
+_Mode.__torch_dispatch__ = __torch_dispatch__
+"""Given to the class once it is there: what stands in the class as it is made, torch lets import dynamo."""
 
 
 def _rebuild_stack(*, remove: list[Any], add: list[Any]) -> None:

@@ -100,6 +100,7 @@ class Interceptors:
             parts.callback(self.steps.remove)
             parts.callback(self.calls.parameters.release)
             parts.callback(self._apis.remove)
+            parts.callback(self.scripted_code.remove)
             parts.callback(self._warned.remove)
             parts.callback(self._patches.restore)
             parts.callback(self._custom.remove)

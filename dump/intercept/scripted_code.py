@@ -21,7 +21,7 @@ import torch
 from .. import torch_internals
 from ..record.stack import is_ours
 from ..torch_internals import compiled_so_far
-from .in_place import redirect
+from .in_place import redirect, redirect_in_c, restore_in_c
 from .patching import Patches
 from .points import Point
 from .watch import Watch
@@ -31,10 +31,15 @@ Kept = TypeVar("Kept", bound=Function)
 
 
 class ScriptedCode:
-    """Counts the calls of scripted code that are made while a step is recorded."""
+    """Counts the calls of scripted code that are made while a step is recorded.
+
+    What an operator under a dispatch mode raises reaches torch.jit without its message; the error of the call gets it
+    back.
+    """
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
+        self._led: list[Any] = []
         self._scripted: dict[str, int] = {}
         self._compiled_before = (0, 0)
 
@@ -44,9 +49,13 @@ class ScriptedCode:
         yield Point("calls of scripted functions", lambda patches: self._follow(torch.jit.ScriptFunction, patches))
         yield Point(
             "calls of scripted modules",
-            lambda patches: self._follow(torch_internals.RecursiveScriptModule, patches),
-            needs=("RecursiveScriptModule",),
+            lambda patches: self._follow(torch_internals.ScriptMethod, patches),
+            needs=("ScriptMethod",),
         )
+
+    def remove(self) -> None:
+        while self._led:
+            restore_in_c(self._led.pop())
 
     def take(self) -> Mapping[str, object]:
         """`scripted`: calls of scripted code since the last time, by name.  `compiled`: what torch.compile has
@@ -59,20 +68,37 @@ class ScriptedCode:
         return found
 
     def _follow(self, owner: Any, patches: Patches) -> None:
-        original = owner.__call__
+        function = getattr(vars(owner)["__call__"], "__func__", None)
+        if redirect_in_c(function, self._counting):
+            self._led.append(function)
+        else:
+            patches.replace(owner, "__call__", functools.wraps(owner.__call__)(self._counting(owner.__call__)))
+
+    def _counting(self, original: Function) -> Function:
         watch = self._watch
 
-        @functools.wraps(original)
-        def __call__(self_: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
+        def called(*args: Any, **kwargs: Any) -> Any:
             if watch.listening():
-                watch.attempt(self._count, self_)
-            return original(self_, *args, **kwargs)
+                watch.attempt(self._count, args[0])
+            watch.said = ""
+            try:
+                return original(*args, **kwargs)
+            except RuntimeError as error:
+                watch.attempt(_say_again, error, watch.said)
+                raise
 
-        patches.replace(owner, "__call__", __call__)
+        return called
 
     def _count(self, code: Any) -> None:
-        name = str(getattr(code, "original_name", "") or getattr(code, "name", "") or type(code).__name__)
-        self._scripted[name] = self._scripted.get(name, 0) + 1
+        name = torch_internals.scripted_type(code.owner).name() if hasattr(code, "owner") else code.name
+        self._scripted[str(name)] = self._scripted.get(str(name), 0) + 1
+
+
+def _say_again(error: RuntimeError, said: str) -> None:
+    text = error.args[0] if error.args else ""
+    head, says_nothing, end = text.rpartition(_SAYS_NOTHING) if type(text) is str else ("", "", "")
+    if said and says_nothing and not end.strip():
+        error.args = (f"{head}{says_nothing}{said}{end}", *error.args[1:])
 
 
 def name_original(stand_in: Any, original: Function) -> None:
@@ -181,6 +207,7 @@ def keep_uncompiled(code: CodeType) -> None:
             keep_uncompiled(constant)
 
 
+_SAYS_NOTHING = "\nRuntimeError: "
 _kept: set[str] = set()
 _OURS = f"{__name__.partition('.')[0]}."
 _FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep

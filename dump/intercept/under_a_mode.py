@@ -12,7 +12,8 @@
 from __future__ import annotations
 
 import functools
-import importlib
+import os
+import sys
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, Protocol, TypeAlias
@@ -27,6 +28,7 @@ from .in_place import redirect
 from .patching import Patches
 from .watch import Watch
 
+_DYNAMO = os.path.join(torch.__path__[0], torch_internals.dynamo_folder, "")
 _HELD_AS = {bool: torch.bool, int: torch.int64, float: torch.float64, complex: torch.complex128}
 _Run: TypeAlias = "Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]"
 
@@ -49,8 +51,7 @@ def install(watch: Watch, mode: StepsAside, patches: Patches) -> None:
     for traces in (torch.jit.trace, torch.jit.trace_module, torch_internals.trace_graph):
         if isinstance(traces, FunctionType):
             redirect(traces, functools.partial(_tracing, watch, mode), patches)
-    importlib.import_module(f"torch.{torch_internals.dynamo_folder}")  # it makes a table by identity, with this in it
-    patches.replace(torch.Tensor, "__new__", staticmethod(_making(watch, mode)))
+    patches.replace(torch.Tensor, "__new__", _Making(watch, mode))
 
 
 def _entering(watch: Watch, mode: StepsAside, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -90,18 +91,25 @@ def _tracing(watch: Watch, mode: StepsAside, original: Callable[..., Any]) -> Ca
     return trace
 
 
-def _making(watch: Watch, mode: StepsAside) -> Callable[..., Any]:
-    make = torch.Tensor.__new__
+class _Making:
+    """`torch.Tensor.__new__`, by which a subclass is made while the mode is away.  To dynamo, which knows torch's by
+    identity, it is torch's own."""
 
-    def __new__(cls: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
-        is_aside = cls is not torch.Tensor and not is_dynamo_compiling() and watch.attempt(mode.step_aside)
-        try:
-            return make(cls, *args, **kwargs)
-        finally:
-            if is_aside:
-                watch.attempt(mode.come_back)
+    def __init__(self, watch: Watch, mode: StepsAside) -> None:
+        make = torch.Tensor.__new__
 
-    return __new__
+        def __new__(cls: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
+            is_aside = cls is not torch.Tensor and not is_dynamo_compiling() and watch.attempt(mode.step_aside)
+            try:
+                return make(cls, *args, **kwargs)
+            finally:
+                if is_aside:
+                    watch.attempt(mode.come_back)
+
+        self._original, self._new = make, __new__
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self._original if sys._getframe(1).f_code.co_filename.startswith(_DYNAMO) else self._new
 
 
 def run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -64,7 +64,8 @@ class Watch:
     takes the gradients of the calls that were recorded.  With `finds_thread` the training thread is the one that has
     come furthest, else the one that says `begin`; `elsewhere` counts calls of models on others.  `collectives` are
     those that the call at hand ran.  `look_again` is called as a step begins and while the model is built: the script
-    may have imported more of torch since.  `tell` hears of the first failure of each kind.
+    may have imported more of torch since.  `said` is the message of the last operator that failed under the audit.
+    `tell` hears of the first failure of each kind.
     """
 
     def __init__(self, tell: Callable[[str], None] = lambda _: None, *, finds_thread: bool = False) -> None:
@@ -82,6 +83,7 @@ class Watch:
         self.elsewhere = 0
         self.on_new_thread: Callable[[], None] = lambda: None
         self.look_again: Callable[[], None] = lambda: None
+        self.said = ""
         self.is_set_up = False
         self._finds_thread = finds_thread
         self.collectives: list[dict[str, object]] = []

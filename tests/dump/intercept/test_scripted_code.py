@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,6 +15,10 @@ from dump.intercept.points import release
 
 # torch.jit says that it is deprecated; what scripts still do with it must work all the same.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+
+
+def multiplied(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return torch.mm(x, y)
 
 
 def scripted(x: torch.Tensor) -> torch.Tensor:
@@ -113,13 +119,39 @@ def test_what_runs_inside_scripted_code_is_told(record: Any) -> None:
     def act() -> None:
         torch.exp(x)
         function(x)
-        for _ in range(2):
-            model(x)
+        model(x)
+        model.forward(x)
 
     coverage = record(act).dump.header.coverage
     assert coverage["scripted"] == {"scripted": 1, "Small": 2}
     assert torch.jit.ScriptFunction.__call__ is original
     assert "scripted" not in record(lambda: torch.exp(x)).dump.header.coverage
+
+
+@pytest.mark.parametrize("audit", [False, True])
+def test_what_scripted_code_raises_is_what_it_raises_alone(audit: bool, record: Any) -> None:
+    function, model, x = torch.jit.script(multiplied), torch.jit.script(Small()), torch.ones(2, 2)
+    call = vars(torch.jit.ScriptFunction)["__call__"]
+
+    def raised(act: Callable[[], object]) -> tuple[type, tuple[object, ...], list[str]]:
+        try:
+            act()
+        except RuntimeError as error:
+            return type(error), error.args, [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+        raise AssertionError("nothing was raised")
+
+    def act() -> list[Any]:
+        assert vars(torch.jit.ScriptFunction)["__call__"] is call
+        return [
+            raised(lambda: function(x, torch.ones(3, 2))),
+            raised(lambda: model(x)),
+            raised(lambda: model.forward(x)),
+        ]
+
+    alone, recorded = act(), []
+    record(lambda: recorded.append(act()), audit=audit)
+    assert recorded == [alone]
+    assert "cannot be multiplied" in str(alone[0][1])
 
 
 @pytest.mark.skipif(release(torch.__version__) < (2, 2), reason="dynamo of torch 2.1 counts one graph more")

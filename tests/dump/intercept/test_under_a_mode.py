@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,3 +142,27 @@ def test_the_mode_is_there_again_afterwards(record: Any) -> None:
     assert kinds[0][0].__module__ == sys.modules[Audit.__module__].__name__
     assert torch.Tensor.__new__ is before
     assert dispatch_modes() == []
+
+
+_NEUTRAL = """
+import os, sys, warnings, torch
+from pathlib import Path
+from dump.config import DumpConfig
+from dump.session import Session
+before = warnings.filters[:], dict(os.environ)
+session = Session(DumpConfig(dump_path=Path(sys.argv[1]), audit=True))
+session.start()
+Own = type("Own", (torch.Tensor,), {})
+Own(torch.ones(2))
+assert "torch._dynamo" not in sys.modules
+assert (warnings.filters[:], dict(os.environ)) == before
+compiled = torch.compile(lambda x: Own(x) + 1, backend="eager", fullgraph=True)
+session.close()
+assert torch.equal(compiled(torch.ones(2)), torch.full((2,), 2.0))
+"""
+
+
+@pytest.mark.slow
+def test_dynamo_is_not_imported_and_knows_torchs_functions_where_the_script_imports_it(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", _NEUTRAL, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
