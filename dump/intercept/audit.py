@@ -36,6 +36,7 @@ from ..torch_internals import (
 )
 from . import calls, under_a_mode
 from .naming import NAMES, NOT_RECORDED
+from .tracebacks import without_ours
 from .watch import Watch, in_backward
 
 # Questions about a tensor, and acts that neither compute nor move anything.
@@ -278,7 +279,10 @@ class _Mode(torch_internals.TorchDispatchMode):  # type: ignore[misc]
 def __torch_dispatch__(  # noqa: N807
     self: Any, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
 ) -> Any:
-    return self._audit.dispatched(func, under_a_mode.with_tensors(func, args), kwargs or {})
+    try:
+        return self._audit.dispatched(func, under_a_mode.with_tensors(func, args), kwargs or {})
+    except BaseException as error:  # where autograd called, nobody else takes our frames out
+        raise error.with_traceback(without_ours(error.__traceback__))  # noqa: B904  # it is the same error
 
 
 _Mode.__torch_dispatch__ = __torch_dispatch__

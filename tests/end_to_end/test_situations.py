@@ -14,7 +14,7 @@ import pytest
 from .situations import SITUATIONS
 
 SCRIPT = Path(__file__).with_name("situations.py")
-RARE = SCRIPT.with_name("rare_situations.py")
+FURTHER = tuple(SCRIPT.with_name(f"{name}_situations.py") for name in ("rare", "newer"))
 QUICK = ("fx_pass", "subclass_by_identity", "container_with_a_table", "function_mode", "warned", "pickled_functions")
 TENSORS = ("--task", "tensor", "--audit", "--remeasure")
 
@@ -70,18 +70,19 @@ def test_every_situation_is_the_same_with_a_debugger(tmp_path: Path) -> None:
 
 
 @cache
-def _rare_alone() -> dict[str, str]:
-    return _run((), (), RARE)
+def _all_alone(script: Path) -> dict[str, str]:
+    return _run((), (), script)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [(), TENSORS, None], ids=["statistics", "tensors", "a debugger"])
-def test_rare_situations_are_the_same(tmp_path: Path, options: Sequence[str] | None) -> None:
+@pytest.mark.parametrize("script", FURTHER, ids=lambda script: script.stem)
+def test_rarer_and_newer_situations_are_the_same(tmp_path: Path, script: Path, options: Sequence[str] | None) -> None:
     folder = str(tmp_path / "dump")
     if options is None:
-        found = _run((), (), RARE, RECORD=folder)
+        found = _run((), (), script, RECORD=folder)
     else:
-        found = _run(("-m", "dump", "--step", "all", "-o", folder, "-s", *options), (), RARE)
-    alone = _rare_alone()
+        found = _run(("-m", "dump", "--step", "all", "-o", folder, "-s", *options), (), script)
+    alone = _all_alone(script)
     assert found.keys() == alone.keys()
     assert {name: (alone[name], line) for name, line in found.items() if line != alone[name]} == {}
