@@ -24,11 +24,23 @@ _FLAGS = (
 core = Extension(
     "dump.native.core",
     sources=[
-        f"dump/native/{name}.c" for name in ("builtins", "core", "digest", "distance", "memory", "statistics", "widen")
+        f"dump/native/{name}.c"
+        for name in ("builtins", "core", "digest", "distance", "memory", "reading", "statistics", "widen")
     ],
     depends=[
         f"dump/native/{name}.h"
-        for name in ("build", "builtins", "digest", "distance", "memory", "rows", "statistics", "vectors", "widen")
+        for name in (
+            "build",
+            "builtins",
+            "digest",
+            "distance",
+            "memory",
+            "reading",
+            "rows",
+            "statistics",
+            "vectors",
+            "widen",
+        )
     ],
     extra_compile_args=_FLAGS,
     py_limited_api=True,

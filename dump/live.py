@@ -53,15 +53,14 @@ class ObservedOutput(StepOutput):
         named: dict[str, contents.Contents] = {}
         entries: list[Entry] = []
 
-        def told(entry: Entry, place: str) -> dict[str, object]:
-            record = tensor_record(entry)
-            kept = self._kept.get(str(record.get("data_name")))
-            if kept is None:
-                record.pop("data_name", None)
-            else:
-                named[str(record["data_name"])] = kept[1]
-                entries.append(entry)
-            return record
+        def told(entry: Entry, place: str) -> object:
+            name = None if entry.measured is None else entry.measured.data_name
+            kept = self._kept.get(name) if name is not None else None
+            if name is None or kept is None:
+                return tensor_record(entry, None)
+            named[name] = kept[1]
+            entries.append(entry)
+            return tensor_record(entry, name)
 
         body = encode.body(plain_body(emission, told))
         reaction = self._observer.saw(SeenCall(emission.name, body, named))

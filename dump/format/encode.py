@@ -22,6 +22,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -67,6 +68,10 @@ def plain(value: object, *, depth: int = 0) -> object:
         return _TOO_DEEP
     if isinstance(value, (list, tuple)):
         return [plain(item, depth=depth + 1) for item in value]
+    if isinstance(value, _Tensor):
+        return plain(
+            {key: part for key, part in msgspec.structs.asdict(value).items() if part is not None}, depth=depth
+        )
     if isinstance(value, dict):
         return {_plain_key(key): plain(item, depth=depth + 1) for key, item in value.items()}
     return str(value) if isinstance(value, complex) else type(value).__qualname__
@@ -77,16 +82,17 @@ def sketch_text(raw: bytes) -> str:
     return base64.b64encode(raw, altchars=b"_/").decode("ascii")
 
 
-_TENSOR_KEYS = ("type", *(field.key for field in TENSOR_FIELDS))
+_Tensor: Any = msgspec.defstruct(
+    "_Tensor", [("type", str), *((field.key, Any, None) for field in TENSOR_FIELDS)], omit_defaults=True, gc=False
+)
 
 
-def tensor(*values: object) -> dict[str, object]:
+def tensor(*values: object) -> object:
     """The record of a tensor from what is known of it, one value a row of `fields.TENSOR_FIELDS`, in its order.
 
     None leaves a key out, NULL writes null.
     """
-    told = (TENSOR_TYPE, *values)
-    return {key: value for key, value in zip(_TENSOR_KEYS, told, strict=True) if value is not None}
+    return _Tensor(TENSOR_TYPE, *values)
 
 
 def opening(header: Mapping[str, object]) -> bytes:

@@ -182,28 +182,34 @@ def record(
     `writes` says that it may write into any of its tensor arguments without moving their version counters, as a
     kernel does that is handed pointers.
     """
-
-    def begin() -> calls.OpenCall | None:
-        assert watch.recorder is not None
-        name = f"{key}.{watch.recorder.number(key)}.forward"
-        return calls.begin(watch, name, args=args, kwargs=kwargs, owner=watch.owner)
-
-    call = watch.guard(begin)
+    call = watch.guard(_begin, watch, key, args, kwargs)
     watch.busy = True
     try:
         output = run(*args, **kwargs)
     finally:
         watch.busy = False
     if call is not None:
-        watch.guard(
-            lambda: calls.finish(
-                watch,
-                call,
-                output,
-                writes_unseen=call.places if writes else _writes_unseen(key, args, kwargs),
-            )
-        )
+        watch.guard(_finish, watch, call, output, key, args, kwargs, writes)
     return output
+
+
+def _begin(watch: Watch, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> calls.OpenCall | None:
+    assert watch.recorder is not None
+    name = f"{key}.{watch.recorder.number(key)}.forward"
+    return calls.begin(watch, name, args=args, kwargs=kwargs, owner=watch.owner)
+
+
+def _finish(
+    watch: Watch,
+    call: calls.OpenCall,
+    output: Any,
+    key: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    writes: bool,
+) -> None:
+    unseen = call.places if writes else _writes_unseen(key, args, kwargs)
+    calls.finish(watch, call, output, writes_unseen=unseen)
 
 
 def _writes_unseen(key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Collection[str]:

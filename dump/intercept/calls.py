@@ -63,13 +63,14 @@ def begin(
         return None
     within = watch.within(name) if recorder.selection.selects else ()
     recorded = recorder.selection.wants(name, within)
-    follows = _keeps_backward(recorder)
+    follows = recorder.follows_backward
     if recorder.selection.selects:
         follows = follows and recorder.selection.may_want(backward_name(name), map(backward_name, within))
         if not (recorded or follows):
             return None
-    out = tree.tensors_of(kwargs.get("out"))
+    out: list[torch.Tensor] = []
     if "out" in kwargs:
+        out = tree.tensors_of(kwargs["out"])
         kwargs = {key: value for key, value in kwargs.items() if key != "out"}
     tensors: list[torch.Tensor] = []
     places: list[str] = []
@@ -84,8 +85,7 @@ def begin(
         return None
     body: dict[str, Any] = {}
     prefix = f"{name}.input"
-    keeps = recorded and recorder.keeps("forward", "input")
-    if keeps:
+    if recorded and recorder.reads_forward:
         body["input_args"] = recorder.read(args, prefix, also=note)
         body["input_kwargs"] = recorder.read(kwargs, prefix, also=note) if kwargs else {}
         if recorder.keeps_tensors:
@@ -101,7 +101,7 @@ def begin(
         within=within,
         tensors=tensors,
         places=places,
-        versions=[_version(tensor) for tensor in tensors],
+        versions=list(map(_version, tensors)),
         body=body,
         before=autograd.before_call(tensors) if follows else None,
         stack=recorder.take_stack() if recorded else None,
@@ -144,15 +144,16 @@ def finish(
     recorder, body = call.recorder, call.body
     if recorder is not watch.recorder:
         return None  # the step has ended inside the call
-    for tensor, place in zip(call.tensors, call.places, strict=True):
-        if place in writes_unseen:
-            recorder.touch(tensor)
+    if writes_unseen:
+        for tensor, place in zip(call.tensors, call.places, strict=True):
+            if place in writes_unseen:
+                recorder.touch(tensor)
     outputs = tree.tensors_of(output)
     changed = _changed(call, outputs, writes_unseen)
     if call.collectives:
         body["collectives"] = call.collectives
-    keeps_input = call.recorded and recorder.keeps("forward", "input")
-    keeps_output = call.recorded and recorder.keeps("forward", "output")
+    keeps_input = call.recorded and recorder.reads_forward
+    keeps_output = call.recorded and recorder.writes_forward
     if keeps_input and parameters is not None:
         body["parameters"] = recorder.read(parameters, f"{call.name}.parameters")
     if keeps_output:
@@ -188,12 +189,10 @@ def _beside(args: tuple[Any, ...], kwargs: Mapping[str, Any], tensors: Sequence[
     return found
 
 
-def _keeps_backward(recorder: StepRecorder) -> bool:
-    return recorder.keeps("backward", "input") or recorder.keeps("backward", "output")
-
-
 def _version(tensor: torch.Tensor) -> int:
     """Its version counter, and where it stands for another that of the plain tensor too: either tells of a write."""
+    if type(tensor) is torch.Tensor or type(tensor) is torch.nn.Parameter:
+        return version_of(tensor)
     local = local_of(tensor).tensor
     return version_of(tensor) if local is tensor else version_of(tensor) + version_of(local)
 
@@ -202,6 +201,8 @@ def _changed(
     call: OpenCall, outputs: Sequence[torch.Tensor], writes_unseen: Collection[str]
 ) -> dict[str, torch.Tensor]:
     """Inputs that the call changed and did not return, under their places."""
+    if not (writes_unseen or call.out) and call.versions == list(map(_version, call.tensors)):
+        return {}
     returned = {id(tensor) for tensor in outputs}
     changed = {
         place: tensor
@@ -307,7 +308,7 @@ class _GradientsOfCall(autograd.Pending):
         if recorder.observer is not None and not is_read:
             self._made = self._made or {}
             self._made[place] = gradient
-        keeps = recorder.keeps("backward", "input" if is_read else "output")
+        keeps = recorder.reads_backward if is_read else recorder.writes_backward
         return recorder.read(gradient, f"{name}.{place}") if keeps else None
 
     def done(self, read: list[Any], written: list[Any]) -> None:
@@ -326,9 +327,9 @@ class _GradientsOfCall(autograd.Pending):
                 recorder.repeat()
             return
         body = {}
-        if recorder.keeps("backward", "input"):
+        if recorder.reads_backward:
             body["input"] = read
-        if recorder.keeps("backward", "output"):
+        if recorder.writes_backward:
             body["output"] = written
         recorder.emit(Emission(self._name, body, self._owner, None))
         if recorder.observer is not None:

@@ -83,7 +83,7 @@ class OpenCollective:
             for tensor in tensors:
                 recorder.touch(tensor)
         mentioned = [expected for tensor in tensors if (expected := recorder.arrived(tensor)) is not None]
-        if self.recorded and recorder.keeps("forward", "output"):
+        if self.recorded and recorder.writes_forward:
             self.body["output"] = recorder.wrote(self.results, f"{self.name}.output")
         for expected in mentioned:
             recorder.tell(expected)
@@ -373,7 +373,7 @@ class Collectives:
         places = watch.within(name) if recorder.selection.selects else ()
         recorded = self._records and recorder.selection.wants(name, places)
         body: dict[str, Any] = {}
-        if recorded and recorder.keeps("forward", "input"):
+        if recorded and recorder.reads_forward:
             body["input_args"] = recorder.read(issued.read, f"{name}.input")
             body["input_kwargs"] = {
                 **recorder.read(issued.settings, f"{name}.input"),

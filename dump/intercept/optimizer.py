@@ -205,7 +205,7 @@ class OptimizerSteps:
 
     def _read(self, recorder: StepRecorder, step: _OpenStep) -> dict[str, Any]:
         """The gradients, the parameters that have one, and the settings."""
-        if not recorder.keeps("forward", "input"):
+        if not recorder.reads_forward:
             return {}
         parameters = self._parameters(step.optimizer)
         gradients = {key: parameter.grad for key, parameter in parameters.items()}
@@ -225,7 +225,7 @@ class OptimizerSteps:
     def _end(self, step: _OpenStep) -> None:
         recorder, name, body = step.recorder, step.name, dict(step.body or {})
         assert recorder is not None
-        if recorder.keeps("forward", "output"):
+        if recorder.writes_forward:
             parameters = self._parameters(step.optimizer)
             for parameter in parameters.values():
                 recorder.touch(parameter)  # fused kernels move no version counter

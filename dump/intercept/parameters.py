@@ -59,7 +59,7 @@ class ParameterGradients:
 
     def follow(self, call: OpenCall, own: Mapping[str, torch.Tensor], leaves: Sequence[Any]) -> None:
         """Record the gradients of the parameters `own` of the module that made `call`."""
-        if not call.recorder.keeps("backward", "output"):
+        if not call.recorder.writes_backward:
             return
         keys = {id(parameter): key for key, parameter in own.items()}
         nodes = {

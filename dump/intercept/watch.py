@@ -92,8 +92,12 @@ class Watch:
 
     def listening(self) -> bool:
         """Should a call that begins now be recorded?  Where that cannot be told, no."""
+        if self.recorder is None or self.busy or self.muted or self.gated or self.setting_up:
+            return False
         try:
-            return self.is_on() and not _runs_kernel_in_backward()
+            if graph_task() == -1:
+                return threading.get_ident() == self._thread and not _is_reading_code()
+            return not _is_reading_code() and not _runs_kernel_in_backward()
         except Exception as error:
             self.failed(error, __file__)
             return False
@@ -170,8 +174,8 @@ class Watch:
         """The module calls around the call `name`, innermost last."""
         return tuple(dict.fromkeys(module for module in self.modules if module is not None and module != name))
 
-    def guard(self, act: Callable[[], T]) -> T | None:
-        """Run our own work, unseen by any `__torch_function__` of the user's.
+    def guard(self, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """Run our own work, `act` of these arguments, unseen by any `__torch_function__` of the user's.
 
         This is the one edge between us and the user's step: whatever fails here is counted and named in the
         header, and the training goes on.
@@ -179,7 +183,7 @@ class Watch:
         outer, self.busy = self.busy, True
         try:
             with without_overrides():
-                return act()
+                return act(*args, **kwargs)
         except Exception as error:
             self.failed(error, sys._getframe(1).f_code.co_filename)
             return None
@@ -239,8 +243,6 @@ def _runs_kernel_in_backward() -> bool:
     In forward such calls are made inside a recorded one.  In backward it is a kernel in Python (`torch.library`), below
     autograd in the dispatcher, or the backward of a `torch.library.custom_op`.
     """
-    if graph_task() == -1:
-        return False
     if is_excluded(views_key):
         return True
     node = current_node()

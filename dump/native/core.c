@@ -10,6 +10,7 @@
 #include "builtins.h"
 #include "digest.h"
 #include "distance.h"
+#include "reading.h"
 #include "statistics.h"
 
 /* Below so many elements others would wait less than it takes to let them run. */
@@ -202,6 +203,7 @@ static PyMethodDef methods[] = {
     {"md5", md5, METH_O, "See core.pyi."},
     {"signs", signs, METH_NOARGS, "See core.pyi."},
     {"redirect", builtins_redirect, METH_VARARGS, "See core.pyi."},
+    {"read", (PyCFunction)(void (*)(void))reading_read, METH_FASTCALL, "See core.pyi."},
     {"restore", builtins_restore, METH_O, "See core.pyi."},
     {NULL, NULL, 0, NULL},
 };

@@ -40,6 +40,12 @@ def md5(memories: list[tuple[int, int]], /) -> list[bytes]:
     """The MD5 of each memory, given as its address and how many bytes it has, many at a time: the longest first takes
     the least time.  Lets other threads run.  Raises ValueError for no memory of a size."""
 
+def read(
+    thing: object, refused: tuple[Callable[[Any], object], ...], readers: tuple[Callable[[Any], object], ...], /
+) -> tuple[Any, ...] | None:
+    """What each of `readers` says of `thing`, or None where one of `refused` says yes.  A reader is a descriptor of a
+    type in C, as classes hold them, or anything that can be called.  Raises what they raise."""
+
 def redirect(function: BuiltinFunctionType, make: Callable[[BuiltinFunctionType], Callable[..., Any]], /) -> None:
     """Let calls of `function` call `make(twin)`, `twin` being another function that does what it did.
 

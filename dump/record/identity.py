@@ -21,7 +21,22 @@ import torch
 from ..environment import device
 from ..torch_internals import free_weak_storage, storage_address, version, weak_storage
 from . import contents
-from .reading import dtype_of, is_conjugated, is_contiguous, is_negated, offset_of, shape_of, storage_of, strides_of
+from .reading import (
+    Facts,
+    count_of,
+    dtype_of,
+    is_conjugated,
+    is_contiguous,
+    is_lazily_changed,
+    is_negated,
+    is_on_host,
+    layout_of,
+    offset_of,
+    requires_grad,
+    shape_of,
+    storage_of,
+    strides_of,
+)
 
 _UNCOUNTED = -1  # the version of an inference tensor, whose writes nobody counts
 _UNSEEN = -2  # the version of memory of which no tensor was seen yet
@@ -65,33 +80,35 @@ class Identities:
         self._weak: list[int] = []
         self._values: dict[tuple[Any, ...], int] = {}
 
-    def identify(self, tensor: torch.Tensor) -> Identity | None:
-        """None for a tensor without storage of its own: sparse, nested, a wrapper subclass."""
-        storage = _storage_of(tensor)
-        if storage is None:
-            return None
-        now = version_of(tensor)
+    def identify(self, tensor: torch.Tensor, facts: Facts | None = None) -> Identity | None:
+        """None for a tensor without storage of its own: sparse, nested, a wrapper subclass.  `facts` are the tensor's,
+        where they were read."""
+        if facts is None:
+            found = _facts_of(tensor)
+            if found is None:
+                return None
+            facts = found
+        _, storage, now, offset, dtype, shape, is_dense, count, _, _ = facts
         address = storage_address(storage)
         memory = self._memories.get(address)
         if memory is None:
             memory = self._memories[address] = _Memory(len(self._memories), now, now)
             self._weak.append(weak_storage(storage))
-        elif now != memory.version and memory.version != _UNSEEN:
-            # Below the highest it may be another counter over the same memory, which tells of no write.
-            memory.blank = memory.blank and now <= memory.highest
-            memory.epoch += now < memory.version
-        memory.version, memory.highest = now, max(now, memory.highest)
-        shape = shape_of(tensor)
-        place = (memory.number, offset_of(tensor), dtype_of(tensor), now, memory.epoch)
-        # A conjugated or negated view differs from its base by a lazy bit alone.
-        conjugated, negated = is_conjugated(tensor), is_negated(tensor)
-        dense = is_contiguous(tensor) and not (conjugated or negated)
-        key: tuple[Any, ...] = (place, shape) if dense else (place, shape, strides_of(tensor), conjugated, negated)
+        elif now != memory.version:
+            if memory.version != _UNSEEN:
+                # Below the highest it may be another counter over the same memory, which tells of no write.
+                memory.blank = memory.blank and now <= memory.highest
+                memory.epoch += now < memory.version
+            memory.version, memory.highest = now, max(now, memory.highest)
+        place = (memory.number, offset, dtype, now, memory.epoch)
+        key: tuple[Any, ...] = (place, shape)
+        if not is_dense:  # a conjugated or negated view differs from its base by a lazy bit alone
+            key = (*key, strides_of(tensor), is_conjugated(tensor), is_negated(tensor))
         value = self._values.get(key)
         fresh = value is None
         if value is None:
             value = self._values[key] = len(self._values)
-        return Identity(value, memory.number, (place, shape.numel()) if dense else key, fresh, memory.blank)
+        return Identity(value, memory.number, (place, count) if is_dense else key, fresh, memory.blank)
 
     def touch(self, tensor: torch.Tensor) -> None:
         """Declare the memory of `tensor` written by something that leaves the version counter alone: a
@@ -166,8 +183,8 @@ class CheckedIdentities(Identities):
         super().__init__()
         self._digests: dict[int, str] = {}
 
-    def identify(self, tensor: torch.Tensor) -> Identity | None:
-        identity = super().identify(tensor)
+    def identify(self, tensor: torch.Tensor, facts: Facts | None = None) -> Identity | None:
+        identity = super().identify(tensor, facts)
         if identity is None:
             return None
         with device.measuring():
@@ -180,6 +197,18 @@ class CheckedIdentities(Identities):
         renewed = self.identify(tensor)
         # Not fresh: its autograd node made what lay there before.
         return None if renewed is None else msgspec.structs.replace(renewed, fresh=False)
+
+
+def _facts_of(tensor: torch.Tensor) -> Facts | None:
+    """Those of any tensor with storage; what lies there conjugated or negated does not lie in order."""
+    storage = _storage_of(tensor)
+    if storage is None:
+        return None
+    is_dense = is_contiguous(tensor) and not is_lazily_changed(tensor)
+    return (
+        *(layout_of(tensor), storage, version_of(tensor), offset_of(tensor), dtype_of(tensor), shape_of(tensor)),
+        *(is_dense, count_of(tensor), requires_grad(tensor), is_on_host(tensor)),
+    )
 
 
 def version_of(tensor: torch.Tensor) -> int:

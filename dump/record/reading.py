@@ -7,11 +7,16 @@ are the run's, and would hear of the recording.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from types import GetSetDescriptorType
+from typing import Any, TypeAlias
 
 import torch
 
-from .. import torch_internals
+from .. import native, torch_internals
+
+Facts: TypeAlias = "tuple[torch.layout, torch.UntypedStorage, int, int, torch.dtype, torch.Size, bool, int, bool, bool]"
+"""Layout, storage, version counter, offset in the storage, dtype, shape, do its elements lie in order, how many there
+are, does autograd track it, is it on the host."""
 
 _base: Any = torch_internals.TensorBase
 
@@ -60,3 +65,38 @@ def is_lazily_changed(tensor: torch.Tensor) -> bool:
 def resolved(tensor: torch.Tensor) -> torch.Tensor:
     """What such a view stands for; any other tensor as it is."""
     return negation_done(conjugation_done(tensor)) if is_lazily_changed(tensor) else tensor
+
+
+_ATTRIBUTES_REFUSED = ("is_meta", "is_quantized", "is_nested")
+_ATTRIBUTES_READ = ("layout", "untyped_storage", "_version", "storage_offset", "dtype", "shape", "is_contiguous")
+_REFUSED = (
+    *(getattr(_base, name) for name in _ATTRIBUTES_REFUSED),
+    *(torch_internals.is_zerotensor, torch_internals.is_in_transform, is_conjugated, is_negated),
+)
+_READ = tuple(getattr(_base, name) for name in (*_ATTRIBUTES_READ, "numel", "requires_grad", "is_cpu"))
+
+
+def facts_of(tensor: torch.Tensor) -> Facts | None:
+    """What the recorder asks of a plain tensor with memory of its own, in which its elements lie as they are; None of
+    any other, and of one whose writes nobody counts."""
+    kind = type(tensor)
+    if kind is not torch.Tensor and kind is not torch.nn.Parameter:
+        return None
+    try:
+        found: Facts | None = _read(tensor, _REFUSED, _READ)
+    except RuntimeError:  # what has no storage, or no version counter
+        return None
+    return found if found is not None and found[0] is torch.strided else None
+
+
+def _read_in_python(thing: Any, refused: tuple[Any, ...], readers: tuple[Any, ...]) -> Any:
+    if any(_asked(reader, thing) for reader in refused):
+        return None
+    return tuple(_asked(reader, thing) for reader in readers)
+
+
+def _asked(reader: Any, thing: Any) -> Any:
+    return reader.__get__(thing) if type(reader) is GetSetDescriptorType else reader(thing)
+
+
+_read = getattr(native.core, "read", _read_in_python)

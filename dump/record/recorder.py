@@ -28,7 +28,7 @@ from . import contents, deferred, filters, reading, stack, statistics, tree
 from .entries import Emission, Entry, Expected, Measured, Sink
 from .identity import CheckedIdentities, Identities, Identity
 from .observer import ObservedCalls, Observer
-from .reading import dtype_of, is_meta, is_on_host, layout_of, shape_of
+from .reading import Facts, dtype_of, facts_of, is_meta, is_on_host, layout_of, shape_of
 from .sharded import Wrappers, dispatches_itself, local_of, partition_of
 
 _FETCH_AFTER = 2048
@@ -59,7 +59,11 @@ class StepRecorder:
         chosen = filters.Selection if observer is None or not observer.samples else ObservedCalls
         self.selection = chosen(config.scope, config.api_list)
         self._in_tensor_list = filters.picks(config.tensor_list) if config.tensor_list else None
-        self._kept = _kept(config.data_mode)
+        kept = _kept(config.data_mode)
+        self.reads_forward, self.writes_forward, self.reads_backward, self.writes_backward = (
+            (direction, side) in kept for direction in ("forward", "backward") for side in ("input", "output")
+        )
+        self.follows_backward = self.reads_backward or self.writes_backward
         self._real = config.task == "tensor" or observer is not None
         self._measures = config.task != "structure" or observer is not None
         self._digesting = config.digest is not None and not self._real
@@ -78,10 +82,6 @@ class StepRecorder:
         count = self._numbers.get(key, 0)
         self._numbers[key] = count + 1
         return count
-
-    def keeps(self, direction: str, side: str) -> bool:
-        """Does `data_mode` ask for this direction (forward, backward) and side (input, output)?"""
-        return (direction, side) in self._kept
 
     @property
     def keeps_tensors(self) -> bool:
@@ -181,15 +181,19 @@ class StepRecorder:
         return entry
 
     def _produced(self, given: torch.Tensor, place: str) -> Entry:
-        local = local_of(given)
-        if local.tensor is not given and self._wrappers.is_written(given):
-            self._identities.touch(local.tensor)
-        tensor = _values(local.tensor)
-        reason, is_followed = _not_recordable(tensor), reading.requires_grad(given)
-        if reason is not None:
-            self._skip(reason)
-            return Entry(dtype_of(tensor), _shape(tensor), is_followed, None, None, None, reason, None, local.layout)
-        entry = Entry(dtype_of(tensor), shape_of(tensor), is_followed, None, None, layout=local.layout)
+        tensor, facts = given, facts_of(given)
+        if facts is not None:
+            entry = Entry(facts[4], facts[5], facts[8], None, None)
+        else:
+            if (local := local_of(given)).tensor is not given and self._wrappers.is_written(given):
+                self._identities.touch(local.tensor)
+            tensor = _values(local.tensor)
+            is_followed = reading.requires_grad(given)
+            entry = Entry(dtype_of(tensor), _shape(tensor), is_followed, None, None, layout=local.layout)
+            if (reason := _not_recordable(tensor)) is not None:
+                self._skip(reason)
+                entry.unrecorded = reason
+                return entry
         if self._expected and self._is_expected(tensor):
             entry.unrecorded = _STILL_RUNNING
             expected = self._expected[storage_address(reading.storage_of(tensor))]
@@ -197,7 +201,7 @@ class StepRecorder:
                 expected.since = len(self._held)
             expected.mentions.append((entry, tensor, place))
         else:
-            self._identify_and_measure(entry, tensor, place)
+            self._identify_and_measure(entry, tensor, place, facts)
         return entry
 
     def _is_expected(self, tensor: torch.Tensor) -> bool:
@@ -206,10 +210,10 @@ class StepRecorder:
         except RuntimeError:
             return False
 
-    def _identify_and_measure(self, entry: Entry, tensor: torch.Tensor, place: str) -> None:
+    def _identify_and_measure(self, entry: Entry, tensor: torch.Tensor, place: str, facts: Facts | None = None) -> None:
         try:
-            entry.identity = self._identities.identify(tensor)
-            entry.measured = self._measure(tensor, entry.identity, place)
+            entry.identity = self._identities.identify(tensor, facts)
+            entry.measured = self._measure(tensor, entry.identity, place, facts)
         except _UNMEASURABLE as error:
             entry.unrecorded = _reason(error)
             self._skip("measuring failed")
@@ -221,14 +225,12 @@ class StepRecorder:
     def _skip(self, reason: str) -> None:
         self.skipped[reason] = self.skipped.get(reason, 0) + 1
 
-    def _measure(self, tensor: torch.Tensor, identity: Identity | None, place: str) -> Measured:
-        key: tuple[Any, ...] | None = None
-        if identity is not None:
-            key = (identity.value,) if self._by_value else identity.content
+    def _measure(self, tensor: torch.Tensor, identity: Identity | None, place: str, facts: Facts | None) -> Measured:
+        key = None if identity is None else (identity.value,) if self._by_value else identity.content
         measured = None if key is None else self._measured.get(key)
         if measured is None:
             measured = Measured()
-            self._look_at(tensor, measured)
+            self._look_at(tensor, measured, facts)
             if key is not None:
                 self._measured[key] = measured
         stores = self._real or (self._in_tensor_list is not None and self._in_tensor_list(place))
@@ -237,7 +239,7 @@ class StepRecorder:
             self._sink.store(measured, place, _borrow(tensor))
         return measured
 
-    def _look_at(self, tensor: torch.Tensor, measured: Measured) -> None:
+    def _look_at(self, tensor: torch.Tensor, measured: Measured, facts: Facts | None) -> None:
         """Measure or digest contents seen for the first time, now or behind the run's back."""
         self.devices.add("cpu" if is_on_host(tensor) else reading.device_of(tensor).type)
         if not self._measures:
@@ -246,7 +248,7 @@ class StepRecorder:
             contents.refuse_too_long(tensor)
             self._sink.store(measured, None, _borrow(tensor))
         elif is_on_host(tensor) or contents.is_repeated(tensor):
-            measured.statistics = statistics.measure(tensor)
+            measured.statistics = statistics.measure(tensor, facts)
         else:
             with _quiet():
                 measured.launched = self._queue.take(tensor)
@@ -277,7 +279,7 @@ class StepRecorder:
 
     def _is_waiting(self) -> bool:
         """Are there records that mention the result of a collective that still runs?"""
-        return any(expected.mentions for expected in self._expected.values())
+        return bool(self._expected) and any(expected.mentions for expected in self._expected.values())
 
     def fetch(self) -> None:
         """Bring statistics back from the device and release the records that waited for them, or that say it failed."""

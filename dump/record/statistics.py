@@ -100,8 +100,8 @@ class _Survey:
     inf: int = 0
 
 
-def measure(tensor: torch.Tensor) -> Statistics:
-    """Statistics of a CPU tensor of any shape.
+def measure(tensor: torch.Tensor, facts: reading.Facts | None = None) -> Statistics:
+    """Statistics of a CPU tensor of any shape; `facts` are its, where they were read.
 
     Takes every dtype that torch converts to `working_dtype`; for others torch raises NotImplementedError.
     """
@@ -112,8 +112,8 @@ def measure(tensor: torch.Tensor) -> Statistics:
         return _of_repeated(reading.detached(tensor))
     if _core is None:
         return _measure_in_python(real_contiguous(tensor))
-    code = _CODES.get(reading.dtype_of(tensor))
-    if code is not None and reading.is_contiguous(tensor) and not reading.is_negated(tensor):
+    is_dense = facts[6] if facts is not None else reading.is_contiguous(tensor) and not reading.is_negated(tensor)
+    if is_dense and (code := _CODES.get(reading.dtype_of(tensor))) is not None:
         return Statistics(*_core.measure(reading.address_of(tensor), code, count))
     source = real_contiguous(tensor)
     code = _CODES.get(reading.dtype_of(source))

@@ -25,7 +25,6 @@ import torch
 MAX_DEPTH = 16
 MAX_ITEMS = 4096
 
-_PLAIN = (bool, int, float, str)
 # Subclasses (enumerations, numpy's float64) go by the base's own method: theirs may cost, or fail.
 _BASES: tuple[tuple[type, Callable[[Any], object]], ...] = (
     (str, str.__str__),
@@ -59,6 +58,8 @@ def capture(thing: Any, path: str, *, on_tensor: OnTensor) -> Any:
 
 def tensors_of(thing: Any) -> list[torch.Tensor]:
     """The tensors in `thing`, in the order that `capture` meets them."""
+    if type(thing) is torch.Tensor:  # what most calls return
+        return [thing]
     found: list[torch.Tensor] = []
     _collect(thing, found, MAX_DEPTH)
     return found
@@ -89,17 +90,18 @@ def _find_tuples(thing: Any, path: str, found: list[str], levels: int) -> None:
 
 def _capture(thing: Any, path: str, on_tensor: OnTensor, levels: int) -> Any:
     kind = type(thing)
+    if thing is None or kind is int or kind is float or kind is bool or kind is str:  # no `==` of a script's metaclass
+        return thing
     if kind is torch.Tensor or issubclass(kind, torch.Tensor):
         return on_tensor(thing, path)
-    if thing is None or kind in _PLAIN:
-        return thing
     if issubclass(kind, (list, tuple)):
         if not levels:
             return _too_deep(thing)
-        items = [_capture(item, f"{path}.{index}", on_tensor, levels - 1) for index, item in enumerate(_items(thing))]
-        omitted = (list.__len__(thing) if issubclass(kind, list) else tuple.__len__(thing)) - MAX_ITEMS
-        if omitted > 0:
-            items.append(Plain("omitted", omitted))
+        length = list.__len__(thing) if issubclass(kind, list) else tuple.__len__(thing)
+        given = thing if kind is tuple and length <= MAX_ITEMS else _items(thing)
+        items = [_capture(item, f"{path}.{index}", on_tensor, levels - 1) for index, item in enumerate(given)]
+        if length > MAX_ITEMS:
+            items.append(Plain("omitted", length - MAX_ITEMS))
         return items
     parts = _named_parts(thing)
     if parts is None:
@@ -116,6 +118,8 @@ def _capture(thing: Any, path: str, on_tensor: OnTensor, levels: int) -> Any:
 
 def _collect(thing: Any, found: list[torch.Tensor], levels: int) -> None:
     kind = type(thing)
+    if thing is None or kind is int or kind is float or kind is bool or kind is str:
+        return
     if kind is torch.Tensor or issubclass(kind, torch.Tensor):
         found.append(thing)
     elif levels and issubclass(kind, (list, tuple)):

@@ -12,7 +12,7 @@ from ..record.entries import Emission, Entry
 
 _AS_IT_IS = frozenset(("is_recompute", "tuples", "autocast", "collectives"))  # keys whose values are no arguments
 
-OnEntry: TypeAlias = Callable[[Entry, str], dict[str, object]]
+OnEntry: TypeAlias = Callable[[Entry, str], object]
 """The record of a tensor, made of what was measured of it and of its name."""
 
 

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import functools
 import math
+from typing import Any
 
 from ..format import encode
-from ..record.entries import Entry
+from ..record.entries import Entry, Measured
+
+_UNTOLD = (None,) * 7
 
 
-def tensor_record(entry: Entry, *, nan: object = encode.NULL) -> dict[str, object]:
-    """A tensor's record; what is not known of it is left out, a statistic that is NaN stands as `nan`."""
+def tensor_record(entry: Entry, data_name: str | None, *, nan: object = encode.NULL) -> object:
+    """A tensor's record, its contents in the file `data_name`; what is not known of it is left out, a statistic that is
+    NaN stands as `nan`."""
     measured, identity = entry.measured, entry.identity
-    found = measured.statistics if measured is not None else None
-    told = (None, None, None, None) if found is None else (found.max, found.min, found.mean, found.norm)
-    sketch = None if found is None or found.buckets is None else encode.sketch_text(found.buckets)
+    high, low, mean, norm, nans, infinities, sketch = _UNTOLD if measured is None else _told(measured, nan)
     return encode.tensor(
         str(entry.dtype),
-        list(entry.shape),
-        *(told if found is None else map(functools.partial(_number, nan=nan), told)),
+        tuple(entry.shape),
+        high,
+        low,
+        mean,
+        norm,
         entry.requires_grad,
         entry.grad_fn,
         entry.unrecorded or (None if measured is None else measured.failure),
         None if measured is None else measured.md5,
-        None if measured is None else measured.data_name,
-        (found.nan or None) if found is not None else None,
-        (found.inf or None) if found is not None else None,
+        data_name,
+        nans,
+        infinities,
         sketch,
         None if identity is None else identity.value,
         None if identity is None else identity.storage,
@@ -36,7 +40,21 @@ def tensor_record(entry: Entry, *, nan: object = encode.NULL) -> dict[str, objec
     )
 
 
-def _number(value: float | int | None, *, nan: object) -> object:
+def _told(measured: Measured, nan: object) -> tuple[Any, ...]:
+    """Extremes, mean, norm, counts and sketch; made once for all records that mention a value."""
+    found = measured.statistics
+    if found is None:
+        return _UNTOLD
+    if measured.told is None:
+        measured.told = (
+            *(_number(value, nan) for value in (found.max, found.min, found.mean, found.norm)),
+            *(found.nan or None, found.inf or None),
+            None if found.buckets is None else encode.sketch_text(found.buckets),
+        )
+    return measured.told
+
+
+def _number(value: float | int | None, nan: object) -> object:
     if value is None:
         return encode.NULL
     if isinstance(value, int) or math.isfinite(value):

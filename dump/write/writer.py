@@ -359,12 +359,10 @@ class StepWriter:
         except ConfigError as error:
             job.measured.failure = str(error)
 
-    def _tensor(self, entry: Entry, place: str) -> dict[str, object]:
+    def _tensor(self, entry: Entry, place: str) -> object:
         self._tensors += 1
-        record = tensor_record(entry, nan=self._nan)
-        if "data_name" in record:
-            record["data_name"] = self._files.name_for(str(record["data_name"]), place)
-        return record
+        name = None if entry.measured is None else entry.measured.data_name
+        return tensor_record(entry, self._files.name_for(name, place) if name is not None else None, nan=self._nan)
 
 
 def _unwritable(folder: Path, error: OSError) -> OutputError:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dump.format import encode
+from dump.format.fields import TENSOR_FIELDS, TENSOR_TYPE
 
 
 def _strict(data: bytes) -> Any:
@@ -158,3 +159,11 @@ def test_no_sketch_begins_with_a_sign_that_msprobe_refuses() -> None:
         text = encode.sketch_text(raw)
         assert text[0] not in "+-=@"
         assert binascii.a2b_base64(text.replace("_", "+")) == raw
+
+
+def test_a_tensor_beside_what_json_cannot_hold_is_written_all_the_same() -> None:
+    record = encode.tensor("torch.float32", [2], encode.NULL, *[None] * (len(TENSOR_FIELDS) - 3))
+    line = encode.record("f", {"input_args": [record, {"type": "str", "value": "\ud800"}]}, first=True)
+    tensor, text = json.loads(line.partition(b":")[2])["input_args"]
+    assert tensor == {"type": TENSOR_TYPE, "dtype": "torch.float32", "shape": [2], "Max": None}
+    assert text == {"type": "str", "value": "\\ud800"}

@@ -54,6 +54,14 @@ def _train(kind: type[torch.optim.Optimizer]) -> Any:
     return model.weight.tolist(), len(made)
 
 
+def _hooked() -> Any:
+    leaf = torch.ones(2, requires_grad=True)
+    result = leaf.exp()
+    result.register_hook(lambda gradient: gradient * 2)
+    result.sum().backward()
+    return leaf.grad
+
+
 SCRIPTED = torch.jit.script(torch.nn.ReLU())
 X = torch.arange(4.0).view(2, 2)
 CALLS: dict[str, Callable[[], Any]] = {
@@ -68,11 +76,12 @@ CALLS: dict[str, Callable[[], Any]] = {
     "optimizer with a closure": lambda: _train(torch.optim.LBFGS),
     "operator of torch.ops": lambda: torch.ops.aten.exp(X),
     "scripted": lambda: SCRIPTED(X),
+    "in backward": lambda: _hooked(),
     "raises": lambda: torch.relu(torch.ones(2)).view(3),
 }
 OURS: dict[str, tuple[Any, str]] = {
     "whose call it is": (apis, "in_the_name_of"),
-    "whether anybody listens": (Watch, "is_on"),
+    "whether anybody listens": (watch_module, "_is_reading_code"),
     "whether the call is a kernel's": (watch_module, "_runs_kernel_in_backward"),
     "whether the set-up has ended": (apis, "ends_setup"),
     "what begins a record": (calls, "begin"),

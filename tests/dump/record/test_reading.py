@@ -80,3 +80,41 @@ def test_a_script_that_replaces_what_tensors_have_hears_nothing(
     heard.clear()
     record(act, **settings)
     assert heard == alone
+
+
+FACTS = {
+    "plain": (lambda: torch.ones(2, 3), True),
+    "parameter": (lambda: torch.nn.Parameter(torch.ones(2)), True),
+    "transposed": (lambda: torch.ones(2, 3).t(), True),
+    "a view": (lambda: torch.arange(6)[2:], True),
+    "empty": (lambda: torch.empty(0), True),
+    "conjugated": (lambda: torch.ones(2, dtype=torch.complex64).conj(), False),
+    "negated": (lambda: torch.ones(2, dtype=torch.complex64).conj().imag, False),
+    "sparse": (lambda: torch.ones(2, 2).to_sparse(), False),
+    "meta": (lambda: torch.ones(2, device="meta"), False),
+    "a subclass": (lambda: torch.ones(2).as_subclass(type("Mine", (torch.Tensor,), {})), False),
+    "zeros without memory": (lambda: torch._efficientzerotensor(2), False),
+}
+
+
+@pytest.mark.parametrize("kind", FACTS)
+@pytest.mark.parametrize("way", ["as it is", "in Python"])
+def test_facts_of_ordinary_tensors_alone(kind: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if way == "in Python":
+        monkeypatch.setattr(reading, "_read", reading._read_in_python)
+    make, is_ordinary = FACTS[kind]
+    tensor = make()
+    found = reading.facts_of(tensor)
+    assert (found is not None) is is_ordinary
+    if found is not None:
+        layout, storage, *rest = found
+        assert layout is torch.strided
+        assert storage.data_ptr() == tensor.untyped_storage().data_ptr()
+        told = (tensor._version, tensor.storage_offset(), tensor.dtype, tensor.shape, tensor.is_contiguous())
+        assert tuple(rest) == (*told, tensor.numel(), tensor.requires_grad, True)
+
+
+def test_a_tensor_whose_writes_nobody_counts_has_no_facts() -> None:
+    with torch.inference_mode():
+        tensor = torch.ones(2)
+    assert reading.facts_of(tensor) is None

@@ -97,8 +97,9 @@ def test_keeps(modes: tuple[str, ...], expected: str) -> None:
     kept = [
         direction[0] + side[0]
         for direction, side in itertools.product(("forward", "backward"), ("input", "output"))
-        if recorder.keeps(direction, side)
+        if getattr(recorder, f"{'reads' if side == 'input' else 'writes'}_{direction}")
     ]
+    assert recorder.follows_backward is ("bi" in kept or "bo" in kept)
     assert " ".join(kept) == expected
 
 

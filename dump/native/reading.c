@@ -1,0 +1,48 @@
+/* Many attributes of one object, asked for in one call. */
+
+#include "reading.h"
+
+static PyObject *reading(PyObject *reader, PyObject *thing)
+{
+    if (Py_IS_TYPE(reader, &PyGetSetDescr_Type)) {
+        descrgetfunc get = (descrgetfunc)PyType_GetSlot(&PyGetSetDescr_Type, Py_tp_descr_get);
+        return get(reader, thing, (PyObject *)Py_TYPE(thing));
+    }
+    return PyObject_CallFunctionObjArgs(reader, thing, NULL);
+}
+
+/* 1 where one of them says yes, -1 with an exception. */
+static int any_says_yes(PyObject *readers, PyObject *thing)
+{
+    int yes = 0;
+    for (Py_ssize_t i = 0, count = PyTuple_Size(readers); i < count && !yes; i++) {
+        PyObject *found = reading(PyTuple_GetItem(readers, i), thing);
+        if (!found)
+            return -1;
+        yes = PyObject_IsTrue(found);
+        Py_DECREF(found);
+    }
+    return yes;
+}
+
+PyObject *reading_read(PyObject *module, PyObject *const *given, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 3 || !PyTuple_Check(given[1]) || !PyTuple_Check(given[2])) {
+        PyErr_SetString(PyExc_TypeError, "expected an object and two tuples of readers");
+        return NULL;
+    }
+    int refused = any_says_yes(given[1], given[0]);
+    if (refused)
+        return refused < 0 ? NULL : Py_BuildValue("");
+    Py_ssize_t size = PyTuple_Size(given[2]);
+    PyObject *all = PyTuple_New(size);
+    for (Py_ssize_t i = 0; all && i < size; i++) {
+        PyObject *found = reading(PyTuple_GetItem(given[2], i), given[0]);
+        if (!found)
+            Py_CLEAR(all);
+        else
+            PyTuple_SetItem(all, i, found);
+    }
+    return all;
+}
