@@ -25,7 +25,7 @@ core = Extension(
     "dump.native.core",
     sources=[
         f"dump/native/{name}.c"
-        for name in ("builtins", "core", "digest", "distance", "memory", "reading", "statistics", "widen")
+        for name in ("builtins", "core", "digest", "distance", "memory", "reading", "statistics", "waves", "widen")
     ],
     depends=[
         f"dump/native/{name}.h"
@@ -39,6 +39,8 @@ core = Extension(
             "rows",
             "statistics",
             "vectors",
+            "wave_sums",
+            "waves",
             "widen",
         )
     ],

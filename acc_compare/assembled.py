@@ -120,6 +120,7 @@ def planned(whole: TensorRecord, plan: Plan | None) -> TensorRecord:
 def grouped(whole: TensorRecord, groups: int) -> TensorRecord:
     """`whole`, its parts with so many groups of rows each."""
     plan = whole.plan if isinstance(whole, Assembled) else None
+    whole = msgspec.structs.replace(whole, waves=None)
     return planned(whole, replace(plan, groups=groups)) if isinstance(plan, Cut) else whole
 
 

@@ -97,7 +97,7 @@ def _alike_in_size(theirs: Sequence[TensorRecord], ours: Sequence[TensorRecord])
 
 def _together(parts: Sequence[TensorRecord], numbers: Sequence[int]) -> TensorRecord:
     chosen = [parts[number] for number in numbers]
-    return msgspec.structs.replace(concatenated(chosen, 0), sketch=None, md5=None)
+    return msgspec.structs.replace(concatenated(chosen, 0), sketch=None, waves=None, md5=None)
 
 
 def _beyond(ours: Sequence[TensorRecord], theirs: Sequence[TensorRecord], among: tuple[int, ...]) -> list[int]:

@@ -1,7 +1,8 @@
 """Statistics of parts put together: what of a concatenation and of a sum follows from what is known of each.
 
 Extrema, means weighted by numbers of elements, roots of summed squares of norms combine, whatever the order in which
-parts interleave.  Of a sum the sketches add up, and the means.
+parts interleave.  Of a sum the sketches add up, and the means.  Waves add up in both, those of parts that lie in order
+by where each begins.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from acc_compare.assembled import Cut, Total, planned, plans_of
 from acc_compare.metrics.sketches import estimate_distance, estimate_norm, sketch_vector
+from dump.format import waves
 from dump.format.schema import TensorRecord
 
 ALIKE = 1e-5
@@ -72,12 +74,26 @@ def concatenated(parts: Sequence[TensorRecord], dimension: int, *, groups: int =
         nan=sum(part.nan or 0 for part in parts) or None,
         inf=sum(part.inf or 0 for part in parts) or None,
         sketch=None,
+        waves=_in_line(parts, dimension) if groups == 1 else None,
         md5=None,
         data_name=None,
         layout=None,
     )
     plans = plans_of(parts)
     return planned(whole, Cut(dimension, plans, groups) if plans is not None else None)
+
+
+def _in_line(parts: Sequence[TensorRecord], dimension: int) -> bytes | None:
+    """The waves of parts one behind the other; None where those of some are not known."""
+    total, begin = np.zeros(2, np.complex128), 0
+    for part in parts:
+        if part.numel and part.waves is None:
+            return None
+        if part.waves is not None:
+            own = waves.from_bytes(part.waves)
+            total += waves.shifted(own, dimension, begin, dimensions=len(part.shape))
+        begin += part.shape[dimension]
+    return waves.to_bytes(total)
 
 
 def summed(parts: Sequence[TensorRecord]) -> TensorRecord | None:
@@ -92,6 +108,7 @@ def summed(parts: Sequence[TensorRecord]) -> TensorRecord | None:
         return None
     with np.errstate(over="ignore", invalid="ignore"):  # of memory that holds nothing
         sketch = np.sum(known, axis=0).astype("<f4")
+    under = [waves.from_bytes(part.waves) for part in parts if part.waves is not None]
     total = msgspec.structs.replace(
         first,
         max=None,
@@ -101,6 +118,7 @@ def summed(parts: Sequence[TensorRecord]) -> TensorRecord | None:
         nan=max(part.nan or 0 for part in parts) or None,
         inf=max(part.inf or 0 for part in parts) or None,
         sketch=sketch.tobytes(),
+        waves=waves.to_bytes(np.sum(under, axis=0)) if len(under) == len(parts) else None,
         md5=None,
         data_name=None,
         layout=None,
@@ -114,7 +132,8 @@ def divided(record: TensorRecord, by: int) -> TensorRecord:
     numbers = {name: getattr(record, name) for name in ("max", "min", "mean", "norm")}
     told = {name: None if number is None else number / by for name, number in numbers.items()}
     sketch = None if record.sketch is None else (sketch_vector(record.sketch) / by).astype("<f4").tobytes()
-    found = msgspec.structs.replace(record, **told, sketch=sketch, md5=None, data_name=None)
+    under = None if record.waves is None else waves.to_bytes(waves.from_bytes(record.waves) / by)
+    found = msgspec.structs.replace(record, **told, sketch=sketch, waves=under, md5=None, data_name=None)
     plans = plans_of([record])
     return planned(found, Total(plans, by) if plans is not None else None)
 

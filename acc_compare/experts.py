@@ -143,6 +143,6 @@ def _without_order(call: CallRecord, tokens: int) -> CallRecord:
         leaf = argument.leaf
         if not isinstance(leaf, TensorRecord) or leaf.shape[:1] != (tokens,):
             return argument
-        return Argument(argument.name, msgspec.structs.replace(leaf, sketch=None, md5=None))
+        return Argument(argument.name, msgspec.structs.replace(leaf, sketch=None, waves=None, md5=None))
 
     return call.mapped(told)

@@ -20,7 +20,8 @@ from acc_compare.assembled import piece, planned
 from acc_compare.collectives import COPIES, MESSAGES, REDUCES_GRADIENTS
 from acc_compare.combined import are_alike, concatenated, divided, summed
 from acc_compare.declared import Layout, Names
-from acc_compare.wholes import Choice, Mesh, Whole, candidates, chosen, meshes_of, odd_copy, odd_one, put_together
+from acc_compare.odd_copies import odd_copy, odd_one
+from acc_compare.wholes import Choice, Mesh, Whole, candidates, chosen, meshes_of, put_together
 from dump.format.names import FORWARD, parse
 from dump.format.schema import Argument, CallRecord, Dump, LayoutRecord, TensorRecord
 
@@ -32,7 +33,7 @@ _CUT = re.compile(r"_?S\((\d{1,3})(?:, \d+)?\)", re.ASCII)
 """Cut along a dimension; `_S(0, 2)` in an order that another cut of it makes, which no statistic sees."""
 
 _RESULTS, _PLACED = ("output.", "written."), "placed as "
-_NUMBERS = ("max", "min", "mean", "norm", "nan", "inf", "sketch", "md5", "data_name")
+_NUMBERS = ("max", "min", "mean", "norm", "nan", "inf", "sketch", "waves", "md5", "data_name")
 
 
 @dataclass(slots=True)
@@ -369,11 +370,10 @@ def _by_layout(leaf: TensorRecord, layout: LayoutRecord, pieces: Pieces) -> Tens
         if any(part is None for part in done):
             return _unknown(whole, "parts.placement")
         parts = [part for part in done if part is not None]
-    joined = parts[0]
-    if joined.shape != layout.shape:
+    if parts[0].shape != layout.shape:
         return _unknown(whole, "parts.placement")
     same = {name: getattr(leaf, name) for name in ("value", "storage", "requires_grad", "grad_fn")}
-    return msgspec.structs.replace(joined, **same, layout=None)
+    return msgspec.structs.replace(parts[0], **same, layout=None)
 
 
 def _combined(parts: Sequence[TensorRecord], placement: str) -> TensorRecord | None:
@@ -384,7 +384,7 @@ def _combined(parts: Sequence[TensorRecord], placement: str) -> TensorRecord | N
     cut = _CUT.fullmatch(placement)
     if cut:
         whole = concatenated(parts, int(cut[1]))
-        return planned(whole, None) if placement.startswith("_") else whole  # of elements in another order
+        return planned(msgspec.structs.replace(whole, waves=None), None) if placement.startswith("_") else whole
     return summed(parts) if placement == "P(sum)" else None
 
 

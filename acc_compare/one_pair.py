@@ -12,6 +12,7 @@ from typing import TypeAlias
 from acc_compare.align.calls import align
 from acc_compare.align.rules import Rules
 from acc_compare.declared import NO_LAYOUTS, Layout, Layouts
+from acc_compare.in_order import with_waves_in_order
 from acc_compare.joining import Joined, join, knows_parts, shares_out_otherwise, wholes
 from acc_compare.judge.job_graph import collective_calls, linked
 from acc_compare.judge.origins import Previous
@@ -103,7 +104,7 @@ def compare_pair(pair: PlacedPair, setting: Setting, task: Task, *, jobs: int, p
         refuse_other_world(ours, theirs)
     if not task.one_world and is_other_world(ours, theirs) and (knows_parts(ours) or knows_parts(theirs)):
         one, two = joined({pair.npu.rank or 0: ours}, {pair.bench.rank or 0: theirs}, task.layouts)
-        ours, theirs = one.dump, two.dump
+        ours, theirs = with_waves_in_order(one.dump, two.dump)
         setting = replace(setting, other_world=True)
     elif setting.rank is not None and shares_out_otherwise(ours, theirs):
         setting = replace(setting, shared_otherwise=True)

@@ -18,6 +18,7 @@ import msgspec
 
 from acc_compare.assembled import grouped, planned
 from acc_compare.combined import ALIKE, are_alike, concatenated, distance, divided, summed
+from acc_compare.in_order import agree
 from dump.format.schema import SKETCH_BUCKETS, TensorRecord
 
 How: TypeAlias = Literal["same", "dealt", "summed"]
@@ -29,9 +30,6 @@ FITS = 0.1
 
 _LOOKED_AT = 16
 """Parts of a tensor that are looked at for some that are alike."""
-
-_ANOTHER = 0.3
-"""Relative difference from which on a part is another tensor, as another expert's weights, and no copy that is off."""
 
 _CLEARLY = 0.1
 """Share of the distance of the nearest other way up to which a way that fits is taken, where nothing else says so."""
@@ -45,9 +43,6 @@ _NEARER = 0.6
 _MEANS_SOMETHING, _MEANS_FIT = 1e-2, 1e-4
 """Of wholes of which the mean alone is known: how large a mean must be beside the elements, and how far apart the means
 may be."""
-
-_COPIES = 1e-3
-"""Relative difference up to which a part is taken for a copy of what the other side has whole."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +211,7 @@ def _mean_together(parts: Sequence[TensorRecord], mesh: Mesh, ways: Sequence[Way
     for extent, way in zip(reversed(mesh), reversed(ways), strict=True):
         lines = [means[start : start + extent] for start in range(0, len(means), extent)]
         means = [_mean_of(line, way) for line in lines]
-    blank = dict.fromkeys(("max", "min", "norm", "nan", "inf", "sketch", "md5", "data_name", "layout"))
+    blank = dict.fromkeys(("max", "min", "norm", "nan", "inf", "sketch", "waves", "md5", "data_name", "layout"))
     found = msgspec.structs.replace(parts[0], **{**blank, "shape": shape, "mean": means[0][0]})
     return planned(found, None)
 
@@ -291,10 +286,10 @@ def chosen(ours: Sequence[Whole], theirs: Sequence[Whole], *, forward: bool, may
         fitting = clear or fitting
         fewest = min(a.repeats + b.repeats for _, a, b in fitting)
         fitting = [each for each in fitting if each[1].repeats + each[2].repeats == fewest]
-        # Both sides must choose the same pair: of those that fit alike, the one that is divided by least; statistics
-        # do not tell along which dimension parts were dealt out, so that any will do.
+        # Both sides must choose the same pair: of those that fit alike, the one that is divided by least; but for waves
+        # statistics do not tell along which dimension parts were dealt out, so that any will do.
         alike = _AS_GOOD * max(ALIKE, min(fit for fit, _, _ in fitting))
-        fit, best, of = min((e for e in fitting if e[0] <= alike), key=lambda e: (e[1].by * e[2].by, e[1].shape, e[0]))
+        fit, best, of = min((e for e in fitting if e[0] <= alike), key=_preferred)
         # Both divided by twice as many is no other way, nor is a mean over all parts beside all numbers.
         told = [each for each in ranked if not clear or not (each[1].vague or each[2].vague)]
         others = [off for off, a, b in told if a.how != best.how or a.by * of.by != b.by * best.by]
@@ -310,6 +305,11 @@ def chosen(ours: Sequence[Whole], theirs: Sequence[Whole], *, forward: bool, may
     simple = _least(likely, lambda a, b: a.nested + b.nested)
     is_one = simple and are_alike([msgspec.structs.replace(a.record, shape=()) for a, _ in simple])
     return Choice(min((a for a, _ in simple), key=lambda a: a.shape)) if is_one else None
+
+
+def _preferred(each: tuple[float, Whole, Whole]) -> tuple[int, tuple[int, ...], bool, float]:
+    fit, one, two = each
+    return one.by * two.by, one.shape, agree(one.record, two.record) is False, fit
 
 
 def _nearest(ranked: Sequence[tuple[float, Whole, Whole]]) -> Choice | None:
@@ -349,46 +349,6 @@ def _apart(one: Whole, two: Whole) -> float:
         return math.inf
     apart = abs(float(one.record.mean or 0.0) - float(two.record.mean or 0.0)) / max(means)
     return apart if apart <= _MEANS_FIT else math.inf
-
-
-@dataclass(frozen=True, slots=True)
-class Odd:
-    """The number of a part that is no copy as others are, and how far these are `off` the other side."""
-
-    number: int
-    off: float
-
-
-def _copied(theirs: Sequence[Whole], shape: tuple[int, ...]) -> list[TensorRecord]:
-    """What the parts of this shape may be copies of: means alone say nothing of that."""
-    return [each.record for each in theirs if each.shape == shape and not (each.scaled or each.vague)]
-
-
-def odd_copy(parts: Sequence[TensorRecord], theirs: Sequence[Whole]) -> tuple[Odd, int] | None:
-    """Which of the parts that a collective should have left alike is furthest from what the other side has, where
-    another is that, divided by a number of ranks; and that number.  None where none is."""
-    known = _copied(theirs, parts[0].shape)
-    found = []
-    for by in sorted({1, len(parts)}):
-        apart = [min((distance(divided(part, by), record) for record in known), default=math.inf) for part in parts]
-        if min(apart) <= _COPIES:
-            found.append((min(apart), by, max(range(len(apart)), key=apart.__getitem__)))
-    if not found:
-        return None
-    off, by, number = min(found)
-    return Odd(number, off), by
-
-
-def odd_one(parts: Sequence[TensorRecord], theirs: Sequence[Whole], *, is_data: bool = False) -> Odd | None:
-    """Which of the parts is furthest from what the other side has, where another is a copy of that; None where none
-    is one.  What is far off is another tensor, as another expert's weights, but for data that all should have read."""
-    known = _copied(theirs, parts[0].shape)
-    if not known or any(part.shape != parts[0].shape for part in parts):
-        return None
-    apart = [min(distance(part, record) for record in known) for part in parts]
-    furthest = max(range(len(apart)), key=apart.__getitem__)
-    another = not is_data and _ANOTHER < apart[furthest] < math.inf
-    return Odd(furthest, min(apart)) if min(apart) <= _COPIES and not another else None
 
 
 def _divided(whole: Whole, by: int) -> TensorRecord:

@@ -13,6 +13,7 @@ from acc_compare.at_fault import parts_at_fault
 from acc_compare.collectives import MESSAGES
 from acc_compare.declared import NO_LAYOUTS, Layouts
 from acc_compare.experts import Unrolled, unrolled
+from acc_compare.in_order import with_waves_in_order
 from acc_compare.joining import Grounds, Joined, join, ways_of, wholes
 from acc_compare.judge.origins import Previous
 from acc_compare.judge.verdict import Setting
@@ -317,6 +318,8 @@ def _calls_of(side: Staged, name: str) -> list[CallRecord]:
 def _compare_joined(ours: Joined, theirs: Joined, setting: Setting, task: Task, *, jobs: int) -> Finding:
     """The finding of two sides that were put together, each suspect with the rank that alone is off."""
     if mode_of(ours.dump, theirs.dump) != "tensor":
+        dumps = with_waves_in_order(ours.dump, theirs.dump)
+        ours, theirs = replace(ours, dump=dumps[0]), replace(theirs, dump=dumps[1])
         return _on_ranks(compare_dumps(ours.dump, theirs.dump, setting, task, jobs=jobs, tell=tell_nobody), ours.odd)
     with tempfile.TemporaryDirectory(prefix="acc_joined_") as folder:
         sides = assemble(ours.dump, theirs.dump, Path(folder))

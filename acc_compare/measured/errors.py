@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from acc_compare.metrics import waves
 from acc_compare.metrics.distance import TensorDistance
 from acc_compare.metrics.sketches import estimate_distance, estimate_norm, norm_behind_sketch
 from acc_compare.metrics.statistics import distance_lower_bound
@@ -31,6 +32,9 @@ _CANCELLED = 3.0
 cancelled in the sketch: an element that is off and stands there twice, as a row of positions does in a batch of two.
 Such are few: from two to all n of them would make it sum(d) / sqrt(2) or sum(d) / sqrt(n), and the geometric mean of
 these is taken."""
+
+_MOVED = 0.01
+"""Relative difference by waves from which on elements have changed places, and none moved by noise."""
 
 
 class TensorError(msgspec.Struct, frozen=True):
@@ -79,7 +83,18 @@ def tensor_error(npu: TensorRecord, bench: TensorRecord, exact: TensorDistance |
     bound = distance_lower_bound(npu, bench, rounding=1e-6)
     if bound is None or bad_npu:
         return None
+    bound = max(bound, _out_of_place(npu, bench))
     return _ratio(bound, float(npu.norm or 0.0), float(bench.norm or 0.0), "bound")
+
+
+def _out_of_place(npu: TensorRecord, bench: TensorRecord) -> float:
+    """What |N - B| is at least by the waves, in all but a few cases of a thousand, and so large that it is no noise: 0
+    otherwise."""
+    norms = norm_behind_sketch(npu), norm_behind_sketch(bench)
+    if npu.waves is None or bench.waves is None or norms[0] is None or norms[1] is None:
+        return 0.0
+    found = waves.distance(npu.waves, bench.waves) / 2
+    return found if found > _MOVED * max(float(norms[0]), float(norms[1])) else 0.0
 
 
 def _exact(measured: TensorDistance) -> TensorError:

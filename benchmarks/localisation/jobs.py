@@ -167,6 +167,11 @@ FAULTS = (
     *_otherwise("gelu", Kernel("aten::gelu", "scale", 1.01, (1,)), healthy=False),
     _of_one_part("gradient-rows", "fsdp2", 2, 1, Kernel("aten::mm", "last_rows", 2, (2,), rank=1)),
     _of_one_part("weight-rows", "fsdp2", 2, 1, Kernel("aten::mm", "swap_rows", 0, (3,), rank=1)),
+    _of_one_part("other-rows", "fsdp2", 2, 1, Kernel("aten::mm", "swap_rows", 0, (6,), rank=1)),
+    _of_one_part("other-rows", "ddp", 4, 2, Kernel("aten::mm", "swap_rows", 0, (8,), rank=1)),
+    _of_one_part("other-rows", "tp", 2, 1, Kernel("aten::mm", "swap_rows", 0, (6,), rank=1)),
+    _of_one_part("weight-rows", "tp", 2, 1, Kernel("aten::mm", "swap_rows", 0, (3,), rank=1)),
+    _of_one_part("other-rows", "sequence-parallel", 2, 1, Kernel("aten::mm", "swap_rows", 0, (2,), rank=1)),
     _of_one_part("softmax", "ulysses", 4, 1, Kernel("aten::_softmax", "scale", 1.01, (1,), rank=2)),
     *_faulty("gelu", lambda job: Kernel("aten::gelu", "scale", 1.01, (job.call,), rank=1), JOBS),
     *_faulty("gelu-backward", lambda job: Kernel("aten::gelu_backward", "scale", 1.02, (job.call,), rank=0), JOBS),
@@ -199,6 +204,6 @@ FAULTS = (
         ("operator",),
     ),
 )
-"""One call of gelu, of its backward or of all_reduce that is wrong on one rank alone; rows of a gradient, and of a
-softmax a part that is as large as one of four ranks has it; a rank that reads the batch of another; a collective that
-reduces otherwise on all ranks."""
+"""One call of gelu, of its backward or of all_reduce that is wrong on one rank alone; rows of a gradient that are wrong
+or change places, and of a softmax a part that is as large as one of four ranks has it; a rank that reads the batch of
+another; a collective that reduces otherwise on all ranks."""

@@ -185,6 +185,11 @@ def current_rank() -> int | None:
     return None
 
 
+def has_joined_ranks() -> bool:
+    """Has the process joined a process group, be it alone?"""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
 def world_size() -> int:
     """How many processes run together; 1 where nothing says so."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():

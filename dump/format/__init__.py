@@ -9,6 +9,7 @@
 `reader`   bytes to records, whatever state the file was left in
 `tensors`  one tensor to and from a file
 `sketch`   the fixed signs of the linear sketch
+`waves`    sums from which those of a whole follow
 
 Nothing here imports torch: a dump is read where no torch is installed.
 """

@@ -22,6 +22,7 @@ from dump.format.fields import TENSOR_FIELDS, TENSOR_TYPE, Kind, keys
 from dump.format.names import PARAMETERS_GRAD, parse
 from dump.format.schema import (
     SKETCH_BUCKETS,
+    WAVE_NUMBERS,
     Argument,
     CallRecord,
     CollectiveRecord,
@@ -33,7 +34,7 @@ from dump.format.schema import (
 )
 from dump.format.untrusted import MOST_FLOAT_BITS, brief, nests_too_deep, wrong_value
 
-_SKETCH_BYTES = SKETCH_BUCKETS * 4
+_FLOATS_IN = {"sketch": SKETCH_BUCKETS, "waves": WAVE_NUMBERS}
 _MOST_DIMENSIONS = 64
 _MOST_MESH_DIMENSIONS = 8
 _MOST_ELEMENTS = 2**63 - 1
@@ -259,15 +260,16 @@ class RecordDecoder:
             return value
         raise self.wrong(f"{name}.{key}", "a string", value)
 
-    def sketch(self, name: str, value: object) -> bytes | None:
+    def floats(self, name: str, key: str, value: object) -> bytes | None:
+        """The little-endian float32 of a sketch or of waves."""
         if value is None:
             return None
         try:
             raw = binascii.a2b_base64(value.replace("_", "+")) if type(value) is str else b""
         except ValueError:  # binascii.Error, and characters that are not ASCII
             raw = b""
-        if len(raw) != _SKETCH_BYTES:
-            raise self.wrong(f"{name}.sketch", f"base64 of {_SKETCH_BYTES} bytes", value)
+        if len(raw) != 4 * _FLOATS_IN[key]:
+            raise self.wrong(f"{name}.{key}", f"base64 of {4 * _FLOATS_IN[key]} bytes", value)
         return raw
 
     def layout(self, name: str, value: object) -> LayoutRecord | None:
@@ -364,10 +366,6 @@ def _statistic(decoder: RecordDecoder, name: str, key: str, value: object) -> Nu
     return value if type(value) is float else decoder.number(name, key, value)
 
 
-def _sketch(decoder: RecordDecoder, name: str, key: str, value: object) -> bytes | None:
-    return decoder.sketch(name, value)
-
-
 def _layout(decoder: RecordDecoder, name: str, key: str, value: object) -> LayoutRecord | None:
     return decoder.layout(name, value)
 
@@ -379,7 +377,8 @@ _CHECKS: dict[Kind, Callable[[RecordDecoder, str, str, Any], Any]] = {
     "count": RecordDecoder.count,
     "integer": RecordDecoder.identity,
     "strides": RecordDecoder.strides,
-    "sketch": _sketch,
+    "sketch": RecordDecoder.floats,
+    "waves": RecordDecoder.floats,
     "layout": _layout,
     "flag": RecordDecoder.flag,
 }

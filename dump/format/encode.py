@@ -78,7 +78,7 @@ def plain(value: object, *, depth: int = 0) -> object:
 
 
 def sketch_text(raw: bytes) -> str:
-    """A sketch as text: base64 with `_` for `+`, since msprobe refuses any text that begins with a plus."""
+    """A sketch or waves as text: base64 with `_` for `+`, since msprobe refuses any text that begins with a plus."""
     return base64.b64encode(raw, altchars=b"_/").decode("ascii")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 Kind: TypeAlias = Literal[
-    "text", "flag", "integer", "count", "number", "sizes", "strides", "sketch", "layout", "object", "places"
+    "text", "flag", "integer", "count", "number", "sizes", "strides", "sketch", "waves", "layout", "object", "places"
 ]
 
 
@@ -84,6 +84,13 @@ TENSOR_FIELDS: tuple[Field, ...] = (
         "of a parameter whose attributes say how Megatron cuts it: the dimension and the stride, nothing of one that"
         " each rank has whole",
         since=2,
+    ),
+    _ours(
+        "waves",
+        "waves",
+        "where a launcher started the run: base64 of 4 little-endian float32, `_` for `+`: sums from which those of a"
+        " whole follow that was cut along any dimension",
+        since=3,
     ),
 )
 

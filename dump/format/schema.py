@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 SKETCH_BUCKETS = 16
+WAVE_NUMBERS = 4
 
 Mode: TypeAlias = Literal["statistics", "tensor", "md5"]
 Number: TypeAlias = "int | float"
@@ -51,7 +52,7 @@ class TensorRecord(msgspec.Struct, frozen=True):
     that of an argument that was not contiguous, in elements.  `unwritten` says that its memory was new, and nothing was
     seen to write there.  `layout` is that of a part, which the rest describes.
     `partition` is (dimension, stride) of a parameter that says itself that it is a part, () of one that says that it
-    is whole.
+    is whole.  `waves` holds 4 little-endian float32 (`format.waves`).
     """
 
     dtype: str
@@ -74,6 +75,7 @@ class TensorRecord(msgspec.Struct, frozen=True):
     unwritten: bool | None = None
     layout: LayoutRecord | None = None
     partition: tuple[int, ...] | None = None
+    waves: bytes | None = None
 
     @property
     def numel(self) -> int:

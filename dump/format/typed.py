@@ -29,6 +29,7 @@ _TYPES: dict[Kind, Any] = {
     "sizes": tuple[int, ...] | None,
     "strides": tuple[int, ...] | None,
     "sketch": str | None,
+    "waves": str | None,
     "layout": dict[str, Any] | None,
 }
 _VALUE = "value"  # a tensor's identity, a scalar's content: of any type, and there or not
@@ -136,7 +137,7 @@ def _leaf(decoder: RecordDecoder, name: str, leaf: Any) -> Leaf:
         leaf.requires_grad,
         leaf.nan,
         leaf.inf,
-        None if sketch is None else decoder.sketch(name, sketch),
+        None if sketch is None else decoder.floats(name, "sketch", sketch),
         None if value is UNSET else decoder.identity(name, "value", value),
         None if storage is None else decoder.identity(name, "storage", storage),
         leaf.data_name,
@@ -147,4 +148,5 @@ def _leaf(decoder: RecordDecoder, name: str, leaf: Any) -> Leaf:
         leaf.unwritten,
         None if leaf.layout is None else decoder.layout(name, leaf.layout),
         None if leaf.partition is None else decoder.shape(name, leaf.partition),
+        None if leaf.waves is None else decoder.floats(name, "waves", leaf.waves),
     )

@@ -29,9 +29,9 @@ import torch
 
 from ..format.encode import sketch_text
 from ..record import deferred
-from ..record.contents import shared
+from ..record.contents import real_contiguous, shared, working_dtype
 from ..record.sharded import dispatches_itself
-from ..record.statistics import Statistics, is_native, measure, real_contiguous, working_dtype
+from ..record.statistics import Statistics, is_native, measure
 from ..torch_internals import foreach_norm
 from .rows import Number, Value
 

@@ -22,21 +22,31 @@ static int refuse(void)
     return 0;
 }
 
-static int read_layout(PyObject *sizes, PyObject *strides, struct memory *memory)
+static int read_sizes(PyObject *given, size_t count, size_t *sizes, int *dimensions)
 {
-    size_t count = 1;
-    Py_ssize_t dimensions = PyTuple_Size(sizes);
-    if (dimensions < 1 || dimensions > MOST_DIMENSIONS || dimensions != PyTuple_Size(strides))
+    size_t product = 1;
+    Py_ssize_t number = PyTuple_Size(given);
+    if (number < 1 || number > MOST_DIMENSIONS)
         return PyErr_Occurred() ? 0 : refuse();
-    for (Py_ssize_t d = 0; d < dimensions; d++) {
-        memory->sizes[d] = PyLong_AsSize_t(PyTuple_GetItem(sizes, d));
-        memory->strides[d] = PyLong_AsSsize_t(PyTuple_GetItem(strides, d));
+    for (Py_ssize_t d = 0; d < number; d++) {
+        sizes[d] = PyLong_AsSize_t(PyTuple_GetItem(given, d));
         if (PyErr_Occurred())
             return 0;
-        count *= memory->sizes[d];
+        product *= sizes[d];
     }
-    memory->dimensions = (int)dimensions;
-    return count == memory->count ? 1 : refuse();
+    *dimensions = (int)number;
+    return product == count ? 1 : refuse();
+}
+
+static int read_layout(PyObject *sizes, PyObject *strides, struct memory *memory)
+{
+    if (!read_sizes(sizes, memory->count, memory->sizes, &memory->dimensions))
+        return 0;
+    if (memory->dimensions != PyTuple_Size(strides))
+        return PyErr_Occurred() ? 0 : refuse();
+    for (int d = 0; d < memory->dimensions; d++)
+        memory->strides[d] = PyLong_AsSsize_t(PyTuple_GetItem(strides, d));
+    return !PyErr_Occurred();
 }
 
 /* Arguments (address, dtype, count) or (address, dtype, count, sizes, strides); 0 with an exception where they are
@@ -68,23 +78,46 @@ static PyObject *extreme(int dtype, double value, int64_t whole)
     return PyLong_FromLongLong(whole);
 }
 
+static PyObject *measured(const struct memory *memory, struct waves *waves)
+{
+    struct statistics found;
+    if (memory->count < ALONE) {
+        statistics_measure(memory, waves, &found);
+    } else {
+        Py_BEGIN_ALLOW_THREADS
+        statistics_measure(memory, waves, &found);
+        Py_END_ALLOW_THREADS
+    }
+    return Py_BuildValue("NNddnny#y#", extreme(memory->dtype, found.high, found.whole_high),
+                         extreme(memory->dtype, found.low, found.whole_low), found.mean, found.norm,
+                         (Py_ssize_t)found.nan, (Py_ssize_t)found.inf, (const char *)found.sketch,
+                         (Py_ssize_t)sizeof found.sketch, waves ? (const char *)found.waves : NULL,
+                         (Py_ssize_t)sizeof found.waves);
+}
+
 static PyObject *measure(PyObject *module, PyObject *const *arguments, Py_ssize_t given)
 {
     struct memory memory;
-    struct statistics found;
     (void)module;
-    if (!read_memory(arguments, given, &memory))
+    return read_memory(arguments, given, &memory) ? measured(&memory, NULL) : NULL;
+}
+
+static PyObject *measure_waves(PyObject *module, PyObject *const *arguments, Py_ssize_t given)
+{
+    struct memory memory;
+    struct waves waves;
+    size_t sizes[MOST_DIMENSIONS];
+    int dimensions;
+    (void)module;
+    if (given < 4) {
+        PyErr_SetString(PyExc_TypeError, "expected sizes, and memory");
         return NULL;
-    if (memory.count < ALONE) {
-        statistics_measure(&memory, &found);
-    } else {
-        Py_BEGIN_ALLOW_THREADS
-        statistics_measure(&memory, &found);
-        Py_END_ALLOW_THREADS
     }
-    return Py_BuildValue("NNddnny#", extreme(memory.dtype, found.high, found.whole_high),
-                         extreme(memory.dtype, found.low, found.whole_low), found.mean, found.norm, (Py_ssize_t)found.nan,
-                         (Py_ssize_t)found.inf, (const char *)found.sketch, (Py_ssize_t)sizeof found.sketch);
+    if (!read_memory(arguments + 1, given - 1, &memory) ||
+        !read_sizes(arguments[0], memory.count, sizes, &dimensions))
+        return NULL;
+    waves_plan(&waves, sizes, dimensions);
+    return measured(&memory, &waves);
 }
 
 static PyObject *told(const struct pair_sums *sums)
@@ -199,6 +232,7 @@ refused:
 
 static PyMethodDef methods[] = {
     {"measure", (PyCFunction)(void (*)(void))measure, METH_FASTCALL, "See core.pyi."},
+    {"measure_waves", (PyCFunction)(void (*)(void))measure_waves, METH_FASTCALL, "See core.pyi."},
     {"distance", distance, METH_VARARGS, "See core.pyi."},
     {"md5", md5, METH_O, "See core.pyi."},
     {"signs", signs, METH_NOARGS, "See core.pyi."},
@@ -215,5 +249,6 @@ PyMODINIT_FUNC PyInit_core(void)
     digest_prepare();
     widen_prepare();
     statistics_prepare();
+    waves_prepare();
     return PyModule_Create(&definition);
 }

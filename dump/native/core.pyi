@@ -2,18 +2,32 @@ from collections.abc import Callable
 from types import BuiltinFunctionType
 from typing import Any, TypeAlias, overload
 
+_Statistics: TypeAlias = tuple[float, float, float, float, int, int, bytes, bytes | None]
+
 @overload
-def measure(address: int, dtype: int, count: int, /) -> tuple[float, float, float, float, int, int, bytes]: ...
+def measure(address: int, dtype: int, count: int, /) -> _Statistics: ...
 @overload
-def measure(
-    address: int, dtype: int, count: int, sizes: tuple[int, ...], strides: tuple[int, ...], /
-) -> tuple[float, float, float, float, int, int, bytes]:
+def measure(address: int, dtype: int, count: int, sizes: tuple[int, ...], strides: tuple[int, ...], /) -> _Statistics:
     """What `dump.record.statistics.Statistics` holds of at least one element: maximum, minimum (ints where the dtype is
-    whole), mean, norm, the numbers of NaN and of infinities, and the sketch, 16 float32.
+    whole), mean, norm, the numbers of NaN and of infinities, the sketch, 16 float32, and None.
 
     The elements lie in order, or as `sizes` and `strides` (in elements) say.  Raises ValueError for a dtype, memory or
     a layout that there is not.
     """
+
+@overload
+def measure_waves(shape: tuple[int, ...], address: int, dtype: int, count: int, /) -> _Statistics: ...
+@overload
+def measure_waves(
+    shape: tuple[int, ...],
+    address: int,
+    dtype: int,
+    count: int,
+    sizes: tuple[int, ...],
+    strides: tuple[int, ...],
+    /,
+) -> _Statistics:
+    """The same of a tensor of this shape, with its waves, 4 float32, for the last."""
 
 def signs() -> tuple[bytes, bytes]:
     """The sketch's column and row signs as float32."""

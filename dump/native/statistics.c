@@ -19,6 +19,7 @@
 struct sums {
     double high, low;
     double total[LANES], squares[LANES], buckets[BUCKETS][LANES];
+    struct waves *waves; /* or NULL */
 };
 
 static float column_signs[CHUNK], row_signs[ROW_PERIOD];
@@ -73,11 +74,28 @@ static double sum_of(const double *lanes)
     return total;
 }
 
-static void start_sums(struct sums *sums)
+static void start_sums(struct sums *sums, struct waves *waves)
 {
     memset(sums, 0, sizeof *sums);
+    sums->waves = waves;
+    if (waves)
+        waves_start(waves);
     sums->high = -INFINITY;
     sums->low = INFINITY;
+}
+
+static void add_floats(struct sums *sums, const float *chunk, size_t at, size_t length, size_t span)
+{
+    add_rows_float(sums, chunk, at, length, span);
+    if (sums->waves)
+        waves_add_floats(sums->waves, chunk, length);
+}
+
+static void add_doubles(struct sums *sums, const double *chunk, size_t at, size_t length, size_t span)
+{
+    add_rows_double(sums, chunk, at, length, span);
+    if (sums->waves)
+        waves_add_doubles(sums->waves, chunk, length);
 }
 
 static size_t length_at(const struct memory *memory, size_t at)
@@ -85,23 +103,23 @@ static size_t length_at(const struct memory *memory, size_t at)
     return memory->count - at < CHUNK ? memory->count - at : CHUNK;
 }
 
-static void one_pass(const struct memory *memory, size_t span, struct sums *sums)
+static void one_pass(const struct memory *memory, size_t span, struct waves *waves, struct sums *sums)
 {
     double raw[CHUNK], wide[CHUNK];
-    start_sums(sums);
+    start_sums(sums, waves);
     for (size_t at = 0; at < memory->count; at += CHUNK) {
         size_t length = length_at(memory, at);
         const void *chunk = memory_chunk(memory, at, length, raw);
         if (memory->dtype == FLOAT32) {
-            add_rows_float(sums, chunk, at, length, span);
+            add_floats(sums, chunk, at, length, span);
         } else if (memory->dtype == FLOAT64) {
-            add_rows_double(sums, chunk, at, length, span);
+            add_doubles(sums, chunk, at, length, span);
         } else if (is_short(memory->dtype)) {
             widen_to_float(chunk, memory->dtype, length, (float *)wide);
-            add_rows_float(sums, (float *)wide, at, length, span);
+            add_floats(sums, (float *)wide, at, length, span);
         } else {
             widen_to_double(chunk, memory->dtype, length, wide);
-            add_rows_double(sums, wide, at, length, span);
+            add_doubles(sums, wide, at, length, span);
         }
     }
 }
@@ -174,29 +192,32 @@ FOR_EACH_CPU static void without_sentinels(double *chunk, size_t count, double l
         chunk[i] = chunk[i] <= limit ? 0.0 : chunk[i];
 }
 
-static void fold(const struct sums *sums, double scale, float *sketch)
+static void fold(const struct sums *sums, double scale, struct statistics *found)
 {
     for (int b = 0; b < BUCKETS; b++)
-        sketch[b] = (float)(sum_of(sums->buckets[b]) * scale);
+        found->sketch[b] = (float)(sum_of(sums->buckets[b]) * scale);
+    if (sums->waves)
+        waves_fold(sums->waves, scale, found->waves);
 }
 
 /* Clean data with a mask in it: the sketch without the masked elements. */
-static void sketch_beside_mask(const struct memory *memory, size_t span, double low, float *sketch)
+static void sketch_beside_mask(const struct memory *memory, size_t span, double low, struct waves *waves,
+                               struct statistics *found)
 {
     struct sums sums;
     double chunk[CHUNK];
-    start_sums(&sums);
+    start_sums(&sums, waves);
     for (size_t at = 0; at < memory->count; at += CHUNK) {
         size_t length = length_at(memory, at);
         wide_chunk(memory, at, length, chunk);
         without_sentinels(chunk, length, low / 2);
-        add_rows_double(&sums, chunk, at, length, span);
+        add_doubles(&sums, chunk, at, length, span);
     }
-    fold(&sums, 1.0, sketch);
+    fold(&sums, 1.0, found);
 }
 
 /* Sums over elements divided by the largest finite magnitude, so that no square over- or underflows. */
-static void measure_carefully(const struct memory *memory, size_t span, struct statistics *found)
+static void measure_carefully(const struct memory *memory, size_t span, struct waves *waves, struct statistics *found)
 {
     struct survey survey = {-INFINITY, INFINITY, -INFINITY, INFINITY, 0, 0};
     struct sums sums, live;
@@ -210,18 +231,18 @@ static void measure_carefully(const struct memory *memory, size_t span, struct s
     if (scale == 0)
         scale = 1;
     int masked = has_sentinel(survey.live_low, survey.live_high);
-    start_sums(&sums);
-    start_sums(&live);
+    start_sums(&sums, masked ? NULL : waves);
+    start_sums(&live, masked ? waves : NULL);
     for (size_t at = 0; at < memory->count; at += CHUNK) {
         size_t length = length_at(memory, at);
         wide_chunk(memory, at, length, chunk);
         scale_chunk(chunk, length, scale);
-        add_rows_double(&sums, chunk, at, length, span);
+        add_doubles(&sums, chunk, at, length, span);
         if (masked) {
             wide_chunk(memory, at, length, chunk);
             without_sentinels(chunk, length, survey.live_low / 2);
             scale_chunk(chunk, length, scale);
-            add_rows_double(&live, chunk, at, length, span);
+            add_doubles(&live, chunk, at, length, span);
         }
     }
     found->nan = survey.nan;
@@ -237,7 +258,7 @@ static void measure_carefully(const struct memory *memory, size_t span, struct s
         found->mean = sum_of(sums.total) / (double)memory->count * scale;
         found->norm = sqrt(sum_of(sums.squares)) * scale;
     }
-    fold(masked ? &live : &sums, scale, found->sketch);
+    fold(masked ? &live : &sums, scale, found);
 }
 
 #define EXTREMES(FROM)                                                                                                 \
@@ -272,16 +293,16 @@ static int is_clean(double squares, size_t count, int dtype)
     return least * (double)count <= squares && squares <= LARGEST_SQUARES;
 }
 
-void statistics_measure(const struct memory *memory, struct statistics *found)
+void statistics_measure(const struct memory *memory, struct waves *waves, struct statistics *found)
 {
     struct sums sums;
     int dtype = memory->dtype;
     size_t span = width(memory->count);
     memset(found, 0, sizeof *found);
-    one_pass(memory, span, &sums);
+    one_pass(memory, span, waves, &sums);
     double squares = sum_of(sums.squares);
     if (!is_clean(squares, memory->count, dtype) && !(squares == 0 && sums.high == 0 && sums.low == 0)) {
-        measure_carefully(memory, span, found);
+        measure_carefully(memory, span, waves, found);
         return;
     }
     found->high = sums.high;
@@ -294,8 +315,8 @@ void statistics_measure(const struct memory *memory, struct statistics *found)
         found->whole_high = (int64_t)sums.high;
         found->whole_low = (int64_t)sums.low;
     } else if (has_sentinel(sums.low, sums.high)) {
-        sketch_beside_mask(memory, span, sums.low, found->sketch);
+        sketch_beside_mask(memory, span, sums.low, waves, found);
         return;
     }
-    fold(&sums, 1.0, found->sketch);
+    fold(&sums, 1.0, found);
 }

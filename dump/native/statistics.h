@@ -3,6 +3,7 @@
 #define ACC_STATISTICS_H
 
 #include "memory.h"
+#include "waves.h"
 
 #define BUCKETS 16
 
@@ -12,7 +13,7 @@ struct statistics {
     double high, low, mean, norm;
     int64_t whole_high, whole_low;
     size_t nan, inf;
-    float sketch[BUCKETS];
+    float sketch[BUCKETS], waves[WAVE_NUMBERS];
 };
 
 /* Fill the tables of signs; once, before anything else. */
@@ -22,7 +23,8 @@ void statistics_prepare(void);
 const float *statistics_column_signs(void);
 const float *statistics_row_signs(void);
 
-/* Of at least one element.  Needs no lock, allocates nothing. */
-void statistics_measure(const struct memory *memory, struct statistics *found);
+/* Of at least one element; with `waves`, which are planned for it, unless that is NULL.  Needs no lock, allocates
+   nothing. */
+void statistics_measure(const struct memory *memory, struct waves *waves, struct statistics *found);
 
 #endif

@@ -15,6 +15,7 @@ way of `statistics`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ import torch
 
 from ..environment.device import upload
 from ..format import sketch
+from ..format import waves as under_waves
 from ..format.schema import SKETCH_BUCKETS
 from .statistics import Statistics, from_scaled
 
@@ -90,14 +92,16 @@ _constants_on: dict[tuple[torch.device, torch.dtype], _Constants] = {}
 
 
 class Batch:
-    """Tensors of one kind.  Kernels that measure them are queued by `measure`; `floats` and `whole` are the results
-    then, a line of the table each, still on the device.
+    """Tensors of one kind.  Kernels that measure them, with `waves` too, are queued by `measure`; `floats` and `whole`
+    are the results then, a line of the table each, still on the device.
 
     Autocast, gradients and `__torch_function__` must be off around all calls (`recorder` sees to it).
     """
 
-    def __init__(self, kind: Kind, elements: int) -> None:
+    def __init__(self, kind: Kind, elements: int, *, waves: bool = False) -> None:
         self.kind = kind
+        self._waves = waves
+        self._shapes: list[Sequence[int]] = []
         lines = kind.lines(elements)
         self._memory: torch.Tensor | None = torch.zeros((lines, kind.line), dtype=kind.memory, device=kind.device)
         self._room = lines
@@ -113,8 +117,9 @@ class Batch:
         is_open = self._memory is not None and len(self._counts) < MOST
         return is_open and self._starts[-1] + self.kind.lines(elements) <= self._room
 
-    def add(self, flat: torch.Tensor) -> int:
-        """Queue the copy of a tensor (n,), n > 0, that the batch `takes`; its number in the batch."""
+    def add(self, flat: torch.Tensor, shape: Sequence[int] = ()) -> int:
+        """Queue the copy of a tensor (n,), n > 0, that the batch `takes`; its number in the batch.  Waves go by its
+        `shape`."""
         assert self._memory is not None
         count = flat.shape[0]
         start = self._starts[-1]
@@ -122,6 +127,7 @@ class Batch:
         first = start * self.kind.line
         self._memory.view(-1)[first : first + count].copy_(values)
         self._counts.append(count)
+        self._shapes.append(shape)
         self._starts.append(start + self.kind.lines(count))
         return len(self._counts) - 1
 
@@ -153,7 +159,8 @@ class Batch:
             ends = _extremes(values, valid, known)
             scale = _scale(*_of_each(owned, *ends, known), known)[plan[0]]
             scaled = values / scale.unsqueeze(1)
-            self.floats = _line_sums(scaled, scaled, kind.span, known, plan[1], (ends[1], ends[0], scale))
+            sums = _line_sums(scaled, scaled, kind.span, known, plan[1], (ends[1], ends[0], scale))
+            self.floats = self._with_waves(sums, scaled)
             return
         finite = (table - table) == 0.0  # of an infinity or NaN it is NaN
         self.whole = torch.stack([torch.isnan(table).sum(1), (~finite).sum(1)], 1)
@@ -165,7 +172,24 @@ class Batch:
         scaled = kept / scale.unsqueeze(1)
         live = torch.where(kept <= masks.unsqueeze(1), known.zero, scaled)
         least, largest = _extremes(table, valid, known)
-        self.floats = _line_sums(scaled, live, kind.span, known, plan[1], (largest, least, scale))
+        sums = _line_sums(scaled, live, kind.span, known, plan[1], (largest, least, scale))
+        self.floats = self._with_waves(sums, live)
+
+    def _with_waves(self, sums: torch.Tensor, live: torch.Tensor) -> torch.Tensor:
+        """`sums`, a line of the table each, and where they were asked for the part of each wave."""
+        if not self._waves:
+            return sums
+        counted = np.array(self._starts[:-1])
+        owners = np.repeat(np.arange(len(self._counts)), np.diff(self._starts))
+        first = (np.arange(self._starts[-1]) - counted[owners]) * self.kind.line
+        table = upload(torch.from_numpy(_lie_of(self._shapes)[owners]), self.kind.device)
+        begin = upload(torch.from_numpy(first), self.kind.device)
+        size = max(1, CAPACITY // self.kind.line)
+        found = [
+            _wave_sums(live[start : start + size], begin[start : start + size], table[start : start + size])
+            for start in range(0, live.shape[0], size)
+        ]
+        return torch.cat([sums, torch.cat(found)], 1)
 
     def _lines(self) -> tuple[_Table, _Table, _Table]:
         """Of each line: whose it is, which of that tensor's it is in a period of the sketch, how much of it is filled.
@@ -177,8 +201,8 @@ class Batch:
         return owners, within % (sketch.ROW_PERIOD // SKETCH_BUCKETS), lengths
 
     def take(self, floats: _Table, whole: _Table) -> None:
-        """What `floats` (lines, 21) and `whole` (lines, 2) held, on the host.  A line: maximum, minimum, scale,
-        sum / scale, squares / scale ** 2, and 16 sums of buckets / scale."""
+        """What `floats` (lines, 21 or 25) and `whole` (lines, 2) held, on the host.  A line: maximum, minimum, scale,
+        sum / scale, squares / scale ** 2, 16 sums of buckets / scale, and may be 4 of waves."""
         first = np.array(self._starts[:-1])
         scales = floats[first, 2].astype(np.float64)
         with np.errstate(all="ignore"):
@@ -199,8 +223,12 @@ class Batch:
                 scale=float(scales[number]),
                 mean=float(sums[number, 0]) / count,
                 norm=float(np.sqrt(sums[number, 1])),
-                buckets=sums[number, 2:],
+                buckets=sums[number, 2 : 2 + SKETCH_BUCKETS],
             )
+            if self._waves:
+                waves = sums[number, 2 + SKETCH_BUCKETS :] * float(scales[number])
+                told = under_waves.to_bytes(waves.view(np.complex128))
+                statistics = msgspec.structs.replace(statistics, waves=told)
             if self.kind.is_integral:
                 lowered = _LEAST_INT64 if self.kind.is_lowered else 0
                 ends = [int(each[number]) - lowered for each in exact]
@@ -248,6 +276,45 @@ def _line_sums(
     signed = live * known.columns[: scaled.shape[1]]
     rows = signed.view(-1, SKETCH_BUCKETS, span).sum(2) * known.rows[local]
     return torch.cat([scalars, rows.gather(1, known.places[local])], 1)
+
+
+_TURN = 1 << 32
+
+
+def _lie_of(shapes: Sequence[Sequence[int]]) -> _Table:
+    """(tensors, 2, dimensions): extents and frequencies of waves, the last dimension last; where a tensor has fewer
+    than another, one index of no frequency for each before its first."""
+    most = max(map(len, shapes))
+    found = np.zeros((len(shapes), 2, most), np.int64)
+    found[:, 0] = 1
+    for number, shape in enumerate(shapes):
+        found[number, 0, most - len(shape) :] = shape
+        frequencies = under_waves.FREQUENCIES
+        found[number, 1, most - len(shape) :] = [frequencies[d % len(frequencies)] for d in range(len(shape))]
+    return found
+
+
+def _wave_sums(live: torch.Tensor, begin: torch.Tensor, lie: torch.Tensor) -> torch.Tensor:
+    """(lines, 4): what each line of elements adds to the waves; `begin` (lines,) is which of its tensor's elements its
+    first is, `lie` (lines, 2, dimensions) how that lies."""
+    number = begin.unsqueeze(1) + torch.arange(live.shape[1], device=live.device)
+    turns = torch.zeros_like(number)
+    along = turns
+    last = lie.shape[2] - 1
+    for dimension in range(last, -1, -1):
+        extent, frequency = lie[:, 0, dimension].unsqueeze(1), lie[:, 1, dimension].unsqueeze(1)
+        turn = (number % extent if dimension else number) * frequency
+        if dimension == last:
+            along = turn
+        else:
+            turns = (turns + turn) % _TURN
+        number = torch.div(number, extent, rounding_mode="floor")
+    sums = []
+    for turn in (turns + along, turns - along):
+        # In float32 as many of the 32 bits are left as its results have.
+        angle = (turn % _TURN).to(live.dtype) * (2 * math.pi / _TURN)
+        sums += [(live * torch.cos(angle)).sum(1), (live * torch.sin(angle)).sum(1)]
+    return torch.stack(sums, 1)
 
 
 def _constants(device: torch.device, dtype: torch.dtype) -> _Constants:

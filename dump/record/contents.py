@@ -143,6 +143,28 @@ def refuse_too_long(tensor: torch.Tensor) -> None:
         raise ValueError(f"an expanded tensor of {reading.count_of(tensor):,} elements, too many for a digest")
 
 
+def real_contiguous(tensor: torch.Tensor) -> torch.Tensor:
+    """`tensor` contiguous, without graph and lazy bits; a complex one as its real pairs (*shape, 2).
+
+    A large one of elements that share memory stays so, on the host: a mask of 4 bytes may stand for gigabytes.
+    """
+    found = reading.detached(tensor)
+    if is_repeated(found):
+        memory, strides = memory_of(found)
+        memory = reading.fetched(reading.resolved(memory))
+        found = reading.laid_out(memory, reading.shape_of(found), strides, reading.offset_of(memory))
+    else:
+        found = reading.in_order(reading.resolved(found))
+    return torch.view_as_real(found) if reading.dtype_of(found).is_complex else found
+
+
+def working_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What elements are summed in: float32, or float64 for what float32 does not hold exactly."""
+    if dtype.is_floating_point:
+        return torch.float64 if dtype is torch.float64 else torch.float32
+    return torch.float32 if dtype.itemsize <= 2 else torch.float64
+
+
 def each_once(tensor: torch.Tensor) -> torch.Tensor:
     """The part of an expanded tensor that the rest repeats."""
     for dimension, step in enumerate(reading.strides_of(tensor)):

@@ -14,8 +14,9 @@ import torch
 
 from ..environment.device import current_stream, download, on_stream, wait_for
 from .batched import CAPACITY, Batch, Kind
-from .contents import as_laid_out
-from .statistics import EMPTY, Statistics, measure, real_contiguous
+from .contents import as_laid_out, real_contiguous
+from .statistics import EMPTY, Statistics, measure
+from .waves import has_waves
 
 _MOST_SENT = 1 << 22
 """Bytes of a tensor that is measured on the host because it does not lie in order."""
@@ -47,6 +48,7 @@ class Fetched:
 
     host: torch.Tensor
     device: torch.device
+    waves: bool
 
 
 UnderWay: TypeAlias = "Launched | Fetched"
@@ -58,17 +60,19 @@ class Queue:
     own, and how much is on its way to the host."""
 
     def __init__(self) -> None:
-        self._open: dict[tuple[Hashable, Kind], Batch] = {}
+        self._open: dict[tuple[Hashable, Kind, bool], Batch] = {}
         self._nbytes = 0
 
-    def take(self, tensor: torch.Tensor) -> UnderWay | None:
-        """Queue the statistics of a tensor on any device; None for an empty one.  Returns without waiting.
+    def take(self, tensor: torch.Tensor, *, waves: bool = False) -> UnderWay | None:
+        """Queue the statistics of a tensor on any device, with `waves` as `statistics.measure` gives them; None for an
+        empty one.  Returns without waiting.
 
         Autocast, gradients and `__torch_function__` must be off around the call (`recorder` sees to it).
         """
-        return self._send(tensor) or self._launch(tensor)
+        waves = waves and has_waves(tensor)
+        return self._send(tensor, waves) or self._launch(tensor, waves)
 
-    def _send(self, tensor: torch.Tensor) -> Fetched | None:
+    def _send(self, tensor: torch.Tensor, waves: bool) -> Fetched | None:
         """Send a tensor to the host as it lies; None where it lies in order, takes more than a few MB, or too much is
         under way."""
         laid_out = as_laid_out(tensor.detach())
@@ -76,21 +80,21 @@ class Queue:
             return None
         self._nbytes += laid_out.nbytes
         host = download(laid_out)
-        return Fetched(host.as_strided(tensor.shape, tensor.stride()), tensor.device)
+        return Fetched(host.as_strided(tensor.shape, tensor.stride()), tensor.device, waves)
 
-    def _launch(self, tensor: torch.Tensor) -> Launched | None:
+    def _launch(self, tensor: torch.Tensor, waves: bool) -> Launched | None:
         flat = real_contiguous(tensor).view(-1)
         count = flat.shape[0]
         if not count:
             return None
         kind, stream = Kind.of(flat), current_stream(flat.device)
-        batch = self._open.get((stream, kind))
+        batch = self._open.get((stream, kind, waves))
         if batch is None or not batch.takes(count):
             if batch is not None:
                 batch.measure()
-            batch = Batch(kind, max(min(CAPACITY, _MOST_OF_A_WIDTH * kind.span), count))
-            self._open[stream, kind] = batch
-        return Launched(batch, batch.add(flat), stream)
+            batch = Batch(kind, max(min(CAPACITY, _MOST_OF_A_WIDTH * kind.span), count), waves=waves)
+            self._open[stream, kind, waves] = batch
+        return Launched(batch, batch.add(flat, tensor.shape), stream)
 
 
 def fetch(under_way: Sequence[UnderWay | None]) -> list[Result]:
@@ -109,16 +113,17 @@ def fetch(under_way: Sequence[UnderWay | None]) -> list[Result]:
 def _result(item: UnderWay | None) -> Result:
     if item is None:
         return EMPTY
-    return measure(item.host) if isinstance(item, Fetched) else item.batch.result(item.number)
+    return measure(item.host, waves=item.waves) if isinstance(item, Fetched) else item.batch.result(item.number)
 
 
 def _transfer(batches: Sequence[Batch]) -> None:
     """Give each batch its results on the host, or what went wrong."""
-    alike: dict[tuple[torch.device, torch.dtype], list[tuple[Batch, torch.Tensor, torch.Tensor]]] = {}
+    alike: dict[tuple[torch.device, torch.dtype, int], list[tuple[Batch, torch.Tensor, torch.Tensor]]] = {}
     for batch in batches:
         if batch.floats is not None and batch.whole is not None:
             found = (batch, batch.floats, batch.whole)
-            alike.setdefault((batch.kind.device, batch.floats.dtype), []).append(found)
+            kind = (batch.kind.device, batch.floats.dtype, batch.floats.shape[1])  # with waves a line has more
+            alike.setdefault(kind, []).append(found)
     for members in alike.values():
         try:
             floats = torch.cat([own for _, own, _ in members]).cpu().numpy()

@@ -36,8 +36,7 @@ _PLAIN_TYPES = (torch.Tensor, torch.nn.Parameter)
 _LONGEST_REASON = 200
 _STILL_RUNNING = "result of a running collective"
 
-# What torch and numpy raise at a tensor that they cannot take; running out of memory for a copy is among
-# them.
+# What torch and numpy raise at a tensor that they cannot take, or where a copy takes more memory than there is.
 _UNMEASURABLE = (RuntimeError, TypeError, ValueError, ArithmeticError, MemoryError)
 
 
@@ -53,6 +52,7 @@ class StepRecorder:
         self._numbers: dict[str, int] = {}
         self._measured: dict[tuple[Any, ...], Measured] = {}
         self._pending: list[Measured] = []
+        self._waves = device.current_rank() is not None
         self._queue = deferred.Queue()
         self._held: list[Emission] = []
         self._expected: dict[int, Expected] = {}
@@ -227,6 +227,7 @@ class StepRecorder:
 
     def _measure(self, tensor: torch.Tensor, identity: Identity | None, place: str, facts: Facts | None) -> Measured:
         key = None if identity is None else (identity.value,) if self._by_value else identity.content
+        key = key if key is None or not self._waves else (*key, shape_of(tensor))  # contents may have several
         measured = None if key is None else self._measured.get(key)
         if measured is None:
             measured = Measured()
@@ -244,14 +245,15 @@ class StepRecorder:
         self.devices.add("cpu" if is_on_host(tensor) else reading.device_of(tensor).type)
         if not self._measures:
             return
+        self._waves = self._waves or device.has_joined_ranks()  # as a script may that has begun
         if self._digesting:
             contents.refuse_too_long(tensor)
             self._sink.store(measured, None, _borrow(tensor))
         elif is_on_host(tensor) or contents.is_repeated(tensor):
-            measured.statistics = statistics.measure(tensor, facts)
+            measured.statistics = statistics.measure(tensor, facts, waves=self._waves)
         else:
             with _quiet():
-                measured.launched = self._queue.take(tensor)
+                measured.launched = self._queue.take(tensor, waves=self._waves)
             if measured.launched is None:
                 measured.statistics = statistics.EMPTY
             else:
@@ -340,8 +342,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _borrow(tensor: torch.Tensor) -> contents.Contents:
-    found = contents.as_it_lies(tensor)
-    if found is not None:
+    if (found := contents.as_it_lies(tensor)) is not None:
         return found
     with _quiet():
         return contents.borrow(tensor)
@@ -379,8 +380,7 @@ def _not_recordable(tensor: torch.Tensor) -> str | None:
         return "meta tensor"
     if reading.is_quantized(tensor):
         return "quantized"
-    layout = layout_of(tensor)
-    if layout is not torch.strided:
+    if (layout := layout_of(tensor)) is not torch.strided:
         return f"layout {str(layout).removeprefix('torch.')}"
     if reading.is_nested(tensor):
         return "nested"

@@ -25,7 +25,8 @@ from .. import native
 from ..format import sketch
 from ..format.sketch import Floats
 from . import reading
-from .contents import as_array, each_once, is_repeated, is_too_long, memory_of, on_host
+from . import waves as in_waves
+from .contents import as_array, each_once, is_too_long, on_host, real_contiguous, working_dtype
 
 # Elements read at a time, multiples of every width of the sketch: 2 MB.  Smaller blocks would stay in a nearer cache
 # and yet take longer: with 1/8 of this a fifth longer in float32, with 1/32 twice as long in float64, for what each
@@ -58,7 +59,8 @@ class Statistics(msgspec.Struct, frozen=True, gc=False):
     `max`, `min` keep the type of the elements (int for integers and bool), `mean` and `norm` are floats, and
     a NaN makes all four NaN, as in torch.  For complex tensors they are over real and imaginary parts alike,
     so that the norm is the usual one.  `nan` and `inf` count elements.  `buckets` are
-    the sketch's bytes as they are recorded, little-endian float32, or None.
+    the sketch's bytes as they are recorded, little-endian float32, or None; `waves` those of `format.waves`, where
+    they were asked for.
     """
 
     max: float | int | None = None
@@ -68,6 +70,7 @@ class Statistics(msgspec.Struct, frozen=True, gc=False):
     nan: int = 0
     inf: int = 0
     buckets: bytes | None = None
+    waves: bytes | None = None
 
     @property
     def sketch(self) -> npt.NDArray[np.float32] | None:
@@ -100,8 +103,9 @@ class _Survey:
     inf: int = 0
 
 
-def measure(tensor: torch.Tensor, facts: reading.Facts | None = None) -> Statistics:
-    """Statistics of a CPU tensor of any shape; `facts` are its, where they were read.
+def measure(tensor: torch.Tensor, facts: reading.Facts | None = None, *, waves: bool = False) -> Statistics:
+    """Statistics of a CPU tensor of any shape, with `waves` but for one that is complex or has no dimension; `facts`
+    are its, where they were read.
 
     Takes every dtype that torch converts to `working_dtype`; for others torch raises NotImplementedError.
     """
@@ -110,17 +114,24 @@ def measure(tensor: torch.Tensor, facts: reading.Facts | None = None) -> Statist
         return EMPTY
     if is_too_long(tensor):
         return _of_repeated(reading.detached(tensor))
-    if _core is None:
-        return _measure_in_python(real_contiguous(tensor))
+    waves = waves and in_waves.has_waves(tensor)
+    if _core is None or (waves and not hasattr(_core, "measure_waves")):  # as one built before it was written
+        return _measured_in_python(real_contiguous(tensor), waves=waves)
     is_dense = facts[6] if facts is not None else reading.is_contiguous(tensor) and not reading.is_negated(tensor)
     if is_dense and (code := _CODES.get(reading.dtype_of(tensor))) is not None:
+        if waves:
+            return Statistics(
+                *_core.measure_waves(tuple(reading.shape_of(tensor)), reading.address_of(tensor), code, count)
+            )
         return Statistics(*_core.measure(reading.address_of(tensor), code, count))
     source = real_contiguous(tensor)
     code = _CODES.get(reading.dtype_of(source))
     if code is None:
-        return _measure_in_python(source)
-    layout = () if reading.is_contiguous(source) else (tuple(reading.shape_of(source)), reading.strides_of(source))
-    return Statistics(*_core.measure(reading.address_of(source), code, reading.count_of(source), *layout))
+        return _measured_in_python(source, waves=waves)
+    shape = tuple(reading.shape_of(source))
+    memory = reading.address_of(source), code, reading.count_of(source)
+    layout = () if reading.is_contiguous(source) else (shape, reading.strides_of(source))
+    return Statistics(*(_core.measure_waves(shape, *memory, *layout) if waves else _core.measure(*memory, *layout)))
 
 
 def _of_repeated(tensor: torch.Tensor) -> Statistics:
@@ -130,6 +141,11 @@ def _of_repeated(tensor: torch.Tensor) -> Statistics:
     times = tensor.numel() // once.numel()
     norm = None if found.norm is None else found.norm * math.sqrt(times)
     return Statistics(found.max, found.min, found.mean, norm, found.nan * times, found.inf * times)
+
+
+def _measured_in_python(source: torch.Tensor, *, waves: bool) -> Statistics:
+    found = _measure_in_python(source)
+    return msgspec.structs.replace(found, waves=in_waves.of(source)) if waves else found
 
 
 @np.errstate(all="ignore")
@@ -155,31 +171,9 @@ def is_native() -> bool:
     return _core is not None
 
 
-def real_contiguous(tensor: torch.Tensor) -> torch.Tensor:
-    """`tensor` contiguous, without graph and lazy bits; a complex one as its real pairs (*shape, 2).
-
-    A large one of elements that share memory stays so, on the host: a mask of 4 bytes may stand for gigabytes.
-    """
-    found = reading.detached(tensor)
-    if is_repeated(found):
-        memory, strides = memory_of(found)
-        memory = reading.fetched(reading.resolved(memory))
-        found = reading.laid_out(memory, reading.shape_of(found), strides, reading.offset_of(memory))
-    else:
-        found = reading.in_order(reading.resolved(found))
-    return torch.view_as_real(found) if reading.dtype_of(found).is_complex else found
-
-
 def _flat(source: torch.Tensor) -> torch.Tensor:
     """(n,) where that takes no copy."""
     return source.view(-1) if source.is_contiguous() else source
-
-
-def working_dtype(dtype: torch.dtype) -> torch.dtype:
-    """What elements are summed in: float32, or float64 for what float32 does not hold exactly."""
-    if dtype.is_floating_point:
-        return torch.float64 if dtype is torch.float64 else torch.float32
-    return torch.float32 if dtype.itemsize <= 2 else torch.float64
 
 
 def from_scaled(

@@ -8,14 +8,14 @@ from typing import Any
 from ..format import encode
 from ..record.entries import Entry, Measured
 
-_UNTOLD = (None,) * 7
+_UNTOLD = (None,) * 8
 
 
 def tensor_record(entry: Entry, data_name: str | None, *, nan: object = encode.NULL) -> object:
     """A tensor's record, its contents in the file `data_name`; what is not known of it is left out, a statistic that is
     NaN stands as `nan`."""
     measured, identity = entry.measured, entry.identity
-    high, low, mean, norm, nans, infinities, sketch = _UNTOLD if measured is None else _told(measured, nan)
+    high, low, mean, norm, nans, infinities, sketch, waves = _UNTOLD if measured is None else _told(measured, nan)
     return encode.tensor(
         str(entry.dtype),
         tuple(entry.shape),
@@ -37,11 +37,12 @@ def tensor_record(entry: Entry, data_name: str | None, *, nan: object = encode.N
         True if identity is not None and identity.blank else None,
         None if entry.layout is None else entry.layout.record(),
         entry.partition,
+        waves,
     )
 
 
 def _told(measured: Measured, nan: object) -> tuple[Any, ...]:
-    """Extremes, mean, norm, counts and sketch; made once for all records that mention a value."""
+    """Extremes, mean, norm, counts, sketch and waves; made once for all records that mention a value."""
     found = measured.statistics
     if found is None:
         return _UNTOLD
@@ -50,6 +51,7 @@ def _told(measured: Measured, nan: object) -> tuple[Any, ...]:
             *(_number(value, nan) for value in (found.max, found.min, found.mean, found.norm)),
             *(found.nan or None, found.inf or None),
             None if found.buckets is None else encode.sketch_text(found.buckets),
+            None if found.waves is None else encode.sketch_text(found.waves),
         )
     return measured.told
 

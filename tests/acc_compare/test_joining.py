@@ -12,11 +12,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from acc_compare.combined import are_alike, concatenated, summed
+from acc_compare.combined import are_alike, concatenated, divided, summed
 from acc_compare.declared import Layout
 from acc_compare.joining import Wholes, join, wholes
 from acc_compare.metrics.sketches import sketch_vector
-from acc_compare.wholes import Way, Whole, candidates, chosen, meshes_of, odd_one
+from acc_compare.odd_copies import odd_one
+from acc_compare.wholes import Way, Whole, candidates, chosen, meshes_of
+from dump.format import waves
 from dump.format.schema import Argument, CallRecord, CollectiveRecord, Dump, Header, LayoutRecord, TensorRecord
 
 NAME = "Functional.linear.0.forward"
@@ -515,3 +517,25 @@ def test_what_a_collective_leaves_alike_names_the_rank_that_holds_another(
     if odd:
         ((_, leaf),) = found.dump.calls[0].tensors()
         assert leaf.norm == pytest.approx(1.5 * np.linalg.norm(array))
+
+
+def _waves(array: np.ndarray) -> bytes:
+    return waves.to_bytes(waves.of(array.reshape(-1), array.shape))
+
+
+@pytest.mark.parametrize(("dimension", "cuts"), [(0, [1, 3]), (1, [2]), (0, [0, 4])])
+def test_waves_of_parts_combine_to_those_of_the_whole(array: np.ndarray, dimension: int, cuts: list[int]) -> None:
+    parts = [_record(p, waves=_waves(p) if p.size else None) for p in np.split(array, cuts, dimension)]
+    found = concatenated(parts, dimension).waves
+    assert found is not None
+    assert waves.from_bytes(found) == pytest.approx(waves.from_bytes(_waves(array)), abs=1e-5)
+    assert concatenated(parts, dimension, groups=2).waves is None
+    assert concatenated([*parts, _record(array)], dimension).waves is None
+
+
+def test_waves_of_partial_sums_add_up_and_are_divided(array: np.ndarray) -> None:
+    total = summed([_record(part, waves=_waves(part)) for part in (array, 2 * array)])
+    assert total is not None
+    found = divided(total, 3).waves
+    assert found is not None
+    assert waves.from_bytes(found) == pytest.approx(waves.from_bytes(_waves(array)), abs=1e-5)

@@ -10,6 +10,7 @@ import pytest
 
 from acc_compare.measured.errors import RESOLUTION, tensor_error
 from acc_compare.metrics.distance import measure
+from dump.format import waves
 from dump.format.schema import TensorRecord
 
 FOREIGN: dict[str, Any] = {"sketch": None}
@@ -233,3 +234,19 @@ def test_an_element_that_is_off_in_every_copy_of_its_row_does_not_cancel(make: A
         errors.append(error.relative / true_error(npu, bench))
     assert min(errors) > 0.1
     assert max(errors) < 10
+
+
+def _waves(array: np.ndarray) -> bytes:
+    return waves.to_bytes(waves.of(array.reshape(-1), array.shape))
+
+
+def test_without_sketches_waves_tell_that_rows_changed_places(make: Any) -> None:
+    bench = make.normal(40, 30)
+    moved = bench[[1, 0, *range(2, 40)]]
+    near = make.off(bench, 1e-4)
+    known = msgspec.structs.replace(make.tensor(bench), sketch=None, waves=_waves(bench))
+    for array, least, most in ((moved, 0.02, true_error(moved, bench)), (near, 0.0, 1e-4)):
+        error = tensor_error(msgspec.structs.replace(make.tensor(array), sketch=None, waves=_waves(array)), known)
+        assert error is not None
+        assert error.source == "bound"
+        assert least <= error.relative <= most

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[3]
 VALUES = ["torch.float32", [2], 1.5, -2, 0.5, 2.5, True, "MulBackward0", "why", "ab" * 16, "f.npy", None, None]
 VALUES += [encode.sketch_text(bytes(64)), 7, 3, [4]]
 VALUES += [True, {"shape": [4], "mesh": [[0], [1]], "placements": ["S(0)", "R"]}, [0, 3]]
+VALUES += [encode.sketch_text(bytes(16))]
 
 
 def test_a_key_stands_once_and_becomes_an_attribute() -> None:

@@ -30,6 +30,7 @@ TENSOR: dict[str, Any] = {
     "Norm": 2.0,
     "requires_grad": True,
     "sketch": sketch_text(bytes(64)),
+    "waves": sketch_text(bytes(16)),
     "value": 3,
     "storage": 1,
     "grad_fn": "AddBackward0",

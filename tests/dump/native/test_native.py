@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -17,11 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dump import native
-from dump.format import sketch
+from dump.format import sketch, waves
 from dump.record import statistics
+from dump.record.contents import real_contiguous
 
 ROOT = Path(__file__).parents[3]
 FLOATS = [name for name in native.DTYPES if "float" in name and hasattr(torch, name)]
+SHAPES = [(1,), (255,), (257,), (5000,), (4, 8), (300, 10), (7, 1), (1, 1, 5), (6, 1000), (3, 4097), (9, 2, 3)]
+SHAPES += [(40, 64), (3, 64, 7, 7), (50, 257), (2,) * 13, (1, 300, 1, 2)]
 needs_core = pytest.mark.skipif(native.core is None, reason=f"the native core is {native.state}")
 
 
@@ -30,7 +35,7 @@ def _code(dtype: torch.dtype) -> int:
 
 
 def _both(tensor: torch.Tensor) -> tuple[statistics.Statistics, statistics.Statistics]:
-    return statistics.measure(tensor), statistics._measure_in_python(statistics.real_contiguous(tensor))
+    return statistics.measure(tensor), statistics._measure_in_python(real_contiguous(tensor))
 
 
 @needs_core
@@ -53,6 +58,33 @@ def test_every_narrow_float_is_what_torch_makes_of_it(name: str) -> None:
         found.append(high)
     expected = values.to(torch.float64)
     assert torch.equal(torch.tensor(found, dtype=torch.float64).nan_to_num(0.125), expected.nan_to_num(0.125))
+
+
+@needs_core
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.bool])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_waves_are_those_of_the_format(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    tensor = (torch.randn(shape) * 3).to(dtype)
+    for each in (tensor, tensor.transpose(0, -1)):
+        found = statistics.measure(each, waves=True)
+        assert found == msgspec.structs.replace(statistics.measure(each), waves=found.waves)
+        wanted = waves.of(each.to(torch.float64).numpy().reshape(-1), tuple(each.shape))
+        apart = waves.from_bytes(found.waves or b"") - wanted
+        assert np.abs(apart).max() <= 4e-7 * float(each.double().norm()) + 1e-12
+
+
+@needs_core
+@pytest.mark.parametrize("bad", [[], [math.nan], [math.nan, math.inf], [1e30], [-1e9]])
+def test_waves_leave_out_what_the_sketch_does(bad: list[float]) -> None:
+    tensor = torch.randn(20, 300)
+    tensor.view(-1)[7 : 7 + len(bad)] = torch.tensor(bad)
+    source = real_contiguous(tensor)
+    ours, theirs = (
+        waves.from_bytes(each.waves or b"")
+        for each in (statistics.measure(tensor, waves=True), statistics._measured_in_python(source, waves=True))
+    )
+    assert np.abs(ours - theirs).max() <= 1e-6 * float(np.abs(theirs).max())
 
 
 @needs_core

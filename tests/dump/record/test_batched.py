@@ -110,3 +110,43 @@ def test_launches_hardly_grow_with_the_number_of_tensors() -> None:
     launches(1)  # which uploads the signs
     one = launches(1)
     assert launches(100) <= one + 99
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_waves_of_tensors_of_every_shape(others: bool) -> None:
+    torch.manual_seed(0)
+    shapes = [(1,), (70,), (4, 8), (1, 1), (3, 5, 7), (2, 3000), (64, 3, 7, 7), (300, 10)]
+    tensors = [torch.randn(shape, dtype=dtype) for shape in shapes for dtype in (torch.float32, torch.float64)]
+    bad, masked = torch.randn(6, 40), torch.randn(6, 40)
+    bad[1, 2], bad[3, 3], masked[:, 20:] = NAN, INF, -1e9
+    tensors += [torch.randint(0, 9, (7, 9)), torch.randn(3, 5).to(torch.bfloat16), bad, masked]
+    queue = deferred.Queue()
+    taken = [queue.take(tensor, waves=True) for tensor in tensors]
+    plain = [queue.take(tensor) for tensor in tensors] if others else []
+    found = deferred.fetch(taken + plain)
+    for each, tensor in zip(found, tensors, strict=False):
+        wanted = measure(tensor, waves=True)
+        assert isinstance(each, Statistics)
+        assert each.waves is not None
+        assert wanted.waves is not None
+        ours, theirs = (np.frombuffer(raw, "<f4").astype(np.float64) for raw in (each.waves, wanted.waves))
+        assert np.abs(ours - theirs).max() <= 1e-6 * float(np.linalg.norm(theirs)) + 1e-5
+    assert all(isinstance(each, Statistics) and each.waves is None for each in found[len(tensors) :])
+
+
+def test_what_has_no_dimension_or_is_complex_has_no_waves() -> None:
+    queue = deferred.Queue()
+    tensors = [torch.tensor(2.0), torch.ones(3, dtype=torch.complex64)]
+    found = deferred.fetch([queue.take(tensor, waves=True) for tensor in tensors])
+    assert all(isinstance(each, Statistics) and each.waves is None for each in found)
+    assert [measure(tensor, waves=True).waves for tensor in tensors] == [None, None]
+
+
+def test_waves_of_one_that_is_looked_at_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batched, "CAPACITY", 1 << 14)
+    tensor = torch.randn(50, 1001)
+    found = deferred.fetch([deferred.Queue().take(tensor, waves=True)])[0]
+    assert isinstance(found, Statistics)
+    wanted = np.frombuffer(measure(tensor, waves=True).waves or b"", "<f4")
+    assert found.waves is not None
+    assert np.abs(np.frombuffer(found.waves, "<f4") - wanted).max() <= 1e-6 * float(tensor.norm())

@@ -551,3 +551,21 @@ def test_the_sinks_own_failure_is_not_taken_for_the_tensors(tmp_path: Path) -> N
     recorder = StepRecorder(DumpConfig(task="tensor"), Refusing())
     with pytest.raises(OSError, match="full"):
         recorder.read(torch.ones(2), "a.input.0")
+
+
+def test_one_of_ranks_records_waves_beside_sketches(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("RANK", "RANK_ID"):
+        monkeypatch.delenv(variable, raising=False)
+    alone, joined = _recorder()[0], _recorder()[0]
+    monkeypatch.setenv("RANK", "0")
+    launched = _recorder()[0]
+    tensor = torch.randn(4, 8)
+    found = [recorder.read([tensor, tensor.view(2, 16)], "x") for recorder in (alone, launched)]
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    found.append(joined.read([tensor, tensor.view(2, 16)], "x"))  # as a script may that has begun
+    for recorder in (alone, launched, joined):
+        recorder.close()
+    told = [[entry.measured.statistics.waves for entry in entries] for entries in found]
+    assert told[0] == [None, None]
+    assert told[1] == told[2]
+    assert len({None, *told[1]}) == 3  # each shape has its own
