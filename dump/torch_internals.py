@@ -233,6 +233,8 @@ _COMPILERS = {
         otherwise=_nothing),
     "trace_graph": _row("jit._trace._get_trace_graph", "2.1", "traces for the exporters to ONNX",
         "--audit together with these exporters", otherwise=_nothing),
+    "symbolized": _row("utils._traceback._extract_symbolized_tb", "2.1", "a stack in words, as graphs keep it",
+        "stacks on the nodes of graphs that are made meanwhile show frames of ours", otherwise=_nothing),
     "untraceable": _row("_dynamo._torchdynamo_disable", "2.1", "tells dynamo that a function is not to be traced",
         "a warning of dynamo's where an optimizer's step is compiled", kind="name"),
     "traced_original": _row("_dynamo._torchdynamo_inline", "2.1",

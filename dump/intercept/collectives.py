@@ -5,9 +5,8 @@ through a method of a process group, and its result is there when somebody has w
 go through `torch.ops._c10d_functional` and its `wait_tensor`.  There they are met, so that the functions themselves
 stay what they are.  A collective is one record, made when its result is there: what was read when it was issued, and
 what was written.  It says which ranks took part and how many of this group's collectives came before, so that the
-records of several ranks can be put together.
-
-A buffer that is only written to is not read.  What runs inside a recorded call is said in the record of that call.
+records of several ranks can be put together.  A buffer that is only written to is not read.  What runs inside a
+recorded call is said in the record of that call.
 """
 
 from __future__ import annotations
@@ -48,6 +47,7 @@ from .group_methods import (
     settings,
 )
 from .patching import Patches
+from .tracebacks import without_ours
 from .watch import Watch, recomputing
 from .weak_table import WeakTable
 
@@ -117,8 +117,7 @@ class Issued:
     read: list[Any]
     settings: dict[str, Any]
     written: list[Any] = field(default_factory=list)
-    group: tuple[int, ...] | None = None
-    """The ranks of the process group, where others of it take no part."""
+    group: tuple[int, ...] | None = None  # the ranks of the process group, where others of it take no part
 
 
 class Collectives:
@@ -243,8 +242,8 @@ class Collectives:
     def _ending(self, original: Function) -> Function:
         @functools.wraps(original)
         def ended(group: Any, *args: Any, **kwargs: Any) -> Any:
-            work = original(group, *args, **kwargs)
-            issued, self._coalescing = self._coalescing or [], None
+            work, issued = original(group, *args, **kwargs), self._coalescing or ()
+            self._coalescing = None
             for opened in issued:
                 self._watch.attempt(self._await, opened, work)
             return work
@@ -260,12 +259,13 @@ class Collectives:
 
         @functools.wraps(original)
         def __call__(operator: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
-            if self._watch.recorder is None:
+            try:
+                api = None if self._watch.recorder is None else self._watch.attempt(api_of, operator)
+                if api is not None and self._meets():
+                    return self._run_functional(functools.partial(original, operator), api, args, kwargs)
                 return original(operator, *args, **kwargs)
-            api = self._watch.attempt(api_of, operator)
-            if api is None or not self._meets():
-                return original(operator, *args, **kwargs)
-            return self._run_functional(functools.partial(original, operator), api, args, kwargs)
+            except BaseException as error:
+                raise error.with_traceback(without_ours(error.__traceback__))  # noqa: B904  # it is the same error
 
         return __call__
 

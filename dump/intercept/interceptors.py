@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from . import dispatcher_ops, hidden_writes, points, under_a_mode, uninitialised
+from . import dispatcher_ops, hidden_writes, points, told_stacks, under_a_mode, uninitialised
 from .apis import ApiCalls
 from .audit import Audit
 from .collectives import Collectives
@@ -68,6 +68,7 @@ class Interceptors:
         """Where torch is met, in the order of installing."""
         watch, came_first = self.watch, self.finder is not None
         yield Point("lines of warnings", self._warned.install, remove=self._warned.remove)
+        yield Point("stacks that torch writes down", told_stacks.install)
         yield Point("module calls", self.calls.install, needs=("own_parameters",))
         yield Point("optimizer steps", self.steps.install, remove=self.steps.remove)
         yield from self.scripted_code.points(came_first=came_first)

@@ -58,12 +58,20 @@ def render(stack: RawStack) -> list[str]:
 
 def is_ours(code: CodeType) -> bool:
     """Is it code of this package, whatever file it seems to come from?"""
-    return code.co_filename.startswith(_OURS) or bears_another_name(code)
+    return is_file_of_ours(code.co_filename) or bears_another_name(code)
 
 
 def is_launcher(code: CodeType) -> bool:
     """Does a script that the command runs end there?"""
-    return code.co_filename in _OUR_LAUNCHERS
+    return is_launchers_file(code.co_filename)
+
+
+def is_launchers_file(path: str) -> bool:
+    return path in _OUR_LAUNCHERS
+
+
+def is_file_of_ours(path: str) -> bool:
+    return path.startswith(_OURS)
 
 
 def bears_another_name(code: CodeType) -> bool:
