@@ -33,6 +33,8 @@ Edge: TypeAlias = "tuple[Node, int]"
 Gradients: TypeAlias = "Sequence[torch.Tensor | None]"
 Places: TypeAlias = "Sequence[tuple[int, int]]"
 
+_PLAIN_TYPES = (torch.Tensor, torch.nn.Parameter)
+
 
 class Before(msgspec.Struct, frozen=True, gc=False, eq=False):
     """The state of autograd when a call begins: the next node's number and the edge of each tensor input."""
@@ -45,11 +47,13 @@ class Before(msgspec.Struct, frozen=True, gc=False, eq=False):
 @dataclass(frozen=True, slots=True)
 class Border:
     """Where a call's graph ends: for each border node the (slot, index) pairs of the gradients of the call's
-    outputs and inputs, and the accumulators of leaves met on the way."""
+    outputs and inputs, and the accumulators of leaves met on the way; `wrapped` are those of inputs that stand for
+    other tensors, as a DTensor does, by their indices."""
 
     outputs: dict[Node, list[tuple[int, int]]] = field(default_factory=dict)
     inputs: dict[Node, list[tuple[int, int]]] = field(default_factory=dict)
     leaves: list[Any] = field(default_factory=list)
+    wrapped: dict[int, Any] = field(default_factory=dict)
 
 
 def before_call(tensors: Sequence[torch.Tensor]) -> Before | None:
@@ -96,7 +100,10 @@ def find_border(before: Before, outputs: Sequence[torch.Tensor], most_nodes: int
                 continue
             if isinstance(following, AccumulateGrad):
                 border.leaves.append(following)
-                target = by_leaf.get(id(following.variable))
+                leaf = following.variable
+                target = by_leaf.get(id(leaf))
+                if target is not None and type(leaf) not in _PLAIN_TYPES:
+                    border.wrapped[target] = following
             else:
                 target = by_edge.get((following, number))
                 if target is None and following not in seen and sequence_number(following) >= before.sequence:
@@ -143,6 +150,7 @@ class Pending:
         "_sizes",
         "_sums",
         "_waiting",
+        "_wrapped",
         "_written",
         "asks_again",
     )
@@ -153,6 +161,7 @@ class Pending:
             tuple(index for places in border.inputs.values() for _, index in places),
             len(border.inputs.keys() | border.outputs.keys()),
         )
+        self._wrapped = border.wrapped
         self.asks_again = asks_again
         self._passes = 0
         self._begin()
@@ -164,6 +173,10 @@ class Pending:
         raise NotImplementedError
 
     def again(self, graph: Differentiable, read: list[Any], written: list[Any]) -> None:
+        raise NotImplementedError
+
+    def adds_to(self, leaf: torch.Tensor) -> None:
+        """The gradient of `leaf` is added to next, below all that moves the version counter of what it stands for."""
         raise NotImplementedError
 
     def run(self, act: Callable[[], None]) -> None:
@@ -221,6 +234,8 @@ class Pending:
             if self._differentiable is not None and requires_grad(gradient):
                 self._differentiable.written[index] = gradient
             self._written[index] = self.take(f"output.{index}", gradient)
+            if index in self._wrapped:
+                self.adds_to(self._wrapped[index].variable)
 
     def finish_with_backward(self) -> None:
         """Some nodes of the call may not run, as where only one of its outputs was used: then the end of this backward

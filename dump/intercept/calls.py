@@ -311,6 +311,11 @@ class _GradientsOfCall(autograd.Pending):
         keeps = recorder.reads_backward if is_read else recorder.writes_backward
         return recorder.read(gradient, f"{name}.{place}") if keeps else None
 
+    def adds_to(self, leaf: torch.Tensor) -> None:
+        gradient = leaf.grad
+        if gradient is not None and (local := local_of(gradient).tensor) is not gradient:
+            self._recorder.touch(local)
+
     def done(self, read: list[Any], written: list[Any]) -> None:
         recorder = self._recorder
         self._watch.pending.pop(self, None)

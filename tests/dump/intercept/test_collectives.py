@@ -282,6 +282,24 @@ def test_a_gradient_that_backward_adds_to_is_measured_anew_in_a_dtensor(record: 
 
 
 @NEEDS_MESHES
+def test_the_part_of_a_gradient_that_backward_adds_to_is_measured_anew(record: Any) -> None:
+    """As FSDP reads it, which hands the parts on and drops the gradient itself."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    weight = torch.nn.Parameter(distribute_tensor(torch.ones(2, 2), init_device_mesh("cpu", (1,)), [Shard(0)]))
+
+    def act() -> None:
+        for _ in range(3):
+            (weight * 2).sum().backward()
+            torch.neg(weight.grad._local_tensor)
+
+    dump = record(act)
+    assert [dump.leaf(f"Torch.neg.{number}.forward", "input.0").mean for number in range(3)] == [2, 4, 6]
+    assert dump.value("Torch.neg.0.forward", "input.0") == dump.value("Tensor.__mul__.0.backward", "output.0")
+
+
+@NEEDS_MESHES
 def test_what_runs_inside_a_call_is_said_in_its_record(record: Any) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import Shard, distribute_tensor
