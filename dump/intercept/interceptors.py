@@ -69,7 +69,7 @@ class Interceptors:
         watch, came_first = self.watch, self.finder is not None
         yield Point("lines of warnings", self._warned.install, remove=self._warned.remove)
         yield Point("stacks that torch writes down", told_stacks.install)
-        yield Point("module calls", self.calls.install, needs=("own_parameters",))
+        yield Point("module calls", self.calls.install)
         yield Point("optimizer steps", self.steps.install, remove=self.steps.remove)
         yield from self.scripted_code.points(came_first=came_first)
         if self._records_apis:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
+from ..record.tree import own
 from ..torch_internals import own_modules, own_parameters
 
 
@@ -24,8 +25,14 @@ def walk(root: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
             continue
         seen.add(id(module))
         yield path, module
-        children = list(own_modules(module).items())
+        children: list[tuple[str, torch.nn.Module]] = list(own(module, own_modules).items())
         waiting += [(joined(path, name), child) for name, child in reversed(children) if child is not None]
+
+
+def parameters_in(module: torch.nn.Module) -> dict[str, torch.nn.Parameter | None]:
+    """The parameters of a module itself, by name."""
+    found: dict[str, torch.nn.Parameter | None] = own(module, own_parameters)
+    return found
 
 
 def parameters_below(root: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Parameter]]:
@@ -38,6 +45,6 @@ def parameters_below(root: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Para
         yield from root.named_parameters()
         return
     for path, module in walk(root):
-        for name, parameter in own_parameters(module).items():
+        for name, parameter in parameters_in(module).items():
             if parameter is not None:
                 yield joined(path, name), parameter

@@ -16,10 +16,11 @@ import torch
 
 from ..older_torch import is_dynamo_compiling
 from ..record.reading import requires_grad
-from ..torch_internals import call_impl, compiled_call, module_call, own_parameters, without_overrides
+from ..record.tree import own
+from ..torch_internals import call_impl, compiled_call, module_call, without_overrides
 from . import calls
 from .callers import as_if_it_were
-from .module_tree import joined, parameters_below, walk
+from .module_tree import joined, parameters_below, parameters_in, walk
 from .parameters import ParameterGradients
 from .patching import Patches
 from .scripted_code import keep_uncompiled
@@ -88,7 +89,7 @@ class ModuleTree:
         names = self.parameter_names()
         return {
             names.get(id(parameter), f"group{number}.{index}"): parameter
-            for number, group in enumerate(optimizer.param_groups)
+            for number, group in enumerate(own(optimizer, "param_groups"))
             for index, parameter in enumerate(group["params"])
         }
 
@@ -262,7 +263,7 @@ class ModuleCalls:
             recorder = watch.recorder
             assert recorder is not None
             path = self._tree.path(module, within=self._open[-1] if self._open else None)
-            if not path and not own_parameters(module):
+            if not path and not parameters_in(module):
                 return None, watch.owner  # all that the model itself has to show, its parts show
             key = f"{joined('Module', path, type(module).__name__)}.forward"
             name = f"{key}.{recorder.number(key)}"
@@ -273,7 +274,7 @@ class ModuleCalls:
         return watch.guard(begin) or (None, watch.owner)
 
     def _finish(self, module: torch.nn.Module, call: calls.OpenCall, output: Any) -> None:
-        own = {key: value for key, value in own_parameters(module).items() if value is not None}
+        own = {key: value for key, value in parameters_in(module).items() if value is not None}
         border = calls.finish(self._watch, call, output, parameters=own)
         if border is not None and own:
             self.parameters.follow(call, own, border.leaves)

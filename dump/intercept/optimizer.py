@@ -20,8 +20,9 @@ from typing import Any
 import torch
 from torch.optim import optimizer as torch_optimizer
 
-from ..record import stack
+from ..record import stack, tree
 from ..record.entries import Emission
+from ..record.reading import gradient_of
 from ..record.recorder import StepRecorder
 from .modules import ModuleTree
 from .patching import Patches
@@ -187,7 +188,7 @@ class OptimizerSteps:
     def _parameters(self, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
         """Those that have a gradient."""
         every = self._tree.parameters_of(optimizer)
-        return {name: parameter for name, parameter in every.items() if parameter.grad is not None}
+        return {name: parameter for name, parameter in every.items() if gradient_of(parameter) is not None}
 
     def _note_own(self, outer: _OpenStep, inner: torch.optim.Optimizer) -> None:
         """An optimizer whose state is dealt out among ranks runs one that has this rank's parameters alone; the others'
@@ -208,7 +209,8 @@ class OptimizerSteps:
         if not recorder.reads_forward:
             return {}
         parameters = self._parameters(step.optimizer)
-        gradients = {key: parameter.grad for key, parameter in parameters.items()}
+        groups: list[dict[str, Any]] = tree.own(step.optimizer, "param_groups")
+        gradients = {key: gradient_of(parameter) for key, parameter in parameters.items()}
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             for gradient in gradients.values():
                 if gradient is not None:
@@ -218,7 +220,7 @@ class OptimizerSteps:
             "input_kwargs": {
                 "grad": recorder.read(gradients, f"{step.name}.input.grad"),
                 "param": recorder.read(parameters, f"{step.name}.input.param"),
-                "group": {str(number): _settings(group) for number, group in enumerate(step.optimizer.param_groups)},
+                "group": {str(number): _settings(group) for number, group in enumerate(groups)},
             },
         }
 

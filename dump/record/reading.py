@@ -38,6 +38,16 @@ maker_of: Callable[[torch.Tensor], Any] = _attribute("grad_fn")
 number_of: Callable[[torch.Tensor], int] = _attribute("output_nr")
 """Which of its maker's outputs it is."""
 
+
+def gradient_of(tensor: torch.Tensor) -> torch.Tensor | None:
+    """The gradient that an optimizer reads: of a class that says another, that."""
+    kind: Any = type(tensor)
+    found: torch.Tensor | None = _gradient(tensor) if kind.grad is _base.grad else tensor.grad
+    return found
+
+
+_gradient = _attribute("grad")
+
 storage_of: Callable[[torch.Tensor], torch.UntypedStorage] = _base.untyped_storage
 offset_of: Callable[[torch.Tensor], int] = _base.storage_offset
 strides_of: Callable[[torch.Tensor], tuple[int, ...]] = _base.stride

@@ -191,6 +191,12 @@ def _attributes(thing: Any) -> dict[str, Any]:
     return found | own_dict(thing)
 
 
+def own(thing: object, name: str) -> Any:
+    """An attribute of an object, by none of its own methods; one that it does not keep in its dict, as it gives it."""
+    kept = own_dict(thing)
+    return kept[name] if name in kept else getattr(thing, name)
+
+
 def own_dict(thing: object) -> dict[str, Any]:
     """The dict of an object, by none of its own methods."""
     try:

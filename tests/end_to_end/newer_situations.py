@@ -569,6 +569,56 @@ def classes_that_listen() -> Any:
     return Odd.heard, Watched.heard, Pairs.heard, out.heard
 
 
+def _listening(base: type, heard: Counter[tuple[str, str]]) -> Any:
+    """A class that notes every attribute that is read or set, and every call of what Python asks of an object."""
+    asked = ("__eq__", "__hash__", "__len__", "__bool__", "__iter__", "__contains__", "__repr__", "__reduce_ex__",
+             "named_parameters", "parameters", "modules", "children", "buffers", "state_dict")  # fmt: skip
+
+    def note(kind: str, name: str) -> Any:
+        method = getattr(base, name)
+
+        def noted(self: Any, *args: Any, **kwargs: Any) -> Any:
+            heard[kind, str(args[0]) if name in ("__getattribute__", "__setattr__") else name] += 1
+            return method(self, *args, **kwargs)
+
+        return noted
+
+    names = [name for name in asked if getattr(base, name, None) is not None]
+    own = {name: note(base.__name__, name) for name in ("__getattribute__", "__setattr__", *names)}
+    return type(base)(f"Listening{base.__name__}", (base,), own)
+
+
+@newer
+def whatever_is_asked() -> Any:
+    heard: Counter[tuple[str, str]] = Counter()
+    linear, layers = _listening(nn.Linear, heard), _listening(nn.Sequential, heard)
+    listed, table, pair = (_listening(kind, heard) for kind in (list, dict, tuple))
+    weight = nn.Parameter(torch.randn(4, 4).as_subclass(_listening(torch.Tensor, heard)))
+    net = layers(linear(4, 4), nn.ReLU(), linear(4, 4))
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, self.weight = net, weight
+
+        def forward(self, batch: Any, *others: Any) -> Any:
+            out = self.net(batch["x"]) @ self.weight
+            return table(out=out, others=listed([out, pair((out,))]))
+
+    model = Model()
+    optimizer = _listening(torch.optim.SGD, heard)(list(model.parameters()), lr=0.1, momentum=0.9)
+    found: list[Any] = []
+    for _ in range(2):
+        heard.clear()
+        out = model(table(x=torch.ones(2, 4)), listed([torch.ones(1)]), pair(("a",)))
+        dict.__getitem__(out, "out").square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        torch.stack(listed([torch.ones(2)])).sum().add(torch.cat(pair((torch.ones(2), torch.ones(2)))).sum())
+        found.append(sorted((*asked, count) for asked, count in heard.items()))
+    return found
+
+
 # ---- operators
 
 
