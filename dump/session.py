@@ -235,8 +235,12 @@ class Session:
         coverage = covered(recorder, self._interceptors, self.left_out)
         if output.writer is not None:
             self.coverage.append(coverage)
-            account = {**coverage.header(), **self.sampling.header(self.config)}
-            trailer = closing_keys(recorder.devices, account, complete=complete)
+            try:
+                account = {**coverage.header(), **self.sampling.header(self.config)}
+                trailer = closing_keys(recorder.devices, account, complete=complete)
+            except Exception:
+                output.writer.close({"complete": False})
+                raise
             self._files.close(number, output.writer, trailer, waits=self.config.async_dump)
 
     def end_part(self) -> None:

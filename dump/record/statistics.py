@@ -117,17 +117,16 @@ def measure(tensor: torch.Tensor, facts: reading.Facts | None = None, *, waves: 
     waves = waves and in_waves.has_waves(tensor)
     if _core is None or (waves and not hasattr(_core, "measure_waves")):  # as one built before it was written
         return _measured_in_python(real_contiguous(tensor), waves=waves)
+    source, code = tensor, _CODES.get(reading.dtype_of(tensor))
     is_dense = facts[6] if facts is not None else reading.is_contiguous(tensor) and not reading.is_negated(tensor)
-    if is_dense and (code := _CODES.get(reading.dtype_of(tensor))) is not None:
-        if waves:
-            return Statistics(
-                *_core.measure_waves(tuple(reading.shape_of(tensor)), reading.address_of(tensor), code, count)
-            )
+    if is_dense and code is not None and not waves:
         return Statistics(*_core.measure(reading.address_of(tensor), code, count))
-    source = real_contiguous(tensor)
-    code = _CODES.get(reading.dtype_of(source))
-    if code is None:
-        return _measured_in_python(source, waves=waves)
+    has_runs = facts is not None and code is not None and reading.strides_of(tensor)[-1:] == (1,)
+    if not has_runs:  # else a copy would take longer than what follows
+        source = real_contiguous(tensor)
+        code = _CODES.get(reading.dtype_of(source))
+        if code is None:
+            return _measured_in_python(source, waves=waves)
     shape = tuple(reading.shape_of(source))
     memory = reading.address_of(source), code, reading.count_of(source)
     layout = () if reading.is_contiguous(source) else (shape, reading.strides_of(source))

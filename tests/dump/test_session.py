@@ -535,6 +535,8 @@ def test_an_error_of_ours_between_steps_ends_the_recording_and_not_the_run(
     session.close()
     assert (session.broken, session.written) == ("ZeroDivisionError: division by zero", [])
     assert len(said) == 1
+    (left,) = Path(config.dump_path).rglob("dump.json")
+    assert read_dump(left.parent).incomplete is not None
 
 
 def test_a_failure_at_work_is_told_once(config: DumpConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dump import native
 from dump.format import sketch
-from dump.record import contents, deferred, statistics
+from dump.record import contents, deferred, reading, statistics
 from dump.record.contents import is_repeated
 from dump.record.statistics import EMPTY, Statistics, _pieces, measure
 
@@ -424,3 +424,21 @@ def test_an_expanded_tensor_of_too_many_elements_is_measured_by_what_it_repeats(
 def test_an_expanded_tensor_of_a_million_million_elements_takes_no_time() -> None:
     found = measure(torch.tensor([[2.0]], dtype=torch.complex64).expand(1 << 20, 1 << 20))
     assert found == Statistics(2.0, 0.0, 1.0, 2.0 * (1 << 20), 0, 0, None)
+
+
+RUNS = {
+    "heads": lambda: _random(torch.float32, (2, 40, 4, 8)).transpose(1, 2),
+    "columns": lambda: _random(torch.bfloat16, (30, 64))[:, 3:50],
+    "every other row": lambda: _random(torch.float32, (30, 7))[::2],
+    "rows again": lambda: _random(torch.float32, (1, 9)).expand(30, 9),
+    "one element": lambda: _random(torch.float32, (3, 1)).t()[:, 1:2],
+}
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_what_lies_in_runs_is_measured_where_it_lies(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tensor = RUNS[kind]()
+    expected = statistics.measure(tensor.contiguous())
+    if statistics._core is not None:
+        monkeypatch.setattr(statistics, "real_contiguous", lambda _: pytest.fail("copied"))
+    assert statistics.measure(tensor, reading.facts_of(tensor)) == expected
