@@ -23,7 +23,7 @@ import msgspec
 import torch
 
 from .. import torch_internals
-from ..record import stack, tree
+from ..record import reading, stack, tree
 from ..record.recorder import StepRecorder
 from ..torch_internals import (
     current_node,
@@ -323,7 +323,7 @@ def _since_its_node(call: calls.OpenCall) -> calls.OpenCall:
 
 
 def _makes_node(arguments: Any) -> bool:
-    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tree.tensors_of(arguments))
+    return torch.is_grad_enabled() and any(map(reading.requires_grad, tree.tensors_of(arguments)))
 
 
 def _twins(base: torch.Tensor, output: Any) -> Any:
@@ -331,13 +331,16 @@ def _twins(base: torch.Tensor, output: Any) -> Any:
     and is given that of its base after the mode has returned.  None for one of another dtype, or nested."""
     if isinstance(output, (list, tuple)):
         return [_twins(base, view) for view in output]
-    if output.dtype is not base.dtype or output.is_nested or base.is_nested or not under_a_mode.is_plain(base):
+    if not under_a_mode.is_plain(base) or reading.is_nested(output) or reading.is_nested(base):
+        return None
+    if reading.dtype_of(output) is not reading.dtype_of(base):
         return None
     if not torch_internals.available("ExcludeKeys"):  # before torch 2.2
         return None
     counted = torch_internals.ExcludeKeys(torch_internals.DispatchKey.ADInplaceOrView, False)
     with torch.no_grad(), counted:
-        return base.detach().as_strided(output.shape, output.stride(), output.storage_offset())
+        shape, strides = reading.shape_of(output), reading.strides_of(output)
+        return reading.laid_out(reading.detached(base), shape, strides, reading.offset_of(output))
 
 
 def _line(where: stack.RawStack) -> str | None:

@@ -17,7 +17,7 @@ from ..record import stack, tree
 from ..record.entries import Emission
 from ..record.identity import version_of
 from ..record.observer import Observer
-from ..record.reading import device_of
+from ..record.reading import device_of, gradient_of
 from ..record.recorder import StepRecorder
 from ..record.sharded import local_of
 from . import autograd
@@ -312,7 +312,7 @@ class _GradientsOfCall(autograd.Pending):
         return recorder.read(gradient, f"{name}.{place}") if keeps else None
 
     def adds_to(self, leaf: torch.Tensor) -> None:
-        gradient = leaf.grad
+        gradient = gradient_of(leaf)
         if gradient is not None and (local := local_of(gradient).tensor) is not gradient:
             self._recorder.touch(local)
 

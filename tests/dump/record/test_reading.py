@@ -9,7 +9,18 @@ import torch
 
 from dump.record import reading
 
-PROPERTIES = ("shape", "dtype", "device", "layout", "requires_grad", "grad_fn", "is_cpu", "is_meta", "output_nr")
+PROPERTIES = (
+    "shape",
+    "dtype",
+    "device",
+    "layout",
+    "requires_grad",
+    "grad_fn",
+    "is_cpu",
+    "is_meta",
+    "output_nr",
+    "grad",
+)
 METHODS = ("data_ptr", "numel", "stride", "size", "storage_offset", "untyped_storage", "is_contiguous", "element_size",
            "detach", "contiguous", "cpu", "is_conj", "is_neg", "resolve_conj", "resolve_neg", "as_strided")  # fmt: skip
 
@@ -49,7 +60,10 @@ def test_a_subclass_hears_nothing(view: Any, settings: dict[str, Any], record: A
     assert leaf.unrecorded is None
 
 
-@pytest.mark.parametrize("settings", [{"level": "mix"}, {"task": "tensor"}])
+AUDITED = {"level": "mix", "audit": True, "summary_mode": "md5"}
+
+
+@pytest.mark.parametrize("settings", [{"level": "mix"}, {"task": "tensor"}, AUDITED])
 def test_a_script_that_replaces_what_tensors_have_hears_nothing(
     settings: dict[str, Any], record: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,7 +87,7 @@ def test_a_script_that_replaces_what_tensors_have_hears_nothing(
                     return original.__get__(self)
 
                 patched.setattr(torch.Tensor, name, property(heeds_too))
-            torch.exp(layer(x)).backward(torch.ones(6, 4))
+            torch.exp(layer(x).T).backward(torch.ones(4, 6))
 
     act()
     alone = list(heard)
