@@ -12,7 +12,7 @@ from openpyxl.styles import Alignment, Border, Font, Side
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
 
-from acc_compare.model import Finding, Result, Suspect
+from acc_compare.model import Finding, Result, Role, Suspect
 from acc_compare.report.columns import ABSENT, Column, as_cell
 from acc_compare.report.formatting import Text, facts, mode_of
 from acc_compare.report.i18n import text
@@ -39,6 +39,7 @@ _LINE_HEIGHT = 15.0
 _PAGE_WIDTH = 110
 _SHOWN_SUSPECTS, _TOLD_SUSPECTS = 10, 200
 _VERDICT_TINTS: dict[str, Tint] = {"same": "pass", "different": "error", "incomplete": "warning"}
+_EXPLAINED: frozenset[Role] = frozenset(("propagated", "absorbed", "agrees"))
 _RESULTS: tuple[tuple[Result, str], ...] = (
     ("error", "accused, or breaks a classic rule (constants, see the Columns sheet); Err_Message says which"),
     ("warning", "close to it, or worse than its inputs"),
@@ -73,9 +74,9 @@ def fill_summary(sheet: Worksheet, finding: Finding, *, notes: tuple[Text, ...])
     row = _sides(sheet, finding, row + 1)
     if finding.settings:
         row = _sentences(sheet, "Settings", finding.settings, row + 1)
-    row = _counts(sheet, finding, row + 1)
     if finding.suspects:
         row = _suspects(sheet, finding, row + 1)
+    row = _counts(sheet, finding, row + 1)
     if notes:
         row = _sentences(sheet, "Notes", notes, row + 1)
     row = _legend(sheet, row + 1, accused=bool(finding.suspects))
@@ -153,7 +154,7 @@ def _counts(sheet: Worksheet, finding: Finding, row: int) -> int:
     put(
         sheet,
         f"B{row}",
-        "by the classic rules, which hold each row against constants",
+        "by the classic rules, which hold each row against constants; the verdict does not rest on them",
         ink=FAINT,
     )
     for tint, meaning in _RESULTS:
@@ -161,6 +162,12 @@ def _counts(sheet: Worksheet, finding: Finding, row: int) -> int:
         name = put(sheet, f"A{row}", tint)
         name.fill = fill(STRONG_TINTS[tint])
         _span(sheet, row, f"{tally[tint]:,}   {meaning}")
+    beyond = [line for line in finding.rows if line.outcome in ("error", "warning") and not line.accused]
+    if explained := sum(line.origin in _EXPLAINED for line in beyond):
+        row += 1
+        put(sheet, f"A{row}", "explained")
+        told = f"{explained:,} of the {len(beyond):,} errors and warnings that belong to no suspect"
+        _span(sheet, row, f"{told}: they came in with the inputs, became less in the call, or are rounding")
     return row + 1
 
 

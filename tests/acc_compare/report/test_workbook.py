@@ -208,3 +208,18 @@ def test_columns_sheet_explains_each_column(build, tmp_path):
     sheet = load_workbook(tmp_path / "a.xlsx")["Columns"]
     explained = [(line[0].value, line[1].value) for line in sheet.iter_rows(min_row=2)]
     assert explained == [(column.name, column.explanation) for column in for_reading(columns_of(finding))]
+
+
+@pytest.mark.parametrize(
+    ("origins", "explained"),
+    [(("propagated", "absorbed", "agrees", "introduced"), "3 of the 4"), (("introduced", ""), None)],
+)
+def test_the_summary_says_how_many_errors_are_explained(build, tmp_path, origins, explained) -> None:
+    rows = [build.row(f"Torch.a.{i}.forward.output.0", result="error", origin=o) for i, o in enumerate(origins)]
+    accused = build.row("Torch.b.0.forward.output.0", result="error", origin="introduced", accused=True)
+    write_workbook(build.finding(rows=(*rows, accused)), tmp_path / "a.xlsx")
+    summary = load_workbook(tmp_path / "a.xlsx")["Summary"]
+    told = {line[0].value: str(line[1].value) for line in summary.iter_rows()}
+    assert told["error"].split()[0] == str(len(origins) + 1)
+    assert ("explained" in told) is bool(explained)
+    assert told.get("explained", "").startswith(explained or "")
