@@ -24,9 +24,11 @@ from ..torch_internals import (
     current_node,
     custom_op_file,
     dispatch_mode,
+    enable_events,
     fake_mode_key,
     graph_task,
     is_excluded,
+    profiler_is_on,
     tracing_state,
     views_key,
     without_overrides,
@@ -175,7 +177,7 @@ class Watch:
         return tuple(dict.fromkeys(module for module in self.modules if module is not None and module != name))
 
     def guard(self, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """Run our own work, `act` of these arguments, unseen by any `__torch_function__` of the user's.
+        """Run our own work, `act` of these arguments, unseen by any `__torch_function__` or profiler of the user's.
 
         This is the one edge between us and the user's step: whatever fails here is counted and named in the
         header, and the training goes on.
@@ -183,7 +185,8 @@ class Watch:
         outer, self.busy = self.busy, True
         try:
             with without_overrides():
-                return act(*args, **kwargs)
+                is_heard = getattr(torch.autograd.profiler, profiler_is_on, False)
+                return _unheard(act, *args, **kwargs) if is_heard else act(*args, **kwargs)
         except Exception as error:
             self.failed(error, sys._getframe(1).f_code.co_filename)
             return None
@@ -230,6 +233,15 @@ class Watch:
         """What failed since the last step, and how often."""
         taken, self.failures = self.failures, {}
         return taken
+
+
+def _unheard(act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run what a profiler is not to hear of."""
+    enable_events(False)
+    try:
+        return act(*args, **kwargs)
+    finally:
+        enable_events(True)
 
 
 def _is_reading_code() -> bool:

@@ -118,3 +118,19 @@ def test_the_training_thread_is_the_one_that_has_come_furthest() -> None:
 def test_a_thread_that_was_chosen_is_kept(watch: Watch) -> None:
     assert not _elsewhere(lambda: watch.claim(Progress.steps_optimizer))
     assert watch.listening()
+
+
+@pytest.mark.parametrize("settings", [{"level": "mix"}, {"task": "tensor"}, {"summary_mode": "md5"}], ids=str)
+def test_a_profiler_of_the_scripts_hears_nothing_of_ours(settings: dict[str, Any], record: Any) -> None:
+    layer, x = torch.nn.Linear(4, 4), torch.randn(6, 8)[:, ::2]
+
+    def act() -> list[tuple[str, int]]:
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+            torch.exp(layer(x)).t().sum().backward()
+        return sorted((event.key, event.count) for event in profiler.key_averages())
+
+    act()
+    alone, found = act(), []
+    record(lambda: found.append(act()), **settings)
+    assert found == [alone]
+    assert alone
