@@ -12,7 +12,6 @@ A hook must not hold the node it hangs on: node -> hook -> node would be a cycle
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -44,25 +43,23 @@ class Before(msgspec.Struct, frozen=True, gc=False, eq=False):
     edges: tuple[Edge | None, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Border:
+class Border(msgspec.Struct, frozen=True, eq=False):
     """Where a call's graph ends: for each border node the (slot, index) pairs of the gradients of the call's
     outputs and inputs, and the accumulators of leaves met on the way; `wrapped` are those of inputs that stand for
     other tensors, as a DTensor does, by their indices."""
 
-    outputs: dict[Node, list[tuple[int, int]]] = field(default_factory=dict)
-    inputs: dict[Node, list[tuple[int, int]]] = field(default_factory=dict)
-    leaves: list[Any] = field(default_factory=list)
-    wrapped: dict[int, Any] = field(default_factory=dict)
+    outputs: dict[Node, list[tuple[int, int]]] = msgspec.field(default_factory=dict)
+    inputs: dict[Node, list[tuple[int, int]]] = msgspec.field(default_factory=dict)
+    leaves: list[Any] = msgspec.field(default_factory=list)
+    wrapped: dict[int, Any] = msgspec.field(default_factory=dict)
 
 
 def before_call(tensors: Sequence[torch.Tensor]) -> Before | None:
     """Note the inputs' edges; in-place calls move them.  None where no graph can come of the call."""
     if not torch.is_grad_enabled():
         return None
-    makers = map(maker_of, tensors)
-    edges = tuple(None if made is None else (made, number_of(t)) for t, made in zip(tensors, makers, strict=True))
-    return Before(next_sequence_number(), tuple(tensors), edges)
+    edges = [None if (made := maker_of(t)) is None else (made, number_of(t)) for t in tensors]
+    return Before(next_sequence_number(), tuple(tensors), tuple(edges))
 
 
 def output_border(outputs: Sequence[torch.Tensor], since: int = 0) -> Border:
