@@ -45,7 +45,8 @@ def judge_input(call: MeasuredCall, argument: MeasuredArgument, context: Context
         return judged, Origin("structure", call, judged, seen.worst, producer=producer.call, rewired=theirs)
     if producer is not None or (not context.npu.exact and call.is_backward):
         return Judged(argument, "propagated"), None
-    if argument.npu.grad_fn is not None or call.is_backward:
+    # A view that nobody recorded may be the parameter itself: the part that a DTensor was made from.
+    if (argument.npu.grad_fn is not None and context.npu.parameter(argument.npu) is None) or call.is_backward:
         if context.previous == "suspect" and not seen.last_agreeing and seen.worst == 0.0:
             return Judged(argument, "propagated"), None  # the step begins with what the one before it left
         return _judge_unseen(call, argument, seen)

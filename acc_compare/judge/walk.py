@@ -191,9 +191,10 @@ def _by_bound(origin: Origin) -> bool:
 
 def _agrees(argument: MeasuredArgument) -> bool:
     """Is it the same on both sides?  Of garbage, large elements may agree, and with them what only bounds an error, or
-    sums beside which the rest is nothing."""
+    sums beside which the rest is nothing; and such as are taken for a mask are in no sum."""
     known = argument.error is not None and argument.error.source != "bound" and argument.relative == 0.0
-    return known and argument.norm < _NO_DATA
+    ends = [(side.max, side.min) for side in (argument.npu, argument.bench)]
+    return known and argument.norm < _NO_DATA and ends[0] == ends[1]
 
 
 class _Inside:

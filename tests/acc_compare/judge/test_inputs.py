@@ -332,3 +332,21 @@ def test_a_backward_of_several_nodes_stands_after_what_it_gave(make: Any, wrong:
         runs.append(run)
     found = suspects(make.judged(*runs))
     assert found == [("operator", named)]
+
+
+@pytest.mark.parametrize(
+    ("is_parameter", "expected"), [(True, []), (False, [("operator", "Functional.relu.0.forward")])]
+)
+def test_a_parameter_drifts_under_a_view_that_nobody_recorded_too(make: Any, is_parameter: bool, expected: Any) -> None:
+    """As the part of a DTensor that is made of it anew in each step."""
+
+    def run(drift: float) -> Any:
+        one = make.Run()
+        w = make.off(make.normal(16, 16), drift, seed=5)
+        one.mark(w, grad_fn="_FromTorchTensorBackward", requires_grad=True)
+        one.call("Functional.relu.0.forward", [w], [np.maximum(w, 0)])
+        if is_parameter:
+            one.call("Optimizer.SGD.0.forward", kwargs={"param": {"w": w}, "grad": {"w": make.normal(16, 16)}})
+        return one
+
+    assert suspects(make.judged(run(7e-5), run(0.0), step=1, previous="unjudged")) == expected

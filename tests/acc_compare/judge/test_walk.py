@@ -70,6 +70,12 @@ def test_garbage_whose_largest_numbers_agree_need_not_agree(make: Any, largest: 
     assert walk._agrees(make.argument("output.0", memory, memory.copy())) is alike
 
 
+def test_garbage_that_is_taken_for_a_mask_agrees_where_its_extremes_do(make: Any) -> None:
+    memory, other = make.normal(64), make.normal(64)
+    memory[0], other[0] = -3.11e35, -3.17e35
+    assert not walk._agrees(make.argument("output.0", memory, other))
+
+
 @pytest.mark.parametrize(("operator", "expected"), [("copy_", []), ("mul_", ["Tensor.mul_.0.forward"])])
 def test_what_is_filled_whole_may_have_held_anything_before(make: Any, operator: str, expected: list[str]) -> None:
     """New memory as another record of it, as where storage was freed and came back."""
