@@ -42,18 +42,22 @@ def tensor_record(entry: Entry, data_name: str | None, *, nan: object = encode.N
 
 
 def _told(measured: Measured, nan: object) -> tuple[Any, ...]:
-    """Extremes, mean, norm, counts, sketch and waves; made once for all records that mention a value."""
+    """Extremes, mean, norm, counts, sketch and waves; made once for all records that mention a value, except of one
+    with NaN, which writers tell in different words."""
     found = measured.statistics
     if found is None:
         return _UNTOLD
-    if measured.told is None:
-        measured.told = (
-            *(_number(value, nan) for value in (found.max, found.min, found.mean, found.norm)),
-            *(found.nan or None, found.inf or None),
-            None if found.buckets is None else encode.sketch_text(found.buckets),
-            None if found.waves is None else encode.sketch_text(found.waves),
-        )
-    return measured.told
+    if measured.told is not None:
+        return measured.told
+    told = (
+        *(_number(value, nan) for value in (found.max, found.min, found.mean, found.norm)),
+        *(found.nan or None, found.inf or None),
+        None if found.buckets is None else encode.sketch_text(found.buckets),
+        None if found.waves is None else encode.sketch_text(found.waves),
+    )
+    if nan not in told:
+        measured.told = told
+    return told
 
 
 def _number(value: float | int | None, nan: object) -> object:
