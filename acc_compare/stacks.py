@@ -9,7 +9,7 @@ _FRAME = re.compile(
     r'File "?(?P<path>[^"\n]+?)"?, line (?P<line>\d+)(?:, in (?P<function>[^,\s]+))?,?\s*(?P<code>[^\n]*)'
 )
 _LIBRARY = re.compile(
-    r"[\\/](site-packages|dist-packages|python3\.\d+)[\\/]|<frozen |"
+    r"[\\/](site-packages|dist-packages|python3\.\d+|torchinductor_[^\\/]*)[\\/]|<frozen |"
     r"[\\/]torch(_npu)?[\\/](nn|autograd|optim|utils|cuda|npu|distributed|fx|jit|amp|functional|_\w+|__init__)\b"
 )
 

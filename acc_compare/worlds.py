@@ -264,7 +264,7 @@ def _renamed(suspect: Suspect, name: str) -> Suspect:
     if name == suspect.name:
         return suspect
     told = say("evidence.counted_as", call=suspect.name)
-    return replace(suspect, name=name, row=suspect.name, evidence=(*suspect.evidence, told))
+    return replace(suspect, name=name, row=suspect.row or suspect.name, evidence=(*suspect.evidence, told))
 
 
 def _on_ranks_in(finding: Finding, line: Line) -> Finding:

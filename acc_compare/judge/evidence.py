@@ -89,7 +89,8 @@ def _one_side(origin: Origin, _: Comparand) -> Message:
             bench=origin.rewired,
             size=_size(origin),
         )
-    return say("happened.one_side", producer=origin.producer, size=_size(origin), call=origin.call.full_name)
+    side = say(f"name.{origin.lone}")
+    return say("happened.one_side", producer=origin.producer, side=side, size=_size(origin), call=origin.call.full_name)
 
 
 def _nonfinite(origin: Origin, _: Comparand) -> Message:

@@ -20,11 +20,13 @@ import numpy as np
 from acc_compare.judge.dataflow import Flow
 from acc_compare.judge.origins import (
     INPUT_NOISE,
+    SIDES,
     SUSPICIOUS,
     UNSEEN,
     Context,
     Expected,
     Judged,
+    Lone,
     Origin,
     largest_error,
     ratio,
@@ -147,43 +149,41 @@ def _judge_step(
         judged = Judged(argument, "input", share)
         last = before[-1].full_name if before else ""
         kind: Kind = "structure" if lone else "operator"
-        worst = Origin(kind, call, judged, inherited, True, last, producer=lone)
+        producer, side = lone or ("", "")
+        worst = Origin(kind, call, judged, inherited, True, last, producer=producer, lone=side)
     return worst
 
 
-def _lone(call: MeasuredCall, gradient: _Gradient, context: Context) -> str:
-    """A call that made or changed this gradient on one side and has no partner on the other; "" for none."""
+def _lone(call: MeasuredCall, gradient: _Gradient, context: Context) -> Lone | None:
+    """A call that made or changed this gradient on one side and has no partner on the other; None for none."""
     argument = gradient.argument
     assert call.pair.npu is not None
     assert call.pair.bench is not None
-    for flow, leaf, end, contributions, partnered in (
-        (context.npu, argument.npu, call.pair.npu.index, gradient.ours, context.partner),
-        (context.bench, argument.bench, call.pair.bench.index, gradient.theirs, context.answered),
-    ):
+    ours = (context.npu, argument.npu, call.pair.npu.index, gradient.ours, context.partner)
+    theirs = (context.bench, argument.bench, call.pair.bench.index, gradient.theirs, context.answered)
+    for side, (flow, leaf, end, contributions, partnered) in zip(SIDES, (ours, theirs), strict=True):
         producer = flow.producer(leaf, end)
         makers = [producer.call] if producer is not None else []
         for maker in (*makers, *(contribution.call for contribution in contributions)):
             if maker not in partnered:
-                return maker
-    return ""
+                return maker, side
+    return None
 
 
-def _lone_since_backward(call: MeasuredCall, sides: tuple[Dump, Dump], context: Context) -> str:
-    """The first call of one side alone between the last backward call and this step, as of clipping; "" for none."""
+def _lone_since_backward(call: MeasuredCall, sides: tuple[Dump, Dump], context: Context) -> Lone | None:
+    """The first call of one side alone between the last backward call and this step, as of clipping; None for none."""
     assert call.pair.npu is not None
     assert call.pair.bench is not None
-    for dump, step, partnered in (
-        (sides[0], call.pair.npu.index, context.partner),
-        (sides[1], call.pair.bench.index, context.answered),
-    ):
+    ours, theirs = (call.pair.npu.index, context.partner), (call.pair.bench.index, context.answered)
+    for side, dump, (step, partnered) in zip(SIDES, sides, (ours, theirs), strict=True):
         found = ""
         for other in reversed(dump.calls[:step]):
             if parse(other.name).direction != FORWARD or other.name.startswith("Optimizer."):
                 break
             found = found if other.name in partnered else other.name
         if found:
-            return found
-    return ""
+            return found, side
+    return None
 
 
 def _was_judged(call: MeasuredCall, argument: MeasuredArgument, context: Context) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from acc_compare.judge.dataflow import Producer
-from acc_compare.judge.origins import INPUT_NOISE, SUSPICIOUS, UNSEEN, Context, Expected, Judged, Origin, Seen
+from acc_compare.judge.origins import INPUT_NOISE, SUSPICIOUS, UNSEEN, Context, Expected, Judged, Lone, Origin, Seen
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.model import Kind
 
@@ -35,10 +35,12 @@ def judge_input(call: MeasuredCall, argument: MeasuredArgument, context: Context
         # where each rank does its own part.
         unseen = producer.call in context.unmeasured and producer.call in context.partner and bool(call.owner)
         return _judge_unseen(call, argument, seen) if unseen else (Judged(argument, "propagated"), None)
-    lone = _lone_producer(call, argument, producer, context) if argument.relative > UNSEEN * noise else ""
-    if lone:
+    lone = _lone_producer(call, argument, producer, context) if argument.relative > UNSEEN * noise else None
+    if lone is not None:
         judged = Judged(argument, "input", Expected.at_most(noise, "before"))
-        return judged, Origin("structure", call, judged, seen.worst, True, seen.last_agreeing, producer=lone)
+        return judged, Origin(
+            "structure", call, judged, seen.worst, True, seen.last_agreeing, producer=lone[0], lone=lone[1]
+        )
     theirs = _other_maker(call, argument, producer, context) if argument.relative > UNSEEN * noise else ""
     if producer is not None and theirs:
         judged = Judged(argument, "input", Expected.at_most(noise, "before"))
@@ -132,14 +134,16 @@ def _is_drift(argument: MeasuredArgument, context: Context) -> bool:
     )
 
 
-def _lone_producer(call: MeasuredCall, argument: MeasuredArgument, producer: Producer | None, context: Context) -> str:
-    """A call that made this input on one side and has no partner on the other; "" where there is none."""
+def _lone_producer(
+    call: MeasuredCall, argument: MeasuredArgument, producer: Producer | None, context: Context
+) -> Lone | None:
+    """A call that made this input on one side and has no partner on the other; None where there is none."""
     if producer is not None and producer.call not in context.partner:
-        return producer.call
+        return producer.call, "npu"
     if call.pair.bench is None:
-        return ""
+        return None
     theirs = context.bench.producer(argument.bench, call.pair.bench.index)
-    return theirs.call if theirs is not None and theirs.call not in context.answered else ""
+    return (theirs.call, "bench") if theirs is not None and theirs.call not in context.answered else None
 
 
 def _other_maker(call: MeasuredCall, argument: MeasuredArgument, producer: Producer | None, context: Context) -> str:

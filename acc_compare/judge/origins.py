@@ -76,7 +76,7 @@ class Origin:
     `reshaped` says that shapes differ and not values, `rewired` names the bench's
     maker of an input that `producer` made on the NPU side, `maker` a call that was not compared and made what is off,
     `first_seen` is the place of the call inside a module that
-    read what was wrong."""
+    read what was wrong, `lone` the side that alone ran `producer`."""
 
     kind: Kind
     call: MeasuredCall
@@ -92,6 +92,13 @@ class Origin:
     rewired: str = ""
     first_seen: int | None = None
     maker: str = ""
+    lone: Literal["", "npu", "bench"] = ""
+
+
+Lone: TypeAlias = tuple[str, Literal["npu", "bench"]]
+"""A call that one side alone ran, and the side."""
+
+SIDES: tuple[Literal["npu", "bench"], Literal["npu", "bench"]] = ("npu", "bench")
 
 
 @dataclass(slots=True)

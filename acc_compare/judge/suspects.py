@@ -20,7 +20,7 @@ from acc_compare.judge.reference import told_of
 from acc_compare.measured.calls import MeasuredCall
 from acc_compare.messages import Message, Value, count, listed, say
 from acc_compare.model import ErrorPattern, ReferenceErrors, Relation, Row, Suspect
-from dump.format.names import forward_name, parse
+from dump.format.names import BACKWARD, forward_name, parse
 from dump.format.schema import Dump
 
 _LISTED = 20
@@ -147,14 +147,16 @@ def _suspect(
     excess = judged.excess
     others = () if first.kind == "input" else _others(members)
     beside = place.references.get((first.call.full_name, judged.argument.name))
+    name, module, stack = first.maker or first.call.shown_name, module_of(first.call), stack_of(first.call, place.npu)
+    if first.lone:
+        name = first.producer
+        module, stack = _where(name, place.npu if first.lone == "npu" else place.bench)
     base = Suspect(
-        name=first.producer
-        if first.kind == "structure" and not first.rewired
-        else first.maker or first.call.shown_name,
+        name=name,
         kind=first.kind,
         step=place.step,
         rank=place.rank,
-        module=module_of(first.call),
+        module=module,
         tensor=judged.argument.name,
         rel_l2=relative,
         expected=expected,
@@ -164,13 +166,24 @@ def _suspect(
         evidence=(*evidence_of(first, members), *_beside(beside)),
         pattern=_pattern(first, place, closely=closely),
         spread=propagation.of(first),
-        stack=stack_of(first.call, place.npu),
+        stack=stack,
         others=others[:_LISTED],
         reference=beside,
+        row=first.call.full_name if first.lone else "",
     )
     if first.kind == "dtype":
         return _lowered(base, members, place)
     return replace(base, advice=advice_for(base, first, place))
+
+
+def _where(call: str, dump: Dump | None) -> tuple[str, tuple[str, ...]]:
+    """The module that a call of a dump ran in, and its stack; of a backward call that of its forward call."""
+    if dump is None:
+        return "", ()
+    name = parse(call)
+    owner = call if name.is_module else dump.owners.get(call)
+    stack = dump.stacks.get(forward_name(call) if name.direction == BACKWARD else call, ())
+    return parse(owner).path if owner else "", tuple(stack)
 
 
 def _beside(reference: ReferenceErrors | None) -> tuple[Message, ...]:
@@ -266,7 +279,7 @@ def mark_accused(rows: Sequence[Row], suspects: Iterable[Suspect]) -> tuple[Row,
     places = {name: place for place, name in reversed(list(enumerate(names)))}
     found = list(rows)
     for suspect in suspects:
-        call = f"{suspect.name}."
+        call = f"{suspect.row or suspect.name}."
         place = places.get(f"{call}{suspect.tensor}")
         if place is None:
             place = next((place for place, name in enumerate(names) if name.startswith(call)), None)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from dump.format.errors import OutputError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
@@ -28,9 +31,8 @@ def new_file(path: Path) -> Iterator[Path]:
         _publish(draft, path)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise OutputError(
-            f"cannot write {path}: {reason}; free some space there or choose another folder with -o"
-        ) from error
+        remedy = "free some space there or choose" if error.errno in _FULL else "choose"
+        raise OutputError(f"cannot write {path}: {reason}; {remedy} another folder with -o") from error
     finally:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)

@@ -94,6 +94,7 @@ def marker(finding: Finding) -> Callable[[Row], Mark]:
     """A function that says whether a row belongs to a suspect of `finding`, and is the tensor accused."""
     suspects = [s for s in finding.suspects if _here(s, finding)]
     names = {name for s in suspects for name in (s.row or s.name, *s.others)}
+    names |= {s.name for s in suspects if s.kind == "structure"}  # its row is that of the call which read what it made
     accused = {f"{s.row or s.name}.{s.tensor}" for s in suspects if s.tensor}
 
     def mark(row: Row) -> Mark:

@@ -21,6 +21,13 @@ from acc_compare.stacks import own_line, script_of
             ),
             "/home/me/torch/train.py:9 in main: c()",
         ),
+        (
+            (
+                "File /tmp/torchinductor_me/la/cla2.py, line 101, in call, \n extern_kernels.addmm(x)",
+                "File train.py, line 8, in forward, \n return self.mid(x)",
+            ),
+            "train.py:8 in forward: return self.mid(x)",
+        ),
     ],
 )
 def test_own_line(stack, line):

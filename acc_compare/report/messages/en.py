@@ -122,7 +122,9 @@ MESSAGES: Mapping[str, str] = {
         "the parameters differ by {size} at the start of this step although the step before agreed: the "
         "optimizer's update was another"
     ),
-    "happened.one_side": "{producer} ran on one side only, and what it made differs by {size} where {call} reads it",
+    "happened.one_side": (
+        "{producer} ran on the {side} side only, and what it made differs by {size} where {call} reads it"
+    ),
     "happened.rewired": (
         "{tensor} comes from {npu} on the NPU side and from {bench} on the bench side, and differs by {size}"
     ),

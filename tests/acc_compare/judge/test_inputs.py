@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from acc_compare.messages import say
 from acc_compare.report.i18n import text
 
 
@@ -178,7 +180,23 @@ def test_a_call_of_one_side_that_changed_something_is_structure(make: Any, on_np
     longer, plain = extra(make, extra_call=True, wrong=0.05), extra(make, extra_call=False)
     finding = make.judged(longer, plain) if on_npu else make.judged(plain, longer)
     assert suspects(finding)[0] == ("structure", "Torch.mul.0.forward")
-    assert "ran on one side only" in text(finding.suspects[0].message)
+    first = finding.suspects[0]
+    assert ("side", say("name.npu" if on_npu else "name.bench")) in first.message.values
+    assert (first.tensor, first.row) == ("input.0", "Functional.relu.0.forward")
+    assert next(row.npu_name for row in finding.rows if row.accused) == "Functional.relu.0.forward.input.0"
+
+
+@pytest.mark.parametrize("on_npu", [True, False])
+def test_it_is_told_where_that_call_stands_and_not_where_its_reader_does(make: Any, on_npu: bool) -> None:
+    longer, plain = extra(make, extra_call=True, wrong=0.05).dump(), extra(make, extra_call=False).dump()
+    stacks = {"Torch.mul.0.forward": ("File hook.py, line 6, in scale",), "Functional.relu.0.forward": ("File m.py",)}
+    owners = {
+        "Torch.mul.0.forward": "Module.a.fc.L.forward.0",
+        "Functional.relu.0.forward": "Module.b.B.forward.0",
+    }
+    longer, plain = (replace(side, stacks=stacks, owners=owners) for side in (longer, plain))
+    first = (make.judged(longer, plain) if on_npu else make.judged(plain, longer)).suspects[0]
+    assert (first.module, first.stack) == ("a.fc", ("File hook.py, line 6, in scale",))
 
 
 def test_a_call_of_one_side_that_changed_nothing_is_harmless(make: Any) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from acc_compare.report.atomic_write import new_file
@@ -60,3 +62,14 @@ def test_a_folder_that_cannot_be_is_an_output_error(tmp_path):
         new_file(tmp_path / "file" / "x"),
     ):
         pass
+
+
+@pytest.mark.parametrize(("code", "frees"), [(errno.ENOSPC, True), (errno.EROFS, False)])
+def test_space_is_to_be_freed_where_there_is_none(tmp_path, code, frees):
+    def fail():
+        with new_file(tmp_path / "x"):
+            raise OSError(code, "why")
+
+    with pytest.raises(OutputError, match="why.*choose another folder") as told:
+        fail()
+    assert ("free some space" in str(told.value)) is frees
