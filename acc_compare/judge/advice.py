@@ -88,13 +88,15 @@ def for_optimizer(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:
     return (*found, say("advice.optimizer_plain"))
 
 
-def recordings(suspect: Suspect, place: Comparand, options: str, *, into: tuple[str, str] = _AGAIN) -> Message:
-    """The commands that record both sides again with `options`, and compare them."""
+def recordings(
+    suspect: Suspect, place: Comparand, options: str, *, into: tuple[str, str] = _AGAIN, before: str = ""
+) -> Message:
+    """The commands that record both sides again with `options`, `before` put before them, and compare them."""
     bench = place.bench if place.bench is not None else place.npu
     return listed(
         [
-            _recording(place.npu, suspect, options, into[0]),
-            _recording(bench, suspect, options, into[1]),
+            before + _recording(place.npu, suspect, options, into[0]),
+            before + _recording(bench, suspect, options, into[1]),
             f"acc compare {into[0]} {into[1]}",
         ],
         by="line",
@@ -158,7 +160,16 @@ def _files(origin: Origin, place: Comparand) -> list[str]:
 
 
 def _for_input(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:
-    return (_seeded(suspect, place), say("advice.checkpoint"))
+    return (*_uncompiled(suspect, place), _seeded(suspect, place), say("advice.checkpoint"))
+
+
+def _uncompiled(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:
+    """Where a side ran compiled code, of which nothing is recorded: what differs may be its result."""
+    sides = (place.npu, place.bench if place.bench is not None else place.npu)
+    if not any((side.header.coverage or {}).get("compiled") for side in sides):
+        return ()
+    commands = recordings(suspect, place, "-s", before="TORCHDYNAMO_DISABLE=1 ")
+    return (say("advice.uncompiled", commands=commands),)
 
 
 def _for_random(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:

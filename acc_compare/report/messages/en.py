@@ -220,6 +220,10 @@ MESSAGES: Mapping[str, str] = {
     "spread.loss": "{calls}; it reaches {call} (the loss){size}",
     "spread.as": " as {size}",
     "advice.start_alike": "start both sides alike (with your script's arguments) and compare:\n{commands}",
+    "advice.uncompiled": (
+        "nothing is recorded inside compiled code: if its result differs, record with torch.compile off and compare:"
+        "\n{commands}"
+    ),
     "advice.checkpoint": "if they still differ: load the same checkpoint and the same batch on both sides",
     "advice.generators": (
         "generators of two devices differ even then: set dropout to 0, or call dump.seed_all(rm_dropout=True)"

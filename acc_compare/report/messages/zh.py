@@ -187,6 +187,9 @@ MESSAGES: Mapping[str, str] = {
     "spread.loss": "{calls}；它传到了 {call}（损失）{size}",
     "spread.as": "，大小为 {size}",
     "advice.start_alike": "让两侧以相同的种子开始（带上脚本自己的参数），再比较：\n{commands}",
+    "advice.uncompiled": (
+        "编译后的代码内部不会被记录：如果不同的是它的结果，请关闭 torch.compile 重新记录，再比较：\n{commands}"
+    ),
     "advice.checkpoint": "如果仍然不同：两侧加载相同的检查点和相同的批数据",
     "advice.generators": (
         "即使如此，两种设备的随机数发生器仍不同：把 dropout 设为 0，或调用 dump.seed_all(rm_dropout=True)"

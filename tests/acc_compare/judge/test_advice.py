@@ -161,3 +161,15 @@ def test_a_product_off_by_a_rounding_asks_for_the_switch_first(network: Any) -> 
     assert "advice.hf32" in [line.key for line in product.advice]
     (other,) = network.compare({GELU: lowered}).suspects
     assert "advice.hf32" not in [line.key for line in other.advice]
+
+
+@pytest.mark.parametrize(
+    ("coverage", "is_told"),
+    [({"compiled": {"graphs": 1, "operators": 3}}, True), ({"compiled": {}}, False), (None, False)],
+)
+def test_what_differs_from_the_start_may_come_of_compiled_code(coverage: Any, is_told: bool, make: Any) -> None:
+    where = place(make, coverage=coverage)
+    found = advice_for(suspect(kind="input"), make, where)
+    assert [message.key for message in found].count("advice.uncompiled") == is_told
+    if is_told:
+        assert "TORCHDYNAMO_DISABLE=1 acc dump -s -o npu_again 'my train.py'" in text(found[0]).split("\n")

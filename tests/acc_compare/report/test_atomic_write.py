@@ -70,6 +70,6 @@ def test_space_is_to_be_freed_where_there_is_none(tmp_path, code, frees):
         with new_file(tmp_path / "x"):
             raise OSError(code, "why")
 
-    with pytest.raises(OutputError, match="why.*choose another folder") as told:
+    with pytest.raises(OutputError, match=r"why.*choose another folder") as told:
         fail()
     assert ("free some space" in str(told.value)) is frees
