@@ -92,10 +92,10 @@ def recordings(
     suspect: Suspect, place: Comparand, options: str, *, into: tuple[str, str] = _AGAIN, before: str = ""
 ) -> Message:
     """The commands that record both sides again with `options`, `before` put before them, and compare them."""
-    bench = place.bench if place.bench is not None else place.npu
+    npu, bench = place.sides
     return listed(
         [
-            before + _recording(place.npu, suspect, options, into[0]),
+            before + _recording(npu, suspect, options, into[0]),
             before + _recording(bench, suspect, options, into[1]),
             f"acc compare {into[0]} {into[1]}",
         ],
@@ -165,8 +165,7 @@ def _for_input(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:
 
 def _uncompiled(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:
     """Where a side ran compiled code, of which nothing is recorded: what differs may be its result."""
-    sides = (place.npu, place.bench if place.bench is not None else place.npu)
-    if not any((side.header.coverage or {}).get("compiled") for side in sides):
+    if not any((side.header.coverage or {}).get("compiled") for side in place.sides):
         return ()
     commands = recordings(suspect, place, "-s", before="TORCHDYNAMO_DISABLE=1 ")
     return (say("advice.uncompiled", commands=commands),)
@@ -182,8 +181,7 @@ def _for_structure(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:
 
 def _modules_too(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:
     """Record the modules, unless both sides have them."""
-    sides = (place.npu, place.bench if place.bench is not None else place.npu)
-    if all(side.header.level == "mix" for side in sides):
+    if all(side.header.level == "mix" for side in place.sides):
         return ()
     return (say("advice.modules", commands=recordings(suspect, place, "--level mix -s")),)
 

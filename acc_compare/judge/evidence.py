@@ -32,6 +32,11 @@ class Comparand:
     job: JobStep | None = None
     references: Mapping[tuple[str, str], ReferenceErrors] = field(default_factory=dict)
 
+    @property
+    def sides(self) -> tuple[Dump, Dump]:
+        """The NPU's dump and the bench's; the NPU's twice where there is but one."""
+        return self.npu, self.bench if self.bench is not None else self.npu
+
 
 def message_of(origin: Origin, place: Comparand) -> Message:
     """What happened, in one sentence."""

@@ -12,7 +12,7 @@ from acc_compare.judge.advice import advice_for, after_lower_precision, for_opti
 from acc_compare.judge.evidence import Comparand, evidence_of, message_of
 from acc_compare.judge.modules_in_time import place_in_time
 from acc_compare.judge.optimizer import OptimizerFault
-from acc_compare.judge.origins import Origin, ratio
+from acc_compare.judge.origins import SIDES, Origin, ratio
 from acc_compare.judge.patterns import pattern_in_files, pattern_of, rounding_of
 from acc_compare.judge.propagation import Propagation
 from acc_compare.judge.ranks import ranges
@@ -132,8 +132,19 @@ def module_of(call: MeasuredCall) -> str:
 
 def stack_of(call: MeasuredCall, dump: Dump) -> tuple[str, ...]:
     """The call's stack; a backward call has that of its forward call."""
-    name = forward_name(call.full_name) if call.is_backward else call.full_name
+    return _stack_at(call.full_name, dump)
+
+
+def _stack_at(call: str, dump: Dump) -> tuple[str, ...]:
+    name = forward_name(call) if parse(call).direction == BACKWARD else call
     return tuple(dump.stacks.get(name, ()))
+
+
+def module_at(call: str, dump: Dump) -> str:
+    """The path of the module that a call of a dump ran in, "" at the top; a module's call has its own."""
+    name = parse(call)
+    owner = call if name.is_module else dump.owners.get(call)
+    return parse(owner).path if owner else ""
 
 
 def _suspect(
@@ -149,8 +160,8 @@ def _suspect(
     beside = place.references.get((first.call.full_name, judged.argument.name))
     name, module, stack = first.maker or first.call.shown_name, module_of(first.call), stack_of(first.call, place.npu)
     if first.lone:
-        name = first.producer
-        module, stack = _where(name, place.npu if first.lone == "npu" else place.bench)
+        name, dump = first.producer, place.sides[SIDES.index(first.lone)]
+        module, stack = module_at(name, dump), _stack_at(name, dump)
     base = Suspect(
         name=name,
         kind=first.kind,
@@ -174,16 +185,6 @@ def _suspect(
     if first.kind == "dtype":
         return _lowered(base, members, place)
     return replace(base, advice=advice_for(base, first, place))
-
-
-def _where(call: str, dump: Dump | None) -> tuple[str, tuple[str, ...]]:
-    """The module that a call of a dump ran in, and its stack; of a backward call that of its forward call."""
-    if dump is None:
-        return "", ()
-    name = parse(call)
-    owner = call if name.is_module else dump.owners.get(call)
-    stack = dump.stacks.get(forward_name(call) if name.direction == BACKWARD else call, ())
-    return parse(owner).path if owner else "", tuple(stack)
 
 
 def _beside(reference: ReferenceErrors | None) -> tuple[Message, ...]:

@@ -21,7 +21,7 @@ from acc_compare.judge.origins import Context, Judged, Origin, Previous, Walk
 from acc_compare.judge.ranks import JobStep
 from acc_compare.judge.reference import References, told_of_all
 from acc_compare.judge.sensitivity import near_ties, seen, sensitivity_of
-from acc_compare.judge.suspects import accused, mark_accused, stack_of, suspects_of
+from acc_compare.judge.suspects import accused, mark_accused, module_at, stack_of, suspects_of
 from acc_compare.judge.walk import judged_calls, walk
 from acc_compare.judge.worlds import (
     first_of,
@@ -45,7 +45,7 @@ from acc_compare.model import (
     VerdictName,
 )
 from dump.format.names import FORWARD, parse
-from dump.format.schema import CallRecord, Dump, Mode, TensorRecord
+from dump.format.schema import Dump, Mode, TensorRecord
 
 _BLIND = 0.5
 """Where every second call could hide an error of this size, a comparison without suspects says too little."""
@@ -201,8 +201,8 @@ def _rows(
 ) -> list[Row]:
     """The rows of one pair of calls; `texts` are the stacks joined so far, of which many calls have the same."""
     pair, npu = part.pair, sides[0]
-    bench_module = _module(pair.bench, sides[1])
-    module = _module(pair.npu, npu) if pair.npu is not None else bench_module
+    bench_module = module_at(pair.bench.name, sides[1]) if pair.bench is not None else ""
+    module = module_at(pair.npu.name, npu) if pair.npu is not None else bench_module
     operator = part.call.operator if part.call is not None else ""
     classic = judge_rows(CallCells(operator, mode, pair.arguments, part.cells))
     ours = pair.npu.name if pair.npu is not None else ""
@@ -240,15 +240,6 @@ def _rows(
             )
         )
     return rows
-
-
-def _module(call: CallRecord | None, dump: Dump) -> str:
-    """The path of the module that a call ran in, "" at the top; a module's call has its own."""
-    if call is None:
-        return ""
-    name = parse(call.name)
-    owner = call.name if name.is_module else dump.owners.get(call.name)
-    return parse(owner).path if owner else ""
 
 
 def _joined(call: str, argument: str) -> str:
