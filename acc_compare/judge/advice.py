@@ -31,7 +31,7 @@ def advice_for(suspect: Suspect, origin: Origin, place: Comparand) -> tuple[Mess
         before: Value = origin.before or say("advice.the_start")
         return (
             say("advice.unseen", before=before, call=origin.call.full_name),
-            *_modules_too(suspect, place),
+            *_modules_and_memory(suspect, place),
         )
     switch: tuple[Message, ...] = ()
     rounding = suspect.pattern is not None and suspect.pattern.kind == "rounding" and suspect.pattern.dtype == "tf32"
@@ -53,8 +53,23 @@ def _closer(suspect: Suspect, origin: Origin, place: Comparand) -> tuple[Message
         if proof and not origin.call.name.is_module:
             proof.append(shlex.join(["acc", "repro", sides[0], "--call", origin.call.full_name]))
         further = (say("advice.replay", commands=listed(proof, by="line")),) if proof else ()
-        return (say("advice.elements", commands=command), *further)
-    return (tensors_of(origin.call.full_name, suspect, place),)
+        return (say("advice.elements", commands=command), *further, *_overwritten(suspect, origin, place))
+    return (tensors_of(origin.call.full_name, suspect, place), *_overwritten(suspect, origin, place))
+
+
+def _overwritten(suspect: Suspect, origin: Origin, place: Comparand) -> tuple[Message, ...]:
+    """What a call read is recorded as it was measured, perhaps calls ago: if it is cleared, it was given something
+    else.  Nobody overwrites memory by a rounding."""
+    if suspect.pattern is not None and suspect.pattern.kind == "rounding":
+        return ()
+    if is_remeasured(place) or not origin.call.read or origin.call.name.prefix in (*_NOT_ALONE, UNKNOWN):
+        return ()
+    return (say("advice.remeasure"),)
+
+
+def is_remeasured(place: Comparand) -> bool:
+    """Did both sides look at the memory of every argument anew?"""
+    return all((side.header.environment or {}).get("remeasured") is True for side in place.sides)
 
 
 def _proof(call: str, npu: str, bench: str) -> list[str]:
@@ -121,6 +136,8 @@ def _recording(dump: Dump, suspect: Suspect, options: str, folder: str) -> str:
     asked_for = environment.get("asked_for")
     if asked_for in _DEVICES:
         parts.append(f"--device {asked_for}")
+    if "--remeasure" not in options and environment.get("remeasured") is True:
+        parts.append("--remeasure")
     faults = words_of(environment.get("simulated_faults"))
     if faults or "simulated" in (header.device_name or "").lower():
         parts.append("--simulated-npu")
@@ -184,6 +201,15 @@ def _modules_too(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:
     if all(side.header.level == "mix" for side in place.sides):
         return ()
     return (say("advice.modules", commands=recordings(suspect, place, "--level mix -s")),)
+
+
+def _modules_and_memory(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:
+    """Record the modules, and memory that was overwritten unseen, unless both sides have looked for them."""
+    if is_remeasured(place):
+        return _modules_too(suspect, place)
+    has_modules = all(side.header.level == "mix" for side in place.sides)
+    key, options = ("unseen_memory", "") if has_modules else ("modules_and_memory", "--level mix ")
+    return (say(f"advice.{key}", commands=recordings(suspect, place, f"{options}--remeasure -s")),)
 
 
 def _seeded(suspect: Suspect, place: Comparand) -> Message:

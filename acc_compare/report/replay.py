@@ -79,6 +79,8 @@ def _facts(result: ReplayResult, lang: Lang) -> list[str]:
         *([("bench", one_line(result.bench))] if result.bench else []),
         ("device", _reference(result)),
     ]
+    if result.bench and summary(result)[0].key == "replay.verdict.cleared":
+        facts.append(("next", say("replay.next.cleared")))
     return [line for label, fact in facts for line in _labelled(say(f"replay.label.{label}"), fact, lang)]
 
 

@@ -27,7 +27,7 @@ def opening_keys(config: DumpConfig, folder: Path) -> dict[str, object]:
         "hash": config.digest,
         "sketch": sketch.SKETCH_VERSION,
         "world_size": device.world_size(),
-        "environment": versions.header(),
+        "environment": versions.header() | ({"remeasured": True} if config.remeasure else {}),
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 from acc_compare.report.messages import (
+    advice,
     bench_ops,
     dump_page,
     en,
@@ -24,6 +25,7 @@ CATALOGUE: Mapping[Lang, Mapping[str, str]] = {
     "en": {
         **en.MESSAGES,
         **en_page.MESSAGES,
+        **advice.ENGLISH,
         **ranks.ENGLISH,
         **replay.ENGLISH,
         **first_nan.ENGLISH,
@@ -34,6 +36,7 @@ CATALOGUE: Mapping[Lang, Mapping[str, str]] = {
     "zh": {
         **zh.MESSAGES,
         **zh_page.MESSAGES,
+        **advice.CHINESE,
         **ranks.CHINESE,
         **replay.CHINESE,
         **first_nan.CHINESE,

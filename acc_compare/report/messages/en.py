@@ -219,42 +219,6 @@ MESSAGES: Mapping[str, str] = {
     "spread.silent": "{calls}; the loss does not show it",
     "spread.loss": "{calls}; it reaches {call} (the loss){size}",
     "spread.as": " as {size}",
-    "advice.start_alike": "start both sides alike (with your script's arguments) and compare:\n{commands}",
-    "advice.uncompiled": (
-        "nothing is recorded inside compiled code: if its result differs, record with torch.compile off and compare:"
-        "\n{commands}"
-    ),
-    "advice.checkpoint": "if they still differ: load the same checkpoint and the same batch on both sides",
-    "advice.generators": (
-        "generators of two devices differ even then: set dropout to 0, or call dump.seed_all(rm_dropout=True)"
-    ),
-    "advice.optimizer_settings": "compare learning rate, betas, eps and weight decay of both scripts",
-    "advice.optimizer_made": "find where it is made:\n{commands}",
-    "advice.optimizer_plain": "try the optimizer's plain implementation: foreach=False, fused=False",
-    "advice.one_side": "find out why the calls differ here (a fused operator, a branch, a version)",
-    "advice.unseen": "look at the lines of the model between {before} and {call}",
-    "advice.the_start": "the start",
-    "advice.modules": "record the modules too (with your script's arguments) and compare:\n{commands}",
-    "advice.first_lower_precision": "if all products may be off alike, first switch the lower precision off:",
-    "advice.tf32": (
-        "switch TF32 off on a GPU: torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False"
-    ),
-    "advice.hf32": (
-        "switch HF32 off on an NPU: torch_npu.npu.conv.allow_hf32 = torch_npu.npu.matmul.allow_hf32 = False"
-    ),
-    "advice.again": "then record both sides again (with your script's arguments) and compare:\n{commands}",
-    "advice.tensors": "record the whole tensors of this call (with your script's arguments) and compare:\n{commands}",
-    "advice.statistics": (
-        "digests do not say by how much: record statistics (with your script's arguments):\n{commands}"
-    ),
-    "advice.elements": "see the elements that are furthest off:\n{commands}",
-    "advice.replay": (
-        "make this call again by itself, on its recorded inputs, against float64; write it for its owner:\n{commands}"
-    ),
-    "advice.see_further": (
-        "to see further: whole tensors (--task tensor), a bench in float32, a second bench run for --floor, "
-        "or one in float32 for --reference"
-    ),
     "looks.region_alone": "{where} off, the rest agrees to rounding",
     "looks.region_and_relation": "{where} off, the rest agrees to rounding; what is off {what}",
     "looks.relation_alone": "{tensor} as a whole {what}",

@@ -16,6 +16,11 @@ ENGLISH: Mapping[str, str] = {
     "replay.label.device": "Made again",
     "replay.label.why": "Verdict",
     "replay.label.left_out": "Left out",
+    "replay.label.next": "Try next",
+    "replay.next.cleared": (
+        "if a comparison accused the call, what it was given is at fault: acc compare of these two dumps shows which "
+        "input differs, acc dump --remeasure on both sides whether memory was overwritten unseen"
+    ),
     "replay.device": "on {device}, reference in {against} on the CPU",
     "replay.device.cpu": "on {device}, reference the CPU's own result",
     "replay.device.bench": "on {device}, reference the bench's result, carried over to these inputs",
@@ -24,8 +29,8 @@ ENGLISH: Mapping[str, str] = {
     "replay.place": " ({place})",
     "replay.cause.operator": "wrong in the record, and wrong again when made anew on {device}: it is this operator",
     "replay.cause.elsewhere": (
-        "wrong in the record, right when made again on {device}: not the operator alone, but memory, timing, streams "
-        "or the environment of that run"
+        "wrong in the record, right when made again on {device}: not the operator alone, but memory (acc dump "
+        "--remeasure shows what is overwritten unseen), timing, streams or the environment of that run"
     ),
     "replay.cause.recorded_device": "wrong on {recorded_on}, right when made again on {device}",
     "replay.cause.replay": "right in the record, wrong when made again on {device}",
@@ -84,6 +89,11 @@ CHINESE: Mapping[str, str] = {
     "replay.label.device": "重放于",
     "replay.label.why": "结论",
     "replay.label.left_out": "未重放",
+    "replay.label.next": "下一步",
+    "replay.next.cleared": (
+        "如果比较怀疑该调用，错的不是算子，而是它得到的数据：对这两份数据运行 acc compare 可看出哪个输入不同，"
+        "两侧用 acc dump --remeasure 记录可看出内存是否被暗中改写"
+    ),
     "replay.device": "{device}，参考值在 CPU 上以 {against} 计算",
     "replay.device.cpu": "{device}，参考值为 CPU 的结果",
     "replay.device.bench": "{device}，参考值为标杆的结果（换算到这里的输入）",
@@ -91,7 +101,10 @@ CHINESE: Mapping[str, str] = {
     "replay.call": "{number}. {name}{place}",
     "replay.place": "（{place}）",
     "replay.cause.operator": "记录中是错的，在 {device} 上重放仍然是错的：就是这个算子",
-    "replay.cause.elsewhere": "记录中是错的，在 {device} 上重放是对的：不只是算子，而是那次运行的内存、时序、流或环境",
+    "replay.cause.elsewhere": (
+        "记录中是错的，在 {device} 上重放是对的：不只是算子，而是那次运行的内存（acc dump --remeasure "
+        "能显示被暗中改写的内存）、时序、流或环境"
+    ),
     "replay.cause.recorded_device": "在 {recorded_on} 上是错的，在 {device} 上重放是对的",
     "replay.cause.replay": "记录中是对的，在 {device} 上重放是错的",
     "replay.cause.forward": "它读取前向保留的结果，而那是错的",

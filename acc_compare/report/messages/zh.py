@@ -186,35 +186,6 @@ MESSAGES: Mapping[str, str] = {
     "spread.silent": "{calls}；损失值上看不出来",
     "spread.loss": "{calls}；它传到了 {call}（损失）{size}",
     "spread.as": "，大小为 {size}",
-    "advice.start_alike": "让两侧以相同的种子开始（带上脚本自己的参数），再比较：\n{commands}",
-    "advice.uncompiled": (
-        "编译后的代码内部不会被记录：如果不同的是它的结果，请关闭 torch.compile 重新记录，再比较：\n{commands}"
-    ),
-    "advice.checkpoint": "如果仍然不同：两侧加载相同的检查点和相同的批数据",
-    "advice.generators": (
-        "即使如此，两种设备的随机数发生器仍不同：把 dropout 设为 0，或调用 dump.seed_all(rm_dropout=True)"
-    ),
-    "advice.optimizer_settings": "比较两侧脚本的学习率、betas、eps 和权重衰减",
-    "advice.optimizer_made": "找到创建优化器的位置：\n{commands}",
-    "advice.optimizer_plain": "换用优化器的普通实现试一试：foreach=False, fused=False",
-    "advice.one_side": "查明这里的调用为什么不同（融合算子、分支、版本）",
-    "advice.unseen": "检查模型中从 {before} 到 {call} 之间的代码",
-    "advice.the_start": "开头",
-    "advice.modules": "同时记录模块（带上脚本自己的参数），再比较：\n{commands}",
-    "advice.first_lower_precision": "如果所有乘积可能都有同样偏差，先关闭低精度：",
-    "advice.tf32": (
-        "在 GPU 上关闭 TF32：torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False"
-    ),
-    "advice.hf32": "在 NPU 上关闭 HF32：torch_npu.npu.conv.allow_hf32 = torch_npu.npu.matmul.allow_hf32 = False",
-    "advice.again": "然后重新记录两侧（带上脚本自己的参数），再比较：\n{commands}",
-    "advice.tensors": "记录该调用的完整张量（带上脚本自己的参数），再比较：\n{commands}",
-    "advice.statistics": "摘要值不能说明差多少：记录统计量（带上脚本自己的参数）：\n{commands}",
-    "advice.elements": "查看偏差最大的元素：\n{commands}",
-    "advice.replay": "用记录的输入单独重放该调用，与 float64 比较，并导出给算子的负责人：\n{commands}",
-    "advice.see_further": (
-        "要看得更细：记录完整张量（--task tensor）、使用 float32 的标杆，为 --floor 再运行一次标杆，"
-        "或为 --reference 运行一次 float32"
-    ),
     "looks.region_alone": "{where}不一致，其余在舍入误差内一致",
     "looks.region_and_relation": "{where}不一致，其余在舍入误差内一致；不一致的部分{what}",
     "looks.relation_alone": "整个 {tensor} {what}",

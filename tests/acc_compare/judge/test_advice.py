@@ -46,6 +46,7 @@ def scaled(factor: float) -> Any:
         ({"level": "mix"}, {}, "-s", "acc dump -s --level mix -o npu_again 'my train.py'"),
         ({"level": "L0"}, {}, "--level mix -s", "acc dump --level mix -s -o npu_again 'my train.py'"),
         ({"environment": {"asked_for": "npu"}}, {}, "-s", "acc dump -s --device npu -o npu_again 'my train.py'"),
+        ({"environment": {"remeasured": True}}, {}, "-s", "acc dump -s --remeasure -o npu_again 'my train.py'"),
         ({"environment": {"asked_for": "$(id)"}}, {}, "-s", "acc dump -s -o npu_again 'my train.py'"),
         (
             {"environment": {"called_as": "msprobe 26.2.0+acc"}},
@@ -173,3 +174,34 @@ def test_what_differs_from_the_start_may_come_of_compiled_code(coverage: Any, is
     assert [message.key for message in found].count("advice.uncompiled") == is_told
     if is_told:
         assert "TORCHDYNAMO_DISABLE=1 acc dump -s -o npu_again 'my train.py'" in text(found[0]).split("\n")
+
+
+@pytest.mark.parametrize("environment", [{}, {"remeasured": True}])
+def test_a_cleared_call_may_have_read_what_was_overwritten_unseen(environment: Any, make: Any, network: Any) -> None:
+    sides = [network.Network(make, environment=environment).step(fault) for fault in ({GELU: scaled(1.001)}, None)]
+    (found,) = make.judged(*sides).suspects
+    assert ("advice.remeasure" in [line.key for line in found.advice]) == (environment == {})
+
+
+@pytest.mark.parametrize(
+    ("level", "environment", "options"),
+    [
+        ("L1", {}, "--level mix --remeasure -s"),
+        ("mix", {}, "--remeasure -s --level mix"),
+        ("L1", {"remeasured": True}, "--level mix -s --remeasure"),
+        ("mix", {"remeasured": True}, None),
+    ],
+)
+def test_where_nobody_is_known_to_have_made_it_memory_is_looked_at(
+    level: str, environment: Any, options: str | None, make: Any
+) -> None:
+    def run(factor: float) -> Any:
+        run = make.Run(level=level, environment=environment)
+        given = run.mark(make.normal(8, 8) * np.float32(factor), grad_fn="ReluBackward0")
+        run.call("Torch.neg.0.forward", [given], [-given])
+        return run
+
+    (found,) = make.judged(run(1.05), run(1)).suspects
+    assert found.advice[0].key == "advice.unseen"
+    commands = [line for message in found.advice[1:] for line in text(message).splitlines() if "acc dump" in line]
+    assert [line.startswith(f"acc dump {options} -o ") for line in commands] == ([True, True] if options else [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import openpyxl
@@ -43,6 +44,13 @@ def test_a_page(result: ReplayResult, lang: str) -> None:
     assert all(columns(line) <= 120 for line in page.splitlines())
     assert ("Functional.gelu.0.forward" in page) == (result is RESULT)
     assert ("41,943" in page) == (result is RESULT)
+
+
+@pytest.mark.parametrize(("bench", "is_told"), [("bench", True), ("", False)])
+def test_a_call_that_is_cleared_of_what_a_bench_shows_was_given_something_else(bench: str, is_told: bool) -> None:
+    page = replay_text(replace(CLEARED, bench=bench))
+    assert ("acc dump --remeasure" in " ".join(page.split())) == is_told
+    assert "Try next" not in replay_text(RESULT)
 
 
 def test_the_files(tmp_path: Path) -> None:

@@ -41,3 +41,10 @@ def test_the_last_line_names_the_device(kinds: set[str], device: str) -> None:
     assert found["device"] == device
     assert found["complete"] is False
     assert found["coverage"] == Coverage(calls=3).header()
+
+
+@pytest.mark.parametrize("remeasure", [True, False])
+def test_whether_memory_was_looked_at_anew(config: DumpConfig, tmp_path: Path, remeasure: bool) -> None:
+    environment = opening_keys(replace(config, remeasure=remeasure), tmp_path)["environment"]
+    assert isinstance(environment, dict)
+    assert ("remeasured" in environment) == remeasure
