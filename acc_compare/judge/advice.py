@@ -128,7 +128,7 @@ def _recording(dump: Dump, suspect: Suspect, options: str, folder: str) -> str:
     parts = [f"torchrun --nproc-per-node {ranks} -m dump" if ranks > 1 else "acc dump", options]
     if "--level" not in options and header.level not in ("L1", ""):
         parts.append(f"--level {shlex.quote(header.level)}")
-    if suspect.step:
+    if suspect.step and "--step" not in options:
         parts.append(f"--step {suspect.step}")
     environment = header.environment or {}
     if str(environment.get("called_as", "")).startswith("msprobe "):  # its script makes a debugger of its own
@@ -177,12 +177,25 @@ def _files(origin: Origin, place: Comparand) -> list[str]:
 
 
 def _for_input(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:
-    return (*_uncompiled(suspect, place), _seeded(suspect, place), say("advice.checkpoint"))
+    return (
+        *_uncompiled(suspect, place),
+        *_earlier(suspect, place),
+        _seeded(suspect, place),
+        say("advice.checkpoint"),
+    )
+
+
+def _earlier(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:
+    """Where the step before was not recorded: the first, one half way, and this."""
+    if not suspect.step or place.previous != "none":
+        return ()
+    steps = ",".join(str(step) for step in sorted({0, suspect.step // 2, suspect.step}))
+    return (say("advice.earlier", commands=recordings(suspect, place, f"-s --step {steps}")),)
 
 
 def _uncompiled(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:
-    """Where a side ran compiled code, of which nothing is recorded: what differs may be its result."""
-    if not any((side.header.coverage or {}).get("compiled") for side in place.sides):
+    """What differs may be the result of compiled code."""
+    if not place.is_compiled:
         return ()
     commands = recordings(suspect, place, "-s", before="TORCHDYNAMO_DISABLE=1 ")
     return (say("advice.uncompiled", commands=commands),)

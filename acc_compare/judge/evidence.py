@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from acc_compare.judge.origins import Judged, Origin
+from acc_compare.judge.origins import Judged, Origin, Previous
 from acc_compare.judge.ranks import JobStep, of_several, ranges
 from acc_compare.measured.calls import MeasuredCall
 from acc_compare.messages import Message, Value, listed, say
@@ -22,7 +22,8 @@ _FINEST = 1e-12
 @dataclass(frozen=True, slots=True)
 class Comparand:
     """Where a comparison was made: both dumps, the step and the rank, what there was to compare, the step of all
-    ranks where they gave each other anything, and how far both sides are from a third run."""
+    ranks where they gave each other anything, how far both sides are from a third run, and what became of the step
+    before."""
 
     npu: Dump
     step: int | None
@@ -31,6 +32,12 @@ class Comparand:
     bench: Dump | None = None
     job: JobStep | None = None
     references: Mapping[tuple[str, str], ReferenceErrors] = field(default_factory=dict)
+    previous: Previous = "none"
+
+    @property
+    def is_compiled(self) -> bool:
+        """Did a side run compiled code, of which nothing is recorded?"""
+        return any((side.header.coverage or {}).get("compiled") for side in self.sides)
 
     @property
     def sides(self) -> tuple[Dump, Dump]:
@@ -78,7 +85,9 @@ def _what(origin: Origin) -> Message:
 def _input(origin: Origin, place: Comparand) -> Message:
     if place.mode == "md5":
         return say("happened.input_not_same", what=_what(origin))
-    return say("happened.input_differs", what=_what(origin), size=_size(origin))
+    is_parameter = bool(origin.parameter or origin.judged.argument.npu.requires_grad)
+    came = "input_compiled" if place.is_compiled and not is_parameter else "input_differs"
+    return say(f"happened.{came}", what=_what(origin), size=_size(origin))
 
 
 def _updated(origin: Origin, _: Comparand) -> Message:

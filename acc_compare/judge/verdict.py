@@ -113,7 +113,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     if setting.shared_otherwise:
         found.origins = [origin for origin in found.origins if not is_of_the_world(origin)]
     faults = [fault for call in optimizers if (fault := judge_optimizer(call)) is not None]
-    place = Comparand(npu, setting.step, setting.rank, mode, bench, setting.job, context.references)
+    place = Comparand(npu, setting.step, setting.rank, mode, bench, setting.job, context.references, setting.previous)
     suspects = suspects_of(found.origins, faults, chosen, place)
     texts: dict[tuple[str, ...], str] = {}
     every = [row for part in measured for row in _rows(part, mode, (npu, bench), found, context.references, texts)]

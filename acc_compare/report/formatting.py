@@ -66,7 +66,12 @@ def measured(suspect: Suspect) -> Message | None:
 
 
 def meaning_of(suspect: Suspect) -> Message:
-    """What its kind means; of an operator that is accused for what it read, what that means."""
+    """What its kind means; of an operator that is accused for what it read, what that means, and of what differs
+    already, since when as far as that is known."""
+    if suspect.kind == "input" and suspect.message.key == "happened.input_compiled":
+        return say("kind.input_compiled")
+    if suspect.kind == "input" and suspect.step:
+        return say("kind.input_later")
     if suspect.kind == "operator" and suspect.tensor.partition(".")[0] in ("input", "parameters"):
         return say("kind.before")
     return say(f"kind.{suspect.kind}")

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 
 ENGLISH: Mapping[str, str] = {
     "advice.start_alike": "start both sides alike (with your script's arguments) and compare:\n{commands}",
+    "advice.earlier": (
+        "see in which step they part (with your script's arguments), for the recording begins after it:\n{commands}"
+    ),
     "advice.uncompiled": (
         "nothing is recorded inside compiled code: if its result differs, record with torch.compile off and compare:"
         "\n{commands}"
@@ -56,6 +59,7 @@ ENGLISH: Mapping[str, str] = {
 
 CHINESE: Mapping[str, str] = {
     "advice.start_alike": "让两侧以相同的种子开始（带上脚本自己的参数），再比较：\n{commands}",
+    "advice.earlier": "查明从哪一步开始不同（带上脚本自己的参数），因为记录开始得更晚：\n{commands}",
     "advice.uncompiled": (
         "编译后的代码内部不会被记录：如果不同的是它的结果，请关闭 torch.compile 重新记录，再比较：\n{commands}"
     ),

@@ -82,6 +82,8 @@ MESSAGES: Mapping[str, str] = {
     "kind.nan_inf": "NaN or Inf appears here first",
     "kind.optimizer": "the gradients agree, the updated parameters do not",
     "kind.input": "the data or the initial parameters differ from the start",
+    "kind.input_later": "the data, or the parameters as this step finds them, differ",
+    "kind.input_compiled": "the data, or what compiled code computed, differs",
     "kind.random": "a random operator drew other numbers",
     "kind.structure": "the two runs do not make the same calls in the same order",
     "kind.dtype": "one side computes in a lower precision throughout",
@@ -115,6 +117,9 @@ MESSAGES: Mapping[str, str] = {
     "many.result": "{number} results",
     "many.micro-batch": "{number} micro-batches",
     "happened.input_differs": "{what} differs by {size} of its size before any recorded operator touched it",
+    "happened.input_compiled": (
+        "{what} differs by {size} of its size; no recorded call made it, code that was compiled may have"
+    ),
     "happened.input_not_same": "{what} is not the same before any recorded operator touched it",
     "happened.input_reshaped": "{what} has {shapes}, before any recorded operator touched it",
     "happened.reshaped": "{what} has {shapes}, though all that it read has the same shapes",
@@ -206,7 +211,7 @@ MESSAGES: Mapping[str, str] = {
         "say whose the difference is"
     ),
     "evidence.writers": "calls that wrote to that memory: {calls}",
-    "evidence.start": "what differs from the start: {names}",
+    "evidence.start": "what differs so: {names}",
     "evidence.reshaped": "not of the same size: {name} has {shapes}",
     "evidence.settings": "called with other settings: {settings}",
     "evidence.setting": "{name} {npu} against {bench}",

@@ -205,3 +205,13 @@ def test_where_nobody_is_known_to_have_made_it_memory_is_looked_at(
     assert found.advice[0].key == "advice.unseen"
     commands = [line for message in found.advice[1:] for line in text(message).splitlines() if "acc dump" in line]
     assert [line.startswith(f"acc dump {options} -o ") for line in commands] == ([True, True] if options else [])
+
+
+@pytest.mark.parametrize(
+    ("step", "previous", "steps"), [(4, "none", "0,2,4"), (1, "none", "0,1"), (0, "none", None), (4, "judged", None)]
+)
+def test_a_recording_that_begins_late_is_begun_earlier(step: int, previous: Any, steps: str | None, make: Any) -> None:
+    where = replace(place(make), previous=previous)
+    found = advice_for(suspect(kind="input", step=step), make, where)
+    lines = [line for message in found if message.key == "advice.earlier" for line in text(message).splitlines()]
+    assert lines[1:2] == ([f"acc dump -s --step {steps} -o npu_again 'my train.py'"] if steps else [])

@@ -71,6 +71,27 @@ def test_all_that_differs_from_the_start_is_one_suspect(make: Any) -> None:
     assert dict(dict(start.values)["names"].values)["number"] == 2
 
 
+@pytest.mark.parametrize(
+    ("coverage", "is_parameter", "key"),
+    [
+        ({"compiled": {"graphs": 1}}, False, "happened.input_compiled"),
+        ({"compiled": {"graphs": 1}}, True, "happened.input_differs"),
+        ({}, False, "happened.input_differs"),
+    ],
+)
+def test_beside_compiled_code_what_no_call_made_may_be_its_result(
+    make: Any, coverage: Any, is_parameter: bool, key: str
+) -> None:
+    def run(size: float) -> Any:
+        one = make.Run(coverage=coverage)
+        x = one.parameter(make.off(make.normal(8, 8), size)) if is_parameter else make.off(make.normal(8, 8), size)
+        one.call("Functional.gelu.0.forward", [x], [make.off(x, 0)])
+        return one
+
+    (suspect,) = make.judged(run(0.1), run(0)).suspects
+    assert suspect.message.key == key
+
+
 def test_of_data_and_of_a_parameter_of_another_size_the_size_is_told_too(make: Any) -> None:
     def run(width: int, size: float) -> Any:
         one = make.Run()

@@ -6,9 +6,9 @@ from typing import get_args
 import pytest
 
 from acc_compare.judge.evidence import some
-from acc_compare.messages import count
+from acc_compare.messages import count, say
 from acc_compare.model import Kind
-from acc_compare.report.formatting import facts, measured, plural
+from acc_compare.report.formatting import facts, meaning_of, measured, plural
 from acc_compare.report.i18n import factor, quantity, text
 from acc_compare.report.messages import CATALOGUE
 
@@ -51,6 +51,20 @@ def test_some():
     assert text(some(["a", "b"])) == "a, b"
     assert text(some(["a", "b", "c", "d"])) == "a, b, c and 1 more"
     assert text(some(["a"], total=5)) == "a and 4 more"
+
+
+@pytest.mark.parametrize(
+    ("step", "happened", "meaning"),
+    [
+        (0, "input_differs", "kind.input"),
+        (None, "input_differs", "kind.input"),
+        (3, "input_differs", "kind.input_later"),
+        (0, "input_compiled", "kind.input_compiled"),
+    ],
+)
+def test_what_differs_from_the_start_is_what_is_recorded_from_the_start(build, step, happened, meaning):
+    found = build.suspect(kind="input", step=step, message=say(f"happened.{happened}", what="x", size=0.1))
+    assert meaning_of(found).key == meaning
 
 
 def test_every_kind_is_explained():
