@@ -25,7 +25,7 @@ class Coverage:
     `repeated` that of backward passes through the graph of a call whose first pass alone is recorded.
     `scripted_code` tells of scripted and compiled code, whose insides nobody sees (`intercept.scripted_code`); `audit`
     is what the dispatcher was seen to run (`intercept.audit`), None where nobody looked; `left_out` is what this torch
-    did not allow to record, with the reason (`intercept.points`).
+    did not allow to record, with the reason (`intercept.points`), `models` whose modules' names begin with what.
     """
 
     calls: int
@@ -37,6 +37,7 @@ class Coverage:
     scripted_code: Mapping[str, Any] = field(default_factory=dict)
     audit: Mapping[str, Any] | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
 
     def header(self) -> dict[str, object]:
         """As it stands in dump.json."""
@@ -49,6 +50,8 @@ class Coverage:
         }
         if self.left_out:
             found["left_out"] = self.left_out
+        if self.models:
+            found["models"] = self.models
         if self.repeated:
             found["repeated"] = self.repeated
         return {**found, "overwritten": self.overwritten} if self.overwritten else found
@@ -66,6 +69,7 @@ def covered(recorder: StepRecorder, interceptors: Interceptors, left_out: Mappin
         scripted_code=interceptors.scripted_code.take(),
         audit=interceptors.audit.take() if interceptors.audit is not None else None,
         left_out=dict(left_out),
+        models=interceptors.modules.models(),
     )
 
 

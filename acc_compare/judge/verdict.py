@@ -13,7 +13,7 @@ from acc_compare.judge.classic import CallCells, Classic, judge_rows
 from acc_compare.judge.coverage import share_compared
 from acc_compare.judge.dataflow import Flow
 from acc_compare.judge.differing_settings import differing_settings
-from acc_compare.judge.evidence import Comparand, cut_short
+from acc_compare.judge.evidence import Comparand, cut_short, some
 from acc_compare.judge.gradients import judge_gradients
 from acc_compare.judge.hidden import hidden_origin
 from acc_compare.judge.optimizer import judge_optimizer
@@ -322,6 +322,7 @@ def _notes(
         notes.append(say("note.versions", npu=versions[0], bench=versions[1]))
     if chosen and all(call.name.is_module for call in chosen):
         notes.append(say("note.modules_only"))
+    notes += [told for dump in (npu, bench) if (told := _models(dump)) is not None][:1]
     if not _one_recorder(npu, bench):
         notes.append(say("note.foreign"))
     if npu.mode == "statistics" and any(dump.header.sketch is None for dump in (npu, bench)):
@@ -356,6 +357,15 @@ def _aligned(alignment: Alignment) -> tuple[Message, ...]:
         for api, found in pairs.items()
     ]
     return (*alignment.notes, *notes)
+
+
+def _models(dump: Dump) -> Message | None:
+    """Of several models, which one is meant by names that do not say so."""
+    found = (dump.header.coverage or {}).get("models")
+    if not isinstance(found, Mapping) or "" not in found:
+        return None
+    others = [str(prefix) for prefix in found if prefix]
+    return say("note.models", first=str(found[""]), others=some(others)) if others else None
 
 
 def _missed(side: Message, dump: Dump) -> list[Message]:

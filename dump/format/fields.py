@@ -109,13 +109,19 @@ HEADER_FIELDS: tuple[Field, ...] = (
         "environment",
         "object",
         "what the run had under it: the state of the NPU, versions; `command`, a list of words: what was run with which"
-        " arguments, secrets left out; `seed`, `deterministic`; `simulated_faults`, planted in a simulated NPU",
+        " arguments, secrets left out; `seed`, `deterministic`; `simulated_faults`, planted in a simulated NPU; "
+        "`remeasured`, with `--remeasure`",
     ),
     _ours("device", "text", "`npu`, `cuda` or `cpu`: where tensors were measured"),
     _ours("device_name", "text", "what the device calls itself"),
     _ours("numerics", "object", "settings that change results, in force when the step ended"),
     _ours("complete", "flag", "did the step come to its end"),
-    _ours("coverage", "object", "how many calls were recorded, and what was missed, by reason"),
+    _ours(
+        "coverage",
+        "object",
+        "how many calls were recorded, and what was missed, by reason; `models`, where there are several, gives the "
+        "class of each by what its modules' names begin with",
+    ),
     _ours("ended_by", "text", "the limit of the user's that cut the step short"),
 )
 """Those up to `environment` stand in the first line, the others in the last."""

@@ -55,6 +55,7 @@ class Interceptors:
         if self.audit is not None:
             self.watch.on_new_thread = self.audit.install  # a dispatch mode is its thread's own
         self.finder = StepFinder(self.watch, next_step) if next_step is not None else None
+        self.modules = modules
         self.calls = ModuleCalls(self.watch, modules, records=level in _RECORDS_MODULES, on_outermost=on_outermost)
         after_step = self.finder.stepped if self.finder else None
         self.steps = OptimizerSteps(self.watch, modules, records=level in _RECORDS_STEPS, after_step=after_step)

@@ -84,6 +84,12 @@ class ModuleTree:
                 names.setdefault(id(parameter), joined(prefix, name))
         return names
 
+    def models(self) -> dict[str, str]:
+        """The classes of outermost modules with parameters, by what the names below them begin with, where one has
+        none and there are more; empty where names leave no doubt."""
+        found = {prefix: type(root).__name__ for root, prefix in self._roots.items() if has_parameters(root)}
+        return found if "" in found and len(found) > 1 else {}
+
     def parameters_of(self, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
         """An optimizer's parameters, under their names in the model or their places in the optimizer."""
         names = self.parameter_names()

@@ -298,6 +298,9 @@ MESSAGES: Mapping[str, str] = {
     "note.no_sketch": (
         "A dump without sketches: small differences that leave max, min, mean and norm alone stay unseen."
     ),
+    "note.models": (
+        "Several models were called: modules named without a prefix are of {first}, those of {others} begin with that."
+    ),
     "note.left_out": "The {side} side did not record, with its torch {version}: {text}.",
     "note.missed": "The {side} side has tensors or calls {label}: {text}.",
     "note.laid_against_more": "{calls} of {api} on the {side} side: {fused} was laid against {others}, and so on.",

@@ -162,6 +162,12 @@ def test_nan_on_both_sides_is_told(make: Any, ours: bool, theirs: bool, told: bo
         ),
         (
             {},
+            {"coverage": {"models": {"": "Enc", "Linear": "Linear", "Linear2": "Linear"}}},
+            "Several models were called: modules named without a prefix are of Enc, those of Linear, Linear2 begin with"
+            " that.",
+        ),
+        (
+            {},
             {"coverage": {"left_out": {"module calls": "no such name"}}},
             "The bench side did not record, with its torch 2.13.0: module calls (no such name).",
         ),

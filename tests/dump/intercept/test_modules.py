@@ -341,6 +341,21 @@ def test_names_of_later_trees_are_free_again_when_a_tree_is_gone() -> None:
     assert tree.path(third) == "ReLU"
 
 
+@pytest.mark.parametrize(
+    ("roots", "models"),
+    [
+        ([Net, nn.ReLU, nn.Bilinear, nn.Bilinear], {"": "Net", "Bilinear": "Bilinear", "Bilinear2": "Bilinear"}),
+        ([nn.ReLU, Net], {}),
+    ],
+)
+def test_of_several_models_it_is_known_which_has_no_prefix(roots: list[Any], models: dict[str, str]) -> None:
+    tree = ModuleTree()
+    made = [kind(1, 1, 1) if kind is nn.Bilinear else kind() for kind in roots]
+    for root in made:
+        tree.add_root(root)
+    assert tree.models() == models
+
+
 def test_a_module_that_was_never_registered_is_named_below_its_caller() -> None:
     tree = ModuleTree()
     net = Net()
