@@ -87,8 +87,8 @@ def why_nothing(config: DumpConfig, *, steps: int, is_wanted_rank: bool) -> Noth
         return Nothing("this rank was not asked for", is_wanted=True)
     if config.dump_enable is False:
         return Nothing("dump_enable is false in config.json", is_wanted=True)
-    if config.step and 0 < steps <= min(config.step):
-        return Nothing(f"the script ended after {steps} steps, before step {min(config.step)}")
+    if config.step and steps <= (first := min(config.step)) and first:
+        return Nothing(f"the script ended after {_many(steps, 'step')}, before step {first}")
     if config.api_list or config.scope:
         return Nothing("'list' and 'scope' leave out all that was called")
     if config.level == "L0":

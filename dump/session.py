@@ -281,7 +281,8 @@ class Session:
             return Nothing(self.broken)
         if sampled := self.sampling.sentence(self.config):
             return Nothing(sampled, is_wanted=True)
-        return why_nothing(self.config, steps=self.current_step, is_wanted_rank=self.wants_this_rank())
+        begun = self._finder is not None and self._finder.is_within_step
+        return why_nothing(self.config, steps=self.current_step + begun, is_wanted_rank=self.wants_this_rank())
 
     def ended_by_limit(self) -> str:
         """Which limit ended the recording, and where; "" where none did."""

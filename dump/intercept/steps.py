@@ -63,6 +63,11 @@ class StepFinder:
         self._model: weakref.ref[torch.nn.Module] | None = None
         self._optimizer_steps = 0
 
+    @property
+    def is_within_step(self) -> bool:
+        """Has a step begun that nothing has ended?  What is called once optimizers have stepped is not training."""
+        return self._model is not None and not (self._optimizers.any_made and self._optimizer_steps)
+
     def points(self) -> Iterator[Point]:
         yield Point("where a script's set-up ends", self._follow_modules)
         yield Point("which optimizers a script has", self._follow_optimizers)

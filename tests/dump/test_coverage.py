@@ -69,6 +69,8 @@ def test_the_closing_sentence(steps: list[Coverage], text: str) -> None:
         ({}, 0, False, "this rank", True),
         ({"dump_enable": False}, 3, True, "dump_enable", True),
         ({"step": frozenset({9})}, 4, True, "after 4 steps, before step 9", False),
+        ({"step": frozenset({9})}, 1, True, "after 1 step, before step 9", False),
+        ({"step": frozenset({9})}, 0, True, "after 0 steps, before step 9", False),
         ({"api_list": ("gelu",)}, 4, True, "'list' and 'scope'", False),
         ({"level": "L0"}, 4, True, "level L1", False),
         ({"step": frozenset({0})}, 0, True, "no operator", False),

@@ -107,6 +107,22 @@ def test_each_call_of_the_model_is_a_step_of_inference(config: DumpConfig) -> No
     assert [step[0] for step in run.steps()] == [tanh, linear, linear]
 
 
+@pytest.mark.parametrize("trains", [True, False])
+def test_the_step_in_which_a_script_ends_counts(config: DumpConfig, trains: bool) -> None:
+    """Of training, what is called after the last optimizer step does not."""
+    model = torch.nn.Linear(2, 2)
+    with Run(replace(config, step=frozenset({7}))) as run:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1) if trains else None
+        for _ in range(3):
+            loss = model(torch.ones(1, 2)).sum()
+            if optimizer is not None:
+                loss.backward()
+                optimizer.step()
+        if trains:
+            model(torch.ones(1, 2))
+    assert "after 3 steps, before step 7" in run.session.why_nothing().reason
+
+
 def test_an_evaluation_pass_does_not_end_a_training_step(config: DumpConfig) -> None:
     with Run(config) as run:
         model = torch.nn.Linear(2, 1)
