@@ -124,9 +124,11 @@ class RecordDecoder:
     def _positional(self, group: str, value: object, into: list[Argument]) -> None:
         if value is None:
             return
-        if type(value) is not list:
+        if type(value) is dict:
             self.walk(self.item_name(group, 0), value, into, depth=1)
             return
+        if type(value) is not list:
+            raise self.wrong(group, "a list", value)
         for position, item in enumerate(value):
             self.walk(self.item_name(group, position), item, into, depth=1)
 

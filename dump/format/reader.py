@@ -149,7 +149,7 @@ def read_owners(folder: Path) -> Mapping[str, str | None]:
     source = folder / CONSTRUCT_FILE
     if not source.is_file():
         return {}
-    data = _read_bytes(source, empty=True)
+    data = _read_neighbour(source)
     try:
         found = decode_any(data) if data.strip() else {}
     except RecursionError:
@@ -181,7 +181,7 @@ def read_stacks(folder: Path) -> Mapping[str, tuple[str, ...]]:
             for calls, frames in entries:
                 stacks.update(dict.fromkeys(calls, tuple(frames)))
         return stacks
-    found = decode_whole(_read_bytes(source, empty=True) or b"{}", source)
+    found = decode_whole(_read_neighbour(source) or b"{}", source)
     if type(found) is not dict:
         raise wrong_value(source, "file", "an object", found)
     for key, entry in found.items():
@@ -194,8 +194,27 @@ def read_stacks(folder: Path) -> Mapping[str, tuple[str, ...]]:
     return stacks
 
 
-def _read_bytes(source: Path, *, empty: bool = False) -> bytes:
+def _read_bytes(source: Path) -> bytes:
     """The file's bytes without a byte order mark; text for sure as far as a glance can tell."""
+    data = _read_text(source)
+    if not data or data.isspace():
+        raise DumpCorrupt(f"{source}: the file is empty; its recording wrote nothing. Record this run again.")
+    if data.lstrip()[:1] != b"{":
+        raise DumpCorrupt(f"{source}: expected a JSON object, found bytes of another kind. Give a {DUMP_FILE}.")
+    return data
+
+
+def _read_neighbour(source: Path) -> bytes:
+    """The same of a file beside a dump, which may be empty."""
+    data = _read_text(source)
+    if data.lstrip()[:1] not in (b"{", b""):
+        raise DumpCorrupt(
+            f"{source}: expected a JSON object, found bytes of another kind. Move it away to compare without it."
+        )
+    return data
+
+
+def _read_text(source: Path) -> bytes:
     try:
         if not source.is_file():
             raise DumpNotFound(f"{source}: no such file. Give a folder that holds a {DUMP_FILE}.")
@@ -204,12 +223,7 @@ def _read_bytes(source: Path, *, empty: bool = False) -> bytes:
         raise DumpCorrupt(f"{source}: too large for this machine's memory.") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
         raise DumpNotFound(f"{source}: cannot be read ({error}). Check its permissions.") from error
-    data = data.removeprefix(_BOM)
-    if not empty and (not data or data.isspace()):
-        raise DumpCorrupt(f"{source}: the file is empty; its recording wrote nothing. Record this run again.")
-    if data.lstrip()[:1] not in (b"{", b""):
-        raise DumpCorrupt(f"{source}: expected a JSON object, found bytes of another kind. Give a {DUMP_FILE}.")
-    return data
+    return data.removeprefix(_BOM)
 
 
 def _split(data: bytes, source: Path) -> Parts:

@@ -302,12 +302,14 @@ def test_a_wrong_field_of_a_tensor_is_named_with_its_call(tmp_path: Path, fields
         ({"input_kwargs": []}, "input_kwargs: expected an object"),
         ({"parameters": 3}, "parameters: expected an object"),
         ({"written": [1]}, "written: expected an object"),
+        ({"output": 5}, "output: expected a list, found 5"),
+        ({"input_args": "x"}, "input: expected a list, found 'x'"),
         ({"is_recompute": "no"}, "is_recompute: expected true or false"),
         ({"output": [{"type": "torch.Tensor"}]}, "output.0.dtype: expected a string, found null"),
         ({"output": [_HUGE]}, "not valid JSON"),
         ({"input_kwargs": {"k" * 2000: [1]}}, "a name of at most 1024"),
     ],
-    ids=range(8),
+    ids=range(10),
 )
 def test_a_wrong_record_is_named_with_its_call(tmp_path: Path, body: Any, message: str) -> None:
     with pytest.raises(DumpCorrupt, match=rf"Torch\.f\.0\.forward: .*{message}"):
@@ -375,10 +377,11 @@ def test_a_cut_construct_json_is_read_up_to_its_last_whole_line(tmp_path: Path) 
         ("stack.json", "{", "middle of a value"),
         ("construct.json", '{"a": 3}', "a: expected the name of a module's call"),
         ("construct.json", '{\n"a": x\n,"b": null\n}', "not valid JSON"),
-        ("construct.json", "[]", "bytes of another kind"),
+        ("construct.json", "[]", "bytes of another kind. Move it away"),
+        ("stack.json", "garbled", "bytes of another kind. Move it away"),
         ("construct.json", '{"a":' * 5000, "nests deeper"),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_a_neighbour_that_is_wrong_is_named(tmp_path: Path, name: str, content: str, message: str) -> None:
     (tmp_path / name).write_text(content)
