@@ -290,8 +290,10 @@ def chosen(ours: Sequence[Whole], theirs: Sequence[Whole], *, forward: bool, may
         # statistics do not tell along which dimension parts were dealt out, so that any will do.
         alike = _AS_GOOD * max(ALIKE, min(fit for fit, _, _ in fitting))
         fit, best, of = min((e for e in fitting if e[0] <= alike), key=_preferred)
-        # Both divided by twice as many is no other way, nor is a mean over all parts beside all numbers.
+        # Both divided by twice as many is no other way, nor are copies one behind the other on both sides, nor is a
+        # mean over all parts beside all numbers.
         told = [each for each in ranked if not clear or not (each[1].vague or each[2].vague)]
+        told = [each for each in told if each[1].repeats + each[2].repeats <= fewest]
         others = [off for off, a, b in told if a.how != best.how or a.by * of.by != b.by * best.by]
         other = min(others, default=None)
         # Sixteen sums of many elements fit by no chance; a norm and extremes may.

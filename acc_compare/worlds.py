@@ -13,6 +13,7 @@ from acc_compare.at_fault import parts_at_fault
 from acc_compare.collectives import MESSAGES
 from acc_compare.declared import NO_LAYOUTS, Layouts
 from acc_compare.experts import Unrolled, unrolled
+from acc_compare.experts_alone import unrolled_by_weights
 from acc_compare.in_order import with_waves_in_order
 from acc_compare.joining import Grounds, Joined, join, ways_of, wholes
 from acc_compare.judge.origins import Previous
@@ -105,7 +106,7 @@ def compare_worlds(
                 raise IncomparableError(
                     "a layout file says nothing of the stages of a pipeline. Compare without --layout."
                 )
-            experts = [unrolled(side) for side in (npu, bench)]
+            experts = unrolled_by_weights(npu, bench) or (unrolled(npu), unrolled(bench))
             pipelines = [_in_line(*each) for each in zip((npu, bench), stages, strict=True)] if in_stages else []
             has_stages = in_stages
             if not (in_stages or any(side.ranks for side in experts) or task.layouts != NO_LAYOUTS):

@@ -490,6 +490,15 @@ def test_both_sides_choose_the_same_pair_of_wholes(array: np.ndarray, swapped: b
     assert sorted((one.whole.by, two.whole.by)) == [1, 2]
 
 
+def test_copies_one_behind_the_other_are_no_other_way(array: np.ndarray) -> None:
+    """A gradient that all ranks hold, in another order and with noise: its copies put in line fit as it does."""
+    four, two = ([_record(part, sketch=None)] * n for n, part in ((4, 4 * array), (2, 2.00004 * array)))
+    ours, theirs = candidates(four, scaled=True, meshes=[(2, 2)]), candidates(two, scaled=True)
+    choice = chosen(ours, theirs, forward=False)
+    assert choice is not None
+    assert (choice.whole.how, choice.whole.by) == ("same", 4)
+
+
 def test_both_sides_choose_one_shape_where_parts_may_be_dealt_out_along_any_dimension(array: np.ndarray) -> None:
     grid = [np.split(half, 2, 1) for half in np.split(array, 2, 0)]
     ours = candidates([_record(part) for row in grid for part in row], scaled=False, meshes=[(2, 2)])
