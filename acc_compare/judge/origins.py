@@ -76,7 +76,8 @@ class Origin:
     `reshaped` says that shapes differ and not values, `rewired` names the bench's
     maker of an input that `producer` made on the NPU side, `maker` a call that was not compared and made what is off,
     `first_seen` is the place of the call inside a module that
-    read what was wrong, `lone` the side that alone ran `producer`."""
+    read what was wrong, `lone` the side that alone ran `producer`, `row` the call whose rows show it where its own do
+    not."""
 
     kind: Kind
     call: MeasuredCall
@@ -93,6 +94,7 @@ class Origin:
     first_seen: int | None = None
     maker: str = ""
     lone: Literal["", "npu", "bench"] = ""
+    row: str = ""
 
 
 Lone: TypeAlias = tuple[str, Literal["npu", "bench"]]

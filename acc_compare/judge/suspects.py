@@ -180,7 +180,7 @@ def _suspect(
         stack=stack,
         others=others[:_LISTED],
         reference=beside,
-        row=first.call.full_name if first.lone else "",
+        row=first.call.full_name if first.lone else first.row,
     )
     if first.kind == "dtype":
         return _lowered(base, members, place)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from acc_compare.judge.accumulation import judge_accumulated
 from acc_compare.judge.advice import words_of
-from acc_compare.judge.around import in_the_module_around
+from acc_compare.judge.around import in_the_module_around, in_the_modules_backward
 from acc_compare.judge.classic import CallCells, Classic, judge_rows
 from acc_compare.judge.coverage import share_compared
 from acc_compare.judge.dataflow import Flow
@@ -109,7 +109,8 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
         found.origins = in_the_module_around(_innermost(found), chosen)
     optimizers = [call for call in calls if call.is_optimizer]
     if context.previous != "poisoned" and not alignment.differs_in_batches:
-        found.origins += judge_gradients(optimizers, chosen, (npu, bench), context)
+        gradients = judge_gradients(optimizers, chosen, (npu, bench), context)
+        found.origins += in_the_modules_backward(gradients, calls) if by_module else gradients
     if setting.shared_otherwise:
         found.origins = [origin for origin in found.origins if not is_of_the_world(origin)]
     faults = [fault for call in optimizers if (fault := judge_optimizer(call)) is not None]

@@ -46,3 +46,37 @@ def test_ranks_that_come_later_may_have_been_given_what_is_wrong(make: Any, tmp_
         mlp(make).write(tmp_path / "bench" / "step0" / f"rank{number}")
     (found,) = compare(tmp_path / "npu", tmp_path / "bench").suspects
     assert (found.name, found.rank) == ("Module.mlp.Mlp.forward.0", rank)
+
+
+def _trained(make: Any, *, wrong: float = 0.0, later: float = 0.0) -> Any:
+    """A step of two layers; the gradient of the second's weight is off by a share `wrong`, and by `later` when the
+    optimizer reads it."""
+    run = make.Run(level="L0")
+    grad = make.normal(8, 16, seed=9)
+    gradients = {}
+    for layer in ("b", "a"):
+        off = wrong * (layer == "b")
+        weight, made = run.parameter(make.normal(16, 16, seed=1)), make.off(make.normal(16, 16, seed=2), off)
+        x = make.normal(8, 16, seed=3)
+        run.call(f"Module.{layer}.Linear.forward.0", [x], [x @ weight.T], parameters={"weight": weight})
+        run.call(f"Module.{layer}.Linear.backward.0", [grad], [grad @ weight])
+        owner = f"Module.{layer}.Linear.backward.0"
+        run.call(f"Module.{layer}.Linear.parameters_grad.0", output=[made], owner=owner)
+        gradients[f"{layer}.weight"] = (weight, run.same_memory(make.off(made, later * bool(off or later)), made))
+    params, grads = ({name: pair[n] for name, pair in gradients.items()} for n in range(2))
+    new = {name: pair[0] - np.float32(0.01) * pair[1] for name, pair in gradients.items()}
+    run.call("Optimizer.SGD.0.forward", kwargs={"param": params, "grad": grads})
+    run.bodies["Optimizer.SGD.0.forward"]["output"] = [{name: run._leaf(array) for name, array in new.items()}]
+    return run
+
+
+def test_a_gradient_that_backward_left_wrong_is_its_modules(make: Any) -> None:
+    """Nothing between modules: what was recorded of the parameters' gradients tells."""
+    assert make.judged(_trained(make), _trained(make)).suspects == ()
+    found = make.judged(_trained(make, wrong=1e-2), _trained(make))
+    (suspect,) = found.suspects
+    assert (suspect.name, suspect.kind, suspect.module) == ("Module.b.Linear.backward.0", "operator", "b")
+    (accused,) = (row.npu_name for row in found.rows if row.accused)
+    assert accused.startswith("Module.b.Linear.parameters_grad.0.")
+    (suspect,) = make.judged(_trained(make, later=1e-2), _trained(make)).suspects
+    assert suspect.name == "Optimizer.SGD.0.forward"
