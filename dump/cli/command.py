@@ -231,8 +231,7 @@ def dump(
         raise ConfigError("--simulated-fault: needs --simulated-npu.")
     for sentence in settings.ignored:
         say(f"note: {sentence}")
-    if default_step is not None:
-        say("recording step 0 only (--step chooses others)")
+    opening = "" if default_step is None else "recording step 0 only (--step chooses others)"
     if self_check and seed is None:
         seed = _CHECKED_SEED
     script = Script(
@@ -244,8 +243,10 @@ def dump(
             raise ConfigError("--self-check: runs the script without msprobe's calls too; leave --as-msprobe out.")
         raise typer.Exit(drive(flags, config, start, script, exit_after=exit_after))
     if self_check:
+        if opening:
+            say(opening)
         raise typer.Exit(check_itself(settings, start, script, given=ctx.meta[_GIVEN]))
-    recording = Recording(settings, reloadable, exit_after)
+    recording = Recording(settings, reloadable, exit_after, opening)
     if options is not None:
         raise typer.Exit(record_checked(recording, start, script, options, ctx.obj))
     raise typer.Exit(record(recording, start, script))

@@ -85,12 +85,15 @@ def bare(execute: Callable[[], None]) -> int:
     return 0
 
 
-def recorded(execute: Callable[[], None], session: Recording) -> int:
-    """Run `execute` under `session` and close it, whichever way `execute` ends; its exit status."""
+def recorded(execute: Callable[[], None], session: Recording, *, tell: Callable[[], None] | None = None) -> int:
+    """Run `execute` under `session` and close it, whichever way `execute` ends; its exit status.  `tell` is called
+    before it, when nothing stands in the way any more."""
     session.install()
     complete = False
     try:
         session.start()
+        if tell is not None:
+            tell()
         with _closed_by_hard_exit(session):
             execute()
         complete = True

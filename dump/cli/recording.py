@@ -35,11 +35,13 @@ _NOTHING_RECORDED = 2  # the exit status of a script that ended well and left no
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What to record; `reloadable` where a file may change it while the script runs."""
+    """What to record; `reloadable` where a file may change it while the script runs, `opening` what is said once
+    nothing stands in the way."""
 
     config: DumpConfig
     reloadable: ReloadableConfig | None
     exit_after: bool
+    opening: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +109,13 @@ def record(recording: Recording, start: Start, script: Script) -> int:
         began = time.perf_counter()
         session = new_session(recording.config, recording.reloadable, exit_after=recording.exit_after)
         execute = _executable(start, script)
+        opening = (lambda: say(recording.opening)) if recording.opening else None
         children = Children(
             session,
             new_settings(recording.config, recording.reloadable, exit_after=recording.exit_after, start=start),
         )
         with children.followed():
-            status = launch.outcome(lambda: launch.recorded(execute, session))
+            status = launch.outcome(lambda: launch.recorded(execute, session, tell=opening))
     if children.is_forked:
         children.close(is_well=status == 0)
         return status
