@@ -319,7 +319,8 @@ _SKETCHED = (
     _measured(
         "Est. RelL2",
         "error",
-        "|N - B| / |B|, estimated from the sketches. Sees what max and norm miss.",
+        "|N - B| / |B|, estimated from the sketches alone. Sees what max and norm miss. Excess and the advisor add what "
+        "norm, mean, max and min tell, and go no lower than a sketch can see (2e-7).",
         ours=True,
     ),
 )
@@ -342,7 +343,12 @@ _LOCALISED = (
         "NaN or Inf. unknown: its inputs differ by nobody knows how much.",
         18,
     ),
-    _judged("Excess", attrgetter("excess"), "factor", "Measured over expected; Origin says how improbable that is."),
+    _judged(
+        "Excess",
+        attrgetter("excess"),
+        "factor",
+        "Measured over expected, as the advisor gives them; Origin says how improbable that is.",
+    ),
     _judged(
         "Origin",
         lambda row: row.origin or None,

@@ -168,6 +168,11 @@ def _counts(sheet: Worksheet, finding: Finding, row: int) -> int:
         put(sheet, f"A{row}", "explained")
         told = f"{explained:,} of the {len(beyond):,} errors and warnings that belong to no suspect"
         _span(sheet, row, f"{told}: they came in with the inputs, became less in the call, or are rounding")
+    if unjudged := sum(not line.origin for line in beyond):
+        row += 1
+        put(sheet, f"A{row}", "not judged")
+        told = f"{unjudged:,} of them: of a module the operators inside are judged, of an optimizer the updates"
+        _span(sheet, row, f"{told}; such a row says what the constants say, no more")
     return row + 1
 
 

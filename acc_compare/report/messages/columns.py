@@ -50,7 +50,10 @@ CHINESE: Mapping[str, str] = {
     "MaxAbsErr Index": "MaxAbsErr 在张量中的位置；相等时取第一个。",
     "MaxRelativeErr Index": "MaxRelativeErr 在张量中的位置；相等时取第一个。",
     "Est. Cosine": "由草图估计的两个张量的余弦，误差为百分之几。",
-    "Est. RelL2": "由草图估计的 |N - B| / |B|，能看到最大值与范数看不到的差异。",
+    "Est. RelL2": (
+        "仅由草图估计的 |N - B| / |B|，能看到最大值与范数看不到的差异。Excess 与顾问还用到范数、均值、最大值与最小值，"
+        "且不低于草图的分辨率（2e-7）。"
+    ),
     "Expected": "此处典型的相对误差：输入与舍入可解释的部分。",
     "Expected From": (
         "Expected 的依据。floor：两次标杆运行之差（--floor）。reference：两侧与参考运行之差即为如此（--reference）。"
@@ -58,7 +61,7 @@ CHINESE: Mapping[str, str] = {
         "prior：同上，但没有这样的调用。exact：输入相等且没有舍入。before、inside：此前或内层模块中已见到的误差。"
         "finite：输入不含 NaN 或 Inf。unknown：输入有差异，但不知多少。"
     ),
-    "Excess": "实测与预期之比。其中多少属于不可能，取决于各调用的离散程度；见 Origin。",
+    "Excess": "实测与预期之比，两者与顾问所述相同。其中多少属于不可能，取决于各调用的离散程度；见 Origin。",
     "Origin": (
         "introduced：误差由此产生。propagated：随输入传来。absorbed：调用使其变小。input：在任何算子运行之前已存在。"
         "random：随机算子取了不同的数。agrees：不超过舍入。"

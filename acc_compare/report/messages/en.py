@@ -194,7 +194,7 @@ MESSAGES: Mapping[str, str] = {
     "evidence.fused": "it was laid against {against}",
     "evidence.one_of_batches": "it is one of {number} micro-batches, {calls}: the other side does not tell which",
     "evidence.counted_as": "with the stages or experts of all ranks in order, as in the table, it is {call}",
-    "evidence.sketch": "measured by the sketch, which is right within about a third",
+    "evidence.sketch": "measured by the sketch and the statistics, which is right within about a third",
     "evidence.bound": "the dump has no sketch: the true difference is at least this large",
     "evidence.reference_npu": (
         "against the reference the NPU side is off by {npu}, the bench by {bench}: the NPU side is further off than "

@@ -165,7 +165,7 @@ MESSAGES: Mapping[str, str] = {
     "evidence.fused": "与之对照的是 {against}",
     "evidence.one_of_batches": "它属于 {number} 个 micro-batch 之一（{calls}）：另一侧无法说明是哪一个",
     "evidence.counted_as": "按所有 rank 的阶段或专家依次排列（如表中所示），它是 {call}",
-    "evidence.sketch": "由草图测得，误差约在三分之一以内",
+    "evidence.sketch": "由草图与统计量测得，误差约在三分之一以内",
     "evidence.bound": "转储中没有草图：真实差异至少有这么大",
     "evidence.reference_npu": (
         "与参考运行相比，NPU 侧相差 {npu}，标杆相差 {bench}：NPU 侧偏离更远，超出其数据类型所能解释"

@@ -211,10 +211,10 @@ def test_columns_sheet_explains_each_column(build, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("origins", "explained"),
-    [(("propagated", "absorbed", "agrees", "introduced"), "3 of the 4"), (("introduced", ""), None)],
+    ("origins", "explained", "unjudged"),
+    [(("propagated", "absorbed", "agrees", "introduced"), "3 of the 4", None), (("introduced", ""), None, "1 of them")],
 )
-def test_the_summary_says_how_many_errors_are_explained(build, tmp_path, origins, explained) -> None:
+def test_the_summary_says_how_many_errors_are_explained(build, tmp_path, origins, explained, unjudged) -> None:
     rows = [build.row(f"Torch.a.{i}.forward.output.0", result="error", origin=o) for i, o in enumerate(origins)]
     accused = build.row("Torch.b.0.forward.output.0", result="error", origin="introduced", accused=True)
     write_workbook(build.finding(rows=(*rows, accused)), tmp_path / "a.xlsx")
@@ -223,3 +223,5 @@ def test_the_summary_says_how_many_errors_are_explained(build, tmp_path, origins
     assert told["error"].split()[0] == str(len(origins) + 1)
     assert ("explained" in told) is bool(explained)
     assert told.get("explained", "").startswith(explained or "")
+    assert ("not judged" in told) is bool(unjudged)
+    assert told.get("not judged", "").startswith(unjudged or "")
