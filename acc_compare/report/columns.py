@@ -319,8 +319,8 @@ _SKETCHED = (
     _measured(
         "Est. RelL2",
         "error",
-        "|N - B| / |B|, estimated from the sketches alone. Sees what max and norm miss. Excess and the advisor add what "
-        "norm, mean, max and min tell, and go no lower than a sketch can see (2e-7).",
+        "|N - B| / |B|, estimated from the sketches alone. Sees what max and norm miss. Excess and the advisor add "
+        "what norm, mean, max and min tell, and go no lower than a sketch can see (2e-7).",
         ours=True,
     ),
 )
