@@ -23,6 +23,12 @@ def script_of(stack: Sequence[str]) -> str:
     return ""
 
 
+def own_files(stack: Sequence[str]) -> set[str]:
+    """The files of the frames that are the user's own."""
+    matches = [_FRAME.search(entry) for entry in stack if not _LIBRARY.search(entry)]
+    return {match["path"].strip() for match in matches if match is not None}
+
+
 def own_line(stack: Sequence[str]) -> str:
     """The innermost line of a stack that is the user's own: not Python's, not torch's, not an installed
     package's; where there is none, the innermost.  `path:line in function: code`; "" without a stack."""

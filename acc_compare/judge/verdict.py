@@ -18,6 +18,7 @@ from acc_compare.judge.gradients import judge_gradients
 from acc_compare.judge.hidden import hidden_origin
 from acc_compare.judge.optimizer import judge_optimizer
 from acc_compare.judge.origins import Context, Judged, Origin, Previous, Walk
+from acc_compare.judge.programs import two_programs
 from acc_compare.judge.ranks import JobStep
 from acc_compare.judge.reference import References, told_of_all
 from acc_compare.judge.sensitivity import near_ties, seen, sensitivity_of
@@ -128,6 +129,8 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     sensitivity = sensitivity_of(found)
     verdict, summary = _verdict(suspects, (coverage, unmeasured), sensitivity, (npu, bench))
     notes = (*_notes(npu, bench, calls, chosen, unmeasured), *_aligned(alignment))
+    if not setting.other_world and (apart := two_programs(npu, bench, coverage)) is not None:
+        notes = (apart, *notes)
     if setting.references is not None:
         notes = (told_of_all(setting.references, chosen), *notes)
     if setting.other_world:

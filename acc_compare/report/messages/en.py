@@ -298,6 +298,10 @@ MESSAGES: Mapping[str, str] = {
     "note.no_sketch": (
         "A dump without sketches: small differences that leave max, min, mean and norm alone stay unseen."
     ),
+    "note.two_programs": (
+        "These may be two programs: only {share:percent} of the calls have a counterpart, and the files are {npu} on "
+        "the NPU side and {bench} on the bench."
+    ),
     "note.models": (
         "Several models were called: modules named without a prefix are of {first}, those of {others} begin with that."
     ),
