@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from types import FunctionType, MappingProxyType
+from types import FunctionType, MappingProxyType, SimpleNamespace
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -146,6 +146,9 @@ _MODES = {
         "tensors inside a function transform count as failed measurements", otherwise=_no),
     "compiling_by_its_old_name": _row("_utils.is_compiling", "2.1",
         "is the code traced by dynamo or by torch.export, before 2.3", "nothing from 2.3 on", otherwise=_no),
+    "compile_state": _row("_guards._TLS", "2.1",
+        "its `tracing_context` is one while torch.compile makes code, the backward's at the first backward too",
+        "what the compiler runs for itself is recorded as calls", otherwise=SimpleNamespace()),
     "dispatch_modes": _row("utils._python_dispatch._get_current_dispatch_mode_stack", "2.1",
         "the dispatch modes of this thread, outermost first", "--audit", otherwise=list),
     "pop_dispatch_mode": _row("utils._python_dispatch._pop_mode", "2.1",

@@ -24,6 +24,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 from ..config import DumpConfig
@@ -38,6 +39,7 @@ from .starting import Start, begun
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 _START = str(Path(__file__).with_name("child_start.py"))
+_COMPILER = os.path.join("torch", "_inductor", "")
 _NOT_THE_SCRIPTS = ("inductor", "resource_tracker", "forkserver")
 
 
@@ -153,7 +155,7 @@ class Children:
                 popen(process, args, *rest, **kwargs)
             finally:
                 self._executing = before
-            self._others += _is_python(args)
+            self._others += _is_python(args) and not _is_compiling(sys._getframe(1))
 
         exit_at_once = os._exit
 
@@ -288,6 +290,15 @@ def _loads_data(process: Any) -> bool:
     """Is it a worker of a DataLoader?"""
     target: Any = vars(process).get("_target")
     return str(getattr(target, "__module__", "")).startswith("torch.utils.data.")
+
+
+def _is_compiling(frame: FrameType | None) -> bool:
+    """Does torch's compiler start a process, to try what it has made?"""
+    while frame is not None:
+        if _COMPILER in frame.f_code.co_filename:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _is_python(args: Any) -> bool:

@@ -21,6 +21,7 @@ import torch.utils.checkpoint
 from ..older_torch import is_compiling
 from ..record.recorder import StepRecorder
 from ..torch_internals import (
+    compile_state,
     current_node,
     custom_op_file,
     dispatch_mode,
@@ -245,8 +246,13 @@ def _unheard(act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 def _is_reading_code() -> bool:
-    """Do torch.jit, torch.compile or torch.export run the user's code to see what it does?"""
-    return tracing_state() is not None or dispatch_mode(fake_mode_key) is not None or is_compiling()
+    """Do torch.jit, torch.compile or torch.export run the user's code to see what it does, or make other code of it?"""
+    return (
+        tracing_state() is not None
+        or dispatch_mode(fake_mode_key) is not None
+        or is_compiling()
+        or compile_state.__dict__.get("tracing_context") is not None  # a tenth of the time that getattr takes
+    )
 
 
 def _runs_kernel_in_backward() -> bool:

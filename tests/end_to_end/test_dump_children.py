@@ -152,6 +152,14 @@ def test_what_cannot_be_recorded_is_counted(tmp_path: Path) -> None:
     assert "1 child process not recorded: Python started by the script itself" in done.stderr
 
 
+def test_what_the_compiler_starts_is_not_the_scripts(tmp_path: Path) -> None:
+    compiler = f"/env/torch/_inductor{os.sep}cpp_builder.py"
+    (tmp_path / "train.py").write_text(f"exec(compile({OTHERS!r}, {compiler!r}, 'exec'))")
+    done = _python(tmp_path, *RECORD)
+    assert done.returncode == 0
+    assert "not recorded" not in done.stderr
+
+
 KILLED = TRAIN.replace(
     'if way == "leaves":', 'if way == "killed": import signal; os.kill(os.getpid(), signal.SIGKILL)\n    if 0:'
 )

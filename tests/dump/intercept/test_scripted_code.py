@@ -105,6 +105,25 @@ def test_a_compiled_model_runs_and_its_graph_is_the_same(record: Any) -> None:
     assert linear == ["Functional.linear.0.forward", "Functional.linear.1.forward"]
 
 
+def test_what_the_compiler_runs_for_itself_is_not_the_scripts(record: Any) -> None:
+    """The backward of a graph is compiled when it first runs, inside `backward`."""
+    from functorch.compile import make_boxed_func
+    from torch._dynamo.backends.common import aot_autograd
+
+    def compiler(module: torch.fx.GraphModule, _: Any) -> Any:
+        torch.zeros(2).clone()
+        return make_boxed_func(module.forward)
+
+    def act() -> None:
+        x = torch.ones(3, requires_grad=True)
+        torch.compile(torch.exp, backend=aot_autograd(fw_compiler=compiler, bw_compiler=compiler))(x).sum().backward()
+        torch.zeros(4)
+
+    dump = record(act)
+    torch._dynamo.reset()
+    assert [name for name in dump.names if "clone" in name or "zeros." in name] == ["Torch.zeros.0.forward"]
+
+
 def test_a_symbolic_trace_works_while_we_record(record: Any) -> None:
     model, x, results = Small(), torch.ones(1, 3), []
     record(lambda: results.append(torch.fx.symbolic_trace(model)(x)))
