@@ -21,7 +21,7 @@ from ..write.limits import size_text
 from . import checks
 from .interrupted import INTERRUPTED
 from .said import say, to_this_stderr
-from .starting import Start, begun
+from .starting import Start, begun, missed_faults
 from .unrecorded import run_alone
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def record(recording: Recording, start: Start, script: Script) -> int:
         )
         with children.followed():
             status = launch.outcome(lambda: launch.recorded(execute, session, tell=opening))
+        missed = list(missed_faults(start))
     if children.is_forked:
         children.close(is_well=status == 0)
         return status
@@ -126,7 +127,7 @@ def record(recording: Recording, start: Start, script: Script) -> int:
         _tell_all(session, time.perf_counter() - began)
     elif account.processes:
         say(f"dump: {Path(recording.config.dump_path).absolute()}")
-    for sentence in account.sentences():
+    for sentence in (*account.sentences(), *(() if account.processes else missed)):
         say(sentence)
     if account.failure:
         raise OutputError(f"a child process: {account.failure}")

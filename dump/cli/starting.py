@@ -138,6 +138,19 @@ def _on(kind: DeviceKind | None, say: Callable[[str], None], simulated: str) -> 
         versions.asked_for(None)
 
 
+def missed_faults(start: Start) -> Iterator[str]:
+    """What is to be said of faults that were planted and met no call of this process, before `begun` is left."""
+    if not start.faults:
+        return
+    from .. import sim
+
+    for fault in sim.missed():
+        times = "not called" if fault.call is None else f"called no more than {fault.call} times"
+        yield f"note: the fault {fault} hit nothing: {fault.op} was {times} on the simulated NPU"
+    if sim.device_kind() == "npu" and not sim.op_counts():
+        yield "note: nothing ran on the simulated NPU; --device npu sends a script written for CUDA there"
+
+
 def _transfer_to_npu() -> None:
     """Let scripts written for CUDA run on the NPU, as torch_npu itself does it.  For good; before any recording.
 

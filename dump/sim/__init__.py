@@ -24,7 +24,7 @@ import torch
 
 from dump import torch_internals
 from dump.format.errors import ConfigError
-from dump.sim.faults import Fault, clear, inject, restore, snapshot
+from dump.sim.faults import Fault, clear, inject, missed, restore, snapshot
 
 __all__ = [
     "Fault",
@@ -33,6 +33,7 @@ __all__ = [
     "enable",
     "inject",
     "is_enabled",
+    "missed",
     "nearest",
     "npu",
     "op_counts",

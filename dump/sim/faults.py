@@ -82,16 +82,19 @@ def _number(text: str, what: str) -> float:
 # ---- what is injected now --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Injected:
     """A fault in force, with its count of calls so far."""
 
     fault: Fault
     calls: Iterator[int]
+    has_hit: bool = False
 
     def is_due(self) -> bool:
         call = next(self.calls)
-        return self.fault.call is None or call == self.fault.call
+        due = self.fault.call is None or call == self.fault.call
+        self.has_hit |= due
+        return due
 
 
 ACTIVE: dict[str, tuple[Injected, ...]] = {}
@@ -114,6 +117,11 @@ def inject(fault: Fault | str) -> Fault:
 def injected() -> tuple[Fault, ...]:
     """The faults in force."""
     return tuple(entry.fault for entries in ACTIVE.values() for entry in entries)
+
+
+def missed() -> tuple[Fault, ...]:
+    """Those that no call of this process has met."""
+    return tuple(entry.fault for entries in ACTIVE.values() for entry in entries if not entry.has_hit)
 
 
 def snapshot() -> dict[str, tuple[Injected, ...]]:

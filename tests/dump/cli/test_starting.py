@@ -11,7 +11,7 @@ import torch
 
 import dump.sim
 from dump.cli.recording import Script
-from dump.cli.starting import DeviceKind, Start, begun
+from dump.cli.starting import DeviceKind, Start, begun, missed_faults
 from dump.environment import device, versions
 from dump.format.errors import ConfigError
 
@@ -105,6 +105,24 @@ def test_the_simulated_npu() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("device", "faults", "said"),
+    [
+        (DeviceKind.npu, ("aten::neg=scale:2", "aten::neg=sign@1"), []),
+        (DeviceKind.npu, ("aten::neg=sign@2",), ["aten::neg=sign@2 hit nothing: aten::neg was called no more than 2"]),
+        (None, ("aten::gelu=bf16",), ["aten::gelu was not called on the simulated NPU"]),
+    ],
+)
+def test_a_fault_that_hit_nothing_is_told(device: DeviceKind | None, faults: tuple[str, ...], said: list[str]) -> None:
+    start = Start(simulated_npu=True, faults=faults, device=device)
+    with begun(start, lambda _: None):
+        x = torch.ones(1, device=dump.sim.device_kind())
+        _ = -x, -x
+        found = list(missed_faults(start))
+    assert len(found) == len(said)
+    assert all(text in sentence for text, sentence in zip(said, found, strict=True))
+
+
 def test_torch_npu_transfers_first_and_is_recorded_over(tmp_path: Path) -> None:
     package = tmp_path / "torch_npu" / "contrib"
     package.mkdir(parents=True)
