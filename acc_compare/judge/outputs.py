@@ -38,6 +38,9 @@ _SPREAD = 8
 """Over so many elements at least is spread what error grows from that shows nowhere, such as that of a head's biases:
 of n such errors norm, mean and extremes of a result show the sqrt(n)th part."""
 
+_GENTLE = 2.0
+"""The slope that the mark `gentle` stands for."""
+
 _UNKNOWN = Expected(math.inf, math.inf, "unknown")
 
 Verdict = tuple[Judged, "Origin | None"]
@@ -141,6 +144,7 @@ def _expected(
         hidden = behind_bounds(read)
         known = hidden if measured and by_bounds else min(seen.worst, hidden)
         times = UNSEEN if measured else UNSEEN / math.sqrt(min(max(1, argument.count), _SPREAD))
+        times = times if measured else min(times, _steepest(call, argument))
         bounded = Expected.at_most(max(times * known, UNSEEN * INPUT_NOISE) / SUSPICIOUS, "before")
         if expected is None or (by_bounds and bounded.limit > expected.limit):
             expected = bounded
@@ -154,6 +158,13 @@ def _expected(
     if _inputs_unrecorded(call) and UNSEEN * max(seen.worst, INPUT_NOISE) > expected.relative:
         return Expected.at_most(UNSEEN * max(seen.worst, INPUT_NOISE), "before")
     return expected
+
+
+def _steepest(call: MeasuredCall, argument: MeasuredArgument) -> float:
+    """How many times as far off as what it was made of a result may be, by its size; Inf where nobody knows."""
+    read = list(call.floating_inputs())
+    is_known = operators.has(call.operator, "gentle") and not call.is_backward and len(read) == 1 and argument.norm > 0
+    return _GENTLE * read[0].norm / argument.norm if is_known else math.inf
 
 
 def behind_bounds(read: Sequence[MeasuredArgument]) -> float:

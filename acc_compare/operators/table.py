@@ -28,6 +28,7 @@ A row is the operator's plain name (`spelling.plain_name`) with its marks after 
     unordered      which of several right answers comes is not said
     compound       several products in one call (attention, recurrent nets)
     nonexpansive   results are no further apart than what was read is
+    gentle         a function of one number whose slope is nowhere above 2
     phase          the angle of a complex number, whose derivative is one over its modulus
 """
 
@@ -44,7 +45,7 @@ Mark: TypeAlias = Literal[
     "jumps", "kinks", "chooses", "orders", "draws", "source", "source_in_place", "uninitialised", "memory", "layout",
     "converts", "shaped", "overwrites", "additive", "mean", "factors", "runs", "log", "likelihood", "indexed",
     "overlaps", "matmul", "conv", "places", "attends", "vectors", "unordered", "compound", "root", "nonexpansive",
-    "phase",
+    "gentle", "phase",
 ]  # fmt: skip
 
 
@@ -80,8 +81,8 @@ _ROWS: Mapping[OperatorClass, str] = {
         cpu cuda npu ipu xpu mtia numpy+memory to_dense to_sparse to_mkldnn coalesce values indices crow_indices
         col_indices ccol_indices row_indices sparse_mask view_as_real view_as_complex real imag conj conj_physical
         positive neg abs+kinks sign+jumps+kinks sgn+jumps copysign+jumps signbit+jumps embedding+indexed one_hot+jumps
-        relu+kinks relu6+kinks hardtanh+kinks threshold+jumps+kinks clamp+kinks clamp_min+kinks clamp_max+kinks
-        nan_to_num maximum+chooses minimum+chooses fmax+chooses fmin+chooses max+chooses min+chooses
+        relu+kinks+gentle relu6+kinks+gentle hardtanh+kinks+gentle threshold+jumps+kinks clamp+kinks clamp_min+kinks
+        clamp_max+kinks nan_to_num maximum+chooses minimum+chooses fmax+chooses fmin+chooses max+chooses min+chooses
         amax+chooses+overlaps amin+chooses+overlaps aminmax+chooses cummax+chooses cummin+chooses
         max_pool1d+chooses+overlaps max_pool2d+chooses+overlaps max_pool3d+chooses+overlaps
         adaptive_max_pool1d+chooses+overlaps adaptive_max_pool2d+chooses+overlaps adaptive_max_pool3d+chooses+overlaps
@@ -108,30 +109,31 @@ _ROWS: Mapping[OperatorClass, str] = {
     "elementwise": """
         add+additive sub+additive lerp+additive diff+additive mul div remainder+jumps+kinks fmod+jumps+kinks
         floor_divide+jumps frac+jumps addcmul addcdiv sqrt+root rsqrt reciprocal square pow float_power ldexp hypot
-        nextafter sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh sinc angle+phase deg2rad rad2deg
-        sigmoid logsigmoid hardsigmoid+kinks silu mish gelu elu+kinks selu+kinks celu leaky_relu+kinks prelu+kinks
-        rrelu+kinks+draws softplus softsign tanhshrink hardswish+kinks hardshrink+jumps+kinks softshrink+kinks glu
-        swiglu geglu clipped_swiglu+kinks gelu_mul erf erfc erfcx erfinv ndtr ndtri log_ndtr lgamma mvlgamma digamma
-        polygamma zeta igamma igammac i0 i0e i1 i1e bessel_j0 bessel_j1 bessel_y0 bessel_y1 modified_bessel_i0
-        modified_bessel_i1 modified_bessel_k0 modified_bessel_k1 scaled_modified_bessel_k0 scaled_modified_bessel_k1
-        spherical_bessel_j0 airy_ai chebyshev_polynomial_t+jumps chebyshev_polynomial_u+jumps
-        chebyshev_polynomial_v+jumps chebyshev_polynomial_w+jumps shifted_chebyshev_polynomial_t+jumps
-        shifted_chebyshev_polynomial_u+jumps shifted_chebyshev_polynomial_v+jumps shifted_chebyshev_polynomial_w+jumps
-        hermite_polynomial_h+jumps hermite_polynomial_he+jumps laguerre_polynomial_l+jumps legendre_polynomial_p+jumps
-        xlogy xlog1py entr logit logaddexp logaddexp2 dropout+draws dropout1d+draws dropout2d+draws dropout3d+draws
-        alpha_dropout+draws feature_dropout+draws feature_alpha_dropout+draws dropout_add_layer_norm+draws
-        dropout_with_byte_mask+draws complex polar interpolate upsample upsample_nearest upsample_nearest1d
-        upsample_nearest2d upsample_nearest3d upsample_bilinear upsample_linear1d upsample_bilinear2d
-        upsample_bicubic2d upsample_trilinear3d grid_sample+places+kinks grid_sampler_2d+places+kinks
-        grid_sampler_3d+places+kinks affine_grid affine_grid_generator gradient+additive quantile+chooses
-        nanquantile+chooses renorm fake_quantize_per_tensor_affine+jumps fake_quantize_per_channel_affine+jumps
-        dequantize arange range linspace logspace fftfreq rfftfreq vander hann_window hamming_window blackman_window
-        bartlett_window kaiser_window rotary_mul apply_rotary_pos_emb interleave_rope rand+draws+source
-        rand_like+draws+source randn+draws+source randn_like+draws+source randint+draws+source
-        randint_like+draws+source randperm+draws+source normal+draws+source+overwrites random+draws+source+overwrites
-        uniform+draws+source+overwrites exponential+draws+source+overwrites cauchy+draws+source+overwrites
-        geometric+draws+source+overwrites log_normal+draws+source+overwrites poisson+draws+source+jumps
-        bernoulli+draws+source_in_place+jumps multinomial+draws+jumps binomial+draws+jumps
+        nextafter sin+gentle cos+gentle tan asin acos atan+gentle atan2 sinh cosh tanh+gentle asinh+gentle acosh atanh
+        sinc angle+phase deg2rad rad2deg sigmoid+gentle logsigmoid+gentle hardsigmoid+kinks+gentle silu+gentle
+        mish+gentle gelu+gentle elu+kinks selu+kinks+gentle celu+gentle leaky_relu+kinks prelu+kinks rrelu+kinks+draws
+        softplus+gentle softsign+gentle tanhshrink+gentle hardswish+kinks+gentle hardshrink+jumps+kinks
+        softshrink+kinks+gentle glu swiglu geglu clipped_swiglu+kinks gelu_mul erf+gentle erfc+gentle erfcx erfinv
+        ndtr+gentle ndtri log_ndtr lgamma mvlgamma digamma polygamma zeta igamma igammac i0 i0e i1 i1e bessel_j0
+        bessel_j1 bessel_y0 bessel_y1 modified_bessel_i0 modified_bessel_i1 modified_bessel_k0 modified_bessel_k1
+        scaled_modified_bessel_k0 scaled_modified_bessel_k1 spherical_bessel_j0 airy_ai chebyshev_polynomial_t+jumps
+        chebyshev_polynomial_u+jumps chebyshev_polynomial_v+jumps chebyshev_polynomial_w+jumps
+        shifted_chebyshev_polynomial_t+jumps shifted_chebyshev_polynomial_u+jumps shifted_chebyshev_polynomial_v+jumps
+        shifted_chebyshev_polynomial_w+jumps hermite_polynomial_h+jumps hermite_polynomial_he+jumps
+        laguerre_polynomial_l+jumps legendre_polynomial_p+jumps xlogy xlog1py entr logit logaddexp logaddexp2
+        dropout+draws dropout1d+draws dropout2d+draws dropout3d+draws alpha_dropout+draws feature_dropout+draws
+        feature_alpha_dropout+draws dropout_add_layer_norm+draws dropout_with_byte_mask+draws complex polar interpolate
+        upsample upsample_nearest upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_bilinear
+        upsample_linear1d upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d grid_sample+places+kinks
+        grid_sampler_2d+places+kinks grid_sampler_3d+places+kinks affine_grid affine_grid_generator gradient+additive
+        quantile+chooses nanquantile+chooses renorm fake_quantize_per_tensor_affine+jumps
+        fake_quantize_per_channel_affine+jumps dequantize arange range linspace logspace fftfreq rfftfreq vander
+        hann_window hamming_window blackman_window bartlett_window kaiser_window rotary_mul apply_rotary_pos_emb
+        interleave_rope rand+draws+source rand_like+draws+source randn+draws+source randn_like+draws+source
+        randint+draws+source randint_like+draws+source randperm+draws+source normal+draws+source+overwrites
+        random+draws+source+overwrites uniform+draws+source+overwrites exponential+draws+source+overwrites
+        cauchy+draws+source+overwrites geometric+draws+source+overwrites log_normal+draws+source+overwrites
+        poisson+draws+source+jumps bernoulli+draws+source_in_place+jumps multinomial+draws+jumps binomial+draws+jumps
     """,
     # Sums of K products (Higham 2002, 3.1 and 3.5; Higham and Mary 2019 for the sqrt(K) of random rounding).
     "contraction": """

@@ -86,6 +86,32 @@ def test_what_statistics_show_of_one_part_is_more_than_error_that_is_spread_make
     assert [suspect.name for suspect in found.suspects] == ["Functional.softmax.0.forward"] * named
 
 
+@pytest.mark.parametrize(
+    ("operator", "wrong", "named"), [("gelu", 5e-4, True), ("gelu", 2e-4, False), ("exp", 5e-4, False)]
+)
+def test_where_no_slope_is_steep_less_may_stand_behind_statistics(
+    make: Any, operator: str, wrong: float, named: bool
+) -> None:
+    """A result is off by a share `wrong`; what was read differs in one element, hardly."""
+
+    def run(*, off: float) -> Dump:
+        one = make.Run(world_size=1)
+        x, bias, owner = make.normal(64, 32), make.normal(32, seed=1), "Module.a.A.forward.0"
+        made = {"gelu": np.maximum(x, 0), "exp": np.exp(x)}[operator] * np.float32(1 + off)
+        if off:
+            x.flat[x.argmax()] *= np.float32(1 + 1e-6)
+            bias *= np.float32(1 + 3.5e-4)
+        read = [make.normal(64, 16, seed=2), make.normal(32, 16, seed=3), one.parameter(bias)]
+        one.call("Functional.linear.0.forward", read, [x], owner=owner)
+        one.call(f"Functional.{operator}.0.forward", [x], [made], owner=owner)
+        return _put_together(one.dump())
+
+    alignment = align(run(off=wrong), run(off=0.0))
+    setting = Setting(step=1, previous="judged", other_world=True)
+    found = judge(alignment, measure_pairs(alignment, "statistics"), "statistics", setting)
+    assert [suspect.name for suspect in found.suspects] == [f"Functional.{operator}.0.forward"] * named
+
+
 def test_a_healthy_pair_is_silent(network: Any) -> None:
     finding = network.compare()
     assert (finding.verdict, finding.suspects) == ("same", ())
