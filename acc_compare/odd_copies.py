@@ -4,15 +4,17 @@ has."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from acc_compare.combined import distance, divided
 from acc_compare.wholes import Whole
-from dump.format.schema import TensorRecord
+from dump.format.schema import CallRecord, Dump, TensorRecord
 
 _ANOTHER = 0.3
 """Relative difference from which on a part is another tensor, as another expert's weights, and no copy that is off."""
+
+_OPTIMIZER, _UPDATED, _OWN = "Optimizer.", "output.0.", "input.own."
 
 _COPIES = 1e-3
 """Relative difference up to which a part is taken for a copy of what the other side has whole."""
@@ -56,3 +58,24 @@ def odd_one(parts: Sequence[TensorRecord], theirs: Sequence[Whole], *, is_data: 
     furthest = max(range(len(apart)), key=apart.__getitem__)
     another = not is_data and _ANOTHER < apart[furthest] < math.inf
     return Odd(furthest, min(apart)) if min(apart) <= _COPIES and not another else None
+
+
+def odd_updates(dumps: Mapping[int, Dump], odd: Mapping[tuple[str, str], int]) -> frozenset[tuple[str, str]]:
+    """The steps of optimizers and the parameters of which one rank holds an `odd` copy, though all ranks read the same
+    value and the same gradient: no noise of theirs made that one."""
+    calls = [{call.name: call for call in dump.calls if call.name.startswith(_OPTIMIZER)} for dump in dumps.values()]
+    told = [(name, tensor.removeprefix(_UPDATED)) for name, tensor in odd if tensor.startswith(_UPDATED)]
+    return frozenset(
+        (name, parameter)
+        for name, parameter in told
+        if all(name in each for each in calls)
+        and len({read for each in calls for read in _read(each[name], parameter)}) == 2
+    )
+
+
+def _read(call: CallRecord, parameter: str) -> Iterator[tuple[object, ...]]:
+    """What is known of what a step read of a parameter; nothing where ranks share out the parameters among them."""
+    if not any(argument.name.startswith(_OWN) for argument in call.inputs):
+        for name, leaf in call.tensors():
+            if name in (f"input.param.{parameter}", f"input.grad.{parameter}") and leaf.sketch is not None:
+                yield name, leaf.sketch, leaf.waves, leaf.norm, leaf.max, leaf.min, leaf.mean

@@ -22,6 +22,7 @@ from acc_compare.judge.worlds import is_bookkeeping
 from acc_compare.load import PlacedWorlds, mode_of
 from acc_compare.messages import Message, say
 from acc_compare.model import Finding, Suspect
+from acc_compare.odd_copies import odd_updates
 from acc_compare.one_pair import Outcome, Progress, Task, before, compare_dumps, joined, tell_nobody
 from acc_compare.operators import moves_layout_only
 from acc_compare.stages import Line, Staged, owned_alike, parameters_alike, staged, stages_of
@@ -123,7 +124,8 @@ def compare_worlds(
             is_open = any(earlier.verdict != "same" for earlier in findings) or (apart and number > 0)
             known = before(outcomes, step.step)
             previous: Previous = "suspect" if is_open and known != "poisoned" else known
-            setting = Setting(step=step.step, previous=previous, other_world=True)
+            odd = odd_updates(npu, ours.odd) | odd_updates(bench, theirs.odd)
+            setting = Setting(step=step.step, previous=previous, other_world=True, odd_updates=odd)
             finding = _compare_joined(ours, theirs, setting, task, jobs=jobs)
             if lines is not None:
                 finding = _as_recorded(_on_ranks_in(finding, lines[0]), lines[0].names)

@@ -16,7 +16,7 @@ itself, however uncertain its gradient, and for all parameters taken together.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,13 +80,14 @@ class OptimizerFault:
     scaled: Scaling | None = None
 
 
-def judge_optimizer(call: MeasuredCall) -> OptimizerFault | None:
-    """The fault of one optimizer step, None where its updates are explained.
+def judge_optimizer(call: MeasuredCall, odd: Collection[tuple[str, str]] = ()) -> OptimizerFault | None:
+    """The fault of one optimizer step, None where its updates are explained; `odd` are steps and parameters of which
+    one rank alone has another update, from the same gradient.
 
     A wrong constant moves every parameter's update; the size of one parameter's error alone may be chance, its length
     is not.  So most of the updates that can be judged must be off, or one must be scaled, or all together must be, or
-    the settings themselves must differ.  Where they do, noise in the gradient is no longer given the benefit of the
-    doubt: another beta moves a second step by no more than uncertain signs may.
+    the settings themselves must differ, or one must be odd.  Where settings do, noise in the gradient is no longer
+    given the benefit of the doubt: another beta moves a second step by no more than uncertain signs may.
     """
     settings = _differing_settings(call)
     linear = bool(settings) or any(name in call.name.api for name in _LINEAR)
@@ -94,10 +95,11 @@ def judge_optimizer(call: MeasuredCall) -> OptimizerFault | None:
     if not updates:
         return None
     suspicious = [update for update in updates if update.relative > SUSPICIOUS * update.expected]
-    needed = 1 if settings else max(1, math.ceil(len(updates) / 2))
+    alone = [update for update in suspicious if (call.full_name, update.parameter) in odd]
+    needed = 1 if settings or alone else max(1, math.ceil(len(updates) / 2))
     if len(suspicious) < needed:
         return _scaled(call, updates, settings)
-    worst = max(suspicious, key=lambda update: ratio(update.relative, update.expected))
+    worst = max(alone or suspicious, key=lambda update: ratio(update.relative, update.expected))
     return OptimizerFault(call, worst, len(suspicious), len(updates), settings)
 
 

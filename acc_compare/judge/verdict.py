@@ -62,7 +62,8 @@ class Setting:
     `other_world` says that the sides ran on different numbers of ranks, so that their parts were put together,
     `shared_otherwise` that both have as many, but share out the model in other ways; `lowered` is what an earlier step
     showed products to be computed in, `references` how far both are from a third, `drift` how far running statistics
-    parted in the step before."""
+    parted in the step before; `odd_updates` are steps of optimizers and parameters that one rank updated otherwise than
+    the rest."""
 
     step: int | None = None
     rank: int | None = None
@@ -74,6 +75,7 @@ class Setting:
     lowered: str = ""
     references: References | None = None
     drift: float = 0.0
+    odd_updates: frozenset[tuple[str, str]] = frozenset()
 
 
 def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, setting: Setting) -> Finding:
@@ -114,7 +116,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
         found.origins += in_the_modules_backward(gradients, calls) if by_module else gradients
     if setting.shared_otherwise:
         found.origins = [origin for origin in found.origins if not is_of_the_world(origin)]
-    faults = [fault for call in optimizers if (fault := judge_optimizer(call)) is not None]
+    faults = [fault for call in optimizers if (fault := judge_optimizer(call, setting.odd_updates)) is not None]
     place = Comparand(npu, setting.step, setting.rank, mode, bench, setting.job, context.references, setting.previous)
     suspects = suspects_of(found.origins, faults, chosen, place)
     texts: dict[tuple[str, ...], str] = {}
