@@ -25,11 +25,12 @@ _WEIGHTS = ("input.1", "input.weight", "input.2", "input.bias")
 @dataclass(frozen=True, slots=True)
 class Unrolled:
     """The dumps of one side by rank, each with the experts of all; by call the rank whose expert it is, and
-    the name that this rank recorded it by."""
+    the name that this rank recorded it by; by parameter of experts, where optimizers have those of all, its rank."""
 
     dumps: Mapping[int, Dump]
     ranks: Mapping[str, int] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    owners: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

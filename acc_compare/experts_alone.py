@@ -10,7 +10,7 @@ the optimizer likewise.  Tokens may come in any order: of what has a row for eac
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import TypeAlias
@@ -21,11 +21,12 @@ import numpy.typing as npt
 
 from acc_compare.align.paths import plain_path
 from acc_compare.combined import are_alike
+from acc_compare.expert_updates import are_updated_alike, with_experts, without
 from acc_compare.experts import Unrolled
 from acc_compare.metrics.sketches import sketch_vector
 from acc_compare.stages import renamed
 from dump.format.names import FORWARD, parse
-from dump.format.schema import SKETCH_BUCKETS, Argument, CallRecord, Dump, TensorRecord, tensor_records
+from dump.format.schema import SKETCH_BUCKETS, Argument, CallRecord, Dump, TensorRecord
 
 Side: TypeAlias = "Mapping[int, Dump]"
 Paths: TypeAlias = "dict[str, dict[int, dict[str, TensorRecord]]]"
@@ -39,10 +40,6 @@ before and after a step."""
 
 _ROWS = 512
 """Weights that are held against all others at a time."""
-
-_OPTIMIZER = "Optimizer."
-_PARAMETER = "input.param."
-_OF_PARAMETERS = (_PARAMETER, "input.grad.", "output.0.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +56,27 @@ class _Expert:
 @dataclass(slots=True)
 class _Laid:
     """The experts of a side in order, and what becomes of their names; `calls` is how many calls of one module a step
-    has at most."""
+    has at most, `held` are the dumps with the parameters of experts."""
 
     side: Side
     experts: Sequence[_Expert]
     calls: int
     orders: dict[Place, int] = field(default_factory=dict)
+    held: dict[int, tuple[Dump, dict[int, str]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.orders.update({(expert.rank, expert.root): order for order, expert in enumerate(self.experts)})
+        self.held.update({rank: (dump, dict(self._parameters(rank))) for rank, dump in self.side.items()})
+
+    def _parameters(self, rank: int) -> Iterator[tuple[int, str]]:
+        for call in self.side[rank].calls:
+            known = parse(call.name)
+            order = self.of(rank, known.path) if known.direction == FORWARD and known.is_module else None
+            for argument in call.parameters if order is not None else ():
+                if isinstance(argument.leaf, TensorRecord) and argument.leaf.value is not None:
+                    expert = self.experts[order or 0]
+                    name = expert.path + known.path[len(expert.root) :] + argument.name.removeprefix("parameters")
+                    yield argument.leaf.value, f"{name}@{expert.number}" if expert.number else name
 
     def of(self, rank: int, path: str) -> int | None:
         """The number of the expert that a module is part of."""
@@ -105,7 +114,8 @@ def unrolled_by_weights(npu: Side, bench: Side) -> tuple[Unrolled, Unrolled] | N
         return None
     calls = 1 + max(parse(call.name).number for side in (npu, bench) for dump in side.values() for call in dump.calls)
     sides = [_Laid(side, found, calls) for side, found in zip((npu, bench), experts, strict=True)]
-    ours, theirs = (_unrolled(side) for side in sides)
+    updated = are_updated_alike(sides[0].held, sides[1].held)
+    ours, theirs = (_unrolled(side, updated=updated) for side in sides)
     return (ours, theirs) if ours is not None and theirs is not None else None
 
 
@@ -261,26 +271,28 @@ def _parted(laid: _Laid, rank: int) -> tuple[list[CallRecord], dict[int, list[tu
     return outside, inside
 
 
-def _unrolled(laid: _Laid) -> Unrolled | None:
-    """None where ranks make other calls outside of experts."""
+def _unrolled(laid: _Laid, *, updated: bool) -> Unrolled | None:
+    """None where ranks make other calls outside of experts; with what optimizers do to these where they are `updated`
+    alike on both sides."""
     parts = {rank: _parted(laid, rank) for rank in laid.side}
     if len({tuple(call.name for call in outside) for outside, _ in parts.values()}) > 1:
         return None
     ranks: dict[str, int] = {}
     recorded: dict[str, str] = {}
     dumps = {}
-    for rank, (outside, own_inside) in parts.items():
-        own = _parameters([call for calls in own_inside.values() for _, call in calls])
+    for rank, (outside, _) in parts.items():
         ordered: list[tuple[int, CallRecord]] = []
         for place in range(len(outside) + 1):
             experts = [(order, r, call) for r, (_, inside) in parts.items() for order, call in inside.get(place, ())]
             ordered += [(whose, call) for _, whose, call in sorted(experts, key=lambda each: each[0])]
-            ordered += [(rank, _without(call, own)) for call in outside[place : place + 1]]
+            ordered += [(rank, call) for call in outside[place : place + 1]]
         calls, owners, stacks = [], {}, {}
         for index, (whose, call) in enumerate(ordered):
             dump, name = laid.side[whose], laid.called(whose, call.name)
             is_expert = laid.of(whose, parse(call.name).path) is not None
-            calls.append(renamed(_without_order(call) if is_expert else call, name, index, (whose, dump), {}))
+            told = _without_order(call) if is_expert else without(call, laid.held[rank][1])
+            told = renamed(told, name, index, (whose, dump), {})
+            calls.append(with_experts(told, laid.held) if updated else told)
             owner = dump.owners.get(call.name)
             owners[name] = laid.called(whose, owner) if owner is not None else None
             if call.name in dump.stacks:
@@ -288,28 +300,8 @@ def _unrolled(laid: _Laid) -> Unrolled | None:
             if is_expert:
                 ranks[name], recorded[name] = whose, call.name
         dumps[rank] = replace(laid.side[rank], calls=tuple(calls), owners=owners, stacks=stacks)
-    return Unrolled(dumps, ranks, recorded)
-
-
-def _parameters(calls: Iterable[CallRecord]) -> set[int | None]:
-    """The values of what experts are made of."""
-    return {leaf.value for call in calls for leaf in tensor_records(call.parameters)} - {None}
-
-
-def _without(call: CallRecord, values: set[int | None]) -> CallRecord:
-    """An optimizer's step without the parameters of experts, which other ranks hold."""
-    if not call.name.startswith(_OPTIMIZER):
-        return call
-    of_experts = {
-        argument.name.removeprefix(_PARAMETER)
-        for argument in call.inputs
-        if argument.name.startswith(_PARAMETER)
-        and isinstance(argument.leaf, TensorRecord)
-        and argument.leaf.value in values
-    }
-    gone = {start + name for start in _OF_PARAMETERS for name in of_experts}
-    inputs, outputs = (tuple(a for a in group if a.name not in gone) for group in (call.inputs, call.outputs))
-    return msgspec.structs.replace(call, inputs=inputs, outputs=outputs)
+    of_parameters = {name: rank for rank, (_, named) in laid.held.items() for name in named.values()}
+    return Unrolled(dumps, ranks, recorded, of_parameters if updated else {})
 
 
 def _without_order(call: CallRecord) -> CallRecord:

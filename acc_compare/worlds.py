@@ -118,9 +118,9 @@ def compare_worlds(
                 ours, theirs = _joined_in_line(pipelines[0], pipelines[1], lines)
             else:
                 ours, theirs = _joined_unrolled(experts[0], experts[1], task.layouts)
-            # What a step left open may have led to anything in the next; optimizers of stages and of experts are not
+            # What a step left open may have led to anything in the next; optimizers of stages and of experts may not be
             # compared.
-            apart = (has_stages and lines is None) or any(side.ranks for side in experts)
+            apart = (has_stages and lines is None) or any(side.ranks and not side.owners for side in experts)
             is_open = any(earlier.verdict != "same" for earlier in findings) or (apart and number > 0)
             known = before(outcomes, step.step)
             previous: Previous = "suspect" if is_open and known != "poisoned" else known
@@ -253,7 +253,10 @@ def _joined_unrolled(npu: Unrolled, bench: Unrolled, layouts: Layouts) -> tuple[
 
 def _on_ranks_with(finding: Finding, side: Unrolled) -> Finding:
     """The suspects in experts with the rank that has them."""
-    suspects = (replace(suspect, rank=side.ranks.get(suspect.name, suspect.rank)) for suspect in finding.suspects)
+    suspects = []
+    for suspect in finding.suspects:
+        rank = side.owners.get(suspect.tensor.removeprefix("output.0."), side.ranks.get(suspect.name, suspect.rank))
+        suspects.append(replace(suspect, rank=rank))
     return replace(finding, suspects=tuple(suspects))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from acc_compare.comparison import compare
@@ -92,22 +93,46 @@ def test_an_expert_is_named_as_the_bench_has_it_and_tokens_are_in_no_order(make:
     assert found[0].ranks["Module.layers.0.experts.2.up.Linear.forward.0"] == 2
 
 
-def test_what_optimizers_do_to_experts_is_left_out(make: Any) -> None:
-    runs = _side(make, TWO_EACH)
-    for run in runs:
-        (first, *weights, last) = (a for a in run._arrays if run._fields.get(id(a)))
-        named = {"first": first, **{f"experts.{n}": weight for n, weight in enumerate(weights)}, "last": last}
-        run.call("Optimizer.SGD.0.forward", kwargs={"param": named, "grad": named})
-    (bench,) = _side(make, ALL)
-    found = unrolled_by_weights({n: run.dump() for n, run in enumerate(runs)}, {0: bench.dump()})
+def _updated(make: Any, ranks: Sequence[Sequence[int]], *, scale: float = 1.0, wrong: float = 0.0) -> Any:
+    """The same with a step of an optimizer; gradients of experts are `scale` times as large, and what becomes of the
+    weights of the last rank's is off by `wrong` of their update."""
+    runs = _side(make, ranks)
+    for rank, (run, held) in enumerate(zip(runs, ranks, strict=True)):
+        weights = [a for a in run._arrays if run._fields.get(id(a))]
+        names = ["enter", *(f"layers.0.experts.{n}.up" for n in range(len(held))), "leave"]
+        old = {f"{name}.weight": weight for name, weight in zip(names, weights, strict=True)}
+        grads = {name: make.normal(*weight.shape, seed=int(abs(weight.sum()) * 100)) for name, weight in old.items()}
+        new = {}
+        for name, weight in old.items():
+            is_off = rank == len(ranks) - 1 and "experts" in name
+            new[name] = weight - np.float32(0.01 * (1 + wrong * is_off)) * np.sign(grads[name])
+            grads[name] = grads[name] * np.float32(scale if "experts" in name else 1)
+        run.call("Optimizer.AdamW.0.forward", kwargs={"param": old, "grad": grads})
+        run.bodies["Optimizer.AdamW.0.forward"]["output"] = [run._nested(new)]
+    return runs
+
+
+@pytest.mark.parametrize(("scale", "kept"), [(1.0, True), (2.0, False)])
+def test_what_optimizers_do_to_experts_is_compared_where_gradients_are_as_large(
+    make: Any, scale: float, kept: bool
+) -> None:
+    npu, bench = _updated(make, TWO_EACH, scale=scale), _updated(make, ALL)
+    found = unrolled_by_weights({n: run.dump() for n, run in enumerate(npu)}, {0: bench[0].dump()})
     assert found is not None
-    (step,) = (call for call in found[0].dumps[0].calls if call.name.startswith("Optimizer"))
-    assert [argument.name for argument in step.inputs] == [
-        "input.param.first",
-        "input.param.last",
-        "input.grad.first",
-        "input.grad.last",
-    ]
+    for side in found:
+        for dump in side.dumps.values():
+            (step,) = (call for call in dump.calls if call.name.startswith("Optimizer"))
+            experts = [f"layers.0.experts.{n}.up.weight" for n in range(EXPERTS)] if kept else []
+            read = sorted(a.name.removeprefix("input.grad.") for a in step.inputs if "grad" in a.name)
+            assert read == ["enter.weight", *experts, "leave.weight"]
+    assert found[0].owners == {f"layers.0.experts.{n}.up.weight": n // 2 for n in range(EXPERTS if kept else 0)}
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.1])
+def test_a_wrong_update_of_an_expert_is_told_with_its_rank(make: Any, tmp_path: Path, wrong: float) -> None:
+    found = _compared(tmp_path, _updated(make, TWO_EACH, wrong=wrong), _updated(make, ALL))
+    told = [(suspect.name, suspect.kind, suspect.rank) for suspect in found.suspects]
+    assert told == [("Optimizer.AdamW.0.forward", "optimizer", 1)] * bool(wrong)
 
 
 def test_shards_and_replicas_and_other_levels_are_no_experts(make: Any) -> None:
