@@ -32,6 +32,7 @@ class Flow:
         self._parameters: dict[Hashable, str] = {}
         self._gradients: set[int] = set()
         self._trained: set[int] = set()
+        self._begun_with: dict[int, list[tuple[CallRecord, TensorRecord]]] = {}
         for call in dump.calls:
             self._note_parameters(call)
             for argument in (*call.outputs, *call.written):
@@ -55,6 +56,7 @@ class Flow:
                 self._parameters.setdefault(self.key(leaf), argument.name.removeprefix("input.param."))
                 if leaf.storage is not None:
                     self._trained.add(leaf.storage)
+                    self._begun_with.setdefault(leaf.storage, []).append((call, leaf))
             elif (
                 isinstance(leaf, TensorRecord) and argument.name.startswith("input.grad.") and leaf.storage is not None
             ):
@@ -88,6 +90,19 @@ class Flow:
     def parameter(self, tensor: TensorRecord) -> str | None:
         """The name of the parameter that this value is, where modules or an optimizer recorded it."""
         return self._parameters.get(self.key(tensor))
+
+    def stepping(self, tensor: TensorRecord, at: int) -> str:
+        """The optimizer inside whose step the call number `at` reads this parameter, "" where none is known.
+
+        Values are numbered as they are met: where the optimizer, whose record ends after that call, began with an
+        earlier value of the same parameter, it has moved it since, for its closure to be run anew.
+        """
+        if not self.exact or tensor.storage is None or tensor.value is None:
+            return ""
+        for call, begun in self._begun_with.get(tensor.storage, ()):
+            if call.index > at and begun.value is not None and begun.value < tensor.value:
+                return call.name if begun.shape == tensor.shape and begun.dtype == tensor.dtype else ""
+        return ""
 
     def is_trained(self, tensor: TensorRecord) -> bool:
         """Is its memory that of a parameter which an optimizer updates?"""

@@ -91,6 +91,9 @@ def _input(origin: Origin, place: Comparand) -> Message:
 
 
 def _updated(origin: Origin, _: Comparand) -> Message:
+    if origin.maker:
+        what = _what(origin)
+        return say("happened.moved", what=what, size=_size(origin), call=origin.call.full_name, optimizer=origin.maker)
     return say("happened.updated", size=_size(origin))
 
 

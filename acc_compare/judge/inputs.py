@@ -111,6 +111,11 @@ def _judge_given(call: MeasuredCall, argument: MeasuredArgument, context: Contex
         return Judged(argument, "propagated", Expected.at_most(seen.worst, "before")), None
     if _is_drift(argument, context):
         return Judged(argument, "propagated", Expected.at_most(argument.relative, "before")), None
+    if optimizer := context.npu.stepping(argument.npu, order):
+        noise = max(seen.worst, INPUT_NOISE)
+        if argument.relative <= UNSEEN * noise:  # it was moved by gradients of what differed before
+            return Judged(argument, "propagated", Expected.at_most(noise, "before")), None
+        return judged, Origin("optimizer", call, judged, seen.worst, maker=optimizer, row=call.full_name)
     if not argument.is_floating and seen.worst > INPUT_NOISE:
         return Judged(argument, "propagated", Expected.at_most(seen.worst, "before")), None
     parameter = context.npu.parameter(argument.npu) or ""

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from acc_compare.judge.dataflow import Flow
 from acc_compare.judge.noise import FALSE_ACCUSATIONS
 from acc_compare.judge.origins import SUSPICIOUS, ratio
 from acc_compare.judge.residuals import student
@@ -101,6 +102,22 @@ def judge_optimizer(call: MeasuredCall, odd: Collection[tuple[str, str]] = ()) -
         return _scaled(call, updates, settings)
     worst = max(alone or suspicious, key=lambda update: ratio(update.relative, update.expected))
     return OptimizerFault(call, worst, len(suspicious), len(updates), settings)
+
+
+def without_closures(
+    faults: Sequence[OptimizerFault], calls: Sequence[MeasuredCall], flow: Flow
+) -> list[OptimizerFault]:
+    """Those of optimizers that did not run their closure again: where anything differed before, the gradients of later
+    closures do, and an optimizer's record has those of the first alone."""
+    if not faults:
+        return []
+    again = {
+        flow.stepping(argument.npu, call.pair.npu.index)
+        for call in calls
+        for argument in call.read
+        if call.pair.npu is not None
+    }
+    return [fault for fault in faults if fault.call.full_name not in again]
 
 
 def _scaled(call: MeasuredCall, updates: Sequence[Update], settings: tuple[Message, ...]) -> OptimizerFault | None:

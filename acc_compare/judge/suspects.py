@@ -156,9 +156,13 @@ def _suspect(
     error = judged.argument.error
     relative = None if error is None or error.source == "digest" else error.relative
     excess = judged.excess
-    others = () if first.kind == "input" else _others(members)
+    is_moved = first.kind == "optimizer" and bool(first.maker)
+    is_one = first.kind == "input" or is_moved
+    others = () if is_one else _others(members)
     beside = place.references.get((first.call.full_name, judged.argument.name))
     name, module, stack = first.maker or first.call.shown_name, module_of(first.call), stack_of(first.call, place.npu)
+    if is_moved:
+        module, stack = "", _stack_at(name, place.npu)
     if first.lone:
         name, dump = first.producer, place.sides[SIDES.index(first.lone)]
         module, stack = module_at(name, dump), _stack_at(name, dump)
@@ -172,7 +176,7 @@ def _suspect(
         rel_l2=relative,
         expected=expected,
         excess=excess if place.mode != "md5" else None,
-        calls=1 if first.kind == "input" else len({origin.call.full_name for origin in members}),
+        calls=1 if is_one else len({origin.call.full_name for origin in members}),
         message=message_of(first, place),
         evidence=(*evidence_of(first, members), *_beside(beside)),
         pattern=_pattern(first, place, closely=closely),

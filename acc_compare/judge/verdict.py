@@ -16,7 +16,7 @@ from acc_compare.judge.differing_settings import differing_settings
 from acc_compare.judge.evidence import Comparand, cut_short, some
 from acc_compare.judge.gradients import judge_gradients
 from acc_compare.judge.hidden import hidden_origin
-from acc_compare.judge.optimizer import judge_optimizer
+from acc_compare.judge.optimizer import judge_optimizer, without_closures
 from acc_compare.judge.origins import Context, Judged, Origin, Previous, Walk
 from acc_compare.judge.programs import two_programs
 from acc_compare.judge.ranks import JobStep
@@ -117,6 +117,8 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     if setting.shared_otherwise:
         found.origins = [origin for origin in found.origins if not is_of_the_world(origin)]
     faults = [fault for call in optimizers if (fault := judge_optimizer(call, setting.odd_updates)) is not None]
+    if found.origins or context.previous == "suspect":
+        faults = without_closures(faults, chosen, context.npu)
     place = Comparand(npu, setting.step, setting.rank, mode, bench, setting.job, context.references, setting.previous)
     suspects = suspects_of(found.origins, faults, chosen, place)
     texts: dict[tuple[str, ...], str] = {}

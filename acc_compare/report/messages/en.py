@@ -127,6 +127,10 @@ MESSAGES: Mapping[str, str] = {
         "the parameters differ by {size} at the start of this step although the step before agreed: the "
         "optimizer's update was another"
     ),
+    "happened.moved": (
+        "inside {optimizer} the parameter moved otherwise than what came before explains: {what} differs by {size} "
+        "where the closure is run again"
+    ),
     "happened.one_side": (
         "{producer} ran on the {side} side only, and what it made differs by {size} where {call} reads it"
     ),

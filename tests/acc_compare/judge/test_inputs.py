@@ -368,3 +368,47 @@ def test_a_parameter_drifts_under_a_view_that_nobody_recorded_too(make: Any, is_
         return one
 
     assert suspects(make.judged(run(7e-5), run(0.0), step=1, previous="unjudged")) == expected
+
+
+def with_a_closure(
+    make: Any, *, moved: float = 0.0, fault: float = 0.0, updated: float = 0.0, begins_with: int = 0
+) -> Any:
+    """An optimizer that runs its closure twice, the second time with a parameter that it has `moved`."""
+    one = make.Run()
+    x, w = make.normal(8, 8), one.parameter(make.normal(8, 8, seed=1))
+    later = one.same_memory(one.parameter(make.off(make.normal(8, 8, seed=2), moved, seed=3)), w)
+    for n, weight in enumerate((w, later)):
+        one.call(f"Functional.linear.{n}.forward", [x, weight], [y := x @ weight.T])
+        one.call(f"Functional.gelu.{n}.forward", [y], [make.off(np.tanh(y), fault, seed=4)])
+    new = one.same_memory(make.off(make.normal(8, 8, seed=5), updated, seed=6), w)
+    given = {"param": {"fc.weight": (w, later)[begins_with]}, "grad": {"fc.weight": make.normal(8, 8, seed=7)}}
+    one.call("Optimizer.LBFGS.0.forward", kwargs=given)
+    one.bodies["Optimizer.LBFGS.0.forward"]["output"] = [one._nested({"fc.weight": new})]
+    return one
+
+
+@pytest.mark.parametrize(
+    ("faults", "found"),
+    [
+        ({"moved": 3e-7}, []),
+        ({"moved": 1e-2}, [("optimizer", "Optimizer.LBFGS.0.forward")]),
+        ({"fault": 3e-3, "moved": 1e-2, "updated": 1e-2}, [("operator", "Functional.gelu.0.forward")]),
+        (
+            {"fault": 3e-3, "moved": 0.5, "updated": 0.5},
+            [("operator", "Functional.gelu.0.forward"), ("optimizer", "Optimizer.LBFGS.0.forward")],
+        ),
+        ({"updated": 1e-2}, [("optimizer", "Optimizer.LBFGS.0.forward")]),
+        (
+            {"moved": 1e-2, "begins_with": 1},
+            [("input", "Functional.linear.1.forward"), ("optimizer", "Optimizer.LBFGS.0.forward")],
+        ),
+    ],
+)
+def test_a_parameter_that_an_optimizer_moves_between_closures_is_no_input(
+    make: Any, faults: dict[str, float], found: list[tuple[str, str]]
+) -> None:
+    """Where it began with what is read, nobody is known to have moved it."""
+    finding = make.judged(
+        with_a_closure(make, **faults), with_a_closure(make, begins_with=faults.get("begins_with", 0))
+    )
+    assert suspects(finding) == found
