@@ -389,7 +389,7 @@ def _combined(parts: Sequence[TensorRecord], placement: str) -> TensorRecord | N
 
 
 def _unknown(leaf: TensorRecord, why: str) -> TensorRecord:
-    return msgspec.structs.replace(leaf, **dict.fromkeys(_NUMBERS), unrecorded=why)
+    return planned(msgspec.structs.replace(leaf, **dict.fromkeys(_NUMBERS), unrecorded=why), None)
 
 
 def _without_numbers(call: CallRecord, why: str) -> CallRecord:

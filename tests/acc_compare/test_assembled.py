@@ -192,6 +192,16 @@ def test_what_several_ranks_made_is_read_from_where_each_of_them_has_it(tmp_path
     assert [float(plan.array().sum()) for plan in plans] == pytest.approx([array.sum(), (array + 1).sum()])
 
 
+def test_of_parts_that_make_no_whole_no_rank_has_the_elements(tmp_path: Path, array: AnyArray) -> None:
+    """Of experts, whose dumps know where their files are, the first rank's was read."""
+    npu = _side(tmp_path / "npu", [array, array * np.float32(3) + 1])
+    npu = {n: replace(d, calls=(renamed(d.calls[0], FORWARD, 0, (n, d), {}),)) for n, d in npu.items()}
+    bench = _side(tmp_path / "bench", [array])
+    ours, _ = _joined(npu, bench)
+    assert [leaf.unrecorded for _, leaf in ours.dump.calls[0].tensors()] == ["parts.differ"]
+    assert list(plans_in(ours.dump)) == []
+
+
 @pytest.mark.parametrize("plan", [Cut, Total])
 def test_parts_that_are_of_other_shapes_than_recorded_are_refused(tmp_path: Path, array: AnyArray, plan: type) -> None:
     folders = [_dump(tmp_path / str(n), part, FORWARD, world=2).path for n, part in enumerate((array, array[:, :3]))]
