@@ -9,7 +9,7 @@ the optimizer likewise.  Tokens may come in any order: of what has a row for eac
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
@@ -129,11 +129,15 @@ def _weights(side: Side) -> Paths:
                 continue
             for argument in call.parameters:
                 leaf = argument.leaf
-                is_known = isinstance(leaf, TensorRecord) and leaf.layout is None and leaf.partition is None
-                if is_known and leaf.sketch is not None and leaf.norm and leaf.numel > SKETCH_BUCKETS:  # type: ignore[union-attr]
-                    named = found.setdefault(known.path, {}).setdefault(rank, {})
-                    named.setdefault(argument.name, leaf)  # type: ignore[arg-type]
+                if isinstance(leaf, TensorRecord) and _tells(leaf):
+                    found.setdefault(known.path, {}).setdefault(rank, {}).setdefault(argument.name, leaf)
     return found
+
+
+def _tells(leaf: TensorRecord) -> bool:
+    is_whole = leaf.layout is None and leaf.partition is None
+    is_sketched = leaf.sketch is not None and leaf.numel > SKETCH_BUCKETS and bool(leaf.norm)
+    return is_whole and is_sketched and bool(np.all(np.isfinite(sketch_vector(leaf.sketch or b""))))
 
 
 def _is_dealt(ranks: Mapping[int, Mapping[str, TensorRecord]], world_size: int) -> bool:
@@ -159,12 +163,18 @@ def _same_weights(npu: Paths, bench: Paths) -> list[tuple[Place, Place]]:
 
 
 def _by_kind(own: Paths) -> dict[tuple[str, tuple[int, ...]], list[tuple[Place, npt.NDArray[np.float64]]]]:
+    """What one rank alone holds, by name and shape."""
+    every = [
+        (path, rank, name, weight)
+        for path, ranks in own.items()
+        for rank, named in ranks.items()
+        for name, weight in named.items()
+    ]
+    held = Counter(weight.sketch for *_, weight in every)
     found = defaultdict(list)
-    for path, ranks in own.items():
-        for rank, named in ranks.items():
-            for name, weight in named.items():
-                assert weight.sketch is not None
-                found[name, weight.shape].append(((rank, path), sketch_vector(weight.sketch)))
+    for path, rank, name, weight in every:
+        if weight.sketch is not None and held[weight.sketch] == 1:
+            found[name, weight.shape].append(((rank, path), sketch_vector(weight.sketch)))
     return found
 
 

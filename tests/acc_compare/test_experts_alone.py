@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from acc_compare.experts_alone import unrolled_by_weights
 from acc_compare.model import Finding
 
 EXPERTS, TOKENS = 4, (3, 5, 2, 6)
+INFINITE = b64encode(np.full(16, np.inf, "<f4").tobytes()).decode()
 LOCAL, GLOBAL = "layers.0.experts.{held}", "layers.0.experts.{expert}"
 
 
@@ -146,3 +148,12 @@ def test_shards_and_replicas_and_other_levels_are_no_experts(make: Any) -> None:
         unrolled_by_weights(dumps(_side(make, [[0], [1]])), dumps(_side(make, [[0], [1]]))) is None
     )  # as on the bench
     assert unrolled_by_weights(sides[0], dumps(_side(make, [[0, 1, 2]]))) is None  # one is nowhere
+
+
+def test_weights_that_are_not_finite_tell_nothing(make: Any) -> None:
+    npu, bench = _side(make, ONE_EACH), _side(make, ALL)
+    for run in (*npu, *bench):
+        for name, body in run.bodies.items():
+            if "up" in name:
+                body["parameters"]["weight"] |= {"sketch": INFINITE}
+    assert unrolled_by_weights(*({n: run.dump() for n, run in enumerate(side)} for side in (npu, bench))) is None
