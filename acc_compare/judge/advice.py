@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Mapping
 
 from acc_compare import operators
-from acc_compare.judge.evidence import Comparand
+from acc_compare.judge.evidence import Comparand, has_other_settings
 from acc_compare.judge.origins import Origin
 from acc_compare.messages import Message, Value, listed, say
 from acc_compare.model import Kind, Suspect
@@ -33,6 +33,8 @@ def advice_for(suspect: Suspect, origin: Origin, place: Comparand) -> tuple[Mess
             say("advice.unseen", before=before, call=origin.call.full_name),
             *_modules_and_memory(suspect, place),
         )
+    if has_other_settings(suspect) and place.mode != "md5":
+        return say("advice.settings"), tensors_of(origin.call.full_name, suspect, place)
     switch: tuple[Message, ...] = ()
     rounding = suspect.pattern is not None and suspect.pattern.kind == "rounding" and suspect.pattern.dtype == "tf32"
     if rounding and operators.operator_class(origin.call.operator) == "contraction":

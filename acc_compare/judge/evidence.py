@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from acc_compare.judge.origins import Judged, Origin, Previous
+from acc_compare.judge.origins import SUSPICIOUS, Judged, Origin, Previous
 from acc_compare.judge.ranks import JobStep, of_several, ranges
 from acc_compare.measured.calls import MeasuredCall
 from acc_compare.messages import Message, Value, listed, say
-from acc_compare.model import ReferenceErrors
+from acc_compare.model import ReferenceErrors, Suspect
 from dump.format.schema import CutShort, Dump, Mode, ScalarRecord
 
 _SETTINGS = 5
@@ -137,8 +137,10 @@ def _computed(origin: Origin) -> Message:
         return say("happened.computed_exact", **words)
     shift = judged.expected.shift
     if shift is not None and judged.argument.relative <= judged.expected.limit:
-        value, typical = abs(shift.value), shift.typical
-        return say(f"happened.shifted_{shift.channel}", **words, value=value, typical=typical)
+        words |= {"value": abs(shift.value), "typical": shift.typical, "allowed": say("allowed.rounding")}
+        if judged.expected.basis == "peers" and judged.argument.relative > SUSPICIOUS * judged.expected.relative:
+            words["allowed"] = say("allowed.peers", operator=origin.call.operator)
+        return say(f"happened.shifted_{shift.channel}", **words)
     source = _source(origin.call, judged)
     return say(
         "happened.computed", **words, times=judged.excess or 0.0, expected=judged.expected.relative, source=source
@@ -199,6 +201,12 @@ def evidence_of(first: Origin, members: Sequence[Origin]) -> tuple[Message, ...]
         if reshaped is not None:
             found.append(say("evidence.reshaped", name=_input_name(reshaped), shapes=_shapes(reshaped)))
     return tuple(found)
+
+
+def has_other_settings(suspect: Suspect) -> bool:
+    """Was it called with other numbers or flags on the two sides, which are no collective's?"""
+    told = any(part.key == "evidence.settings" for part in suspect.evidence)
+    return told and not suspect.name.startswith("Distributed.")
 
 
 def some(names: Sequence[Value], *, total: int = 0) -> Message:

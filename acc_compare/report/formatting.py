@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from acc_compare.judge.evidence import some
+from acc_compare.judge.evidence import has_other_settings, some
 from acc_compare.messages import Message, Value, count, listed, say
 from acc_compare.model import Finding, Suspect
 from acc_compare.report.error_patterns import described
@@ -74,6 +74,8 @@ def meaning_of(suspect: Suspect) -> Message:
         return say("kind.input_later")
     if suspect.kind == "operator" and suspect.tensor.partition(".")[0] in ("input", "parameters"):
         return say("kind.before")
+    if suspect.kind == "operator" and has_other_settings(suspect):
+        return say("kind.settings")
     return say(f"kind.{suspect.kind}")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 ENGLISH: Mapping[str, str] = {
     "advice.start_alike": "start both sides alike (with your script's arguments) and compare:\n{commands}",
+    "advice.settings": "give this call the same settings on both sides first; what follows is for what remains",
     "advice.earlier": (
         "see in which step they part (with your script's arguments), for the recording begins after it:\n{commands}"
     ),
@@ -59,6 +60,7 @@ ENGLISH: Mapping[str, str] = {
 
 CHINESE: Mapping[str, str] = {
     "advice.start_alike": "让两侧以相同的种子开始（带上脚本自己的参数），再比较：\n{commands}",
+    "advice.settings": "先让两侧以相同的设置调用它；以下步骤针对之后仍有的差异",
     "advice.earlier": "查明从哪一步开始不同（带上脚本自己的参数），因为记录开始得更晚：\n{commands}",
     "advice.uncompiled": (
         "编译后的代码内部不会被记录：如果不同的是它的结果，请关闭 torch.compile 重新记录，再比较：\n{commands}"

@@ -78,11 +78,12 @@ MESSAGES: Mapping[str, str] = {
     "place.process": "process {number:d}",
     "kind.named": "{kind}: {meaning}",
     "kind.operator": "what it read agrees, what it computed does not",
+    "kind.settings": "what it read agrees, but it was called with other settings",
     "kind.before": "the difference is already in what it reads, and no recorded call made it",
     "kind.nan_inf": "NaN or Inf appears here first",
     "kind.optimizer": "the gradients agree, the updated parameters do not",
     "kind.input": "the data or the initial parameters differ from the start",
-    "kind.input_later": "the data, or the parameters as this step finds them, differ",
+    "kind.input_later": "the data, or parameters and buffers as this step finds them, differ",
     "kind.input_compiled": "the data, or what compiled code computed, differs",
     "kind.random": "a random operator drew other numbers",
     "kind.structure": "the two runs do not make the same calls in the same order",
@@ -175,21 +176,23 @@ MESSAGES: Mapping[str, str] = {
     ),
     "happened.update_digest": "{parameter} and its gradient are equal bit by bit, the updated {parameter} is not",
     "happened.shifted_norm": (
-        "its inputs {agree}, and {tensor} differs by {size} of its size, as rounding may; but its norm is off by "
+        "its inputs {agree}, and {tensor} differs by {size} of its size, {allowed}; but its norm is off by "
         "{value}, where {typical} is typical: many elements are off alike"
     ),
     "happened.shifted_mean": (
-        "its inputs {agree}, and {tensor} differs by {size} of its size, as rounding may; but its mean is off by "
+        "its inputs {agree}, and {tensor} differs by {size} of its size, {allowed}; but its mean is off by "
         "{value} of its root mean square, where {typical} is typical: many elements are off alike"
     ),
     "happened.shifted_max": (
-        "its inputs {agree}, and {tensor} differs by {size} of its size, as rounding may; but its maximum is off "
+        "its inputs {agree}, and {tensor} differs by {size} of its size, {allowed}; but its maximum is off "
         "by {value}, where {typical} is typical: many elements are off alike"
     ),
     "happened.shifted_min": (
-        "its inputs {agree}, and {tensor} differs by {size} of its size, as rounding may; but its minimum is off "
+        "its inputs {agree}, and {tensor} differs by {size} of its size, {allowed}; but its minimum is off "
         "by {value}, where {typical} is typical: many elements are off alike"
     ),
+    "allowed.rounding": "as rounding may",
+    "allowed.peers": "as other calls of {operator} in this run do",
     "agree.equal": "are equal",
     "agree.to": "agree to {size}",
     "source.arithmetic": "they and rounding in {dtype} explain",

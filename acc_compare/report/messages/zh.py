@@ -67,11 +67,12 @@ MESSAGES: Mapping[str, str] = {
     "place.process": "进程 {number:d}",
     "kind.named": "{kind}：{meaning}",
     "kind.operator": "输入一致，计算结果不一致",
+    "kind.settings": "输入一致，但调用时的设置不同",
     "kind.before": "它读到的值已经不同，而差异并非出自任何被记录的调用",
     "kind.nan_inf": "NaN 或 Inf 最先在这里出现",
     "kind.optimizer": "梯度一致，更新后的参数不一致",
     "kind.input": "数据或初始参数从一开始就不同",
-    "kind.input_later": "数据，或这一步开始时的参数不同",
+    "kind.input_later": "数据，或这一步开始时的参数与缓冲区不同",
     "kind.input_compiled": "数据，或编译后的代码的结果不同",
     "kind.random": "随机算子取到了不同的随机数",
     "kind.structure": "两侧的调用或其次序不同",
@@ -143,21 +144,23 @@ MESSAGES: Mapping[str, str] = {
     ),
     "happened.update_digest": "{parameter} 及其梯度逐位相同，更新后的 {parameter} 却不同",
     "happened.shifted_norm": (
-        "它的输入{agree}，{tensor} 相差自身大小的 {size}，舍入可以造成；但其范数相差 {value}，通常只有 "
+        "它的输入{agree}，{tensor} 相差自身大小的 {size}，{allowed}；但其范数相差 {value}，通常只有 "
         "{typical}：许多元素有同样的偏差"
     ),
     "happened.shifted_mean": (
-        "它的输入{agree}，{tensor} 相差自身大小的 {size}，舍入可以造成；但其均值相差均方根的 {value}，通常只有 "
+        "它的输入{agree}，{tensor} 相差自身大小的 {size}，{allowed}；但其均值相差均方根的 {value}，通常只有 "
         "{typical}：许多元素有同样的偏差"
     ),
     "happened.shifted_max": (
-        "它的输入{agree}，{tensor} 相差自身大小的 {size}，舍入可以造成；但其最大值相差 {value}，通常只有 "
+        "它的输入{agree}，{tensor} 相差自身大小的 {size}，{allowed}；但其最大值相差 {value}，通常只有 "
         "{typical}：许多元素有同样的偏差"
     ),
     "happened.shifted_min": (
-        "它的输入{agree}，{tensor} 相差自身大小的 {size}，舍入可以造成；但其最小值相差 {value}，通常只有 "
+        "它的输入{agree}，{tensor} 相差自身大小的 {size}，{allowed}；但其最小值相差 {value}，通常只有 "
         "{typical}：许多元素有同样的偏差"
     ),
+    "allowed.rounding": "舍入可以造成",
+    "allowed.peers": "本次运行中 {operator} 的其他调用也是如此",
     "agree.equal": "完全相等",
     "agree.to": "在 {size} 以内一致",
     "source.arithmetic": "输入误差与 {dtype} 舍入所能解释的量",

@@ -7,6 +7,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from acc_compare.judge.evidence import Comparand, has_other_settings, message_of
+from acc_compare.judge.origins import Expected, Judged, Origin
+from acc_compare.judge.systematic import Shift
 from acc_compare.messages import listed, say
 from dump.format.schema import CollectiveRecord
 
@@ -118,6 +121,27 @@ def test_settings_that_differ_are_evidence(make: Any, eps: float, told: bool) ->
     setting = say("evidence.setting", name="input.eps", npu="1e-06", bench="1e-05")
     expected = say("evidence.settings", settings=listed([setting], by="semicolon"))
     assert (expected in suspect.evidence) is told
+    assert has_other_settings(suspect) is told
+    assert ("advice.settings" in [line.key for line in suspect.advice]) is told
+
+
+@pytest.mark.parametrize(
+    ("typical", "basis", "allowed"),
+    [(1e-6, "peers", "allowed.peers"), (1e-2, "peers", "allowed.rounding"), (1e-6, "prior", "allowed.rounding")],
+)
+def test_what_calls_of_its_kind_do_is_not_said_of_rounding(make: Any, typical: float, basis: Any, allowed: str) -> None:
+    def run(size: float) -> Any:
+        one = make.Run()
+        x = make.normal(8, 8)
+        one.call(GELU, [x], [make.off(x, size)])
+        return one
+
+    npu, bench = run(1e-2), run(0)
+    call = make.measured(npu, bench)[0].call
+    expected = Expected(typical, 1.0, basis, Shift("norm", 1e-2, 1e-6, 9.0))
+    origin = Origin("operator", call, Judged(call.wrote[0], "introduced", expected), 0.0)
+    message = message_of(origin, Comparand(npu.dump(), 0, 0, "statistics", bench.dump()))
+    assert dict(message.values)["allowed"].key == allowed
 
 
 def test_a_floor_that_was_measured_is_what_is_normal(network: Any) -> None:

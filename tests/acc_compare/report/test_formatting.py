@@ -67,6 +67,20 @@ def test_what_differs_from_the_start_is_what_is_recorded_from_the_start(build, s
     assert meaning_of(found).key == meaning
 
 
+@pytest.mark.parametrize(
+    ("name", "tensor", "is_told", "meaning"),
+    [
+        ("Functional.gelu.2.forward", "output.0", True, "kind.settings"),
+        ("Functional.gelu.2.forward", "output.0", False, "kind.operator"),
+        ("Functional.gelu.2.forward", "input.0", True, "kind.before"),
+        ("Distributed.all_reduce.0.forward", "output.0", True, "kind.operator"),
+    ],
+)
+def test_an_operator_with_other_settings(build, name, tensor, is_told, meaning):
+    evidence = (say("evidence.settings", settings="x"),) if is_told else ()
+    assert meaning_of(build.suspect(name=name, tensor=tensor, evidence=evidence)).key == meaning
+
+
 def test_every_kind_is_explained():
     assert {f"kind.{kind}" for kind in get_args(Kind)} <= set(CATALOGUE["en"])
 
