@@ -33,6 +33,10 @@ def advice_for(suspect: Suspect, origin: Origin, place: Comparand) -> tuple[Mess
             say("advice.unseen", before=before, call=origin.call.full_name),
             *_modules_and_memory(suspect, place),
         )
+    return (*(_earlier(suspect, place) if place.parted else ()), *_of_operator(suspect, origin, place))
+
+
+def _of_operator(suspect: Suspect, origin: Origin, place: Comparand) -> tuple[Message, ...]:
     if has_other_settings(suspect) and place.mode != "md5":
         return say("advice.settings"), tensors_of(origin.call.full_name, suspect, place)
     switch: tuple[Message, ...] = ()

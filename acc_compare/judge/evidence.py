@@ -22,8 +22,8 @@ _FINEST = 1e-12
 @dataclass(frozen=True, slots=True)
 class Comparand:
     """Where a comparison was made: both dumps, the step and the rank, what there was to compare, the step of all
-    ranks where they gave each other anything, how far both sides are from a third run, and what became of the step
-    before."""
+    ranks where they gave each other anything, how far both sides are from a third run, what became of the step
+    before, and how far parameters were apart before the recording began."""
 
     npu: Dump
     step: int | None
@@ -33,6 +33,7 @@ class Comparand:
     job: JobStep | None = None
     references: Mapping[tuple[str, str], ReferenceErrors] = field(default_factory=dict)
     previous: Previous = "none"
+    parted: float = 0.0
 
     @property
     def is_compiled(self) -> bool:

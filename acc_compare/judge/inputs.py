@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from acc_compare.judge.dataflow import Producer
 from acc_compare.judge.origins import INPUT_NOISE, SUSPICIOUS, UNSEEN, Context, Expected, Judged, Lone, Origin, Seen
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
@@ -137,6 +140,16 @@ def _is_drift(argument: MeasuredArgument, context: Context) -> bool:
     return argument.is_floating and argument.relative <= (
         _DRIFT if is_trained else max(_BUFFER_DRIFT, min(_MOST_DRIFT, _CARRIED * context.drift))
     )
+
+
+def parted_before(calls: Sequence[MeasuredCall], context: Context) -> float:
+    """How far parameters are apart, beyond noise, as the first recorded step begins, which is not the run's first; 0
+    where they are not, or where that is not so."""
+    if not context.step or context.previous != "none" or context.other_world:
+        return 0.0
+    found = [a.relative for call in calls for a in call.read if a.npu.requires_grad and a.npu.grad_fn is None]
+    apart = max(filter(math.isfinite, found), default=0.0)
+    return apart if apart > UNSEEN * INPUT_NOISE else 0.0
 
 
 def _lone_producer(

@@ -178,7 +178,7 @@ def _suspect(
         excess=excess if place.mode != "md5" else None,
         calls=1 if is_one else len({origin.call.full_name for origin in members}),
         message=message_of(first, place),
-        evidence=(*evidence_of(first, members), *_beside(beside)),
+        evidence=(*evidence_of(first, members), *_parted(first, place), *_beside(beside)),
         pattern=_pattern(first, place, closely=closely),
         spread=propagation.of(first),
         stack=stack,
@@ -189,6 +189,11 @@ def _suspect(
     if first.kind == "dtype":
         return _lowered(base, members, place)
     return replace(base, advice=advice_for(base, first, place))
+
+
+def _parted(first: Origin, place: Comparand) -> tuple[Message, ...]:
+    """Errors of parameters go one way in all rows, where those of rounding cancel."""
+    return (say("evidence.parted", size=place.parted),) if place.parted and first.kind == "operator" else ()
 
 
 def _beside(reference: ReferenceErrors | None) -> tuple[Message, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from acc_compare.judge.accumulation import judge_accumulated
 from acc_compare.judge.advice import words_of
@@ -16,6 +16,7 @@ from acc_compare.judge.differing_settings import differing_settings
 from acc_compare.judge.evidence import Comparand, cut_short, some
 from acc_compare.judge.gradients import judge_gradients
 from acc_compare.judge.hidden import hidden_origin
+from acc_compare.judge.inputs import parted_before
 from acc_compare.judge.optimizer import judge_optimizer, without_closures
 from acc_compare.judge.origins import Context, Judged, Origin, Previous, Walk
 from acc_compare.judge.programs import two_programs
@@ -120,6 +121,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     if found.origins or context.previous == "suspect":
         faults = without_closures(faults, chosen, context.npu)
     place = Comparand(npu, setting.step, setting.rank, mode, bench, setting.job, context.references, setting.previous)
+    place = replace(place, parted=parted_before(chosen, context))
     suspects = suspects_of(found.origins, faults, chosen, place)
     texts: dict[tuple[str, ...], str] = {}
     every = [row for part in measured for row in _rows(part, mode, (npu, bench), found, context.references, texts)]
@@ -135,6 +137,8 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     notes = (*_notes(npu, bench, calls, chosen, unmeasured), *_aligned(alignment))
     if not setting.other_world and (apart := two_programs(npu, bench, coverage)) is not None:
         notes = (apart, *notes)
+    if place.parted:
+        notes = (say("note.parted", size=place.parted, step=setting.step or 0), *notes)
     if setting.references is not None:
         notes = (told_of_all(setting.references, chosen), *notes)
     if setting.other_world:

@@ -220,6 +220,10 @@ MESSAGES: Mapping[str, str] = {
     "evidence.writers": "calls that wrote to that memory: {calls}",
     "evidence.start": "what differs so: {names}",
     "evidence.reshaped": "not of the same size: {name} has {shapes}",
+    "evidence.parted": (
+        "parameters differ by up to {size} as this step begins, of which the cause was not recorded: this may follow "
+        "from it"
+    ),
     "evidence.settings": "called with other settings: {settings}",
     "evidence.setting": "{name} {npu} against {bench}",
     "evidence.lowered": "{calls} of {operators} show it alike",
@@ -308,6 +312,10 @@ MESSAGES: Mapping[str, str] = {
     "note.two_programs": (
         "These may be two programs: only {share:percent} of the calls have a counterpart, and the files are {npu} on "
         "the NPU side and {bench} on the bench."
+    ),
+    "note.parted": (
+        "Parameters differ by up to {size} already as the recording begins, at step {step:d}: what parted them came "
+        "before, and was not recorded."
     ),
     "note.models": (
         "Several models were called: modules named without a prefix are of {first}, those of {others} begin with that."

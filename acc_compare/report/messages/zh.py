@@ -182,6 +182,7 @@ MESSAGES: Mapping[str, str] = {
     "evidence.writers": "写过这块内存的调用：{calls}",
     "evidence.start": "这样不同的有：{names}",
     "evidence.reshaped": "大小不同：{name} 的形状，{shapes}",
+    "evidence.parted": "这一步开始时参数已相差 {size}，其原因没有记录：此处的差异可能由此而来",
     "evidence.settings": "调用参数不同：{settings}",
     "evidence.setting": "{name}：{npu}，标杆为 {bench}",
     "evidence.lowered": "{operators}的 {calls}都有同样表现",
@@ -255,6 +256,7 @@ MESSAGES: Mapping[str, str] = {
     "note.two_programs": (
         "这可能是两个不同的程序：只有 {share:percent} 的调用有对应，NPU 侧的文件是 {npu}，标杆侧是 {bench}。"
     ),
+    "note.parted": "记录从第 {step:d} 步开始，此时参数已相差 {size}：使它们不同的原因在此之前，没有记录。",
     "note.models": "调用了多个模型：名称没有前缀的模块属于 {first}，{others} 的模块以它开头。",
     "note.left_out": "{side}侧的 torch {version} 下未记录：{text}。",
     "note.missed": "{side}侧有{label}的张量或调用：{text}。",

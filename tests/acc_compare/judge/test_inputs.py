@@ -412,3 +412,28 @@ def test_a_parameter_that_an_optimizer_moves_between_closures_is_no_input(
         with_a_closure(make, **faults), with_a_closure(make, begins_with=faults.get("begins_with", 0))
     )
     assert suspects(finding) == found
+
+
+@pytest.mark.parametrize(
+    ("apart", "setting", "is_told"),
+    [
+        (3e-4, {"step": 5}, True),
+        (3e-6, {"step": 5}, False),
+        (3e-4, {"step": 5, "previous": "judged"}, False),
+        (3e-4, {"step": 5, "other_world": True}, False),
+    ],
+)
+def test_parameters_that_parted_before_the_recording_began_are_told(
+    make: Any, apart: float, setting: dict[str, Any], is_told: bool
+) -> None:
+    def side(w: Any, fault: float) -> Any:
+        one = run(make, w=w)
+        one.call("Functional.gelu.0.forward", [h := make.normal(8, 8, seed=3)], [make.off(h, fault)])
+        return one
+
+    w = make.normal(8, 8, seed=1)
+    finding = make.judged(side(make.off(w, apart), 1e-2), side(w, 0), **setting)
+    assert ("note.parted" in [note.key for note in finding.notes]) is is_told
+    (found,) = [suspect for suspect in finding.suspects if "gelu" in suspect.name]
+    assert ("evidence.parted" in [part.key for part in found.evidence]) is is_told
+    assert (found.advice[0].key == "advice.earlier") is is_told
