@@ -101,7 +101,7 @@ class Identities:
                 memory.epoch += now < memory.version
             memory.version, memory.highest = now, max(now, memory.highest)
         place = (memory.number, offset, dtype, now, memory.epoch)
-        key: tuple[Any, ...] = (place, shape)
+        key: tuple[Any, ...] = (place, tuple(shape))  # which Python's collector drops, as it does not a torch.Size
         if not is_dense:  # a conjugated or negated view differs from its base by a lazy bit alone
             key = (*key, strides_of(tensor), is_conjugated(tensor), is_negated(tensor))
         value = self._values.get(key)

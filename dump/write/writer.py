@@ -1,4 +1,8 @@
-"""To disk, behind the run's back: one thread takes finished records from a bounded queue and appends them.
+"""To disk, behind the run's back: one thread takes what is finished from a bounded queue and appends it.
+
+A record is made into bytes where it was finished, on the training thread, while all that it mentions lies in that
+core's cache; the other thread, which would take the interpreter from it for as long, has only to write.  Where
+contents are stored, a record has to wait for what becomes of them, and the other thread makes it.
 
 Nothing written is ever rewritten, so a process killed at any moment loses at worst what was still queued and
 the last partial line.  Tensor contents are digested and written by helpers, within a budget in bytes (`backlog`);
@@ -17,10 +21,10 @@ import os
 import queue
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO, TypeAlias, TypeVar
 
 from ..config import Digest
 from ..format import encode
@@ -36,9 +40,10 @@ from .output_paths import refuse_remains
 from .tensor_files import tensor_store
 from .tensor_record import tensor_record
 
-# Records go to the writer's thread many at a time: each time it wakes it takes the interpreter from the training
+# The writer's thread is given many records at a time: each time it wakes it takes the interpreter from the training
 # thread, which gets it back milliseconds later.  Handing over every record cost more than making and writing it.
 _BATCH = 64
+_BATCH_BYTES = 1 << 17
 _BATCH_SECONDS = 0.5
 _QUEUED_BATCHES = 64
 _DIGESTED_TOGETHER = 64
@@ -46,7 +51,11 @@ _DIGESTED_TOGETHER = 64
 BUDGET_BYTES = 512 << 20
 """Bytes of tensor contents that may wait, unless config.json says otherwise (`buffer_mb`)."""
 
-_Item: TypeAlias = "list[Emission] | Job | threading.Event | None"
+T = TypeVar("T")
+
+_Bytes: TypeAlias = "dict[IO[bytes], list[bytes]]"
+"""What is to be appended to each file."""
+_Item: TypeAlias = "list[Emission] | _Bytes | Job | threading.Event | None"
 
 _writing: weakref.WeakSet[StepWriter] = weakref.WeakSet()
 
@@ -95,14 +104,17 @@ class StepWriter:
         self._hash = hash_name
         self._nan: object = encode.NAN_WORD if nan_word else encode.NULL
         self._process = os.getpid()
+        self._is_inherited = self._is_broken = False
         self._calls = self._tensors = self._nbytes = 0
         # Each with the stack itself, which its key is good for as long as it is kept.
         self._stacks: dict[tuple[object, ...], tuple[int, stack.RawStack]] = {}
         self._texts: dict[tuple[str, ...], int] = {}
         self._queue: queue.Queue[_Item] = queue.Queue(_QUEUED_BATCHES)
+        self._stores = False
         self._batch: list[Emission] = []
-        self._handing = threading.Lock()
-        self._unwritten: dict[IO[bytes], list[bytes]] = {}
+        self._handing = threading.RLock()  # a script's handler of a signal may end the recording
+        self._unwritten: _Bytes = {}
+        self._waiting = 0  # bytes of `_unwritten`
         self._backlog = Backlog(
             self._work,
             budget=budget,
@@ -128,45 +140,61 @@ class StepWriter:
 
     def _append(self, name: str, start: bytes) -> IO[bytes]:
         handle = (self.folder / name).open("xb", buffering=0)
-        self._write(handle, start)
-        self._flush()
+        self._to_disk({handle: [start]})
+        self._nbytes += len(start)
         return handle
 
     def _write(self, handle: IO[bytes], data: bytes) -> None:
-        """`data` to the end of a file, at the next `_flush`."""
+        """`data` to the end of a file, when it is next written to."""
         self._unwritten.setdefault(handle, []).append(data)
+        self._waiting += len(data)
         self._nbytes += len(data)
 
-    def _flush(self) -> None:
-        """All that waits, to disk: an unbuffered file may take less, and says how much."""
-        unwritten, self._unwritten = self._unwritten, {}
+    def _take_unwritten(self) -> _Bytes:
+        unwritten, self._unwritten, self._waiting = self._unwritten, {}, 0
+        return unwritten
+
+    def _to_disk(self, unwritten: _Bytes) -> None:
+        """Append to each file what is its own: an unbuffered one may take less, and says how much.  Nothing is appended
+        after what one has not taken."""
+        if self._is_broken:
+            return
+        self._is_broken = True
         for handle, parts in unwritten.items():
             rest = memoryview(b"".join(parts))
             while rest:
                 taken = handle.write(rest)
                 rest = rest[taken:]
+        self._is_broken = False
 
     # ---- the training thread's side
 
     def record(self, emission: Emission) -> None:
-        """Queue a record; the thread takes it when 64 are together, and within half a second."""
-        if self._takes():
-            if self._thread is None:
-                self._wake()
-            with self._handing:
+        """Take a record; it is written when a batch is together, and within half a second."""
+        if not self._takes():
+            return
+        if self._thread is None:
+            self._wake()
+        with self._handing:
+            if self._stores:
                 self._batch.append(emission)
-            if len(self._batch) >= _BATCH:
-                self._hand_over(waits=True)
+            else:
+                self._guarded(self._put_down, emission)
+        if self._waiting >= _BATCH_BYTES or len(self._batch) >= _BATCH:
+            self._hand_over(waits=True)
 
     def _hand_over(self, *, waits: bool) -> None:
-        """The records that wait here, into the queue; without `waits` only where it has room at once."""
+        """What waits here, into the queue; without `waits` only where it has room at once."""
         with self._handing:
-            if self._batch:
-                try:
+            try:
+                if self._batch:
                     self._queue.put(self._batch, block=waits)
-                except queue.Full:
-                    return
-                self._batch = []
+                    self._batch = []
+                elif self._unwritten and not self._stores:
+                    self._queue.put(self._unwritten, block=waits)
+                    self._take_unwritten()
+            except queue.Full:
+                return
 
     def store(self, measured: Measured, place: str | None, payload: contents.Contents) -> None:
         """Queue contents for a file named after `place`, or to be digested without one.
@@ -176,8 +204,10 @@ class StepWriter:
         if not self._takes():
             return
         self._wake()
-        if place is not None:
-            self._hand_over(waits=True)  # a disk that this fills has still room for the records before it
+        if place is not None or not self._stores:
+            with self._handing:
+                self._hand_over(waits=True)  # a disk that this fills has still room for the records before it
+                self._stores = True
         job = Job(measured, place, payload)
         if place is not None:
             job.reserved = self._files.most_bytes(payload)
@@ -204,6 +234,10 @@ class StepWriter:
         if os.getpid() == self._process and self._thread is not None:
             self._end_threads()
 
+    def leave_to_the_parent(self) -> None:
+        """Take nothing more: this process is a child of the one whose files these are."""
+        self._is_inherited = True
+
     def _wake(self) -> None:
         with self._waking:
             if self._thread is None:
@@ -221,7 +255,7 @@ class StepWriter:
         self._backlog.close()
 
     def _takes(self) -> bool:
-        return self.failure is None and not self.is_cut and os.getpid() == self._process
+        return self.failure is None and not self.is_cut and not self._is_inherited
 
     def close(self, trailer: Mapping[str, object], *, helps: bool = True) -> Written:
         """Write what is queued, end the files properly, and raise the failure if there was one.
@@ -248,7 +282,7 @@ class StepWriter:
                 end = encode.closing(trailer)
                 self._write(self._records, end)
                 self._write(self._construct, encode.CONSTRUCT_CLOSING)
-                self._flush()
+                self._to_disk(self._take_unwritten())
                 self._spare -= len(end) + len(encode.CONSTRUCT_CLOSING)
                 os.stat(self.folder / DUMP_FILE)  # raises where it was removed, which writing to it does not
         finally:
@@ -265,14 +299,18 @@ class StepWriter:
 
     def _run(self) -> None:
         while (item := self._next()) is not None:
-            try:
-                self._take(item)
-            except OSError as error:
-                self._fail(_unwritable(self.folder, error))
-            except AccError as error:
-                self._fail(error)
-            except Exception as error:  # this thread's edge: a failure here must reach the user, not vanish
-                self._fail(OutputError(f"{self.folder}: a record could not be written ({error!r})"))
+            self._guarded(self._take, item)
+
+    def _guarded(self, act: Callable[[T], None], item: T) -> None:
+        """The edge of our own work: what fails here ends the step's record, and is told by `close`."""
+        try:
+            act(item)
+        except OSError as error:
+            self._fail(_unwritable(self.folder, error))
+        except AccError as error:
+            self._fail(error)
+        except Exception as error:
+            self._fail(OutputError(f"{self.folder}: a record could not be written ({error!r})"))
 
     def _next(self) -> _Item:
         while True:
@@ -284,7 +322,7 @@ class StepWriter:
     def _fail(self, error: AccError) -> None:
         self.failure = self.failure or error
 
-    def _take(self, item: list[Emission] | Job | threading.Event) -> None:
+    def _take(self, item: list[Emission] | _Bytes | Job | threading.Event) -> None:
         if isinstance(item, threading.Event):
             item.set()
             return
@@ -296,18 +334,22 @@ class StepWriter:
                 self._nbytes += item.written
             self._room.give_back(item.reserved - item.written)
             return
-        if self.failure is not None or self._ends_here:
+        if isinstance(item, dict):
+            self._to_disk(item)
             return
         try:
             for emission in item:
-                if not self._put_down(emission):
-                    self.is_cut = self._ends_here = True
-                    break
+                if self.failure is None:
+                    self._put_down(emission)
         finally:
-            self._flush()
+            self._to_disk(self._take_unwritten())
 
-    def _put_down(self, item: Emission) -> bool:
-        """Write one record; False where it has no room."""
+    # ---- one record
+
+    def _put_down(self, item: Emission) -> None:
+        """Make the bytes of one record; the first that has no room ends the step."""
+        if self._ends_here:
+            return
         tensors = self._tensors
         body = plain_body(item, self._tensor, nan=self._nan)
         first = self._calls == 0
@@ -316,7 +358,8 @@ class StepWriter:
         journal = b"" if item.stack is None else self._stack_lines(item.name, item.stack)
         if not self._room.take(len(record) + len(owner) + 2 * len(journal)):  # stack.json is written beside its journal
             self._tensors = tensors
-            return False
+            self.is_cut = self._ends_here = True
+            return
         self._spare += len(journal)
         self._write(self._records, record)
         self._write(self._construct, owner)
@@ -325,7 +368,6 @@ class StepWriter:
                 self._journal = self._append(STACK_JOURNAL, b"")
             self._write(self._journal, journal)
         self._calls += 1
-        return True
 
     def _stack_lines(self, name: str, raw: stack.RawStack) -> bytes:
         """What the journal is to hold of a call's stack: the stack where it is new, and that the call had it."""
@@ -378,4 +420,9 @@ def _rest_before_fork() -> None:
             writer.rest()
 
 
-os.register_at_fork(before=_rest_before_fork)
+def _leave_to_the_parent() -> None:
+    for writer in list(_writing):
+        writer.leave_to_the_parent()
+
+
+os.register_at_fork(before=_rest_before_fork, after_in_child=_leave_to_the_parent)
