@@ -16,7 +16,7 @@ from .record.entries import Emission, Entry, Measured
 from .record.observer import Observer, SeenCall
 from .step_output import StepOutput
 from .write.call_record import plain_body
-from .write.tensor_record import tensor_record
+from .write.tensor_record import TensorRecords
 from .write.writer import StepWriter
 
 _Held: TypeAlias = "tuple[str, Measured, contents.Contents]"
@@ -30,6 +30,7 @@ class ObservedOutput(StepOutput):
     ) -> None:
         super().__init__(open_writer, give_up)
         self._observer = observer
+        self._told = TensorRecords()
         self._kept: dict[str, tuple[Measured, contents.Contents]] = {}
         self._held: dict[str, tuple[Emission, list[_Held]]] = {}
 
@@ -57,10 +58,10 @@ class ObservedOutput(StepOutput):
             name = None if entry.measured is None else entry.measured.data_name
             kept = self._kept.get(name) if name is not None else None
             if name is None or kept is None:
-                return tensor_record(entry, None)
+                return self._told.of(entry)
             named[name] = kept[1]
             entries.append(entry)
-            return tensor_record(entry, name)
+            return self._told.of(entry, name)
 
         body = encode.body(plain_body(emission, told))
         reaction = self._observer.saw(SeenCall(emission.name, body, named))

@@ -17,10 +17,10 @@ the reader put NaN back.
 
 from __future__ import annotations
 
-import base64
+import binascii
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,18 @@ def plain(value: object, *, depth: int = 0) -> object:
 
 def sketch_text(raw: bytes) -> str:
     """A sketch or waves as text: base64 with `_` for `+`, since msprobe refuses any text that begins with a plus."""
-    return base64.b64encode(raw, altchars=b"_/").decode("ascii")
+    return _base64(raw).decode("ascii")
+
+
+def _base64(raw: bytes) -> bytes:
+    return binascii.b2a_base64(raw, newline=False).replace(b"+", b"_")
+
+
+class _Numbers(msgspec.Struct, gc=False):
+    Max: float
+    Min: float
+    Mean: float
+    Norm: float
 
 
 _Tensor: Any = msgspec.defstruct(
@@ -95,6 +106,32 @@ def tensor(*values: object) -> object:
     return _Tensor(TENSOR_TYPE, *values)
 
 
+def start_of_tensor(dtype: str, shape: Sequence[int]) -> bytes:
+    """What the records of all tensors of a dtype and a shape begin with, for `short_tensor`."""
+    return b'{"type":"%b","dtype":"%b","shape":%b,' % (*map(str.encode, (TENSOR_TYPE, dtype)), _encode([*shape]))
+
+
+def short_tensor(
+    start: bytes,
+    numbers: tuple[float, float, float, float],
+    sketch: bytes,
+    *,
+    requires_grad: bool,
+    value: int,
+    storage: int,
+) -> bytes:
+    """The bytes of the `tensor` of which most records are: Max, Min, Mean and Norm are finite, and beside them it has
+    but a sketch and the numbers of its value and its storage.
+
+    >>> start = start_of_tensor("torch.float32", [2])
+    >>> short_tensor(start, (1.0, 0.5, 0.75, 1.1), b"", requires_grad=False, value=3, storage=1).decode()
+    '{"type":"torch.Tensor","dtype":"torch.float32","shape":[2],"Max":1.0,"Min":0.5,"Mean":0.75,"Norm":1.1,"requires_grad":false,"sketch":"","value":3,"storage":1}'
+    """
+    grad = b"true" if requires_grad else b"false"
+    told = start, _encode(_Numbers(*numbers))[1:-1], grad, _base64(sketch), value, storage
+    return b'%b%b,"requires_grad":%b,"sketch":"%b","value":%d,"storage":%d}' % told
+
+
 def opening(header: Mapping[str, object]) -> bytes:
     """The first line of a dump.json: the header's keys, then `"data": {` and a newline."""
     start = _encoded(dict(header))[:-1]
@@ -103,10 +140,10 @@ def opening(header: Mapping[str, object]) -> bytes:
 
 def record(name: str, body: Mapping[str, object] | str | None, *, first: bool) -> bytes:
     """One line: a call with its record (dump.json), or with the name of its owner (construct.json)."""
-    return (b"" if first else b",") + _encoded(name) + b":" + _encoded(body) + b"\n"
+    return (b"" if first else b",") + _encoded({name: body})[1:-1] + b"\n"
 
 
-def body(record: Mapping[str, object]) -> bytes:
+def body(record: object) -> bytes:
     """A record alone, as it stands in a line."""
     return _encoded(record)
 

@@ -20,8 +20,7 @@ class Measured(msgspec.Struct, gc=False, eq=False):
     """What is known of one distinct content; filled in late where a device, a digest or a file takes its
     time.
 
-    `failure` says why nothing is; `stored` is true once the contents are on their way to a file; `told` is what a
-    writer made of the statistics.
+    `failure` says why nothing is; `stored` is true once the contents are on their way to a file.
     """
 
     statistics: statistics.Statistics | None = None
@@ -30,7 +29,6 @@ class Measured(msgspec.Struct, gc=False, eq=False):
     md5: str | None = None
     failure: str | None = None
     stored: bool = False
-    told: tuple[Any, ...] | None = None
 
 
 class Entry(msgspec.Struct, gc=False, eq=False):

@@ -3,66 +3,118 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TypeGuard
+
+import msgspec
+import torch
 
 from ..format import encode
 from ..record.entries import Entry, Measured
+from ..record.identity import Identity
+from ..record.statistics import EMPTY
 
-_UNTOLD = (None,) * 8
-
-
-def tensor_record(entry: Entry, data_name: str | None, *, nan: object = encode.NULL) -> object:
-    """A tensor's record, its contents in the file `data_name`; what is not known of it is left out, a statistic that is
-    NaN stands as `nan`."""
-    measured, identity = entry.measured, entry.identity
-    high, low, mean, norm, nans, infinities, sketch, waves = _UNTOLD if measured is None else _told(measured, nan)
-    return encode.tensor(
-        str(entry.dtype),
-        tuple(entry.shape),
-        high,
-        low,
-        mean,
-        norm,
-        entry.requires_grad,
-        entry.grad_fn,
-        entry.unrecorded or (None if measured is None else measured.failure),
-        None if measured is None else measured.md5,
-        data_name,
-        nans,
-        infinities,
-        sketch,
-        None if identity is None else identity.value,
-        None if identity is None else identity.storage,
-        entry.stride,
-        True if identity is not None and identity.blank else None,
-        None if entry.layout is None else entry.layout.record(),
-        entry.partition,
-        waves,
-    )
+_MOST_KEPT = 1024
 
 
-def _told(measured: Measured, nan: object) -> tuple[Any, ...]:
-    """Extremes, mean, norm, counts, sketch and waves; made once for all records that mention a value, except of one
-    with NaN, which writers tell in different words."""
-    found = measured.statistics
-    if found is None:
-        return _UNTOLD
-    if measured.told is not None:
-        return measured.told
-    told = (
-        *(_number(value, nan) for value in (found.max, found.min, found.mean, found.norm)),
-        *(found.nan or None, found.inf or None),
-        None if found.buckets is None else encode.sketch_text(found.buckets),
-        None if found.waves is None else encode.sketch_text(found.waves),
-    )
-    if nan not in told:
-        measured.told = told
-    return told
+class TensorRecords:
+    """Makes the records of one step.  A value is mentioned by the call that writes it and, soon after, by those that
+    read it, so the text of the last thousand or so is kept.  A statistic that is NaN stands as `nan`."""
+
+    def __init__(self, *, nan: object = encode.NULL) -> None:
+        self._nan = nan
+        self._texts: dict[int, msgspec.Raw] = {}
+        self._starts: dict[tuple[torch.dtype, torch.Size], bytes] = {}
+
+    def of(self, entry: Entry, data_name: str | None = None) -> object:
+        """A tensor's record, its contents in the file `data_name`; what is not known of it is left out."""
+        identity, measured = entry.identity, entry.measured
+        if (
+            identity is None
+            or measured is None
+            or data_name is not None
+            or entry.grad_fn is not None
+            or entry.unrecorded is not None
+            or measured.failure is not None
+            or entry.stride is not None
+            or entry.layout is not None
+            or entry.partition is not None
+        ):
+            return self._record(entry, data_name)
+        key = 2 * identity.value + entry.requires_grad  # from which all that is left to be said of it follows
+        text = self._texts.get(key)
+        if text is None:
+            if len(self._texts) >= _MOST_KEPT:
+                self._texts.clear()
+            text = self._texts[key] = msgspec.Raw(self._short(entry, identity, measured) or self._whole(entry))
+        return text
+
+    def _short(self, entry: Entry, identity: Identity, measured: Measured) -> bytes:
+        """As most tensors are told, which are measured, and finite; b"" where more, or less, is to be said."""
+        found = measured.statistics
+        if (
+            found is None
+            or found.nan
+            or found.inf
+            or found.waves is not None
+            or measured.md5 is not None
+            or identity.blank
+        ):
+            return b""
+        numbers = found.max, found.min, found.mean, found.norm
+        if found.buckets is None or not _are_finite(numbers):
+            return b""
+        key = entry.dtype, entry.shape
+        start = self._starts.get(key)
+        if start is None:
+            start = self._starts[key] = encode.start_of_tensor(str(entry.dtype), entry.shape)
+        return encode.short_tensor(
+            start,
+            numbers,
+            found.buckets,
+            requires_grad=entry.requires_grad,
+            value=identity.value,
+            storage=identity.storage,
+        )
+
+    def _whole(self, entry: Entry) -> bytes:
+        return encode.body(self._record(entry, None))
+
+    def _record(self, entry: Entry, data_name: str | None) -> object:
+        measured, identity = entry.measured, entry.identity
+        found = None if measured is None else measured.statistics
+        numbers: list[object] = [None] * 4
+        if found is None:
+            found = EMPTY
+        else:
+            numbers = [self._number(each) for each in (found.max, found.min, found.mean, found.norm)]
+        return encode.tensor(
+            str(entry.dtype),
+            tuple(entry.shape),
+            *numbers,
+            entry.requires_grad,
+            entry.grad_fn,
+            entry.unrecorded or (None if measured is None else measured.failure),
+            None if measured is None else measured.md5,
+            data_name,
+            found.nan or None,
+            found.inf or None,
+            None if found.buckets is None else encode.sketch_text(found.buckets),
+            None if identity is None else identity.value,
+            None if identity is None else identity.storage,
+            entry.stride,
+            True if identity is not None and identity.blank else None,
+            None if entry.layout is None else entry.layout.record(),
+            entry.partition,
+            None if found.waves is None else encode.sketch_text(found.waves),
+        )
+
+    def _number(self, value: float | int | None) -> object:
+        if value is None:
+            return encode.NULL
+        if isinstance(value, int) or math.isfinite(value):
+            return value
+        return self._nan if math.isnan(value) else encode.plain(value)
 
 
-def _number(value: float | int | None, nan: object) -> object:
-    if value is None:
-        return encode.NULL
-    if isinstance(value, int) or math.isfinite(value):
-        return value
-    return nan if math.isnan(value) else encode.plain(value)
+def _are_finite(numbers: tuple[float | int | None, ...]) -> TypeGuard[tuple[float, float, float, float]]:
+    return all(type(each) is float and math.isfinite(each) for each in numbers)

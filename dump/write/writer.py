@@ -38,7 +38,7 @@ from .hidden_thread import HiddenThread
 from .limits import RESERVE, Room, size_text
 from .output_paths import refuse_remains
 from .tensor_files import tensor_store
-from .tensor_record import tensor_record
+from .tensor_record import TensorRecords
 
 # The writer's thread is given many records at a time: each time it wakes it takes the interpreter from the training
 # thread, which gets it back milliseconds later.  Handing over every record cost more than making and writing it.
@@ -103,6 +103,7 @@ class StepWriter:
         self._files = tensor_store(folder, file_format)
         self._hash = hash_name
         self._nan: object = encode.NAN_WORD if nan_word else encode.NULL
+        self._told = TensorRecords(nan=self._nan)
         self._process = os.getpid()
         self._is_inherited = self._is_broken = False
         self._calls = self._tensors = self._nbytes = 0
@@ -351,7 +352,7 @@ class StepWriter:
         if self._ends_here:
             return
         tensors = self._tensors
-        body = plain_body(item, self._tensor, nan=self._nan)
+        body = plain_body(item, self._tensor, nan=self._nan, is_named=self._stores)
         first = self._calls == 0
         record = encode.record(item.name, body, first=first)
         owner = encode.record(item.name, item.owner, first=first)
@@ -404,7 +405,7 @@ class StepWriter:
     def _tensor(self, entry: Entry, place: str) -> object:
         self._tensors += 1
         name = None if entry.measured is None else entry.measured.data_name
-        return tensor_record(entry, self._files.name_for(name, place) if name is not None else None, nan=self._nan)
+        return self._told.of(entry, None if name is None else self._files.name_for(name, place))
 
 
 def _unwritable(folder: Path, error: OSError) -> OutputError:
