@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -82,16 +83,24 @@ def write_whole_table(table: EncodedTable, path: Path) -> tuple[Path, ...]:
 
     Returns the files written, csv first.  Raises OutputError as `write_csv`; then none is left.
     """
+    csv, parquet = path.with_suffix(".csv"), path.with_suffix(".parquet")
+    for _ in table:
+        pass  # every column is read before two threads look at them
+    beside: list[Future[None]] = []
     written: list[Path] = []
     try:
-        for write, suffix in ((write_csv, ".csv"), (write_parquet, ".parquet"))[: 1 + has_pyarrow()]:
-            write(table, path.with_suffix(suffix))
-            written.append(path.with_suffix(suffix))
+        with ThreadPoolExecutor(1) as pool:
+            if has_pyarrow():  # which leaves the interpreter to the csv
+                beside.append(pool.submit(write_parquet, table, parquet))
+            write_csv(table, csv)
+            written.append(csv)
+            for each in beside:
+                each.result()
     except BaseException:
-        for each in written:
-            each.unlink()
+        for file in (*written, *(parquet for each in beside if each.exception() is None)):
+            file.unlink()
         raise
-    return tuple(written)
+    return (*written, *(parquet for _ in beside))
 
 
 def require_pyarrow() -> None:

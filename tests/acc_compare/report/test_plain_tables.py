@@ -113,6 +113,14 @@ def test_csv_is_not_overwritten(build, tmp_path):
     assert (tmp_path / "a.csv").read_text() == "mine"
 
 
+@pytest.mark.parametrize("taken", ["a.csv", "a.parquet"])
+def test_where_one_of_the_two_cannot_be_written_none_is_left(build, tmp_path, taken):
+    (tmp_path / taken).write_text("mine")
+    with pytest.raises(OutputError):
+        write_whole_table(EncodedTable(build.same()), tmp_path / "a.xlsx")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {taken: "mine"}
+
+
 def test_parquet_without_pyarrow_says_what_to_install(build, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ConfigError, match="pip install pyarrow"):
