@@ -66,7 +66,7 @@ def _judge_shape(call: MeasuredCall, argument: MeasuredArgument, context: Contex
     judged = Judged(argument, "input")
     if seen.reshaped or call.is_backward or context.npu.producer(argument.npu, order) is not None:
         return Judged(argument, "propagated"), None
-    parameter = context.npu.parameter(argument.npu) or ""
+    parameter = context.npu.parameter(argument.npu) or context.bench.parameter(argument.bench) or ""
     return judged, Origin("input", call, judged, 0.0, parameter=parameter, reshaped=True)
 
 
@@ -121,7 +121,7 @@ def _judge_given(call: MeasuredCall, argument: MeasuredArgument, context: Contex
         return judged, Origin("optimizer", call, judged, seen.worst, maker=optimizer, row=call.full_name)
     if not argument.is_floating and seen.worst > INPUT_NOISE:
         return Judged(argument, "propagated", Expected.at_most(seen.worst, "before")), None
-    parameter = context.npu.parameter(argument.npu) or ""
+    parameter = context.npu.parameter(argument.npu) or context.bench.parameter(argument.bench) or ""
     trained = context.npu.is_trained(argument.npu) and context.previous == "unjudged"
     return judged, Origin("optimizer" if trained else "input", call, judged, 0.0, parameter=parameter)
 

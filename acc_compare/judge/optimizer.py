@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from acc_compare.judge.dataflow import Flow
+from acc_compare.judge.evidence import some
 from acc_compare.judge.noise import FALSE_ACCUSATIONS
 from acc_compare.judge.origins import SUSPICIOUS, ratio
 from acc_compare.judge.residuals import student
@@ -31,6 +32,7 @@ from acc_compare.metrics.sketches import SketchVector, scale_between, sketch_vec
 from acc_compare.operators import UNIT_ROUNDOFF
 from dump.format.schema import SKETCH_BUCKETS, ScalarRecord, TensorRecord
 
+_GRADIENT = "input.grad."
 _LINEAR = ("SGD",)
 _IMPLEMENTATION = ("foreach", "fused", "capturable", "differentiable")
 _UNCERTAIN = 0.1
@@ -118,6 +120,25 @@ def without_closures(
         if call.pair.npu is not None
     }
     return [fault for fault in faults if fault.call.full_name not in again]
+
+
+def updated_alone(calls: Sequence[MeasuredCall]) -> tuple[Message, ...]:
+    """Parameters with a gradient on one side alone, which the other side's step leaves as they are; where both sides
+    have such, they go by other names and nothing is said."""
+    alone: dict[str, dict[str, str]] = {"npu": {}, "bench": {}}
+    for call in calls:
+        for pair in call.pair.arguments:
+            name = pair.name or pair.bench_name
+            side, leaf = ("npu", pair.npu) if pair.bench is None else ("bench", pair.bench)
+            is_alone = (pair.npu is None) != (pair.bench is None) and name.startswith(_GRADIENT)
+            if is_alone and isinstance(leaf, TensorRecord) and leaf.norm != 0:
+                alone[side].setdefault(name.removeprefix(_GRADIENT), call.full_name)
+    found = [(side, names) for side, names in alone.items() if names]
+    if len(found) != 1:
+        return ()
+    side, names = found[0]
+    first = next(iter(names.values()))
+    return (say("note.updated_alone", call=first, side=say(f"name.{side}"), names=some(list(names))),)
 
 
 def _scaled(call: MeasuredCall, updates: Sequence[Update], settings: tuple[Message, ...]) -> OptimizerFault | None:

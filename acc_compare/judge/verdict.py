@@ -17,7 +17,7 @@ from acc_compare.judge.evidence import Comparand, cut_short, some
 from acc_compare.judge.gradients import judge_gradients
 from acc_compare.judge.hidden import hidden_origin
 from acc_compare.judge.inputs import parted_before
-from acc_compare.judge.optimizer import judge_optimizer, without_closures
+from acc_compare.judge.optimizer import judge_optimizer, updated_alone, without_closures
 from acc_compare.judge.origins import Context, Judged, Origin, Previous, Walk
 from acc_compare.judge.programs import two_programs
 from acc_compare.judge.ranks import JobStep
@@ -137,6 +137,8 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     notes = (*_notes(npu, bench, calls, chosen, unmeasured), *_aligned(alignment))
     if not setting.other_world and (apart := two_programs(npu, bench, coverage)) is not None:
         notes = (apart, *notes)
+    if not (moving or alignment.differs_in_batches):
+        notes = (*updated_alone(optimizers), *notes)
     if place.parted:
         notes = (say("note.parted", size=place.parted, step=setting.step or 0), *notes)
     if setting.references is not None:

@@ -317,6 +317,9 @@ MESSAGES: Mapping[str, str] = {
         "Parameters differ by up to {size} already as the recording begins, at step {step:d}: what parted them came "
         "before, and was not recorded."
     ),
+    "note.updated_alone": (
+        "At {call} these have a gradient on the {side} side only, and are not updated on the other: {names}."
+    ),
     "note.models": (
         "Several models were called: modules named without a prefix are of {first}, those of {others} begin with that."
     ),

@@ -224,3 +224,29 @@ def test_what_another_rank_updates_is_not_this_ones_fault(make: Any, own: list[s
 
     fault = judged(run(wrong=True), run(wrong=False))
     assert (fault is not None) == blamed
+
+
+@pytest.mark.parametrize(
+    ("npu", "bench", "told"),
+    [
+        (("a", "b"), ("a", "b"), None),
+        (("a",), ("a", "b"), "on the bench side only, and are not updated on the other: b."),
+        (("a", "b"), ("a",), "on the NPU side only, and are not updated on the other: b."),
+        (("a", "b"), ("a", "c"), None),
+        (("a",), ("a", "zero"), None),
+    ],
+)
+def test_a_parameter_that_one_side_alone_updates_is_told(
+    make: Any, npu: tuple[str, ...], bench: tuple[str, ...], told: str | None
+) -> None:
+    """Of a gradient of zeros nothing comes, and other names are no other parameters."""
+
+    def run(names: tuple[str, ...]) -> Any:
+        one = make.Run()
+        gradients = {n: make.normal(8, 8, seed=5) * np.float32(n != "zero") for n in names}
+        given = {"grad": gradients, "param": {n: make.normal(8, 8, seed=1) for n in names}}
+        one.call("Optimizer.SGD.0.forward", kwargs=given)
+        return one
+
+    notes = [text(note) for note in make.judged(run(npu), run(bench)).notes if note.key == "note.updated_alone"]
+    assert [note.partition(" gradient ")[2] for note in notes] == ([told] if told else [])
