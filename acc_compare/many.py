@@ -17,6 +17,7 @@ from acc_compare.judge.origins import Previous
 from acc_compare.judge.ranks import Given, JobStep, communicating, given_by
 from acc_compare.load import PlacedPair, mode_of
 from acc_compare.measured.pairs import measure_pairs
+from acc_compare.messages import Message, say
 from acc_compare.model import Finding
 from acc_compare.one_pair import Outcome, Progress, Task, before, compare_pair, known_from
 from acc_compare.runners import Runner, cluster, processes
@@ -135,12 +136,20 @@ def _compare_job(
         shared = _Shared(task, runner.cores, job, tuple(outcomes))
         told = tuple(job.odd_replicas())
         for pair, (finding, outcome) in zip(step, runner.each(_judge_one, shared, step), strict=True):
-            finding, told = replace(finding, notes=(*told, *finding.notes)), ()
+            finding, told = _with_replicas(finding, told), ()
             outcomes.append(outcome)
             found[pair] = finding
             if progress is not None:
                 progress("steps", len(found), len(pairs))
     return found
+
+
+def _with_replicas(finding: Finding, told: Sequence[Message]) -> Finding:
+    """The finding with what ranks should hold alike and do not: where it is so on one side alone, that is no SAME."""
+    finding = replace(finding, notes=(*told, *finding.notes))
+    if len(told) != 1 or finding.verdict != "same":
+        return finding
+    return replace(finding, verdict="incomplete", summary=say("summary.replicas", told=told[0]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,3 +100,27 @@ def test_running_statistics_begin_a_step_as_far_apart_as_the_one_before_wrote_th
             run.write(tmp_path / side / f"step{step}" / "rank")
     found = compare(tmp_path / "npu", tmp_path / "bench")
     assert [suspect.name for suspect in found.suspects] == accused
+
+
+def _replicas(make: Any, folder: Path, odd: float) -> Path:
+    """A step of two ranks that reduce the gradient of a weight; the second holds one that is off by a share `odd`."""
+    for rank in (0, 1):
+        run = make.Run(world_size=2)
+        x, name = make.normal(8, 16), "Distributed.ddp_all_reduce.0.forward"
+        run.call("Functional.gelu.0.forward", [x], [np.maximum(x, 0)], owner="Module.a.A.forward.0")
+        weight = run.parameter(make.normal(8, seed=1) * np.float32(1 + odd * rank))
+        run.call(name, kwargs={"param": {"w": weight}})
+        run.bodies[name]["output"] = [{"w": run._leaf(make.normal(8, seed=2))}]
+        run.bodies[name]["collectives"] = [{"kind": "ddp_all_reduce", "group": "0", "ranks": [0, 1], "order": 0}]
+        run.write(folder / "step0" / f"rank{rank}")
+    return folder
+
+
+@pytest.mark.parametrize(("npu", "bench", "verdict"), [(0, 0, "same"), (1e-4, 0, "incomplete"), (1e-4, 1e-4, "same")])
+def test_replicas_that_differ_on_one_side_alone_are_not_the_same(
+    make: Any, tmp_path: Path, npu: float, bench: float, verdict: str
+) -> None:
+    found = compare(_replicas(make, tmp_path / "npu", npu), _replicas(make, tmp_path / "bench", bench))
+    assert found.verdict == verdict
+    if verdict == "incomplete":
+        assert found.findings[0].summary.key == "summary.replicas"

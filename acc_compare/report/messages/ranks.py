@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 ENGLISH: Mapping[str, str] = {
     "summary.gradients_differ": "Nothing suspect, but ranks read different {name}, a gradient of what they share.",
+    "summary.replicas": "Nothing suspect, but {told}",
     "summary.gradient": "Nothing suspect, but {name} of an optimizer differs by {size}; what made it was not compared.",
     "summary.digests": (
         "Nothing suspect: {equal} of {all} are the same to the bit. From {first} on they are not, as sums and means"
@@ -30,6 +31,7 @@ ENGLISH: Mapping[str, str] = {
 
 CHINESE: Mapping[str, str] = {
     "summary.gradients_differ": "没有可疑调用，但各 rank 对同一参数读到的梯度 {name} 不同。",
+    "summary.replicas": "没有可疑调用，但{told}",
     "summary.gradient": "没有可疑调用，但优化器的 {name} 相差 {size}，而产生它的调用无法比较。",
     "summary.digests": (
         "没有可疑项：{all}中有 {equal} 个逐位相同。从 {first} 起不再相同，而按其他方式切分后的求和与平均"
