@@ -23,7 +23,7 @@ def two_programs(npu: Dump, bench: Dump, coverage: ComparedShare) -> Message | N
     if not all(sides) or sides[0] & sides[1]:
         return None
     ours, theirs = (some(sorted(side)) for side in sides)
-    return say("note.two_programs", share=coverage.share, npu=ours, bench=theirs)
+    return say("note.two_programs", npu=ours, bench=theirs)  # no share, which each step has another of
 
 
 def _files(dump: Dump) -> set[str]:

@@ -310,8 +310,8 @@ MESSAGES: Mapping[str, str] = {
         "A dump without sketches: small differences that leave max, min, mean and norm alone stay unseen."
     ),
     "note.two_programs": (
-        "These may be two programs: only {share:percent} of the calls have a counterpart, and the files are {npu} on "
-        "the NPU side and {bench} on the bench."
+        "These may be two programs: fewer than half of the calls have a counterpart, and the files are {npu} on the "
+        "NPU side and {bench} on the bench."
     ),
     "note.parted": (
         "Parameters differ by up to {size} already as the recording begins, at step {step:d}: what parted them came "

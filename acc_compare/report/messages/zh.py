@@ -253,9 +253,7 @@ MESSAGES: Mapping[str, str] = {
     "note.itself": "转储与自身作了比较：两个路径指向同一文件夹。",
     "note.foreign": "有一侧由 msprobe 记录，其 API 调用列出的梯度不同：反向调用的输出只显示，不判断。",
     "note.no_sketch": "有一份转储没有草图：不影响最大值、最小值、均值和范数的小差异无法看到。",
-    "note.two_programs": (
-        "这可能是两个不同的程序：只有 {share:percent} 的调用有对应，NPU 侧的文件是 {npu}，标杆侧是 {bench}。"
-    ),
+    "note.two_programs": ("这可能是两个不同的程序：只有不到一半的调用有对应，NPU 侧的文件是 {npu}，标杆侧是 {bench}。"),
     "note.parted": "记录从第 {step:d} 步开始，此时参数已相差 {size}：使它们不同的原因在此之前，没有记录。",
     "note.updated_alone": "在 {call}，只有{side}侧有这些参数的梯度，另一侧不更新它们：{names}。",
     "note.models": "调用了多个模型：名称没有前缀的模块属于 {first}，{others} 的模块以它开头。",

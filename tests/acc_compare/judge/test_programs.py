@@ -43,4 +43,4 @@ def test_few_calls_and_no_file_in_common(
     note = two_programs(dump(make, *npu), dump(make, *bench), coverage)
     assert (note is not None) == is_told
     if note is not None:
-        assert "only 38 % of the calls have a counterpart, and the files are own.py" in text(note)
+        assert "fewer than half of the calls have a counterpart, and the files are own.py" in text(note)
