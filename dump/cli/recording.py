@@ -6,9 +6,9 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _SECRET = re.compile("token$|secret|passw|credential|api[-_]?key", re.IGNORECASE)
 _HIDDEN = "HIDDEN"
 _TELLS = frozenset(("-h", "--help", "--version"))
+_NEAR = 0.75
 _NOTHING_RECORDED = 2  # the exit status of a script that ended well and left no dump, where one was asked for
 
 
@@ -230,8 +231,15 @@ def _workload_options(script: Script, start: Start) -> Any:
     try:
         return workload.parse([*seed, *device, *script.arguments])
     except ConfigError as error:
-        close = [near for word in script.arguments for near in get_close_matches(word, script.flags, n=1, cutoff=0.75)]
-        raise ConfigError(f"{error} Did you mean {close[0]}?" if close else str(error)) from error
+        close = next(filter(None, (_near(word, script.flags) for word in script.arguments)), [])
+        raise ConfigError(f"{error} Did you mean {' or '.join(close)}?" if close else str(error)) from error
+
+
+def _near(word: str, flags: Iterable[str]) -> list[str]:
+    """The flags that `word` is nearest to, all that are as near."""
+    shares = {flag: SequenceMatcher(None, word, flag).ratio() for flag in flags}
+    best = max(shares.values(), default=0.0)
+    return sorted(flag for flag, share in shares.items() if share == best >= _NEAR)
 
 
 def _tell_all(session: Session, seconds: float) -> None:

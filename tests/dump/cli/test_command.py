@@ -294,6 +294,7 @@ BAD = [
     (["--simulated-fault", "gelu=bf16", "train.py"], "needs --simulated-npu"),
     (["-m", "absent_module_of_mine"], "no such module"),
     (["--tsk", "tensor", "train.py"], "Did you mean --task?"),
+    (["--stp", "0", "train.py"], "Did you mean --step or --stop?"),
     (["-b", "none"], "built-in workload"),
     (["-o", "train.py", "train.py"], "cannot be made"),
     (["--max-bytes", "lots", "train.py"], "'max_bytes'"),
