@@ -68,6 +68,8 @@ def _overwritten(suspect: Suspect, origin: Origin, place: Comparand) -> tuple[Me
     else.  Nobody overwrites memory by a rounding."""
     if suspect.pattern is not None and suspect.pattern.kind == "rounding":
         return ()
+    if origin.call.is_backward and not origin.call.name.is_module:
+        return (say("advice.kept"),)  # which is in no record, however often memory is looked at
     if is_remeasured(place) or not origin.call.read or origin.call.name.prefix in (*_NOT_ALONE, UNKNOWN):
         return ()
     return (say("advice.remeasure"),)

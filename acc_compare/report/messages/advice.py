@@ -32,6 +32,10 @@ ENGLISH: Mapping[str, str] = {
         "record the modules too, and memory that is overwritten unseen (numpy views, raw pointers), and compare:"
         "\n{commands}"
     ),
+    "advice.kept": (
+        "if it is right when made again: what its forward call kept for it may have been overwritten unseen before "
+        "backward (numpy views, raw pointers)"
+    ),
     "advice.remeasure": (
         "if the replay clears it: what it read may have been overwritten unseen (numpy views, raw pointers), which "
         "recording both sides with --remeasure shows"
@@ -81,6 +85,7 @@ CHINESE: Mapping[str, str] = {
     "advice.remeasure": (
         "如果重放认为它没有问题：它读取的内存可能被暗中改写（numpy 视图等），用 --remeasure 记录两侧可查明"
     ),
+    "advice.kept": "如果重放的结果正确：前向为它保留的内存可能在反向之前被暗中改写（numpy 视图等）",
     "advice.first_lower_precision": "如果所有乘积可能都有同样偏差，先关闭低精度：",
     "advice.tf32": (
         "在 GPU 上关闭 TF32：torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False"

@@ -184,6 +184,15 @@ def test_a_cleared_call_may_have_read_what_was_overwritten_unseen(environment: A
 
 
 @pytest.mark.parametrize(
+    ("call", "key"), [(GELU, "advice.remeasure"), (GELU.replace("forward", "backward"), "advice.kept")]
+)
+def test_what_forward_kept_is_in_no_record(call: str, key: str, network: Any) -> None:
+    (found,) = network.compare({call: scaled(1.01)}).suspects
+    keys = [line.key for line in found.advice]
+    assert [each for each in ("advice.remeasure", "advice.kept") if each in keys] == [key]
+
+
+@pytest.mark.parametrize(
     ("level", "environment", "options"),
     [
         ("L1", {}, "--level mix --remeasure -s"),
