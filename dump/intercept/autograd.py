@@ -31,6 +31,8 @@ from ..torch_internals import (
 Edge: TypeAlias = "tuple[Node, int]"
 Gradients: TypeAlias = "Sequence[torch.Tensor | None]"
 Places: TypeAlias = "Sequence[tuple[int, int]]"
+Crossing: TypeAlias = "tuple[tuple[int, ...], int, dict[int, Any] | None]"
+"""The input that each gradient which leaves a border belongs to, how many nodes the border has, and its `wrapped`."""
 
 _PLAIN_TYPES = (torch.Tensor, torch.nn.Parameter)
 
@@ -52,6 +54,11 @@ class Border(msgspec.Struct, frozen=True, eq=False):
     inputs: dict[Node, list[tuple[int, int]]] = msgspec.field(default_factory=dict)
     leaves: list[Any] = msgspec.field(default_factory=list)
     wrapped: dict[int, Any] = msgspec.field(default_factory=dict)
+
+    def crossing(self) -> Crossing:
+        """What a pass through it has to wait for."""
+        written_at = tuple(index for places in self.inputs.values() for _, index in places)
+        return written_at, len(self.inputs.keys() | self.outputs.keys()), self.wrapped or None
 
 
 def before_call(tensors: Sequence[torch.Tensor]) -> Before | None:
@@ -124,7 +131,7 @@ class Differentiable:
         self.nodes: list[Node] = []
 
 
-class Pending:
+class Pending(msgspec.Struct, gc=False, eq=False, kw_only=True):
     """One call's backward on its way: gathers gradients until the last border node has run.
 
     `take(place, gradient)` measures a gradient while its hook runs; `done(read, written)` gets the finished
@@ -133,35 +140,15 @@ class Pending:
     runs a thunk and lets no failure reach autograd.
 
     Those who want gradients extend this class: one object for each call, and no cycle, which only Python's collector
-    would free.  Thousands of them wait for backward, and each collection goes through all of them.
+    would free.  Thousands of them wait for backward, each with its `crossing`, and a collection that went through all
+    of them would take longer than they do: so it goes through none, and what a pass needs is made when it begins.
     """
 
-    __slots__ = (
-        "_border",
-        "_differentiable",
-        "_expected",
-        "_is_over",
-        "_passes",
-        "_queued",
-        "_read",
-        "_sizes",
-        "_sums",
-        "_waiting",
-        "_wrapped",
-        "_written",
-        "asks_again",
-    )
-
-    def __init__(self, border: Border, sizes: tuple[int, int], *, asks_again: bool = False) -> None:
-        self._sizes = sizes
-        self._border = (
-            tuple(index for places in border.inputs.values() for _, index in places),
-            len(border.inputs.keys() | border.outputs.keys()),
-        )
-        self._wrapped = border.wrapped
-        self.asks_again = asks_again
-        self._passes = 0
-        self._begin()
+    crossing: Crossing
+    sizes: tuple[int, int]
+    asks_again: bool = False
+    _pass: _Pass | None = None
+    _passes: int = 0
 
     def take(self, place: str, gradient: torch.Tensor) -> Any:
         raise NotImplementedError
@@ -179,45 +166,33 @@ class Pending:
     def run(self, act: Callable[[], None]) -> None:
         raise NotImplementedError
 
-    def _begin(self) -> None:
-        """Wait for a pass through the whole border."""
-        written_at, self._waiting = self._border
-        self._read: list[Any] = [None] * self._sizes[0]
-        self._written: list[Any] = [None] * self._sizes[1]
-        self._expected = [0] * self._sizes[1]
-        for index in written_at:
-            self._expected[index] += 1
-        self._sums: dict[int, torch.Tensor] = {}
-        self._differentiable: Differentiable | None = None
-        self._queued = self._is_over = False
-        self._passes += 1
-
     def saw(self, read: Gradients, read_at: Places, written: Gradients, written_at: Places) -> None:
         """One node has run: it read gradients of some outputs and wrote gradients of some inputs."""
-        if self._is_over:
-            self._begin()
+        now = self._pass
+        if now is None:
+            now = self._pass = _Pass(self.crossing, self.sizes)
+            self._passes += 1
         if self.asks_again and torch.is_grad_enabled():
-            self._differentiable = self._differentiable or Differentiable()
+            now.graph = now.graph or Differentiable()
             node = current_node()
-            self._differentiable.nodes.append(node)
-            self._differentiable.edges.update({index: node.next_functions[slot] for slot, index in written_at})
-        graph = self._differentiable
+            now.graph.nodes.append(node)
+            now.graph.edges.update({index: node.next_functions[slot] for slot, index in written_at})
         for slot, index in read_at:
             gradient = read[slot] if slot < len(read) else None
             if gradient is not None:
-                if graph is not None:
-                    graph.read[index] = gradient
-                self._read[index] = self.take(f"input.{index}", gradient)
+                if now.graph is not None:
+                    now.graph.read[index] = gradient
+                now.read[index] = self.take(f"input.{index}", gradient)
         for slot, index in written_at:
-            self._wrote(index, written[slot] if slot < len(written) else None)
-        self._waiting -= 1
-        if not self._waiting:
+            self._wrote(now, index, written[slot] if slot < len(written) else None)
+        now.waiting -= 1
+        if not now.waiting:
             self.finish()
 
-    def _wrote(self, index: int, gradient: torch.Tensor | None) -> None:
+    def _wrote(self, now: _Pass, index: int, gradient: torch.Tensor | None) -> None:
         """An input that enters a composite call more than once has the sum as its gradient."""
-        self._expected[index] -= 1
-        earlier = self._sums.pop(index, None)
+        now.expected[index] -= 1
+        earlier = now.sums.pop(index, None)
         if gradient is None:
             gradient = earlier
         elif earlier is not None:
@@ -225,56 +200,74 @@ class Pending:
                 gradient = earlier + gradient
         if gradient is None:
             return
-        if self._expected[index]:
-            self._sums[index] = gradient
+        if now.expected[index]:
+            now.sums[index] = gradient
         else:
-            if self._differentiable is not None and requires_grad(gradient):
-                self._differentiable.written[index] = gradient
-            self._written[index] = self.take(f"output.{index}", gradient)
-            if index in self._wrapped:
-                self.adds_to(self._wrapped[index].variable)
+            if now.graph is not None and requires_grad(gradient):
+                now.graph.written[index] = gradient
+            now.written[index] = self.take(f"output.{index}", gradient)
+            wrapped = self.crossing[2]
+            if wrapped is not None and index in wrapped:
+                self.adds_to(wrapped[index].variable)
 
     def finish_with_backward(self) -> None:
         """Some nodes of the call may not run, as where only one of its outputs was used: then the end of this backward
         pass ends its record, before anything else reads what it wrote."""
-        if self._waiting and not self._queued:
-            self._queued = True
+        now = self._pass
+        if now is not None and not now.queued:
+            now.queued = True
             at_the_end_of_backward(partial(self.run, partial(self.finish, self._passes)))
 
     def finish(self, number: int | None = None) -> None:
         """Hand the record over with what has come, if anything has; of pass `number` alone, if that is given."""
-        if self._is_over or number not in (None, self._passes):
+        now = self._pass
+        if now is None or number not in (None, self._passes):
             return
-        self._is_over = True
-        graph, self._differentiable = self._differentiable, None
-        for index, gradient in self._sums.items():
-            self._written[index] = self.take(f"output.{index}", gradient)
-        self._sums.clear()
-        if any(part is not None for part in (*self._read, *self._written)):
-            self.done(self._read, self._written)
-            if self.asks_again and graph is not None and graph.written:
-                self.again(graph, self._read, self._written)
+        self._pass = None
+        for index, gradient in now.sums.items():
+            now.written[index] = self.take(f"output.{index}", gradient)
+        if any(part is not None for part in (*now.read, *now.written)):
+            self.done(now.read, now.written)
+            if self.asks_again and now.graph is not None and now.graph.written:
+                self.again(now.graph, now.read, now.written)
+
+
+class _Pass:
+    """One backward pass through a border: what it has read and written so far, how many gradients of each input and how
+    many nodes are still to come, and the sums of those inputs; `queued` where its end is the end of the backward."""
+
+    __slots__ = ("expected", "graph", "queued", "read", "sums", "waiting", "written")
+
+    def __init__(self, crossing: Crossing, sizes: tuple[int, int]) -> None:
+        written_at, self.waiting, _ = crossing
+        self.read: list[Any] = [None] * sizes[0]
+        self.written: list[Any] = [None] * sizes[1]
+        self.expected = [0] * sizes[1]
+        for index in written_at:
+            self.expected[index] += 1
+        self.sums: dict[int, torch.Tensor] = {}
+        self.graph: Differentiable | None = None
+        self.queued = False
 
 
 def attach(border: Border, pending: Pending) -> None:
     """Hang `pending` on the nodes of `border`."""
     for node in border.outputs.keys() | border.inputs.keys():
-        node.register_hook(_Hook(pending, border.outputs.get(node, ()), border.inputs.get(node, ())))
+        node.register_hook(_Hook(pending, tuple(border.outputs.get(node, ())), tuple(border.inputs.get(node, ()))))
 
 
-class _Hook:
+class _Hook(msgspec.Struct, gc=False, eq=False):
     """Called after a node has run."""
 
-    __slots__ = ("_pending", "_read_at", "_written_at")
-
-    def __init__(self, pending: Pending, read_at: Places, written_at: Places) -> None:
-        self._pending, self._read_at, self._written_at = pending, read_at, written_at
+    pending: Pending
+    read_at: Places
+    written_at: Places
 
     def __call__(self, written: Gradients, read: Gradients) -> None:
-        pending = self._pending
+        pending = self.pending
 
         def note() -> None:
-            pending.saw(read, self._read_at, written, self._written_at)
+            pending.saw(read, self.read_at, written, self.written_at)
             pending.finish_with_backward()
 
         pending.run(note)

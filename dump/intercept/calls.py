@@ -7,7 +7,7 @@ was not returned is recorded once more under `written`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import torch
@@ -22,6 +22,9 @@ from ..record.recorder import StepRecorder
 from ..record.sharded import local_of
 from . import autograd
 from .watch import Watch, backward_name, in_backward, recomputing
+
+_About: TypeAlias = "tuple[tuple[Any, ...], dict[str, Any] | None, tuple[Any, ...]]"
+"""The arguments, the named ones, and the results of a call, as they were recorded."""
 
 _MOST_NODES = 100_000
 _MOST_NODES_OF_GRADIENTS = 256  # that lie between the gradients that one backward call reads and writes
@@ -253,54 +256,49 @@ def follow_border(
     `about`, the record of the forward call, a backward that the script differentiates in its turn is a call too, and
     so is each further pass through a graph that the script retains.
     """
-    autograd.attach(border, _GradientsOfCall(watch, border, recorder, name, owner, sizes, within, about))
+    is_call = about is not None and not name.startswith(("Module.", "Autograd."))
+    pending = _GradientsOfCall(
+        crossing=border.crossing(),
+        sizes=sizes,
+        asks_again=is_call,
+        watch=watch,
+        recorder=recorder,
+        name=name,
+        owner=owner,
+        within=within,
+        about=_what_it_says(about) if about is not None and is_call else None,
+        outputs=tuple(place for places in border.outputs.values() for place in places) if is_call else (),
+    )
+    watch.pending[pending] = None
+    autograd.attach(border, pending)
 
 
-class _GradientsOfCall(autograd.Pending):
+def _what_it_says(body: Mapping[str, Any]) -> _About:
+    """Of the record of a forward call, what a record of its backward as a call says too.  In tuples: what waits for
+    backward in those is nothing that Python's collector goes through."""
+    return tuple(body.get("input_args", ())), body.get("input_kwargs") or None, tuple(body.get("output", ()))
+
+
+class _GradientsOfCall(autograd.Pending, gc=False, eq=False, kw_only=True):
     """The backward call `name`: what is recorded of its gradients."""
 
-    __slots__ = (
-        "_about",
-        "_as_call",
-        "_is_wanted",
-        "_made",
-        "_name",
-        "_outputs",
-        "_owner",
-        "_recorded",
-        "_recorder",
-        "_watch",
-        "_within",
-    )
-
-    def __init__(
-        self,
-        watch: Watch,
-        border: autograd.Border,
-        recorder: StepRecorder,
-        name: str,
-        owner: str | None,
-        sizes: tuple[int, int],
-        within: tuple[str, ...] | None,
-        about: Mapping[str, Any] | None,
-    ) -> None:
-        is_call = about is not None and not name.startswith(("Module.", "Autograd."))
-        super().__init__(border, sizes, asks_again=is_call)
-        self._watch, self._recorder, self._name, self._owner = watch, recorder, name, owner
-        self._within = within
-        self._about = about if is_call else None
-        self._as_call: _BackwardAsCall | None = None
-        self._outputs = tuple(place for places in border.outputs.values() for place in places) if is_call else ()
-        self._is_wanted: bool | None = None  # until the first gradient of a pass
-        self._made: dict[str, torch.Tensor] | None = None
-        self._recorded = 0  # passes
-        watch.pending[self] = None
+    watch: Watch
+    recorder: StepRecorder
+    name: str
+    owner: str | None
+    within: tuple[str, ...] | None
+    about: _About | None
+    outputs: tuple[tuple[int, int], ...]
+    _as_call: _BackwardAsCall | None = None
+    _is_wanted: bool | None = None  # until the first gradient of a pass
+    _made: dict[str, torch.Tensor] | None = None
+    _recorded: int = 0  # passes
 
     def take(self, place: str, gradient: torch.Tensor) -> Any:
-        recorder, name = self._recorder, self._name
+        recorder, name = self.recorder, self.name
         if self._is_wanted is None:  # the call begins
-            self._watch.pending[self] = None
-            self._is_wanted = self._within is None or recorder.selection.wants(name, self._within)
+            self.watch.pending[self] = None
+            self._is_wanted = self.within is None or recorder.selection.wants(name, self.within)
         if not self._is_wanted:
             recorder.selection.left(name)
             return None
@@ -314,20 +312,20 @@ class _GradientsOfCall(autograd.Pending):
     def adds_to(self, leaf: torch.Tensor) -> None:
         gradient = gradient_of(leaf)
         if gradient is not None and (local := local_of(gradient).tensor) is not gradient:
-            self._recorder.touch(local)
+            self.recorder.touch(local)
 
     def done(self, read: list[Any], written: list[Any]) -> None:
-        recorder = self._recorder
-        self._watch.pending.pop(self, None)
-        recorder.selection.left(self._name)
+        recorder = self.recorder
+        self.watch.pending.pop(self, None)
+        recorder.selection.left(self.name)
         is_wanted, made = self._is_wanted, self._made
         self._is_wanted = self._made = None
         self._recorded += 1
         if not is_wanted:
             return
         if self._recorded > 1:
-            if self._about is not None:
-                self._call(self._about).emit(read, written)
+            if self.about is not None:
+                self._call(self.about).emit(read, written)
             else:
                 recorder.repeat()
             return
@@ -336,28 +334,28 @@ class _GradientsOfCall(autograd.Pending):
             body["input"] = read
         if recorder.writes_backward:
             body["output"] = written
-        recorder.emit(Emission(self._name, body, self._owner, None))
+        recorder.emit(Emission(self.name, body, self.owner, None))
         if recorder.observer is not None:
-            recorder.overwrite(made or {}, recorder.observer.mends(self._name))
+            recorder.overwrite(made or {}, recorder.observer.mends(self.name))
 
     def again(self, graph: autograd.Differentiable, read: list[Any], written: list[Any]) -> None:
         """A script differentiates this backward, which computes with gradients (a penalty, forces)."""
-        assert self._about is not None
-        sizes = self._sizes
-        second = autograd.second_border(graph, dict(self._outputs), sizes, _MOST_NODES_OF_GRADIENTS)
+        assert self.about is not None
+        sizes = self.sizes
+        second = autograd.second_border(graph, dict(self.outputs), sizes, _MOST_NODES_OF_GRADIENTS)
         if second is None:
             return
-        name = f"{self._call(self._about).emit(read, written)}.backward"
+        name = f"{self._call(self.about).emit(read, written)}.backward"
         behind = sizes[0] + sizes[1] + sizes[0]
-        follow_border(self._watch, second, self._recorder, name=name, owner=self._owner, sizes=(len(written), behind))
+        follow_border(self.watch, second, self.recorder, name=name, owner=self.owner, sizes=(len(written), behind))
 
     def run(self, act: Callable[[], None]) -> None:
-        if self._watch.open is self._recorder:
-            self._watch.guard(act)
+        if self.watch.open is self.recorder:
+            self.watch.guard(act)
 
-    def _call(self, about: Mapping[str, Any]) -> _BackwardAsCall:
+    def _call(self, about: _About) -> _BackwardAsCall:
         if self._as_call is None:
-            self._as_call = _BackwardAsCall(self._recorder, self._name, self._owner, about)
+            self._as_call = _BackwardAsCall(self.recorder, self.name, self.owner, about)
         return self._as_call
 
 
@@ -365,7 +363,7 @@ class _BackwardAsCall:
     """What makes the backward call `name` a call `Autograd.{api}_backward` of its own: it reads gradients and what the
     forward call (`about`) read and wrote."""
 
-    def __init__(self, recorder: StepRecorder, name: str, owner: str | None, about: Mapping[str, Any]) -> None:
+    def __init__(self, recorder: StepRecorder, name: str, owner: str | None, about: _About) -> None:
         self.recorder = recorder
         self.owner = owner
         self._key = f"Autograd.{name.split('.', 1)[1].rsplit('.', 2)[0]}_backward"
@@ -378,9 +376,10 @@ class _BackwardAsCall:
             return self._emitted[1]
         own = f"{self._key}.{self.recorder.number(self._key)}"
         self._emitted = read, own
+        args, kwargs, output = self._about
         body = {
-            "input_args": [*read, self._about.get("input_args", []), self._about.get("output", [])],
-            "input_kwargs": self._about.get("input_kwargs", {}),
+            "input_args": [*read, [*args], [*output]],
+            "input_kwargs": {} if kwargs is None else kwargs,
             "output": written,
             "is_recompute": False,
         }

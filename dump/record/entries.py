@@ -35,7 +35,7 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     """One mention of a tensor in a call's arguments."""
 
     dtype: torch.dtype
-    shape: torch.Size
+    shape: tuple[int, ...]
     requires_grad: bool
     measured: Measured | None
     identity: Identity | None

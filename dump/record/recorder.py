@@ -183,13 +183,13 @@ class StepRecorder:
     def _produced(self, given: torch.Tensor, place: str) -> Entry:
         tensor, facts = given, facts_of(given)
         if facts is not None:
-            entry = Entry(facts[4], facts[5], facts[8], None, None)
+            entry = Entry(facts[4], tuple(facts[5]), facts[8], None, None)
         else:
             if (local := local_of(given)).tensor is not given and self._wrappers.is_written(given):
                 self._identities.touch(local.tensor)
             tensor = _values(local.tensor)
             is_followed = reading.requires_grad(given)
-            entry = Entry(dtype_of(tensor), _shape(tensor), is_followed, None, None, layout=local.layout)
+            entry = Entry(dtype_of(tensor), tuple(_shape(tensor)), is_followed, None, None, layout=local.layout)
             if (reason := _not_recordable(tensor)) is not None:
                 self._skip(reason)
                 entry.unrecorded = reason

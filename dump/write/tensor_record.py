@@ -23,7 +23,7 @@ class TensorRecords:
     def __init__(self, *, nan: object = encode.NULL) -> None:
         self._nan = nan
         self._texts: dict[int, msgspec.Raw] = {}
-        self._starts: dict[tuple[torch.dtype, torch.Size], bytes] = {}
+        self._starts: dict[tuple[torch.dtype, tuple[int, ...]], bytes] = {}
 
     def of(self, entry: Entry, data_name: str | None = None) -> object:
         """A tensor's record, its contents in the file `data_name`; what is not known of it is left out."""
@@ -89,7 +89,7 @@ class TensorRecords:
             numbers = [self._number(each) for each in (found.max, found.min, found.mean, found.norm)]
         return encode.tensor(
             str(entry.dtype),
-            tuple(entry.shape),
+            entry.shape,
             *numbers,
             entry.requires_grad,
             entry.grad_fn,

@@ -99,35 +99,33 @@ class Activations(Collector):
         border = autograd.find_border(begun, outputs, _MOST_NODES)
         if border is not None:
             sizes = (len(outputs), len(inputs))
-            autograd.attach(border, _GradientsOfModule(self.site, watched, micro_step, border, sizes))
+            pending = _GradientsOfModule(
+                crossing=border.crossing(), sizes=sizes, site=self.site, watched=watched, micro_step=micro_step
+            )
+            autograd.attach(border, pending)
 
 
-class _GradientsOfModule(autograd.Pending):
+class _GradientsOfModule(autograd.Pending, gc=False, eq=False, kw_only=True):
     """The gradients of a module call: backward reads those of outputs and writes those of inputs."""
 
-    __slots__ = ("_counts", "_micro_step", "_site", "_watched")
-
-    def __init__(
-        self, site: Site, watched: WatchedModule, micro_step: int, border: autograd.Border, sizes: tuple[int, int]
-    ) -> None:
-        super().__init__(border, sizes)
-        self._site, self._watched, self._micro_step = site, watched, micro_step
-        self._counts = {"input": ("output", sizes[0]), "output": ("input", sizes[1])}
+    site: Site
+    watched: WatchedModule
+    micro_step: int
 
     def take(self, place: str, gradient: torch.Tensor) -> bool:
         read_or_written, _, index = place.partition(".")
-        side, count = self._counts[read_or_written]
-        (measured,) = self._site.measurer.measure([gradient], divisor=self._site.loss_scale())
-        name = f"{self._watched.name}.{_numbered(side, int(index), count)}"
-        self._site.show(Label(ACTV_GRAD, self._watched.vpp_stage, name, self._micro_step), measured)
+        side, count = ("output", self.sizes[0]) if read_or_written == "input" else ("input", self.sizes[1])
+        (measured,) = self.site.measurer.measure([gradient], divisor=self.site.loss_scale())
+        name = f"{self.watched.name}.{_numbered(side, int(index), count)}"
+        self.site.show(Label(ACTV_GRAD, self.watched.vpp_stage, name, self.micro_step), measured)
         return True
 
     def done(self, read: list[Any], written: list[Any]) -> None:
         """Each was shown when it came."""
 
     def run(self, act: Callable[[], None]) -> None:
-        if self._site.recording:
-            self._site.guard(act)
+        if self.site.recording:
+            self.site.guard(act)
 
 
 def _numbered(side: str, index: int, count: int) -> str:
