@@ -4,10 +4,9 @@ A record is made into bytes where it was finished, on the training thread, while
 core's cache; the other thread, which would take the interpreter from it for as long, has only to write.  Where
 contents are stored, a record has to wait for what becomes of them, and the other thread makes it.
 
-Nothing written is ever rewritten, so a process killed at any moment loses at worst what was still queued and
-the last partial line.  Tensor contents are digested and written by helpers, within a budget in bytes (`backlog`);
-a record is written after them.  A failure (disk full, permission) is kept and told once, by `close`; recording
-stops and the training goes on.
+Nothing written is ever rewritten (`appending`).  Tensor contents are digested and written by helpers, within a budget
+in bytes (`backlog`); a record is written after them.  A failure (disk full, permission) is kept and told once, by
+`close`; recording stops and the training goes on.
 
 Before the process forks, what is queued is written and the threads end; the next record starts them again.  A process
 that the script keeps to one thread has one then: Python 3.12 warns of forks of others, and a lock that a thread of ours
@@ -32,6 +31,7 @@ from ..format.errors import AccError, ConfigError, OutputError
 from ..format.layout import CONSTRUCT_FILE, DUMP_FILE, STACK_JOURNAL
 from ..record import contents, stack
 from ..record.entries import Emission, Entry, Measured
+from .appending import Gathered, GrowingFiles
 from .backlog import Backlog, Job, helpers_here
 from .call_record import plain_body
 from .hidden_thread import HiddenThread
@@ -53,9 +53,7 @@ BUDGET_BYTES = 512 << 20
 
 T = TypeVar("T")
 
-_Bytes: TypeAlias = "dict[IO[bytes], list[bytes]]"
-"""What is to be appended to each file."""
-_Item: TypeAlias = "list[Emission] | _Bytes | Job | threading.Event | None"
+_Item: TypeAlias = "list[Emission] | Gathered | Job | threading.Event | None"
 
 _writing: weakref.WeakSet[StepWriter] = weakref.WeakSet()
 
@@ -105,8 +103,8 @@ class StepWriter:
         self._nan: object = encode.NAN_WORD if nan_word else encode.NULL
         self._told = TensorRecords(nan=self._nan)
         self._process = os.getpid()
-        self._is_inherited = self._is_broken = False
-        self._calls = self._tensors = self._nbytes = 0
+        self._is_inherited = False
+        self._calls = self._tensors = 0
         # Each with the stack itself, which its key is good for as long as it is kept.
         self._stacks: dict[tuple[object, ...], tuple[int, stack.RawStack]] = {}
         self._texts: dict[tuple[str, ...], int] = {}
@@ -114,8 +112,7 @@ class StepWriter:
         self._stores = False
         self._batch: list[Emission] = []
         self._handing = threading.RLock()  # a script's handler of a signal may end the recording
-        self._unwritten: _Bytes = {}
-        self._waiting = 0  # bytes of `_unwritten`
+        self._growing = GrowingFiles()
         self._backlog = Backlog(
             self._work,
             budget=budget,
@@ -133,40 +130,11 @@ class StepWriter:
             refuse_remains(self.folder)
             self._files.make()
             self._journal: IO[bytes] | None = None
-            self._construct = self._append(CONSTRUCT_FILE, encode.CONSTRUCT_OPENING)
-            self._records = self._append(DUMP_FILE, encode.opening(header))
-            self._spare -= self._nbytes
+            self._construct = self._growing.open(self.folder / CONSTRUCT_FILE, encode.CONSTRUCT_OPENING)
+            self._records = self._growing.open(self.folder / DUMP_FILE, encode.opening(header))
+            self._spare -= self._growing.nbytes
         except OSError as error:
             raise _unwritable(self.folder, error) from error
-
-    def _append(self, name: str, start: bytes) -> IO[bytes]:
-        handle = (self.folder / name).open("xb", buffering=0)
-        self._to_disk({handle: [start]})
-        self._nbytes += len(start)
-        return handle
-
-    def _write(self, handle: IO[bytes], data: bytes) -> None:
-        """`data` to the end of a file, when it is next written to."""
-        self._unwritten.setdefault(handle, []).append(data)
-        self._waiting += len(data)
-        self._nbytes += len(data)
-
-    def _take_unwritten(self) -> _Bytes:
-        unwritten, self._unwritten, self._waiting = self._unwritten, {}, 0
-        return unwritten
-
-    def _to_disk(self, unwritten: _Bytes) -> None:
-        """Append to each file what is its own: an unbuffered one may take less, and says how much.  Nothing is appended
-        after what one has not taken."""
-        if self._is_broken:
-            return
-        self._is_broken = True
-        for handle, parts in unwritten.items():
-            rest = memoryview(b"".join(parts))
-            while rest:
-                taken = handle.write(rest)
-                rest = rest[taken:]
-        self._is_broken = False
 
     # ---- the training thread's side
 
@@ -181,7 +149,7 @@ class StepWriter:
                 self._batch.append(emission)
             else:
                 self._guarded(self._put_down, emission)
-        if self._waiting >= _BATCH_BYTES or len(self._batch) >= _BATCH:
+        if self._growing.waiting >= _BATCH_BYTES or len(self._batch) >= _BATCH:
             self._hand_over(waits=True)
 
     def _hand_over(self, *, waits: bool) -> None:
@@ -191,9 +159,8 @@ class StepWriter:
                 if self._batch:
                     self._queue.put(self._batch, block=waits)
                     self._batch = []
-                elif self._unwritten and not self._stores:
-                    self._queue.put(self._unwritten, block=waits)
-                    self._take_unwritten()
+                elif self._growing.waiting and not self._stores and (waits or not self._queue.full()):
+                    self._queue.put(self._growing.take())
             except queue.Full:
                 return
 
@@ -273,7 +240,7 @@ class StepWriter:
                 self.failure = self.failure or _unwritable(self.folder, error)
             if self.failure is not None:
                 raise self.failure
-        return Written(self.folder, self._calls, self._tensors, self._nbytes, self.is_cut)
+        return Written(self.folder, self._calls, self._tensors, self._growing.nbytes, self.is_cut)
 
     def _finish(self, trailer: Mapping[str, object]) -> None:
         if self.is_cut:
@@ -281,9 +248,9 @@ class StepWriter:
         try:
             if self.failure is None:
                 end = encode.closing(trailer)
-                self._write(self._records, end)
-                self._write(self._construct, encode.CONSTRUCT_CLOSING)
-                self._to_disk(self._take_unwritten())
+                self._growing.gather(self._records, end)
+                self._growing.gather(self._construct, encode.CONSTRUCT_CLOSING)
+                self._growing.write(self._growing.take())
                 self._spare -= len(end) + len(encode.CONSTRUCT_CLOSING)
                 os.stat(self.folder / DUMP_FILE)  # raises where it was removed, which writing to it does not
         finally:
@@ -323,7 +290,7 @@ class StepWriter:
     def _fail(self, error: AccError) -> None:
         self.failure = self.failure or error
 
-    def _take(self, item: list[Emission] | _Bytes | Job | threading.Event) -> None:
+    def _take(self, item: list[Emission] | Gathered | Job | threading.Event) -> None:
         if isinstance(item, threading.Event):
             item.set()
             return
@@ -332,18 +299,18 @@ class StepWriter:
             goes_on = self.failure is None and not self._ends_here
             if item.file is not None and item.place is not None and goes_on:
                 item.measured.data_name = self._files.show(item.file, item.place)
-                self._nbytes += item.written
+                self._growing.nbytes += item.written
             self._room.give_back(item.reserved - item.written)
             return
         if isinstance(item, dict):
-            self._to_disk(item)
+            self._growing.write(item)
             return
         try:
             for emission in item:
                 if self.failure is None:
                     self._put_down(emission)
         finally:
-            self._to_disk(self._take_unwritten())
+            self._growing.write(self._growing.take())
 
     # ---- one record
 
@@ -362,12 +329,12 @@ class StepWriter:
             self.is_cut = self._ends_here = True
             return
         self._spare += len(journal)
-        self._write(self._records, record)
-        self._write(self._construct, owner)
+        self._growing.gather(self._records, record)
+        self._growing.gather(self._construct, owner)
         if journal:
             if self._journal is None:
-                self._journal = self._append(STACK_JOURNAL, b"")
-            self._write(self._journal, journal)
+                self._journal = self._growing.open(self.folder / STACK_JOURNAL, b"")
+            self._growing.gather(self._journal, journal)
         self._calls += 1
 
     def _stack_lines(self, name: str, raw: stack.RawStack) -> bytes:
