@@ -161,7 +161,7 @@ def test_a_debugger_that_recorded_nothing_says_why(path: Path, capsys: pytest.Ca
     PrecisionDebugger.start()
     PrecisionDebugger.step()
     PrecisionDebugger.close()
-    assert capsys.readouterr().err == "acc dump: nothing was recorded: the script ended after 1 steps, before step 3\n"
+    assert capsys.readouterr().err == "acc dump: nothing was recorded: the script ended after 1 step, before step 3\n"
 
 
 def test_at_the_end_it_says_where_the_dump_is(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
