@@ -1,8 +1,4 @@
-"""To disk, behind the run's back: one thread takes what is finished from a bounded queue and appends it.
-
-A record is made into bytes where it was finished, on the training thread, while all that it mentions lies in that
-core's cache; the other thread, which would take the interpreter from it for as long, has only to write.  Where
-contents are stored, a record has to wait for what becomes of them, and the other thread makes it.
+"""To disk, behind the run's back: one thread takes finished records from a bounded queue and appends them.
 
 Nothing written is ever rewritten (`appending`).  Tensor contents are digested and written by helpers, within a budget
 in bytes (`backlog`); a record is written after them.  A failure (disk full, permission) is kept and told once, by
@@ -20,10 +16,10 @@ import os
 import queue
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeAlias, TypeVar
+from typing import IO, TypeAlias
 
 from ..config import Digest
 from ..format import encode
@@ -31,7 +27,7 @@ from ..format.errors import AccError, ConfigError, OutputError
 from ..format.layout import CONSTRUCT_FILE, DUMP_FILE, STACK_JOURNAL
 from ..record import contents, stack
 from ..record.entries import Emission, Entry, Measured
-from .appending import Gathered, GrowingFiles
+from .appending import GrowingFiles
 from .backlog import Backlog, Job, helpers_here
 from .call_record import plain_body
 from .hidden_thread import HiddenThread
@@ -40,10 +36,10 @@ from .output_paths import refuse_remains
 from .tensor_files import tensor_store
 from .tensor_record import TensorRecords
 
-# The writer's thread is given many records at a time: each time it wakes it takes the interpreter from the training
+# Records go to the writer's thread many at a time: each time it wakes it takes the interpreter from the training
 # thread, which gets it back milliseconds later.  Handing over every record cost more than making and writing it.
+# Making them on the training thread, one by one as calls end, took a small model's step a tenth longer than this.
 _BATCH = 64
-_BATCH_BYTES = 1 << 17
 _BATCH_SECONDS = 0.5
 _QUEUED_BATCHES = 64
 _DIGESTED_TOGETHER = 64
@@ -51,9 +47,7 @@ _DIGESTED_TOGETHER = 64
 BUDGET_BYTES = 512 << 20
 """Bytes of tensor contents that may wait, unless config.json says otherwise (`buffer_mb`)."""
 
-T = TypeVar("T")
-
-_Item: TypeAlias = "list[Emission] | Gathered | Job | threading.Event | None"
+_Item: TypeAlias = "list[Emission] | Job | threading.Event | None"
 
 _writing: weakref.WeakSet[StepWriter] = weakref.WeakSet()
 
@@ -109,7 +103,7 @@ class StepWriter:
         self._stacks: dict[tuple[object, ...], tuple[int, stack.RawStack]] = {}
         self._texts: dict[tuple[str, ...], int] = {}
         self._queue: queue.Queue[_Item] = queue.Queue(_QUEUED_BATCHES)
-        self._stores = False
+        self._stores = False  # is any content in a file, which records name?
         self._batch: list[Emission] = []
         self._handing = threading.RLock()  # a script's handler of a signal may end the recording
         self._growing = GrowingFiles()
@@ -139,30 +133,24 @@ class StepWriter:
     # ---- the training thread's side
 
     def record(self, emission: Emission) -> None:
-        """Take a record; it is written when a batch is together, and within half a second."""
-        if not self._takes():
-            return
-        if self._thread is None:
-            self._wake()
-        with self._handing:
-            if self._stores:
+        """Queue a record; the thread takes it when 64 are together, and within half a second."""
+        if self._takes():
+            if self._thread is None:
+                self._wake()
+            with self._handing:
                 self._batch.append(emission)
-            else:
-                self._guarded(self._put_down, emission)
-        if self._growing.waiting >= _BATCH_BYTES or len(self._batch) >= _BATCH:
-            self._hand_over(waits=True)
+            if len(self._batch) >= _BATCH:
+                self._hand_over(waits=True)
 
     def _hand_over(self, *, waits: bool) -> None:
-        """What waits here, into the queue; without `waits` only where it has room at once."""
+        """The records that wait here, into the queue; without `waits` only where it has room at once."""
         with self._handing:
-            try:
-                if self._batch:
+            if self._batch:
+                try:
                     self._queue.put(self._batch, block=waits)
-                    self._batch = []
-                elif self._growing.waiting and not self._stores and (waits or not self._queue.full()):
-                    self._queue.put(self._growing.take())
-            except queue.Full:
-                return
+                except queue.Full:
+                    return
+                self._batch = []
 
     def store(self, measured: Measured, place: str | None, payload: contents.Contents) -> None:
         """Queue contents for a file named after `place`, or to be digested without one.
@@ -172,10 +160,9 @@ class StepWriter:
         if not self._takes():
             return
         self._wake()
-        if place is not None or not self._stores:
-            with self._handing:
-                self._hand_over(waits=True)  # a disk that this fills has still room for the records before it
-                self._stores = True
+        if place is not None:
+            self._stores = True
+            self._hand_over(waits=True)  # a disk that this fills has still room for the records before it
         job = Job(measured, place, payload)
         if place is not None:
             job.reserved = self._files.most_bytes(payload)
@@ -267,18 +254,14 @@ class StepWriter:
 
     def _run(self) -> None:
         while (item := self._next()) is not None:
-            self._guarded(self._take, item)
-
-    def _guarded(self, act: Callable[[T], None], item: T) -> None:
-        """The edge of our own work: what fails here ends the step's record, and is told by `close`."""
-        try:
-            act(item)
-        except OSError as error:
-            self._fail(_unwritable(self.folder, error))
-        except AccError as error:
-            self._fail(error)
-        except Exception as error:
-            self._fail(OutputError(f"{self.folder}: a record could not be written ({error!r})"))
+            try:
+                self._take(item)
+            except OSError as error:
+                self._fail(_unwritable(self.folder, error))
+            except AccError as error:
+                self._fail(error)
+            except Exception as error:  # this thread's edge: a failure here must reach the user, not vanish
+                self._fail(OutputError(f"{self.folder}: a record could not be written ({error!r})"))
 
     def _next(self) -> _Item:
         while True:
@@ -290,7 +273,7 @@ class StepWriter:
     def _fail(self, error: AccError) -> None:
         self.failure = self.failure or error
 
-    def _take(self, item: list[Emission] | Gathered | Job | threading.Event) -> None:
+    def _take(self, item: list[Emission] | Job | threading.Event) -> None:
         if isinstance(item, threading.Event):
             item.set()
             return
@@ -301,9 +284,6 @@ class StepWriter:
                 item.measured.data_name = self._files.show(item.file, item.place)
                 self._growing.nbytes += item.written
             self._room.give_back(item.reserved - item.written)
-            return
-        if isinstance(item, dict):
-            self._growing.write(item)
             return
         try:
             for emission in item:

@@ -626,24 +626,6 @@ def test_contents_wait_within_their_budget(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path / "dump_tensor_data")) == [f"{stem}.safetensors" for stem in "abcd"]
 
 
-def test_a_record_is_made_where_it_was_finished_until_contents_are_stored(tmp_path: Path) -> None:
-    writer = _writer(tmp_path)
-    made: list[int] = []
-
-    class _Noted(dict[str, Any]):
-        def items(self) -> Any:
-            made.append(threading.get_ident())
-            return super().items()
-
-    writer.record(Emission("Torch.add.0.forward", _Noted(), None, None))
-    writer.store(Measured(), "a", _payload(4))
-    writer.record(Emission("Torch.add.1.forward", _Noted(), None, None))
-    _close(writer)
-    here = threading.get_ident()
-    assert [each == here for each in made] == [True, False]
-    assert [call.name for call in read_dump(tmp_path).calls] == ["Torch.add.0.forward", "Torch.add.1.forward"]
-
-
 def test_a_record_is_written_after_the_files_that_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go = threading.Event()
     write = TensorFiles.write
