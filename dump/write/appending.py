@@ -7,43 +7,33 @@ partial line.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import IO, TypeAlias
-
-Gathered: TypeAlias = "dict[IO[bytes], list[bytes]]"
-"""What is to be appended to each file."""
+from typing import IO
 
 
 class GrowingFiles:
-    """`waiting` are bytes gathered and not taken yet, `nbytes` all so far.
-
-    Gathering and writing may be different threads' work: what one has taken the other writes, in that order.
-    """
+    """`nbytes` are all so far, gathered ones too."""
 
     def __init__(self) -> None:
-        self.waiting = self.nbytes = 0
-        self._gathered: Gathered = {}
+        self.nbytes = 0
+        self._gathered: dict[IO[bytes], list[bytes]] = {}
         self._is_broken = False
 
     def open(self, path: Path, start: bytes) -> IO[bytes]:
         """A new file that begins with `start`.  Raises OSError."""
         handle = path.open("xb", buffering=0)
-        self.write({handle: [start]})
-        self.nbytes += len(start)
+        self.gather(handle, start)
+        self.flush()
         return handle
 
     def gather(self, handle: IO[bytes], data: bytes) -> None:
+        """`data` to the end of a file, at the next `flush`."""
         self._gathered.setdefault(handle, []).append(data)
-        self.waiting += len(data)
         self.nbytes += len(data)
 
-    def take(self) -> Gathered:
-        """All that is gathered, to be written."""
-        gathered, self._gathered, self.waiting = self._gathered, {}, 0
-        return gathered
-
-    def write(self, gathered: Gathered) -> None:
-        """Append to each file what is its own: an unbuffered one may take less, and says how much.  Nothing is appended
-        behind what a file has not taken.  Raises OSError."""
+    def flush(self) -> None:
+        """Append to each file what is gathered for it: an unbuffered one may take less, and says how much.  Nothing is
+        appended behind what a file has not taken.  Raises OSError."""
+        gathered, self._gathered = self._gathered, {}
         if self._is_broken:
             return
         self._is_broken = True

@@ -45,7 +45,9 @@ class TensorRecords:
         if text is None:
             if len(self._texts) >= _MOST_KEPT:
                 self._texts.clear()
-            text = self._texts[key] = msgspec.Raw(self._short(entry, identity, measured) or self._whole(entry))
+            text = self._texts[key] = msgspec.Raw(
+                self._short(entry, identity, measured) or encode.body(self._record(entry))
+            )
         return text
 
     def _short(self, entry: Entry, identity: Identity, measured: Measured) -> bytes:
@@ -76,10 +78,7 @@ class TensorRecords:
             storage=identity.storage,
         )
 
-    def _whole(self, entry: Entry) -> bytes:
-        return encode.body(self._record(entry, None))
-
-    def _record(self, entry: Entry, data_name: str | None) -> object:
+    def _record(self, entry: Entry, data_name: str | None = None) -> object:
         measured, identity = entry.measured, entry.identity
         found = None if measured is None else measured.statistics
         numbers: list[object] = [None] * 4

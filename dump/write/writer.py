@@ -237,7 +237,7 @@ class StepWriter:
                 end = encode.closing(trailer)
                 self._growing.gather(self._records, end)
                 self._growing.gather(self._construct, encode.CONSTRUCT_CLOSING)
-                self._growing.write(self._growing.take())
+                self._growing.flush()
                 self._spare -= len(end) + len(encode.CONSTRUCT_CLOSING)
                 os.stat(self.folder / DUMP_FILE)  # raises where it was removed, which writing to it does not
         finally:
@@ -290,7 +290,7 @@ class StepWriter:
                 if self.failure is None:
                     self._put_down(emission)
         finally:
-            self._growing.write(self._growing.take())
+            self._growing.flush()
 
     # ---- one record
 

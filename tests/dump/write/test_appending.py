@@ -16,10 +16,9 @@ def test_what_is_gathered_stands_behind_what_a_file_begins_with(tmp_path: Path) 
     first, second = (files.open(tmp_path / name, start) for name, start in (("a", b"{"), ("b", b"")))
     for handle, data in ((first, b"1"), (second, b"2"), (first, b"3")):
         files.gather(handle, data)
-    assert (files.waiting, files.nbytes) == (3, 4)
+    assert files.nbytes == 4
     assert ((tmp_path / "a").read_bytes(), (tmp_path / "b").read_bytes()) == (b"{", b"")
-    files.write(files.take())
-    assert files.waiting == 0
+    files.flush()
     assert ((tmp_path / "a").read_bytes(), (tmp_path / "b").read_bytes()) == (b"{13", b"2")
     for handle in (first, second):
         handle.close()
@@ -43,7 +42,7 @@ class _Slow(io.BytesIO):
 def test_a_file_that_takes_little_at_a_time_gets_all() -> None:
     files, slow = GrowingFiles(), _Slow(100)
     files.gather(slow, b"0123456789")
-    files.write(files.take())
+    files.flush()
     assert slow.getvalue() == b"0123456789"
 
 
@@ -51,11 +50,11 @@ def test_nothing_is_appended_behind_what_a_file_has_not_taken() -> None:
     files, slow, other = GrowingFiles(), _Slow(5), io.BytesIO()
     files.gather(slow, b"0123456789")
     with pytest.raises(OSError, match="No space"):
-        files.write(files.take())
+        files.flush()
     slow.room = 100
     for handle in (slow, other):
         files.gather(handle, b"later")
-    files.write(files.take())
+    files.flush()
     assert (slow.getvalue(), other.getvalue()) == (b"01234", b"")
 
 
