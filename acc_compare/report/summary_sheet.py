@@ -46,6 +46,16 @@ _RESULTS: tuple[tuple[Result, str], ...] = (
     ("pass", "keeps all classic rules"),
     ("unmatched", "the other side has nothing to compare it with"),
 )
+_BEYOND = (
+    ("explained", "they came in with the inputs, became less in the call, or are rounding"),
+    ("suspected", "error begins in these as well: further tensors and calls of a suspect, or what follows from one"),
+    (
+        "not judged",
+        "of a module the operators inside are judged, of an optimizer the updates; such a row says what the constants "
+        "say, no more",
+    ),
+)
+"""What becomes of the errors and warnings of the classic rules that no suspect is named for; each is one of these."""
 _RULE = Border(bottom=Side(style="thin", color="C8CCD0"))
 
 
@@ -163,17 +173,21 @@ def _counts(sheet: Worksheet, finding: Finding, row: int) -> int:
         name.fill = fill(STRONG_TINTS[tint])
         _span(sheet, row, f"{tally[tint]:,}   {meaning}")
     beyond = [line for line in finding.rows if line.outcome in ("error", "warning") and not line.accused]
-    if explained := sum(line.origin in _EXPLAINED for line in beyond):
+    kinds = Counter(_kind(line.origin) for line in beyond)
+    shown = [(label, kinds[label], meaning) for label, meaning in _BEYOND if kinds[label]]
+    for number, (label, lines, meaning) in enumerate(shown):
         row += 1
-        put(sheet, f"A{row}", "explained")
-        told = f"{explained:,} of the {len(beyond):,} errors and warnings that belong to no suspect"
-        _span(sheet, row, f"{told}: they came in with the inputs, became less in the call, or are rounding")
-    if unjudged := sum(not line.origin for line in beyond):
-        row += 1
-        put(sheet, f"A{row}", "not judged")
-        told = f"{unjudged:,} of them: of a module the operators inside are judged, of an optimizer the updates"
-        _span(sheet, row, f"{told}; such a row says what the constants say, no more")
+        put(sheet, f"A{row}", label)
+        of = "them" if number else f"the {len(beyond):,} errors and warnings beside the accused tensors"
+        _span(sheet, row, f"{lines:,} of {of}: {meaning}")
     return row + 1
+
+
+def _kind(origin: Role) -> str:
+    """The word of `_BEYOND` for what the localisation says of a row."""
+    if not origin:
+        return "not judged"
+    return "explained" if origin in _EXPLAINED else "suspected"
 
 
 def _suspects(sheet: Worksheet, finding: Finding, row: int) -> int:

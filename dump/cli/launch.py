@@ -59,8 +59,9 @@ def run(target: Target, session: Recording) -> int:
     return recorded(prepared(target), session)
 
 
-def prepared(target: Target) -> Callable[[], None]:
-    """What runs `target`.  Raises ConfigError when there is no such script."""
+def prepared(target: Target, tell: Callable[[], None] | None = None) -> Callable[[], None]:
+    """What runs `target`; it calls `tell` before the first line of it, when nothing stands in the way any more.  Raises
+    ConfigError when there is no such script."""
     script = None if target.is_module else _find_script(target.name)
     folder = os.getcwd() if script is None else str(script.parent.absolute())
 
@@ -68,6 +69,8 @@ def prepared(target: Target) -> Callable[[], None]:
         with _import_path(folder), yielding_the_name(folder):
             code, namespace = _load_module(target.name) if script is None else _load_script(script)
             name = str(namespace.__file__) if script is None else str(from_home(target.name))
+            if tell is not None:
+                tell()
             with _as_main(namespace, [name, *target.arguments]):
                 exec(code, namespace.__dict__)
 
@@ -85,15 +88,12 @@ def bare(execute: Callable[[], None]) -> int:
     return 0
 
 
-def recorded(execute: Callable[[], None], session: Recording, *, tell: Callable[[], None] | None = None) -> int:
-    """Run `execute` under `session` and close it, whichever way `execute` ends; its exit status.  `tell` is called
-    before it, when nothing stands in the way any more."""
+def recorded(execute: Callable[[], None], session: Recording) -> int:
+    """Run `execute` under `session` and close it, whichever way `execute` ends; its exit status."""
     session.install()
     complete = False
     try:
         session.start()
-        if tell is not None:
-            tell()
         with _closed_by_hard_exit(session):
             execute()
         complete = True

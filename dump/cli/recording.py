@@ -109,14 +109,13 @@ def record(recording: Recording, start: Start, script: Script) -> int:
     with begun(start, say), _told(script):
         began = time.perf_counter()
         session = new_session(recording.config, recording.reloadable, exit_after=recording.exit_after)
-        execute = _executable(start, script)
-        opening = (lambda: say(recording.opening)) if recording.opening else None
+        execute = _executable(start, script, opening=recording.opening)
         children = Children(
             session,
             new_settings(recording.config, recording.reloadable, exit_after=recording.exit_after, start=start),
         )
         with children.followed():
-            status = launch.outcome(lambda: launch.recorded(execute, session, tell=opening))
+            status = launch.outcome(lambda: launch.recorded(execute, session))
         missed = list(missed_faults(start))
     if children.is_forked:
         children.close(is_well=status == 0)
@@ -211,16 +210,25 @@ def _told(script: Script) -> contextlib.AbstractContextManager[None]:
     return running(command=script.command())
 
 
-def _executable(start: Start, script: Script) -> Callable[[], None]:
-    """What runs the script, or the built-in workload."""
+def _executable(start: Start, script: Script, *, opening: str = "") -> Callable[[], None]:
+    """What runs the script, or the built-in workload; it says `opening` when nothing stands in the way any more."""
     from .. import workload
     from . import launch
 
+    def tell() -> None:
+        if opening:
+            say(opening)
+
     target = launch.split_target(script.arguments, script.module)
     if target is not None:
-        return launch.prepared(target)
+        return launch.prepared(target, tell)
     chosen = _workload_options(script, start)
-    return lambda: workload.train(chosen)
+
+    def train() -> None:
+        tell()
+        workload.train(chosen)
+
+    return train
 
 
 def _workload_options(script: Script, start: Start) -> Any:

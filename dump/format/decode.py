@@ -51,7 +51,8 @@ _NON_FINITE = {
 STATISTICS = keys(TENSOR_FIELDS, "number")
 _MOST_LEAVES = 1 << 17
 _SHARED = ("dtype", "grad_fn")  # texts of which a dump has few
-_PLAIN_SCALARS = (bool, int, float, str)
+_NUMBERS = (bool, int, float)
+_PLAIN_SCALARS = (*_NUMBERS, str)
 _FLOATS = ("float", "float16", "float32", "float64")  # Python's and numpy's
 
 
@@ -129,8 +130,14 @@ class RecordDecoder:
             return
         if type(value) is not list:
             raise self.wrong(group, "a list", value)
-        for position, item in enumerate(value):
-            self.walk(self.item_name(group, position), item, into, depth=1)
+        self._items(group, value, into, depth=1)
+
+    def _items(self, name: str, items: list[Any], into: list[Argument], *, depth: int) -> None:
+        """What stands in a list says its type: a bare number is none that a recorder wrote."""
+        for position, item in enumerate(items):
+            if type(item) in _NUMBERS:
+                raise self.wrong(self.item_name(name, position), "an object", item)
+            self.walk(self.item_name(name, position), item, into, depth=depth)
 
     def _mapping(self, group: str, key: str, value: object, into: list[Argument]) -> None:
         if value is None:
@@ -155,8 +162,7 @@ class RecordDecoder:
                 self.walk(f"{name}.{key}", item, into, depth=depth + 1)
         elif kind is list and isinstance(value, list):
             self.check_nesting(name, depth)
-            for position, item in enumerate(value):
-                self.walk(self.item_name(name, position), item, into, depth=depth + 1)
+            self._items(name, value, into, depth=depth + 1)
         elif kind in _PLAIN_SCALARS:
             into.append(Argument(name, ScalarRecord(kind.__name__, value)))
         else:

@@ -110,8 +110,10 @@ def _add(decoder: RecordDecoder, name: str, item: bytes, into: list[Argument]) -
         leaf = _leaf(decoder, name, _decode_leaf(item))
         decoder.remember(item, leaf)
         into.append(Argument(name, leaf))
-    else:
+    elif item.startswith((b"[", b"n", b'"')):
         decoder.walk(name, _decode_other(item), into, depth=1)
+    else:
+        raise _Unusual
 
 
 def _leaf(decoder: RecordDecoder, name: str, leaf: Any) -> Leaf:

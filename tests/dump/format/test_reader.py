@@ -303,13 +303,15 @@ def test_a_wrong_field_of_a_tensor_is_named_with_its_call(tmp_path: Path, fields
         ({"parameters": 3}, "parameters: expected an object"),
         ({"written": [1]}, "written: expected an object"),
         ({"output": 5}, "output: expected a list, found 5"),
+        ({"output": [_tensor(), 5]}, r"output\.1: expected an object, found 5"),
+        ({"input_args": [["...", True]]}, r"input\.0\.1: expected an object, found true"),
         ({"input_args": "x"}, "input: expected a list, found 'x'"),
         ({"is_recompute": "no"}, "is_recompute: expected true or false"),
         ({"output": [{"type": "torch.Tensor"}]}, "output.0.dtype: expected a string, found null"),
         ({"output": [_HUGE]}, "not valid JSON"),
         ({"input_kwargs": {"k" * 2000: [1]}}, "a name of at most 1024"),
     ],
-    ids=range(10),
+    ids=range(12),
 )
 def test_a_wrong_record_is_named_with_its_call(tmp_path: Path, body: Any, message: str) -> None:
     with pytest.raises(DumpCorrupt, match=rf"Torch\.f\.0\.forward: .*{message}"):
