@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from acc_compare.many import compare_all
 from acc_compare.messages import Message, count, say
 from acc_compare.model import ComparedShare, Finding, Sensitivity, Suspect, VerdictName
 from acc_compare.one_pair import Progress, Task
+from acc_compare.other_order import in_order, order_of, told
 from acc_compare.replay.results import read_verdicts
 from acc_compare.replay.taken_in import with_verdicts
 from acc_compare.report import columns
@@ -165,6 +166,9 @@ def compare(
         joined = compare_worlds(worlds, task, jobs=jobs, progress=progress)
         return Comparison(tuple(joined), joined[0] if len(joined) == 1 else _over_all(joined, (), npu, bench))
     pairs, notes = pair_locations(npu, bench)
+    order = _other_order(npu, bench) if floor is None and reference is None else None
+    if order is not None:
+        pairs, notes = in_order(pairs, order), (*notes, told(order))
     floors = _floor_locations(bench, from_home(floor)) if floor is not None else {}
     references = _floor_locations(bench, from_home(reference)) if reference is not None else None
     one_world = len(pairs) > 1 or pairs[0].npu.path != npu or pairs[0].bench.path != bench
@@ -196,6 +200,13 @@ def _cut_otherwise(npu: Path, bench: Path) -> tuple[PlacedWorlds, ...]:
         return ()
     first = [read_dump(side[min(side)].path) for side in (several[0].npu, several[0].bench)]
     return worlds if is_cut_otherwise(*first) else ()
+
+
+def _other_order(npu: Path, bench: Path) -> Mapping[int, int] | None:
+    """Which rank of the bench each of the NPU side answers to, where that is told by what they hold."""
+    several = (step for step in pair_worlds(npu, bench, as_many=True) if len(step.npu) > 1)
+    first = next(several, None)
+    return order_of(first) if first is not None else None
 
 
 def _profiled(pairs: int) -> int:

@@ -24,7 +24,7 @@ import numpy as np
 from acc_compare.judge.dataflow import Flow
 from acc_compare.judge.evidence import some
 from acc_compare.judge.noise import FALSE_ACCUSATIONS
-from acc_compare.judge.origins import SUSPICIOUS, ratio
+from acc_compare.judge.origins import SUSPICIOUS, largest_error, ratio
 from acc_compare.judge.residuals import student
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.messages import Message, say
@@ -289,3 +289,10 @@ def _differing_settings(call: MeasuredCall) -> tuple[Message, ...]:
             if label not in _IMPLEMENTATION:
                 found.append(say("evidence.group_setting", name=label, npu=str(npu.value), bench=str(bench.value)))
     return tuple(dict.fromkeys(found))
+
+
+def unheld(calls: Sequence[MeasuredCall]) -> float:
+    """How far the parameters are off that an optimizer updates and that no call read."""
+    held = {a.npu.value for call in calls if not call.is_optimizer for a in call.read}
+    updated = (a for call in calls if call.is_optimizer for a in call.read if a.name.startswith("input.param."))
+    return largest_error([a for a in updated if a.npu.value is not None and a.npu.value not in held])

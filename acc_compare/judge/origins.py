@@ -121,7 +121,8 @@ class Context:
     both sides, and what error is normal in this run.  `other_world` says that the sides ran on different numbers of
     ranks; then `unmeasured` names calls of which no result could be compared.  `lowered` is the type that products were
     found to be computed in on one side in an earlier step, `references` how far both sides are from a third run,
-    `drift` the largest relative error of what calls of the step before wrote beside their results."""
+    `drift` the largest relative error of what calls of the step before wrote beside their results, `unheld` that of
+    parameters which an optimizer updates and no call is known to have read."""
 
     npu: Flow
     bench: Flow
@@ -136,6 +137,7 @@ class Context:
     unmeasured: frozenset[str] = frozenset()
     lowered: str = ""
     drift: float = 0.0
+    unheld: float = 0.0
     references: Mapping[tuple[str, str], ReferenceErrors] = field(default_factory=dict)
 
 

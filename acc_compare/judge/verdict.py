@@ -17,7 +17,7 @@ from acc_compare.judge.evidence import Comparand, cut_short, some
 from acc_compare.judge.gradients import judge_gradients
 from acc_compare.judge.hidden import hidden_origin
 from acc_compare.judge.inputs import parted_before
-from acc_compare.judge.optimizer import judge_optimizer, updated_alone, without_closures
+from acc_compare.judge.optimizer import judge_optimizer, unheld, updated_alone, without_closures
 from acc_compare.judge.origins import Context, Judged, Origin, Previous, Walk
 from acc_compare.judge.programs import two_programs
 from acc_compare.judge.ranks import JobStep
@@ -101,6 +101,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
         unmeasured=unmeasured_calls(npu, chosen) if setting.other_world else frozenset(),
         lowered=setting.lowered,
         drift=setting.drift,
+        unheld=unheld(calls),
         references=setting.references or {},
     )
     found = walk(chosen, context)

@@ -330,6 +330,10 @@ MESSAGES: Mapping[str, str] = {
     "note.renames_nothing": "{source}: {entry} renames nothing in this dump.",
     "note.npu_only": "{place} is on the NPU side only",
     "note.bench_only": "{place} is on the bench side only",
+    "note.order": (
+        "Ranks lie in another order on the bench, as what they hold and read tells: {number} were compared so, {ranks}."
+    ),
+    "note.order_rank": "rank {npu} with its rank {bench}",
     "note.reference": (
         "against the reference, of {results}: the NPU side is further off in {npu}, the bench in {bench}, both are "
         "alike in {both}, not to be told in {unclear}"

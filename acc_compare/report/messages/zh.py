@@ -262,6 +262,11 @@ MESSAGES: Mapping[str, str] = {
     "note.laid_against_more": "{side}侧{api}的{calls}：{fused} 与 {others} 对照，其余类推。",
     "note.laid_against": "{side}侧{api}的{calls}：{fused} 与 {others} 对照。",
     "note.renames_nothing": "{source}：{entry} 在这份转储中没有改名任何内容。",
+    "note.order": (
+        "由各 rank 持有的参数和读取的数据得知，bench 侧的 rank 排列顺序不同："
+        "{number} 个 rank 与另一个 rank 比较，{ranks}。"
+    ),
+    "note.order_rank": "rank {npu} 对应其 rank {bench}",
     "note.npu_only": "{place}只在 NPU 侧有",
     "note.bench_only": "{place}只在标杆侧有",
     "note.reference": (

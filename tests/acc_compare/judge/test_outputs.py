@@ -571,3 +571,29 @@ def test_a_mask_that_was_decided_by_what_differs_may_differ_unseen(make: Any, no
     assert measured[1].call.read[0].relative == 0.0
     found = {suspect.name for suspect in make.judged(*runs, step=1, previous="unjudged").suspects}
     assert found == set(accused)
+
+
+@pytest.mark.parametrize(
+    ("drift", "wrong", "held", "accused"),
+    [
+        (3e-6, 6e-6, False, []),
+        (0.0, 6e-6, False, ["Module.up.Linear.forward.0"]),
+        (1e-7, 6e-6, True, ["Module.up.Linear.forward.0"]),
+        (3e-6, 1e-2, False, ["Module.up.Linear.forward.0"]),
+    ],
+)
+def test_a_module_whose_weights_a_wrapper_took_away_may_be_off_as_an_optimizer_has_them(
+    make: Any, drift: float, wrong: float, held: bool, accused: list[str]
+) -> None:
+    """Of several ranks, other ones' weights too; where the weights are on record these explain what is off."""
+    runs = []
+    x, old = make.normal(16, 32), make.normal(64, 32, seed=1)
+    for is_npu in (True, False):
+        run = make.Run(level="L0")
+        weight = run.parameter(make.off(old, drift * is_npu))
+        y = make.off(x @ old.T, wrong * is_npu, seed=2)
+        run.call("Module.up.Linear.forward.0", [x], [y], parameters={"weight": weight} if held else None)
+        run.call("Optimizer.SGD.0.forward", kwargs={"param": {"group0.0": weight}, "grad": {"group0.0": old}})
+        run.bodies["Optimizer.SGD.0.forward"]["output"] = [run._nested({"group0.0": weight - np.float32(0.1) * old})]
+        runs.append(run)
+    assert [suspect.name for suspect in make.judged(*runs, step=1, previous="judged").suspects] == accused
