@@ -4,13 +4,14 @@ At level L0 no exchange of tokens says where the experts of a rank are, and the 
 holds it alone and another beside all others.  Its weights are the same on both sides: what ranks hold otherwise under
 one name, or some of them alone, and the other side under other names, are experts.  Those of all ranks are laid one
 behind the other on every rank, each under the name that the bench has for the same weights, and their parameters in
-the optimizer likewise.  Tokens may come in any order: of what has a row for each, the sketch is left out.
+the optimizer likewise.  Tokens may come in any order: of what has a row for each, the sketch is left out.  Where
+several ranks hold one expert, so many groups of ranks hold all of them, and each rank has those of its group.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import TypeAlias
@@ -31,12 +32,19 @@ from dump.format.schema import SKETCH_BUCKETS, Argument, CallRecord, Dump, Tenso
 Side: TypeAlias = "Mapping[int, Dump]"
 Paths: TypeAlias = "dict[str, dict[int, dict[str, TensorRecord]]]"
 """The weights of each module, by its path, rank and their name."""
+Vector: TypeAlias = "npt.NDArray[np.float64]"
 Place: TypeAlias = "tuple[int, str]"
 """A rank, and the path of a module there."""
+
+Expert: TypeAlias = "frozenset[Place]"
+"""Where the replicas of an expert are."""
 
 _CLEARLY = 0.5
 """Share of the distance of the next nearest weights up to which the nearest are taken to be the same, as they are
 before and after a step."""
+
+_REPLICAS = 0.1
+"""Relative difference up to which weights of several ranks are replicas, whatever their optimizers did to them."""
 
 _ROWS = 512
 """Weights that are held against all others at a time."""
@@ -44,11 +52,10 @@ _ROWS = 512
 
 @dataclass(frozen=True, slots=True)
 class _Expert:
-    """One expert as a side holds it: where it is, and how it is called on both sides: under a path, as one of several
-    there by `number`."""
+    """One expert as a side holds it: where its replicas are, and how it is called on both sides: under a path, as one
+    of several there by `number`."""
 
-    rank: int
-    root: str
+    places: Sequence[Place]
     path: str
     number: int
 
@@ -65,34 +72,54 @@ class _Laid:
     held: dict[int, tuple[Dump, dict[int, str]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.orders.update({(expert.rank, expert.root): order for order, expert in enumerate(self.experts)})
+        self.orders.update({place: order for order, expert in enumerate(self.experts) for place in expert.places})
         self.held.update({rank: (dump, dict(self._parameters(rank))) for rank, dump in self.side.items()})
 
     def _parameters(self, rank: int) -> Iterator[tuple[int, str]]:
         for call in self.side[rank].calls:
             known = parse(call.name)
-            order = self.of(rank, known.path) if known.direction == FORWARD and known.is_module else None
-            for argument in call.parameters if order is not None else ():
-                if isinstance(argument.leaf, TensorRecord) and argument.leaf.value is not None:
-                    expert = self.experts[order or 0]
-                    name = expert.path + known.path[len(expert.root) :] + argument.name.removeprefix("parameters")
-                    yield argument.leaf.value, f"{name}@{expert.number}" if expert.number else name
+            within = self.within(rank, known.path) if known.direction == FORWARD and known.is_module else None
+            for argument in call.parameters if within is not None else ():
+                if isinstance(argument.leaf, TensorRecord) and argument.leaf.value is not None and within is not None:
+                    name = within[1] + argument.name.removeprefix("parameters")
+                    number = self.experts[within[0]].number
+                    yield argument.leaf.value, f"{name}@{number}" if number else name
+
+    def groups(self) -> list[list[int]]:
+        """The ranks by groups that hold each expert once; none where some are held by more ranks than others."""
+        count = {len(expert.places) for expert in self.experts}
+        if len(count) != 1:
+            return []
+        groups: list[set[int]] = [set() for _ in range(*count)]
+        for expert in self.experts:
+            for group, (rank, _) in zip(groups, expert.places, strict=True):
+                group.add(rank)
+        is_parted = sum(map(len, groups)) == len(self.side) == len(set().union(*groups))
+        return [sorted(group) for group in groups] if is_parted else []
+
+    def within(self, rank: int, path: str) -> tuple[int, str] | None:
+        """The number of the expert that a module is part of, and the module's path on both sides."""
+        parts = path.split(".")
+        above = (".".join(parts[:number]) for number in range(1, len(parts) + 1))
+        root = next((each for each in above if (rank, each) in self.orders), None)
+        if root is None:
+            return None
+        order = self.orders[rank, root]
+        return order, self.experts[order].path + path[len(root) :]
 
     def of(self, rank: int, path: str) -> int | None:
         """The number of the expert that a module is part of."""
-        parts = path.split(".")
-        above = (".".join(parts[:number]) for number in range(1, len(parts) + 1))
-        return next((self.orders[rank, each] for each in above if (rank, each) in self.orders), None)
+        found = self.within(rank, path)
+        return None if found is None else found[0]
 
     def called(self, rank: int, name: str) -> str:
         """The name of a call, or of one that another lies in."""
         known = parse(name)
-        found = self.of(rank, known.path) if known.is_module else None
+        found = self.within(rank, known.path) if known.is_module else None
         if found is None:
             return name
-        expert = self.experts[found]
-        path = expert.path + known.path[len(expert.root) :]
-        return str(replace(known, path=path, number=known.number + expert.number * self.calls))
+        number = self.experts[found[0]].number
+        return str(replace(known, path=found[1], number=known.number + number * self.calls))
 
 
 def unrolled_by_weights(npu: Side, bench: Side) -> tuple[Unrolled, Unrolled] | None:
@@ -107,7 +134,9 @@ def unrolled_by_weights(npu: Side, bench: Side) -> tuple[Unrolled, Unrolled] | N
     if not (dealt[0] or dealt[1]):
         return None
     pairs = [
-        (mine, their) for mine, their in _same_weights(held[0], held[1]) if mine[1] in dealt[0] or their[1] in dealt[1]
+        each
+        for each in _same_weights(held[0], held[1])
+        if any(path in own for places, own in zip(each, dealt, strict=True) for _, path in places)
     ]
     experts = _paired(pairs, (npu, bench))
     if experts is None:
@@ -148,13 +177,13 @@ def _is_dealt(ranks: Mapping[int, Mapping[str, TensorRecord]], world_size: int) 
     )
 
 
-def _same_weights(npu: Paths, bench: Paths) -> list[tuple[Place, Place]]:
-    """Where the two sides hold the same weights, as far as these are nowhere else."""
+def _same_weights(npu: Paths, bench: Paths) -> list[tuple[Expert, Expert]]:
+    """Where the two sides hold the same weights, as far as no rank has these twice."""
     sides = [_by_kind(own) for own in (npu, bench)]
     found = []
     for kind, mine in sides[0].items():
         their = sides[1].get(kind, [])
-        if not their:
+        if not (mine and their):
             continue
         one, two = (np.stack([vector for _, vector in each]) for each in (mine, their))
         nearest, back = _nearest(one, two), _nearest(two, one)
@@ -162,30 +191,43 @@ def _same_weights(npu: Paths, bench: Paths) -> list[tuple[Place, Place]]:
     return found
 
 
-def _by_kind(own: Paths) -> dict[tuple[str, tuple[int, ...]], list[tuple[Place, npt.NDArray[np.float64]]]]:
-    """What one rank alone holds, by name and shape."""
-    every = [
-        (path, rank, name, weight)
-        for path, ranks in own.items()
-        for rank, named in ranks.items()
-        for name, weight in named.items()
-    ]
-    held = Counter(weight.sketch for *_, weight in every)
-    found = defaultdict(list)
-    for path, rank, name, weight in every:
-        if weight.sketch is not None and held[weight.sketch] == 1:
-            found[name, weight.shape].append(((rank, path), sketch_vector(weight.sketch)))
-    return found
+def _by_kind(own: Paths) -> dict[tuple[str, tuple[int, ...]], list[tuple[Expert, Vector]]]:
+    """The weights by name and shape, those of replicas once."""
+    held: dict[tuple[str, tuple[int, ...]], dict[bytes, list[Place]]] = defaultdict(lambda: defaultdict(list))
+    for path, ranks in own.items():
+        for rank, named in ranks.items():
+            for name, weight in named.items():
+                held[name, weight.shape][weight.sketch or b""].append((rank, path))
+    return {kind: list(_replicas(places)) for kind, places in held.items()}
 
 
-def _nearest(ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -> list[int]:
+def _replicas(places: Mapping[bytes, Sequence[Place]]) -> Iterator[tuple[Expert, Vector]]:
+    """Where each weight is, with the sketch of one of them."""
+    vectors = np.stack([sketch_vector(sketch) for sketch in places])
+    alike: dict[int, list[Place]] = defaultdict(list)
+    for start in range(0, len(vectors), _ROWS):
+        apart = _apart(vectors[start : start + _ROWS], vectors)
+        near = apart <= _REPLICAS**2 * np.square(vectors[start : start + _ROWS]).sum(axis=1)[:, None]
+        for first, held in zip(near.argmax(axis=1).tolist(), list(places.values())[start : start + _ROWS], strict=True):
+            alike[first] += held
+    for first, found in alike.items():
+        if len({rank for rank, _ in found}) == len(found):
+            yield frozenset(found), vectors[first]
+
+
+def _apart(ours: Vector, theirs: Vector) -> Vector:
+    """The squares of the distances of all of the ones from all of the others."""
+    sizes = [np.square(each).sum(axis=1) for each in (ours, theirs)]
+    apart: Vector = np.maximum(sizes[0][:, None] + sizes[1] - 2 * ours @ theirs.T, 0.0)
+    return apart
+
+
+def _nearest(ours: Vector, theirs: Vector) -> list[int]:
     """Which of `theirs` each of ours is, -1 where none is much nearer than all others, or than nothing."""
     found: list[int] = []
-    sizes = np.square(theirs).sum(axis=1)
     for start in range(0, len(ours), _ROWS):
         rows = ours[start : start + _ROWS]
-        own = np.square(rows).sum(axis=1)
-        apart = np.maximum(own[:, None] + sizes - 2 * rows @ theirs.T, 0.0)
+        own, apart = np.square(rows).sum(axis=1), _apart(rows, theirs)
         best = apart.argmin(axis=1)
         least = apart[np.arange(len(rows)), best]
         apart[np.arange(len(rows)), best] = own
@@ -195,40 +237,49 @@ def _nearest(ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -> 
 
 
 def _paired(
-    pairs: Sequence[tuple[Place, Place]], sides: tuple[Side, Side]
+    pairs: Sequence[tuple[Expert, Expert]], sides: tuple[Side, Side]
 ) -> tuple[list[_Expert], list[_Expert]] | None:
     """The experts of both sides, each pair in the same place; None where there are none, or not one for one."""
     roots = _roots(pairs, sides)
-    places: dict[Place, Place] = {}
-    for (rank, path), (other, theirs) in pairs:
-        if path in roots[0] and theirs in roots[1]:
-            mine, their = (rank, roots[0][path]), (other, roots[1][theirs])
-            if places.setdefault(mine, their) != their:
-                return None
-    found = set(places), set(places.values())
+    known = [each for each in pairs if all(path in own for p, own in zip(each, roots, strict=True) for _, path in p)]
+    experts: dict[Expert, Expert] = {}
+    for mine, their in _finest({(_at(mine, roots[0]), _at(their, roots[1])) for mine, their in known}):
+        if experts.setdefault(mine, their) != their:
+            return None
+    held = [Counter(place for expert in each for place in expert) for each in (experts, experts.values())]
     everywhere = [
-        {(r, root) for root in set(known.values()) for r in _ranks_of(side)[root]}
-        for known, side in zip(roots, sides, strict=True)
+        Counter({(r, root): 1 for root in set(own.values()) for r in _ranks_of(side)[root]})
+        for own, side in zip(roots, sides, strict=True)
     ]
-    if not places or len(found[1]) < len(places) or list(found) != everywhere:
+    if not experts or held != everywhere:
         return None
     count: dict[str, int] = defaultdict(int)
-    experts: tuple[list[_Expert], list[_Expert]] = ([], [])
-    for their, mine in sorted((their, mine) for mine, their in places.items()):
-        number = count[their[1]]
-        count[their[1]] += 1
-        experts[0].append(_Expert(*mine, their[1], number))
-        experts[1].append(_Expert(*their, their[1], number))
-    return experts
+    found: tuple[list[_Expert], list[_Expert]] = ([], [])
+    for (first, *others), places in sorted((sorted(their), sorted(mine)) for mine, their in experts.items()):
+        path = first[1]
+        for side, held_by in zip(found, (places, [first, *others]), strict=True):
+            side.append(_Expert(held_by, path, count[path]))
+        count[path] += 1
+    return found
 
 
-def _roots(pairs: Sequence[tuple[Place, Place]], sides: tuple[Side, Side]) -> tuple[dict[str, str], dict[str, str]]:
+def _at(places: Expert, roots: Mapping[str, str]) -> Expert:
+    return frozenset((rank, roots[path]) for rank, path in places)
+
+
+def _finest(pairs: Collection[tuple[Expert, Expert]]) -> list[tuple[Expert, Expert]]:
+    """Those pairs of which no part is a pair: scales begin with one number in all experts."""
+    return [(mine, their) for mine, their in pairs if not any(one < mine or other < their for one, other in pairs)]
+
+
+def _roots(pairs: Sequence[tuple[Expert, Expert]], sides: tuple[Side, Side]) -> tuple[dict[str, str], dict[str, str]]:
     """The experts that modules are part of, by path on either side: what is left of paths that go by other names on the
     other side without what they have in common at their end; of a path that is the same, the outermost module that the
     same ranks alone call."""
     groups: dict[tuple[int, str], set[tuple[int, str]]] = {}
-    for (_, path), (_, other) in pairs:
-        group = groups.setdefault((0, path), {(0, path)}) | groups.setdefault((1, other), {(1, other)})
+    for places in pairs:
+        known = {(side, path) for side, each in enumerate(places) for _, path in each}
+        group = known.union(*(groups.get(each, ()) for each in known))
         groups.update(dict.fromkeys(group, group))
     found: tuple[dict[str, str], dict[str, str]] = ({}, {})
     called = [_ranks_of(side) for side in sides]
@@ -267,7 +318,10 @@ def _common(paths: Iterable[str]) -> int:
     return sum(1 for _ in takewhile(lambda parts: len(set(parts)) == 1, ends))
 
 
-def _parted(laid: _Laid, rank: int) -> tuple[list[CallRecord], dict[int, list[tuple[int, CallRecord]]]]:
+_Parts: TypeAlias = "tuple[list[CallRecord], dict[int, list[tuple[int, CallRecord]]]]"
+
+
+def _parted(laid: _Laid, rank: int) -> _Parts:
     """The calls of a rank outside of its experts, and by the number of those before them its experts' with which."""
     outside: list[CallRecord] = []
     inside: dict[int, list[tuple[int, CallRecord]]] = defaultdict(list)
@@ -282,36 +336,53 @@ def _parted(laid: _Laid, rank: int) -> tuple[list[CallRecord], dict[int, list[tu
 
 
 def _unrolled(laid: _Laid, *, updated: bool) -> Unrolled | None:
-    """None where ranks make other calls outside of experts; with what optimizers do to these where they are `updated`
-    alike on both sides."""
+    """None where ranks make other calls outside of experts, or are in no groups; with what optimizers do to experts
+    where they are `updated` alike on both sides."""
     parts = {rank: _parted(laid, rank) for rank in laid.side}
-    if len({tuple(call.name for call in outside) for outside, _ in parts.values()}) > 1:
+    groups = laid.groups()
+    if not groups or len({tuple(call.name for call in outside) for outside, _ in parts.values()}) > 1:
         return None
-    ranks: dict[str, int] = {}
+    ranks: dict[str, set[int]] = defaultdict(set)
     recorded: dict[str, str] = {}
     dumps = {}
-    for rank, (outside, _) in parts.items():
-        ordered: list[tuple[int, CallRecord]] = []
-        for place in range(len(outside) + 1):
-            experts = [(order, r, call) for r, (_, inside) in parts.items() for order, call in inside.get(place, ())]
-            ordered += [(whose, call) for _, whose, call in sorted(experts, key=lambda each: each[0])]
-            ordered += [(rank, call) for call in outside[place : place + 1]]
+    group_of = {rank: group for group in groups for rank in group}
+    for rank in laid.side:
+        group = group_of[rank]
         calls, owners, stacks = [], {}, {}
-        for index, (whose, call) in enumerate(ordered):
+        held = {each: laid.held[each] for each in group}
+        for index, (whose, call) in enumerate(_ordered(rank, group, parts)):
             dump, name = laid.side[whose], laid.called(whose, call.name)
             is_expert = laid.of(whose, parse(call.name).path) is not None
             told = _without_order(call) if is_expert else without(call, laid.held[rank][1])
             told = renamed(told, name, index, (whose, dump), {})
-            calls.append(with_experts(told, laid.held) if updated else told)
+            calls.append(with_experts(told, held) if updated else told)
             owner = dump.owners.get(call.name)
             owners[name] = laid.called(whose, owner) if owner is not None else None
             if call.name in dump.stacks:
                 stacks[name] = dump.stacks[call.name]
             if is_expert:
-                ranks[name], recorded[name] = whose, call.name
+                ranks[name].add(whose)
+                recorded[name] = call.name
         dumps[rank] = replace(laid.side[rank], calls=tuple(calls), owners=owners, stacks=stacks)
-    of_parameters = {name: rank for rank, (_, named) in laid.held.items() for name in named.values()}
-    return Unrolled(dumps, ranks, recorded, of_parameters if updated else {})
+    of_parameters: dict[str, set[int]] = defaultdict(set)
+    for rank, (_, named) in laid.held.items() if updated else ():
+        for name in named.values():
+            of_parameters[name].add(rank)
+    return Unrolled(dumps, _of_one_rank(ranks), recorded, _of_one_rank(of_parameters))
+
+
+def _ordered(rank: int, group: Sequence[int], parts: Mapping[int, _Parts]) -> Iterator[tuple[int, CallRecord]]:
+    """The calls of a rank outside of experts, and in their places those of the experts of its group, each with the rank
+    that made it."""
+    outside = parts[rank][0]
+    for place in range(len(outside) + 1):
+        experts = [(order, r, call) for r in group for order, call in parts[r][1].get(place, ())]
+        yield from ((whose, call) for _, whose, call in sorted(experts, key=lambda each: each[0]))
+        yield from ((rank, call) for call in outside[place : place + 1])
+
+
+def _of_one_rank(ranks: Mapping[str, set[int]]) -> dict[str, int]:
+    return {name: next(iter(held)) for name, held in ranks.items() if len(held) == 1}
 
 
 def _without_order(call: CallRecord) -> CallRecord:

@@ -20,7 +20,8 @@ LOCAL, GLOBAL = "layers.0.experts.{held}", "layers.0.experts.{expert}"
 
 
 def _side(make: Any, ranks: Sequence[Sequence[int]], *, path: str = LOCAL, wrong: float = 0.0, **header: Any) -> Any:
-    """The runs of ranks with a layer, these experts, of which the last is off by `wrong`, and what is made of them."""
+    """The runs of ranks with a layer, these experts, and what is made of them; the last expert is off by `wrong` on the
+    last rank that holds it.  Ranks that hold one expert share out its tokens."""
     weights = [make.normal(8, 4, seed=10 + n) for n in range(EXPERTS)]
     first, last = make.normal(4, 4, seed=1), make.normal(4, 4, seed=2)
     batch = make.normal(16, 4, seed=3)
@@ -32,8 +33,10 @@ def _side(make: Any, ranks: Sequence[Sequence[int]], *, path: str = LOCAL, wrong
         run.call("Module.enter.Linear.forward.0", [x], [x @ first.T], parameters={"weight": run.parameter(first)})
         for number, expert in enumerate(held):
             inside = path.format(held=number, expert=expert)
-            tokens = make.normal(TOKENS[expert], 4, seed=20 + expert)
-            made = make.off(tokens @ weights[expert].T, wrong * (expert == EXPERTS - 1))
+            holding = [other for other, experts in enumerate(ranks) if expert in experts]
+            tokens = np.array_split(make.normal(TOKENS[expert], 4, seed=20 + expert), len(holding))[holding.index(rank)]
+            is_last = expert == EXPERTS - 1 and rank == holding[-1]
+            made = make.off(tokens @ weights[expert].T, wrong * is_last)
             owner = f"Module.{inside}.Block.forward.0"
             parameters = {"weight": run.parameter(weights[expert])}
             run.call(f"Module.{inside}.up.Linear.forward.0", [tokens], [made], parameters=parameters, owner=owner)
@@ -52,6 +55,39 @@ def _compared(folder: Path, npu: Any, bench: Any) -> Finding:
 
 
 TWO_EACH, ALL, ONE_EACH = [[0, 1], [2, 3]], [[0, 1, 2, 3]], [[0], [1], [2], [3]]
+TWICE, SIDE_BY_SIDE = [*TWO_EACH, *TWO_EACH], [[0, 1], [0, 1], [2, 3], [2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("npu", "bench", "rank"),
+    [(TWICE, ALL, None), (SIDE_BY_SIDE, ALL, None), (TWICE, TWO_EACH, None), (TWO_EACH, ONE_EACH * 2, 1)],
+)
+@pytest.mark.parametrize("wrong", [0.0, 0.05])
+def test_replicas_of_an_expert_have_its_tokens_together(
+    make: Any, tmp_path: Path, npu: Any, bench: Any, rank: int | None, wrong: float
+) -> None:
+    found = _compared(tmp_path, _side(make, npu, path=GLOBAL, wrong=wrong), _side(make, bench, path=GLOBAL))
+    assert found.verdict == ("different" if wrong else "same")
+    told = [(suspect.name, suspect.rank) for suspect in found.suspects]
+    assert told == [(f"Module.layers.0.experts.{EXPERTS - 1}.up.Linear.forward.0", rank)] * bool(wrong)
+
+
+def test_weights_that_all_experts_begin_with_alike_tell_of_none(make: Any) -> None:
+    sides = []
+    for ranks in (ONE_EACH, ONE_EACH * 2):
+        side = _side(make, ranks, path=GLOBAL)
+        for rank, run in enumerate(side):
+            scale = {"weight": run.parameter(np.ones(32, np.float32))}
+            run.call(f"Module.layers.0.experts.{rank % EXPERTS}.norm.LayerNorm.forward.0", parameters=scale)
+        sides.append({rank: run.dump() for rank, run in enumerate(side)})
+    found = unrolled_by_weights(*sides)
+    assert found is not None
+    assert found[0].ranks["Module.layers.0.experts.2.norm.LayerNorm.forward.0"] == 2
+
+
+def test_where_experts_are_on_more_ranks_than_others_nothing_is_unrolled(make: Any) -> None:
+    sides = (_side(make, ranks, path=GLOBAL) for ranks in ([[0, 1], [2, 3], [0, 2]], ALL))
+    assert unrolled_by_weights(*({n: run.dump() for n, run in enumerate(side)} for side in sides)) is None
 
 
 @pytest.mark.parametrize("bench", [ALL, TWO_EACH])
