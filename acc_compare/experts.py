@@ -2,8 +2,8 @@
 
 Between an exchange that sends tokens to their experts and the one that sends them back, each rank runs experts of its
 own: the same calls by name, of other weights.  On one rank all experts run, one after the other.  So what a rank runs
-there is laid behind what the ranks before it run, on every rank alike, and numbers of calls go on.  Tokens may come in
-another order than on one rank: of what has a row for each token, the sketch, which knows the order, is left out.
+there is laid behind what the ranks before it run with which it exchanges, and numbers of calls go on.  Tokens may come
+in another order than on one rank: of what has a row for each token, the sketch, which knows the order, is left out.
 """
 
 from __future__ import annotations
@@ -24,13 +24,20 @@ _WEIGHTS = ("input.1", "input.weight", "input.2", "input.bias")
 
 @dataclass(frozen=True, slots=True)
 class Unrolled:
-    """The dumps of one side by rank, each with the experts of all; by call the rank whose expert it is, and
-    the name that this rank recorded it by; by parameter of experts, where optimizers have those of all, its rank."""
+    """The dumps of one side by rank, each with all experts; by call the ranks whose expert it is, one of each of the
+    `groups` of ranks that hold them all, and the name that these recorded it by; by parameter of experts, where
+    optimizers have those of all, its ranks."""
 
     dumps: Mapping[int, Dump]
-    ranks: Mapping[str, int] = field(default_factory=dict)
+    ranks: Mapping[str, Sequence[int]] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
-    owners: Mapping[str, int] = field(default_factory=dict)
+    owners: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    groups: Sequence[Sequence[int]] = ()
+
+    def parts(self, name: str) -> list[CallRecord]:
+        """A call as each group made it."""
+        first = [group[0] for group in self.groups] or list(self.dumps)
+        return [call for rank in first for call in self.dumps[rank].calls if call.name == name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +49,49 @@ class _Run:
 
 
 def unrolled(dumps: Mapping[int, Dump]) -> Unrolled:
-    """The side as if every rank ran all experts; as it is where no rank has experts of its own."""
+    """The side as if every rank ran all experts of those that it exchanges tokens with; as it is where no rank has
+    experts of its own."""
     runs = {rank: list(_runs(dump)) for rank, dump in dumps.items()}
     shapes = {tuple(run.inside for run in found) for found in runs.values()}
-    if len(dumps) < 2 or len(shapes) != 1 or True not in next(iter(shapes)) or not _hold_other_weights(dumps, runs):
+    if len(dumps) < 2 or len(shapes) != 1 or True not in next(iter(shapes)):
         return Unrolled(dumps)
-    made = {rank: _with_all(rank, dumps, runs) for rank in dumps}
-    _, ranks, recorded = next(iter(made.values()))
-    return Unrolled({rank: dump for rank, (dump, *_) in made.items()}, ranks, recorded)
+    groups = [group for group in _groups(dumps) if _hold_other_weights(group, runs)]
+    if not groups:
+        return Unrolled(dumps)
+    found = dict(dumps)
+    ranks: dict[str, dict[int, None]] = {}
+    recorded: dict[str, str] = {}
+    for group in groups:
+        for rank in group:
+            found[rank], whose, names = _with_all(rank, group, runs)
+            recorded = names | recorded
+            for name, other in whose.items():
+                ranks.setdefault(name, {})[other] = None
+    held = {name: tuple(each) for name, each in ranks.items()}
+    return Unrolled(found, held, recorded, groups=[tuple(group) for group in groups])
+
+
+def _groups(dumps: Mapping[int, Dump]) -> list[dict[int, Dump]]:
+    """The ranks by those that they exchange tokens with; each has all experts, which are replicas of another's."""
+    found: dict[tuple[int, ...], dict[int, Dump]] = {}
+    for rank, dump in dumps.items():
+        met = {c.ranks for call in dump.calls if _exchanges_tokens(call) for c in call.collectives}
+        (group,) = met if len(met) == 1 else (tuple(dumps),)
+        found.setdefault(group if dumps.keys() >= set(group) else tuple(dumps), {})[rank] = dump
+    whole = all(set(group) == members.keys() for group, members in found.items())
+    return list(found.values()) if whole else [dict(dumps)]
+
+
+def _exchanges_tokens(call: CallRecord) -> bool:
+    exchanges = any(collective.kind.startswith(_EXCHANGE) for collective in call.collectives)
+    return exchanges and any("float" in tensor.dtype for _, tensor in call.tensors())
 
 
 def _runs(dump: Dump) -> Iterator[_Run]:
     inside = False
     calls: list[CallRecord] = []
     for call in dump.calls:
-        exchanges = any(collective.kind.startswith(_EXCHANGE) for collective in call.collectives)
-        if exchanges and any("float" in tensor.dtype for _, tensor in call.tensors()):
+        if _exchanges_tokens(call):
             yield _Run(inside, tuple(calls))
             inside, calls = not inside, []
         calls.append(call)
@@ -67,7 +101,7 @@ def _runs(dump: Dump) -> Iterator[_Run]:
 def _hold_other_weights(dumps: Mapping[int, Dump], runs: Mapping[int, Sequence[_Run]]) -> bool:
     """Do calls between exchanges read weights of one shape that differ from rank to rank?  Keys and values of heads
     that were exchanged for a part of the sequence are trained too, but computed from tokens."""
-    inside = [[call for run in found if run.inside for call in run.calls] for found in runs.values()]
+    inside = [[call for run in runs[rank] if run.inside for call in run.calls] for rank in dumps]
     if len({len(calls) for calls in inside}) != 1:
         return True
     weights = [_weights(dump) for dump in dumps.values()]

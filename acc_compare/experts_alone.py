@@ -342,13 +342,13 @@ def _unrolled(laid: _Laid, *, updated: bool) -> Unrolled | None:
     groups = laid.groups()
     if not groups or len({tuple(call.name for call in outside) for outside, _ in parts.values()}) > 1:
         return None
-    ranks: dict[str, set[int]] = defaultdict(set)
+    ranks: dict[str, dict[int, None]] = defaultdict(dict)
     recorded: dict[str, str] = {}
     dumps = {}
     group_of = {rank: group for group in groups for rank in group}
     for rank in laid.side:
         group = group_of[rank]
-        calls, owners, stacks = [], {}, {}
+        calls, modules, stacks = [], {}, {}
         held = {each: laid.held[each] for each in group}
         for index, (whose, call) in enumerate(_ordered(rank, group, parts)):
             dump, name = laid.side[whose], laid.called(whose, call.name)
@@ -357,18 +357,19 @@ def _unrolled(laid: _Laid, *, updated: bool) -> Unrolled | None:
             told = renamed(told, name, index, (whose, dump), {})
             calls.append(with_experts(told, held) if updated else told)
             owner = dump.owners.get(call.name)
-            owners[name] = laid.called(whose, owner) if owner is not None else None
+            modules[name] = laid.called(whose, owner) if owner is not None else None
             if call.name in dump.stacks:
                 stacks[name] = dump.stacks[call.name]
             if is_expert:
-                ranks[name].add(whose)
+                ranks[name][whose] = None
                 recorded[name] = call.name
-        dumps[rank] = replace(laid.side[rank], calls=tuple(calls), owners=owners, stacks=stacks)
-    of_parameters: dict[str, set[int]] = defaultdict(set)
+        dumps[rank] = replace(laid.side[rank], calls=tuple(calls), owners=modules, stacks=stacks)
+    owners: dict[str, dict[int, None]] = defaultdict(dict)
     for rank, (_, named) in laid.held.items() if updated else ():
         for name in named.values():
-            of_parameters[name].add(rank)
-    return Unrolled(dumps, _of_one_rank(ranks), recorded, _of_one_rank(of_parameters))
+            owners[name][rank] = None
+    held_by, updated_by = ({name: tuple(each) for name, each in known.items()} for known in (ranks, owners))
+    return Unrolled(dumps, held_by, recorded, updated_by, groups)
 
 
 def _ordered(rank: int, group: Sequence[int], parts: Mapping[int, _Parts]) -> Iterator[tuple[int, CallRecord]]:
@@ -379,10 +380,6 @@ def _ordered(rank: int, group: Sequence[int], parts: Mapping[int, _Parts]) -> It
         experts = [(order, r, call) for r in group for order, call in parts[r][1].get(place, ())]
         yield from ((whose, call) for _, whose, call in sorted(experts, key=lambda each: each[0]))
         yield from ((rank, call) for call in outside[place : place + 1])
-
-
-def _of_one_rank(ranks: Mapping[str, set[int]]) -> dict[str, int]:
-    return {name: next(iter(held)) for name, held in ranks.items() if len(held) == 1}
 
 
 def _without_order(call: CallRecord) -> CallRecord:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from acc_compare.assembled import assemble, plans_in, rank_of_error
-from acc_compare.at_fault import parts_at_fault
+from acc_compare.at_fault import Grid, parts_at_fault
 from acc_compare.collectives import MESSAGES
 from acc_compare.declared import NO_LAYOUTS, Layouts
 from acc_compare.experts import Unrolled, unrolled
@@ -132,7 +132,7 @@ def compare_worlds(
             elif in_stages:
                 finding = _in_its_batch(finding, pipelines[0], pipelines[1])
             else:
-                finding = _as_recorded(_on_ranks_with(finding, experts[0]), experts[0].names)
+                finding = _as_recorded(_on_ranks_with(finding, *experts), experts[0].names)
             sides = (("name.npu", npu, ours.grounds), ("name.bench", bench, theirs.grounds))
             told = tuple(_told(name, grounds) for name, ranks, grounds in sides if len(ranks) > 1)
             finding = replace(finding, notes=(*finding.notes, *told))
@@ -251,12 +251,18 @@ def _joined_unrolled(npu: Unrolled, bench: Unrolled, layouts: Layouts) -> tuple[
     return replace(ours, dump=owned_alike(ours.dump, theirs.dump)) if has_experts else ours, theirs
 
 
-def _on_ranks_with(finding: Finding, side: Unrolled) -> Finding:
-    """The suspects in experts with the rank that has them."""
+def _on_ranks_with(finding: Finding, ours: Unrolled, theirs: Unrolled) -> Finding:
+    """The suspects in experts with the rank that has them, of replicas the one at fault where that is known."""
     suspects = []
     for suspect in finding.suspects:
-        rank = side.owners.get(suspect.tensor.removeprefix("output.0."), side.ranks.get(suspect.name, suspect.rank))
-        suspects.append(replace(suspect, rank=rank))
+        ranks = ours.owners.get(suspect.tensor.removeprefix("output.0."), ours.ranks.get(suspect.name, ()))
+        if len(ranks) == 1:
+            suspect = replace(suspect, rank=ranks[0])
+        elif len(ranks) > 1 and suspect.rank is None:
+            calls = ours.parts(suspect.name), theirs.parts(suspect.name)
+            among = _parts_among(suspect, calls, ((len(calls[0]), 1), (len(calls[1]), 1)))
+            suspect = replace(suspect, rank=ranks[among[0]] if len(among) == 1 else None)
+        suspects.append(suspect)
     return replace(finding, suspects=tuple(suspects))
 
 
@@ -304,15 +310,24 @@ def _in_its_batch(finding: Finding, ours: Staged, theirs: Staged) -> Finding:
 
 def _among(suspect: Suspect, ours: Staged, theirs: Staged) -> tuple[int, ...]:
     """The numbers of the dumps that may be at fault, in which this suspect is a part of a whole."""
-    grids = [(len(side.dumps) // side.batches, side.batches) for side in (ours, theirs)]
-    found = tuple(ours.dumps)
-    calls = [_calls_of(side, suspect.name) for side in (ours, theirs)]
+    ours_in, theirs_in = ((len(side.dumps) // side.batches, side.batches) for side in (ours, theirs))
+    calls = _calls_of(ours, suspect.name), _calls_of(theirs, suspect.name)
+    if len(calls[0]) < len(ours.dumps) or len(calls[1]) < len(theirs.dumps):
+        return tuple(ours.dumps)
+    return _parts_among(suspect, calls, (ours_in, theirs_in))
+
+
+def _parts_among(
+    suspect: Suspect, calls: tuple[Sequence[CallRecord], Sequence[CallRecord]], grids: tuple[Grid, Grid]
+) -> tuple[int, ...]:
+    """The numbers of those of our calls that may be at fault, which are parts of one."""
+    found = tuple(range(len(calls[0])))
     wrote = [a.name for a in calls[0][0].arguments()] if calls[0] and calls[1] else []
     for name in sorted((n for n in wrote if n.startswith(_RESULTS)), key=lambda name: name != suspect.tensor):
         parts = [[t for call in side for n, t in call.tensors() if n == name] for side in calls]
-        if len(parts[0]) == len(ours.dumps) and len(parts[1]) == len(theirs.dumps):
-            found = parts_at_fault(parts[0], parts[1], (grids[0], grids[1]))
-        if len(found) < len(ours.dumps):
+        if len(parts[0]) == len(calls[0]) and len(parts[1]) == len(calls[1]):
+            found = parts_at_fault(parts[0], parts[1], grids)
+        if len(found) < len(calls[0]):
             break
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +21,8 @@ def _tensor(rows: int, norm: float = 1.0, *, trained: bool = False, value: int =
     )
 
 
-def _exchange(number: int, rows: int, dtype: str = "torch.float32") -> CallRecord:
-    told = CollectiveRecord("all_to_all_single", "0", (0, 1), number)
+def _exchange(number: int, rows: int, dtype: str = "torch.float32", group: int = 0) -> CallRecord:
+    told = CollectiveRecord("all_to_all_single", str(group), (2 * group, 2 * group + 1), number)
     leaf = TensorRecord(dtype, (rows, 4), value=50 + number)
     name = f"Distributed.all_to_all_single.{number}.forward"
     return CallRecord(name, 0, outputs=(Argument("output.0", leaf),), collectives=(told,))
@@ -32,22 +33,22 @@ def _linear(name: str, rows: int, weight: float) -> CallRecord:
     return CallRecord(name, 0, inputs=read, outputs=(Argument("output.0", _tensor(rows, value=61)),))
 
 
-def _side(*, weights: tuple[float, float] = (1.0, 2.0), dtype: str = "torch.float32") -> dict[int, Dump]:
-    """A layer, an expert between two exchanges, a layer and what backward makes of the expert."""
+def _side(*, weights: Sequence[float] = (1.0, 2.0), dtype: str = "torch.float32") -> dict[int, Dump]:
+    """A layer, an expert between two exchanges of two ranks, a layer and what backward makes of the expert."""
     found = {}
     for rank, weight in enumerate(weights):
         rows = 3 + rank
         back = CallRecord(EXPERT.replace("forward", "backward"), 0, outputs=(Argument("output.0", _tensor(rows)),))
         calls = (
             _linear(ENTER, 5, 7.0),
-            _exchange(0, 2, "torch.int64"),  # how many tokens
-            _exchange(1, rows, dtype),
+            _exchange(0, 2, "torch.int64", rank // 2),  # how many tokens
+            _exchange(1, rows, dtype, rank // 2),
             _linear(EXPERT, rows, weight),
-            _exchange(2, 5, dtype),
+            _exchange(2, 5, dtype, rank // 2),
             _linear(LEAVE, 5, 7.0),
-            _exchange(3, rows, dtype),
+            _exchange(3, rows, dtype, rank // 2),
             back,
-            _exchange(4, 5, dtype),
+            _exchange(4, 5, dtype, rank // 2),
         )
         owners: dict[str, str | None] = {name: f"Module.{name}.Linear.forward.0" for name in (ENTER, EXPERT, LEAVE)}
         found[rank] = Dump(Path(f"rank{rank}"), Header("statistics", "L1", world_size=2), calls, owners)
@@ -64,8 +65,18 @@ def test_the_experts_of_all_ranks_run_on_each() -> None:
         assert dump.owners["Functional.linear.2.forward"] == f"Module.{EXPERT}.Linear.forward.0"
     assert found.names["Functional.linear.2.forward"] == EXPERT
     told = {name: rank for name, rank in found.ranks.items() if "linear" in name}
-    forward = {"Functional.linear.1.forward": 0, "Functional.linear.2.forward": 1}
+    forward = {"Functional.linear.1.forward": (0,), "Functional.linear.2.forward": (1,)}
     assert told == forward | {name.replace("forward", "backward"): rank for name, rank in forward.items()}
+
+
+def test_each_group_of_ranks_that_exchange_tokens_has_all_experts() -> None:
+    found = unrolled(_side(weights=(1.0, 2.0, 1.0, 2.0)))
+    for dump in found.dumps.values():
+        weights = [call.inputs[1].leaf.norm for call in dump.calls if "linear" in call.name and call.inputs]  # type: ignore[union-attr]
+        assert weights == [7.0, 1.0, 2.0, 7.0]
+    assert [found.ranks[f"Functional.linear.{n}.forward"] for n in (1, 2)] == [(0, 2), (1, 3)]
+    assert found.groups == [(0, 1), (2, 3)]
+    assert len(found.parts("Functional.linear.2.forward")) == 2
 
 
 def test_what_has_a_row_for_each_token_has_no_sketch() -> None:

@@ -60,7 +60,7 @@ TWICE, SIDE_BY_SIDE = [*TWO_EACH, *TWO_EACH], [[0, 1], [0, 1], [2, 3], [2, 3]]
 
 @pytest.mark.parametrize(
     ("npu", "bench", "rank"),
-    [(TWICE, ALL, None), (SIDE_BY_SIDE, ALL, None), (TWICE, TWO_EACH, None), (TWO_EACH, ONE_EACH * 2, 1)],
+    [(TWICE, ALL, 3), (SIDE_BY_SIDE, ALL, 3), (TWICE, TWO_EACH, 3), (TWO_EACH, ONE_EACH * 2, 1)],
 )
 @pytest.mark.parametrize("wrong", [0.0, 0.05])
 def test_replicas_of_an_expert_have_its_tokens_together(
@@ -82,7 +82,7 @@ def test_weights_that_all_experts_begin_with_alike_tell_of_none(make: Any) -> No
         sides.append({rank: run.dump() for rank, run in enumerate(side)})
     found = unrolled_by_weights(*sides)
     assert found is not None
-    assert found[0].ranks["Module.layers.0.experts.2.norm.LayerNorm.forward.0"] == 2
+    assert found[0].ranks["Module.layers.0.experts.2.norm.LayerNorm.forward.0"] == (2,)
 
 
 def test_where_experts_are_on_more_ranks_than_others_nothing_is_unrolled(make: Any) -> None:
@@ -128,7 +128,7 @@ def test_an_expert_is_named_as_the_bench_has_it_and_tokens_are_in_no_order(make:
         found[0].names["Module.layers.0.experts.2.up.Linear.forward.0"]
         == "Module.layers.0.experts.0.up.Linear.forward.0"
     )
-    assert found[0].ranks["Module.layers.0.experts.2.up.Linear.forward.0"] == 2
+    assert found[0].ranks["Module.layers.0.experts.2.up.Linear.forward.0"] == (2,)
 
 
 def _updated(make: Any, ranks: Sequence[Sequence[int]], *, scale: float = 1.0, wrong: float = 0.0) -> Any:
@@ -163,7 +163,7 @@ def test_what_optimizers_do_to_experts_is_compared_where_gradients_are_as_large(
             experts = [f"layers.0.experts.{n}.up.weight" for n in range(EXPERTS)] if kept else []
             read = sorted(a.name.removeprefix("input.grad.") for a in step.inputs if "grad" in a.name)
             assert read == ["enter.weight", *experts, "leave.weight"]
-    assert found[0].owners == {f"layers.0.experts.{n}.up.weight": n // 2 for n in range(EXPERTS if kept else 0)}
+    assert found[0].owners == {f"layers.0.experts.{n}.up.weight": (n // 2,) for n in range(EXPERTS if kept else 0)}
 
 
 @pytest.mark.parametrize("wrong", [0.0, 0.1])
