@@ -31,6 +31,9 @@ _memory_at: Callable[[int, int, int], memoryview] = ctypes.PYFUNCTYPE(
     ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int
 )(("PyMemoryView_FromMemory", ctypes.pythonapi))
 _FEWEST_TOGETHER = 4  # below, one after the other is as fast
+_AT_MEMORY_SPEED: frozenset[Digest] = frozenset(("xxh3", "xor"))
+_SMALL = 1 << 11
+"""Bytes up to which any digest takes less time than to hand them to another thread."""
 
 _MOST_BETWEEN = 8
 """A tensor whose elements lie further apart, so many times its own size, is put in order where it lies."""
@@ -205,6 +208,11 @@ def digest(contents: Contents, algorithm: Digest) -> str:
     for block in _in_order(contents):
         sums.update(block)
     return str(sums.hexdigest())
+
+
+def is_cheaper_than_a_copy(contents: Contents, algorithm: Digest) -> bool:
+    """Is it best digested where it lies?  Of 4 MB in memory XXH3 takes 0.16 ms where a copy takes 0.29."""
+    return algorithm in _AT_MEMORY_SPEED or contents.nbytes <= _SMALL
 
 
 def digests(many: Sequence[Contents], algorithm: Digest) -> list[str]:

@@ -32,6 +32,19 @@ def picks(entries: Sequence[str]) -> Callable[[str], bool]:
     return picked
 
 
+def sides_kept(modes: tuple[str, ...]) -> frozenset[tuple[str, str]]:
+    """The (direction, side) pairs that `data_mode` asks for."""
+    directions = [mode for mode in ("forward", "backward") if mode in modes]
+    sides = [mode for mode in ("input", "output") if mode in modes]
+    if "all" in modes:
+        directions, sides = [], []
+    return frozenset(
+        (direction, side)
+        for direction in directions or ("forward", "backward")
+        for side in sides or ("input", "output")
+    )
+
+
 class Selection:
     """What is wanted of one step.  `within` are the names of the module calls around a call, in its direction."""
 

@@ -59,14 +59,14 @@ class StepRecorder:
         chosen = filters.Selection if observer is None or not observer.samples else ObservedCalls
         self.selection = chosen(config.scope, config.api_list)
         self._in_tensor_list = filters.picks(config.tensor_list) if config.tensor_list else None
-        kept = _kept(config.data_mode)
+        kept = filters.sides_kept(config.data_mode)
         self.reads_forward, self.writes_forward, self.reads_backward, self.writes_backward = (
             (direction, side) in kept for direction in ("forward", "backward") for side in ("input", "output")
         )
         self.follows_backward = self.reads_backward or self.writes_backward
         self._real = config.task == "tensor" or observer is not None
         self._measures = config.task != "structure" or observer is not None
-        self._digesting = config.digest is not None and not self._real
+        self._digest = None if self._real else config.digest
         # A file holds one shape, so where files are written what is known is kept for each value, else for
         # each content.
         self._by_value = self._real or bool(config.tensor_list)
@@ -246,9 +246,13 @@ class StepRecorder:
         if not self._measures:
             return
         self._waves = self._waves or device.has_joined_ranks()  # as a script may that has begun
-        if self._digesting:
+        if self._digest is not None:
             contents.refuse_too_long(tensor)
-            self._sink.store(measured, None, _borrow(tensor))
+            payload = _borrow(tensor)
+            if contents.is_cheaper_than_a_copy(payload, self._digest):
+                measured.md5 = contents.digest(payload, self._digest)
+            else:
+                self._sink.store(measured, None, payload)
         elif is_on_host(tensor) or contents.is_repeated(tensor):
             measured.statistics = statistics.measure(tensor, facts, waves=self._waves)
         else:
@@ -313,19 +317,6 @@ class StepRecorder:
         self.fetch()
         self._identities.close()
         self._measured.clear()
-
-
-def _kept(modes: tuple[str, ...]) -> frozenset[tuple[str, str]]:
-    """The (direction, side) pairs that `data_mode` asks for."""
-    directions = [mode for mode in ("forward", "backward") if mode in modes]
-    sides = [mode for mode in ("input", "output") if mode in modes]
-    if "all" in modes:
-        directions, sides = [], []
-    return frozenset(
-        (direction, side)
-        for direction in directions or ("forward", "backward")
-        for side in sides or ("input", "output")
-    )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import dump.sim
 from dump.config import DumpConfig
 from dump.older_torch import autocast_dtype
-from dump.record import deferred
+from dump.record import contents, deferred
 from dump.record.contents import Contents
 from dump.record.entries import Emission, Entry, Measured
 from dump.record.recorder import StepRecorder
@@ -454,12 +454,23 @@ def test_a_listed_tensor_keeps_its_own_shape() -> None:
 
 def test_md5_digests_without_statistics() -> None:
     recorder, kept = _recorder(summary_mode="md5")
-    tensor = torch.randn(3)
+    tensor = torch.randn(3000)
     entry = recorder.read(tensor, "a.input.0")
     recorder.read(tensor, "b.input.0")
     assert kept.places == [None]
     assert entry.measured.statistics is None
     assert recorder.devices == {"cpu"}
+
+
+@pytest.mark.parametrize(("hash_name", "count"), [("md5", 3), ("crc32", 3), ("xor", 3000), ("xxh3", 3000)])
+def test_what_is_digested_sooner_than_copied_is_never_handed_on(hash_name: str, count: int) -> None:
+    if hash_name == "xxh3":
+        pytest.importorskip("xxhash")
+    recorder, kept = _recorder(summary_mode="md5", hash=hash_name)
+    for tensor in (torch.randn(count), torch.randn(count, 2)[:, 0]):
+        entry = recorder.read(tensor, "a.input.0")
+        assert entry.measured.md5 == contents.digest(contents.borrow(tensor), hash_name)
+    assert kept.stored == []
 
 
 # ---- records

@@ -387,10 +387,11 @@ def test_digests(tmp_path: Path, hash_name: str) -> None:
     if hash_name == "xxh3":
         pytest.importorskip("xxhash")
     writer = _writer(tmp_path, hash_name=hash_name)
-    recorder = StepRecorder(DumpConfig(summary_mode="md5"), writer)
-    recorder.emit(_emission("Torch.add.0.forward", {"input_args": recorder.read(VALUES, "a")}))
+    recorder = StepRecorder(DumpConfig(summary_mode="md5", hash=hash_name), writer)
+    values = [*VALUES, torch.arange(2000.0), torch.arange(2000.0).view(40, 50).t()]
+    recorder.emit(_emission("Torch.add.0.forward", {"input_args": recorder.read(values, "a")}))
     _close(writer, recorder)
-    for tensor, argument in zip(VALUES, read_dump(tmp_path).calls[0].inputs, strict=True):
+    for tensor, argument in zip(values, read_dump(tmp_path).calls[0].inputs, strict=True):
         raw = bytes(tensor.contiguous().clone().untyped_storage().tolist())
         expected = _digest(raw, hash_name)
         leaf = argument.leaf
