@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -42,8 +43,7 @@ _MOST_BETWEEN = 8
 Bytes: TypeAlias = "npt.NDArray[np.uint8]"
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
+class Contents(msgspec.Struct, frozen=True):
     """A tensor's contiguous bytes, with what is needed to read them again.
 
     Unless `private`, they are the tensor's own memory: good until the run goes on.  With `strides`, in elements, they
@@ -69,16 +69,21 @@ class Contents:
         return Contents(copied.data, self.dtype, self.shape, True, self.strides)
 
 
-def as_it_lies(tensor: torch.Tensor) -> Contents | None:
+def as_it_lies(tensor: torch.Tensor, facts: reading.Facts | None = None) -> Contents | None:
     """What `borrow` gives of a tensor that lies in order on the host, where that takes no operator of torch's; the
-    tensor must be held as long as the contents are.  None for any other tensor."""
-    if not reading.is_on_host(tensor) or not reading.is_contiguous(tensor) or reading.is_lazily_changed(tensor):
+    tensor must be held as long as the contents are.  None for any other tensor.  `facts` are its, where they were read.
+    """
+    facts = reading.facts_of(tensor) if facts is None else facts
+    if facts is None:
         return None
-    address, nbytes = reading.address_of(tensor), reading.count_of(tensor) * reading.bytes_of_one(tensor)
-    if not address or not nbytes:
+    _, _, _, _, dtype, shape, is_dense, count, _, is_on_host = facts
+    if not (is_dense and is_on_host and count):
         return None
-    data = _memory_at(address, nbytes, _WRITABLE)
-    return Contents(data, str(reading.dtype_of(tensor)), tuple(reading.shape_of(tensor)), False)
+    data = _memory_at(reading.address_of(tensor), count * reading.bytes_of_one(tensor), _WRITABLE)
+    return Contents(data, _name_of(dtype), tuple(shape), False)
+
+
+_name_of: Callable[[torch.dtype], str] = functools.cache(str)
 
 
 def borrow(tensor: torch.Tensor) -> Contents:
@@ -204,7 +209,10 @@ def digest(contents: Contents, algorithm: Digest) -> str:
         for block in _in_order(contents):
             checksum = zlib.crc32(block, checksum)
         return f"{checksum:08x}"
-    sums = _xxh3() if algorithm == "xxh3" else hashlib.md5(usedforsecurity=False)
+    made = _xxh3 if algorithm == "xxh3" else _md5
+    if contents.strides is None:
+        return str(made(contents.data).hexdigest())
+    sums = made(b"")
     for block in _in_order(contents):
         sums.update(block)
     return str(sums.hexdigest())
@@ -229,10 +237,14 @@ def digests(many: Sequence[Contents], algorithm: Digest) -> list[str]:
     return [found[n].hex() if n in found else digest(each, algorithm) for n, each in enumerate(many)]
 
 
-def _xxh3() -> Any:
+def _md5(data: memoryview | bytes) -> Any:
+    return hashlib.md5(data, usedforsecurity=False)
+
+
+def _xxh3(data: memoryview | bytes) -> Any:
     import xxhash  # nobody else needs it
 
-    return xxhash.xxh3_128()
+    return xxhash.xxh3_128(data)
 
 
 def _xor(contents: Contents) -> int:

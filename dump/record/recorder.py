@@ -237,7 +237,7 @@ class StepRecorder:
         stores = self._real or (self._in_tensor_list is not None and self._in_tensor_list(place))
         if stores and not measured.stored and not contents.is_too_long(tensor):
             measured.stored = True
-            self._sink.store(measured, place, _borrow(tensor))
+            self._sink.store(measured, place, _borrow(tensor, facts))
         return measured
 
     def _look_at(self, tensor: torch.Tensor, measured: Measured, facts: Facts | None) -> None:
@@ -248,7 +248,7 @@ class StepRecorder:
         self._waves = self._waves or device.has_joined_ranks()  # as a script may that has begun
         if self._digest is not None:
             contents.refuse_too_long(tensor)
-            payload = _borrow(tensor)
+            payload = _borrow(tensor, facts)
             if contents.is_cheaper_than_a_copy(payload, self._digest):
                 measured.md5 = contents.digest(payload, self._digest)
             else:
@@ -332,8 +332,8 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _borrow(tensor: torch.Tensor) -> contents.Contents:
-    if (found := contents.as_it_lies(tensor)) is not None:
+def _borrow(tensor: torch.Tensor, facts: Facts | None) -> contents.Contents:
+    if (found := contents.as_it_lies(tensor, facts)) is not None:
         return found
     with _quiet():
         return contents.borrow(tensor)
