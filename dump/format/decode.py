@@ -125,12 +125,10 @@ class RecordDecoder:
     def _positional(self, group: str, value: object, into: list[Argument]) -> None:
         if value is None:
             return
-        if type(value) is dict:
-            self.walk(self.item_name(group, 0), value, into, depth=1)
-            return
-        if type(value) is not list:
+        items = [value] if type(value) is dict else value
+        if type(items) is not list:
             raise self.wrong(group, "a list", value)
-        self._items(group, value, into, depth=1)
+        self._items(group, items, into, depth=1)
 
     def _items(self, name: str, items: list[Any], into: list[Argument], *, depth: int) -> None:
         """What stands in a list says its type: a bare number is none that a recorder wrote."""
