@@ -52,8 +52,8 @@ Each argument is a dump folder, a step, a rank folder or a dump.json, here or at
 needs fsspec and what knows the place). Dumps that msprobe wrote are read too. Written to
 OUT/accuracy_compare: compare_result_<time>.xlsx and .html (a page to look at, in one file), advisor_<time>.txt,
 advisor_<time>.json. Two folders with several steps or ranks are compared pair by pair; overview_<time>.xlsx and .html
-tell where it went wrong, and --each adds the tables of each pair. A table of more than 10,000 rows goes to csv and
-parquet beside a workbook of the rows that matter.
+tell where it went wrong, and --each adds the tables of each pair. A table of more than 10,000 rows goes to parquet (csv
+without pyarrow) beside a workbook of the rows that matter.
 
 Exit code: 0 SAME, 1 DIFFERENT, 2 INCOMPLETE (too little was compared to say) or no comparison could be made.
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -78,29 +77,16 @@ def write_parquet(table: EncodedTable, path: Path) -> None:
             writer.write_batch(arrow.record_batch(parts, schema=schema))
 
 
-def write_whole_table(table: EncodedTable, path: Path) -> tuple[Path, ...]:
-    """All rows as `path` with the suffix .csv and, where pyarrow is installed, .parquet.
+def write_whole_table(table: EncodedTable, path: Path, formats: Collection[str] = ()) -> Path:
+    """All rows beside `path`, and where: as csv where that is one of `formats` and parquet is not, or where pyarrow is
+    not installed; else as parquet, a fifteenth as large.
 
-    Returns the files written, csv first.  Raises OutputError as `write_csv`; then none is left.
+    Raises OutputError as `write_csv`.
     """
-    csv, parquet = path.with_suffix(".csv"), path.with_suffix(".parquet")
-    for _ in table:
-        pass  # every column is read before two threads look at them
-    beside: list[Future[None]] = []
-    written: list[Path] = []
-    try:
-        with ThreadPoolExecutor(1) as pool:
-            if has_pyarrow():  # which leaves the interpreter to the csv
-                beside.append(pool.submit(write_parquet, table, parquet))
-            write_csv(table, csv)
-            written.append(csv)
-            for each in beside:
-                each.result()
-    except BaseException:
-        for file in (*written, *(parquet for each in beside if each.exception() is None)):
-            file.unlink()
-        raise
-    return (*written, *(parquet for _ in beside))
+    wants_csv = "csv" in formats and "parquet" not in formats
+    suffix, write = (".csv", write_csv) if wants_csv or not has_pyarrow() else (".parquet", write_parquet)
+    write(table, whole := path.with_suffix(suffix))
+    return whole
 
 
 def require_pyarrow() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +27,7 @@ from dump.format.errors import ConfigError
 
 DEFAULT_LIMIT = 10_000
 """Rows up to which the sheet holds the whole table.  A person reads no more, and each thousand takes a tenth of a
-second to write and as long to open; programs have the csv and parquet."""
+second to write and as long to open; programs have the whole table beside it."""
 
 MAX_ROWS = 1_048_576 - 1
 """Rows of a sheet (Microsoft, "Excel specifications and limits"), less the header."""
@@ -49,15 +49,16 @@ def write_workbook(
     limit: int = DEFAULT_LIMIT,
     page: str | None = None,
     table: EncodedTable | None = None,
+    formats: Collection[str] = (),
 ) -> tuple[Path, ...]:
     """Write `finding` to `path` and return the files written.
 
     Up to `limit` rows the sheet holds all of them, in order of execution.  Of more it holds every row that is a
     suspect's or not a pass, up to what Excel can open, and passes as long as there are fewer than `limit`: the
     suspects' first, then errors, warnings, unmatched and passes, each in order of execution.  Then the whole table
-    stands beside it as csv and, where pyarrow is installed, as parquet, and the Summary sheet says so.  Suspects are
-    links to their rows, and to those of the page where its file name is given as `page`.  `table` holds
-    all rows where they were read for another format.
+    stands beside it as `write_whole_table` chooses by the `formats` asked for, and the Summary sheet says so.  Suspects
+    are links to their rows, and to those of the page where its file name is given as `page`.  `table` holds all rows
+    where they were read for another format.
 
     Raises:
         OutputError: `path` (or a file beside it) exists or cannot be written; nothing is left under its name.
@@ -73,10 +74,10 @@ def write_workbook(
     written: tuple[Path, ...] = (path,)
     with new_file(path) as draft:
         if len(rows) > limit:
-            whole = write_whole_table(table or EncodedTable(finding), path)
+            whole = write_whole_table(table or EncodedTable(finding), path, formats)
             rows = _most_urgent(rows, mark, limit)
-            notes = (*notes, _left_out(len(rows), len(finding.rows), [full.name for full in whole]))
-            written = (path, *whole)
+            notes = (*notes, _left_out(len(rows), len(finding.rows), whole.name))
+            written = (path, whole)
         _write(finding, draft, rows=rows, notes=notes, columns=columns, mark=mark, page=page)
     return written
 
@@ -125,10 +126,10 @@ def _most_urgent(rows: tuple[Row, ...], mark: Callable[[Row], Mark], limit: int)
     return tuple(rows[place] for place in order[: min(max(limit, urgent), MAX_ROWS)])
 
 
-def _left_out(shown: int, total: int, names: list[str]) -> str:
+def _left_out(shown: int, total: int, whole: str) -> str:
     return (
         f"The Compare sheet shows {shown:,} of {total:,} rows: the suspects' first, then errors, warnings, "
-        f"unmatched and passes. All rows in order of execution are in {' and '.join(names)}."
+        f"unmatched and passes. All rows in order of execution are in {whole}."
     )
 
 

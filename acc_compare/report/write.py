@@ -163,7 +163,7 @@ def _write(
         choice = ReportChoice(language, frozenset(formats), EncodedTable(finding))
         for table_format in chosen:
             path = folder / f"{base}{tail}{table_format.suffix}"
-            if path not in tables:  # a workbook that overflowed has written csv and parquet
+            if path not in tables:  # a workbook that overflowed has written one of them
                 tables.extend(table_format.write(finding, path, choice))
     text = _place(folder / f"{advisor}{tail}.txt", advisor_text(overall, lang=language).encode("utf-8", "replace"))
     document = _place(folder / f"{advisor}{tail}.json", advisor_json(overall, over))
@@ -206,7 +206,7 @@ def _xlsx(finding: Finding, path: Path, choice: ReportChoice) -> tuple[Path, ...
     from acc_compare.report.workbook import write_workbook  # openpyxl takes a fifth of a second
 
     page = path.with_suffix(".html").name if "html" in choice.formats else None
-    return write_workbook(finding, path, page=page, table=choice.table)
+    return write_workbook(finding, path, page=page, table=choice.table, formats=choice.formats)
 
 
 def _csv(finding: Finding, path: Path, choice: ReportChoice) -> tuple[Path, ...]:
@@ -224,7 +224,7 @@ def _html(finding: Finding, path: Path, choice: ReportChoice) -> tuple[Path, ...
     return (path,)
 
 
-# xlsx comes first: a workbook that overflows writes csv and parquet itself.
+# xlsx comes first: a workbook that overflows writes parquet or csv itself.
 register_format("xlsx", TableFormat(".xlsx", _xlsx))
 register_format("csv", TableFormat(".csv", _csv))
 register_format("parquet", TableFormat(".parquet", _parquet, require_pyarrow))
