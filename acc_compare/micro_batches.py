@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from acc_compare.collectives import MESSAGES
-from dump.format.names import BACKWARD, FORWARD, forward_name, parse
+from dump.format.names import BACKWARD, FORWARD, PARAMETERS_GRAD, forward_name, parse
 from dump.format.schema import CallRecord, Dump, values_of
 
 _Place: TypeAlias = "tuple[int, int]"
@@ -24,17 +24,20 @@ class MicroBatch:
     after: tuple[CallRecord, ...]
 
 
-def parted(dump: Dump) -> list[list[MicroBatch]] | None:
+def parted(dump: Dump, begins: Collection[str] = ()) -> list[list[MicroBatch]] | None:
     """The calls of one rank by chunk of the model and by micro-batch; None where they are not so many for each.
 
     A chunk is what runs between two messages, told by its modules; a rank has several where a pipeline is interleaved.
+    Where modules alone were recorded, each call is its own module's, and a chunk `begins` with these.
     """
-    owned = {call.name: owner for call in dump.calls if _is_forward(call) and (owner := dump.owners.get(call.name))}
+    alone = dump.header.level == "L0"
+    forward = [call.name for call in dump.calls if _is_forward(call)]
+    owned = {name: owner for name in forward if (owner := _of_module(name) if alone else dump.owners.get(name))}
     turns = _turns(owned.values())
     if turns is None:
         return None
     count, per = turns
-    chunks = _chunks(dump, owned)
+    chunks = _chunks(dump, owned, begins)
     place_of = {
         name: (chunks[_module(owner)], parse(owner).number // per[_module(owner)]) for name, owner in owned.items()
     }
@@ -51,6 +54,10 @@ def parted(dump: Dump) -> list[list[MicroBatch]] | None:
         else:
             work.waiting.append(call)
     return work.batches()
+
+
+def _of_module(name: str) -> str | None:
+    return name if parse(name).is_module else None
 
 
 def _turns(owners: Iterable[str]) -> tuple[int, dict[str, int]] | None:
@@ -180,14 +187,14 @@ def _within_backward(dump: Dump, owned: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _chunks(dump: Dump, owned: Mapping[str, str]) -> dict[str, int]:
+def _chunks(dump: Dump, owned: Mapping[str, str], begins: Collection[str]) -> dict[str, int]:
     """The chunk of each module that ran: those that ran between the same messages are one."""
     found: dict[str, int] = {}
     now: int | None = None
     for call in dump.calls:
-        if _is_message(call):
+        if _is_message(call) or call.name in begins:
             now = None
-        elif call.name in owned:
+        if call.name in owned:
             module = _module(owned[call.name])
             if now is None:
                 now = found.get(module, 1 + max(found.values(), default=-1))
@@ -209,4 +216,4 @@ def _is_forward(call: CallRecord) -> bool:
 
 
 def is_backward(call: CallRecord) -> bool:
-    return parse(call.name).direction == BACKWARD
+    return parse(call.name).direction in (BACKWARD, PARAMETERS_GRAD)

@@ -12,17 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
 from acc_compare.assembled import piece
+from acc_compare.handed_on import handed_on, readers
 from acc_compare.micro_batches import MicroBatch, is_backward, parted
 from acc_compare.wholes import Mesh, meshes_of
-from dump.format.names import CallName, forward_name, parse
+from dump.format.names import FORWARD, CallName, forward_name, parse
 from dump.format.schema import Argument, CallRecord, Dump, TensorRecord, tensor_records
 
 _SEND, _RECEIVE = "send", "recv"
+_SHARDED = "FSDP"
 _OPTIMIZER, _PARAMETER = "Optimizer.", "input.param."
 _OF_PARAMETERS = (_PARAMETER, "input.grad.", "output.0.")
 _Message: TypeAlias = "tuple[str, tuple[int, ...], int]"
@@ -57,13 +59,28 @@ class Staged:
     ranks: Mapping[str, Sequence[int]] = field(default_factory=dict)
     names: Sequence[Mapping[str, str]] = ()
 
+    @property
+    def meshes(self) -> tuple[Mesh, ...]:
+        """Those that the dumps may lie in: modules alone tell of no groups within a stage."""
+        alone = any(dump.header.level == "L0" for dump in self.dumps.values())
+        size = len(self.dumps) // self.batches
+        within = [(n, size // n) for n in range(2, size) if size % n == 0] if alone else []
+        others = (tuple(extent for extent in (*each, self.batches) if extent > 1) for each in within)
+        return (*((self.mesh,) if len(self.mesh) > 1 else ()), *others)
+
 
 def stages_of(dumps: Mapping[int, Dump]) -> list[list[int]]:
     """The ranks of each stage, in order; one stage where nothing says that there are several.
 
-    A rank that is sent something before it sends is behind the sender.  In a ring all send first.
+    A rank that is sent something before it sends is behind the sender.  In a ring all send first.  Where modules alone
+    were recorded, a rank that begins with what another made is behind that one.
     """
     behind: dict[int, int] = {}
+    given = handed_on(dumps)
+    for rank, dump in dumps.items() if given else ():
+        read = _first_given(dump)
+        if read is not None and read.requires_grad and (rank, read.value) in given:
+            behind[rank] = given[rank, read.value or 0][0]
     for rank, dump in dumps.items():
         messages = (c for call in dump.calls for c in call.collectives if c.kind in (_SEND, _RECEIVE))
         first = next(messages, None)
@@ -87,7 +104,9 @@ def staged(dumps: Mapping[int, Dump], stages: Sequence[Sequence[int]]) -> Staged
     """The side with its stages one behind the other; None where they do not lie so: other numbers of ranks in each, or
     of micro-batches, or modules that ran more than once for one."""
     groups = {len(stage) for stage in stages}
-    by_rank = {rank: found for rank, dump in dumps.items() if (found := parted(dump)) is not None}
+    given = handed_on(dumps)
+    begins = {r: readers(dump, [value for rank, value in given if rank == r]) for r, dump in dumps.items()}
+    by_rank = {rank: found for rank, dump in dumps.items() if (found := parted(dump, begins[rank])) is not None}
     counts = {(len(chunks), len(chunks[0])) for chunks in by_rank.values()}
     if len(groups) != 1 or len(counts) != 1 or len(by_rank) < len(dumps):
         return None
@@ -189,7 +208,7 @@ def _readers(dump: Dump) -> dict[int, tuple[str, str]]:
     found: dict[int, tuple[str, str]] = {}
     for call in dump.calls:
         if not call.name.startswith(_OPTIMIZER):
-            for argument in call.inputs:
+            for argument in (*call.inputs, *call.parameters):
                 if isinstance(argument.leaf, TensorRecord) and argument.leaf.value is not None:
                     found.setdefault(argument.leaf.value, (call.name, argument.name))
     return found
@@ -213,6 +232,9 @@ class _Part:
 
 def _sent(dumps: Mapping[int, Dump]) -> dict[tuple[int, int], int]:
     """The number of what was sent, by the rank that received it and its number there."""
+    alone = handed_on(dumps)
+    if alone:
+        return {place: rank * _FAR + value for place, (rank, value) in alone.items()}
     given: dict[_Message, int] = {}
     taken: dict[tuple[int, int], _Message] = {}
     shapes: dict[_Message, tuple[int, ...]] = {}
@@ -241,7 +263,7 @@ def _first_given(dump: Dump) -> TensorRecord | None:
     made: set[int | None] = set()
     for call in dump.calls:
         first = next(tensor_records(call.inputs), None)
-        if dump.owners.get(call.name) is not None and first is not None:
+        if (dump.owners.get(call.name) is not None or parse(call.name).is_module) and first is not None:
             return first if first.value not in made else None
         made |= {t.value for t in tensor_records(call.outputs)}
     return None
@@ -276,7 +298,7 @@ def _one_behind_the_other(
         name = str(replace(parse(forward), direction=parse(call.name).direction))
         calls.append(renamed(call, name, index, (part.rank, part.dump), sent))
         owner = part.dump.owners.get(call.name)
-        owners[name] = str(replace(parse(owner), number=0)) if owner is not None else None
+        owners[name] = _counted(owner, known) if owner is not None else None
         ranks.setdefault(name, []).append(part.rank)
         recorded.setdefault(name, call.name)
     incomplete = next((part.dump.incomplete for part in parts if part.dump.incomplete is not None), None)
@@ -289,12 +311,24 @@ def _one_behind_the_other(
     return replace(first.dump, calls=tuple(calls), owners=owners, stacks=stacks, incomplete=incomplete)
 
 
+def _counted(owner: str, known: Mapping[str, str]) -> str:
+    """The module that a call ran in, by the number that its own call has where that was recorded."""
+    own = parse(owner)
+    counted = known.get(str(replace(own, direction=FORWARD)))
+    return str(replace(own, number=0 if counted is None else parse(counted).number))
+
+
 def numbered(name: str, count: dict[str, int]) -> str:
     """The name with the next number of its api, by what was counted so far."""
     parsed: CallName = parse(name)
-    key = f"{parsed.prefix}.{parsed.api}"
+    key = f"{parsed.prefix}.{_kind(parsed)}"
     number = count[key] = count.get(key, -1) + 1
     return str(replace(parsed, number=number))
+
+
+def _kind(name: CallName) -> str:
+    """An api, or a module's class as the model has it: fully_shard gives each a new one."""
+    return name.api.removeprefix(_SHARDED) if name.is_module else name.api
 
 
 def renamed(
@@ -325,3 +359,42 @@ def owned_alike(ours: Dump, theirs: Dump) -> Dump:
         if owner is not None and other is not None and parse(owner).api == parse(other).api:
             owners[name] = other
     return replace(ours, owners=owners)
+
+
+def named_alike(ours: Staged, theirs: Staged) -> Staged:
+    """`ours` with the calls of modules named as the other side's of the same class and number."""
+    first = next(iter(ours.dumps.values()))
+    names = _names_alike(first, next(iter(theirs.dumps.values())))
+    line = ours.line
+    if line is not None and theirs.line is not None and ours.batches == theirs.batches:
+        known = _names_alike(line.dump, theirs.line.dump)
+        dump, recorded = _with_names(line.dump, known), _keyed(line.names, known)
+        line = replace(line, dump=dump, ranks=_keyed(line.ranks, known), names=recorded)
+    dumps = {number: _with_names(dump, names) for number, dump in ours.dumps.items()}
+    told = [_keyed(each, names) for each in ours.names]
+    return replace(ours, dumps=dumps, line=line, ranks=_keyed(ours.ranks, names), names=told)
+
+
+def _names_alike(ours: Dump, theirs: Dump) -> dict[str, str]:
+    sides = [
+        {
+            (_kind(known), known.number, known.direction): call.name
+            for call in side.calls
+            if (known := parse(call.name)).is_module
+        }
+        for side in (ours, theirs)
+    ]
+    return {name: sides[1][key] for key, name in sides[0].items() if key in sides[1]}
+
+
+_Known = TypeVar("_Known")
+
+
+def _keyed(known: Mapping[str, _Known], names: Mapping[str, str]) -> dict[str, _Known]:
+    return {names.get(name, name): value for name, value in known.items()}
+
+
+def _with_names(dump: Dump, names: Mapping[str, str]) -> Dump:
+    calls = tuple(msgspec.structs.replace(call, name=names.get(call.name, call.name)) for call in dump.calls)
+    owners = {names.get(name, name): names.get(owner or "", owner) for name, owner in dump.owners.items()}
+    return replace(dump, calls=calls, owners=owners, stacks=_keyed(dump.stacks, names))

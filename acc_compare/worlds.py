@@ -25,7 +25,7 @@ from acc_compare.model import Finding, Suspect
 from acc_compare.odd_copies import odd_updates
 from acc_compare.one_pair import Outcome, Progress, Task, before, compare_dumps, joined, tell_nobody
 from acc_compare.operators import moves_layout_only
-from acc_compare.stages import Line, Staged, owned_alike, parameters_alike, staged, stages_of
+from acc_compare.stages import Line, Staged, named_alike, owned_alike, parameters_alike, staged, stages_of
 from acc_compare.wholes import candidates, chosen
 from dump.format.errors import IncomparableError
 from dump.format.names import FORWARD, parse
@@ -107,12 +107,16 @@ def compare_worlds(
                 raise IncomparableError(
                     "a layout file says nothing of the stages of a pipeline. Compare without --layout."
                 )
-            experts = unrolled_by_weights(npu, bench) or (unrolled(npu), unrolled(bench))
+            experts = (Unrolled(npu), Unrolled(bench))
+            if not in_stages:
+                experts = unrolled_by_weights(npu, bench) or (unrolled(npu), unrolled(bench))
             pipelines = [_in_line(*each) for each in zip((npu, bench), stages, strict=True)] if in_stages else []
             has_stages = in_stages
             if not (in_stages or any(side.ranks for side in experts) or task.layouts != NO_LAYOUTS):
                 pipelines = _in_micro_batches(npu, bench)
                 in_stages = bool(pipelines)
+            if in_stages:
+                pipelines[0] = named_alike(*pipelines)
             lines = _lines_of(*pipelines) if in_stages else None
             if in_stages:
                 ours, theirs = _joined_in_line(pipelines[0], pipelines[1], lines)
@@ -235,11 +239,10 @@ def _joined_in_line(npu: Staged, bench: Staged, lines: tuple[Line, Line] | None)
         )
         return replace(ours, dump=owned_alike(ours.dump, theirs.dump)), theirs
     sides = (npu, bench)
-    meshes = [(side.mesh,) if len(side.mesh) > 1 else () for side in sides]
-    may_be = [wholes(s.dumps, len(s.dumps), meshes=m) for s, m in zip(sides, meshes, strict=True)]
+    may_be = [wholes(side.dumps, len(side.dumps), meshes=side.meshes) for side in sides]
     ours, theirs = (
-        join(side.dumps, len(side.dumps), other, meshes=mesh)
-        for side, other, mesh in zip(sides, reversed(may_be), meshes, strict=True)
+        join(side.dumps, len(side.dumps), other, meshes=side.meshes)
+        for side, other in zip(sides, reversed(may_be), strict=True)
     )
     return replace(ours, dump=owned_alike(ours.dump, theirs.dump)), theirs
 

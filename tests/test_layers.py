@@ -36,7 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("dump", "dump.__main__", "dump.monitor.__main__"),
     ("acc_compare.messages", "acc_compare.stacks", "acc_compare.row_names", "acc_compare.shadowed"),
     ("acc_compare.model",),
-    ("acc_compare.operators", "acc_compare.collectives"),
+    ("acc_compare.operators", "acc_compare.collectives", "acc_compare.handed_on"),
     ("acc_compare.micro_batches",),
     ("acc_compare.load", "acc_compare.metrics"),
     ("acc_compare.assembled",),
