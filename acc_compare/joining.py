@@ -17,7 +17,7 @@ from typing import TypeAlias
 import msgspec
 
 from acc_compare.assembled import piece, planned
-from acc_compare.collectives import COPIES, MESSAGES, REDUCES_GRADIENTS
+from acc_compare.collectives import COPIES, MESSAGES
 from acc_compare.combined import are_alike, concatenated, divided, summed
 from acc_compare.declared import Layout, Names
 from acc_compare.odd_copies import odd_copy, odd_one
@@ -32,7 +32,7 @@ _DIFFER = "parts.differ"
 _CUT = re.compile(r"_?S\((\d{1,3})(?:, \d+)?\)", re.ASCII)
 """Cut along a dimension; `_S(0, 2)` in an order that another cut of it makes, which no statistic sees."""
 
-_RESULTS, _PLACED = ("output.", "written."), "placed as "
+_RESULTS = ("output.", "written.")
 _NUMBERS = ("max", "min", "mean", "norm", "nan", "inf", "sketch", "waves", "md5", "data_name")
 
 
@@ -159,24 +159,6 @@ def knows_parts(dump: Dump) -> bool:
     return any(
         call.collectives or any(tensor.layout is not None for _, tensor in call.tensors()) for call in dump.calls
     )
-
-
-def shares_out_otherwise(npu: Dump, bench: Dump) -> bool:
-    """Do two sides of as many ranks share out the same model in other ways, one by DistributedDataParallel and one not,
-    or one by placements and one not?  Then calls that move parts have no partner, in good health."""
-    return _shared_out(npu) != _shared_out(bench)
-
-
-def _shared_out(dump: Dump) -> tuple[bool, bool]:
-    ways = ways_of(dump)
-    return REDUCES_GRADIENTS in ways, any(way.startswith(_PLACED) for way in ways)
-
-
-def ways_of(dump: Dump) -> frozenset[str]:
-    """By which collectives and placements the model is shared out."""
-    kinds = {c.kind for call in dump.calls for c in call.collectives if len(c.ranks) > 1}
-    layouts = [tensor.layout for call in dump.calls for _, tensor in call.tensors() if tensor.layout is not None]
-    return frozenset(kinds | {_PLACED + ",".join(layout.placements) for layout in layouts})
 
 
 def _layouts(dump: Dump) -> dict[int, LayoutRecord]:

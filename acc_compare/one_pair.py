@@ -13,7 +13,7 @@ from acc_compare.align.calls import align
 from acc_compare.align.rules import Rules
 from acc_compare.declared import NO_LAYOUTS, Layout, Layouts
 from acc_compare.in_order import with_waves_in_order
-from acc_compare.joining import Joined, join, knows_parts, shares_out_otherwise, wholes
+from acc_compare.joining import Joined, join, knows_parts, wholes
 from acc_compare.judge.job_graph import collective_calls, linked
 from acc_compare.judge.origins import Previous
 from acc_compare.judge.reference import References, reference_errors
@@ -24,6 +24,7 @@ from acc_compare.measured.pairs import MeasuredPair, measure_pairs
 from acc_compare.measured.panels import panels_of
 from acc_compare.measured.profile import profile_of
 from acc_compare.model import Alignment, Finding
+from acc_compare.sharing import shares_out_otherwise
 from dump.format.errors import IncomparableError
 from dump.format.reader import read_dump
 from dump.format.schema import Dump

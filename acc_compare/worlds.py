@@ -15,7 +15,7 @@ from acc_compare.declared import NO_LAYOUTS, Layouts
 from acc_compare.experts import Unrolled, unrolled
 from acc_compare.experts_alone import unrolled_by_weights
 from acc_compare.in_order import with_waves_in_order
-from acc_compare.joining import Grounds, Joined, join, ways_of, wholes
+from acc_compare.joining import Grounds, Joined, join, wholes
 from acc_compare.judge.origins import Previous
 from acc_compare.judge.verdict import Setting
 from acc_compare.judge.worlds import is_bookkeeping
@@ -25,6 +25,7 @@ from acc_compare.model import Finding, Suspect
 from acc_compare.odd_copies import odd_updates
 from acc_compare.one_pair import Outcome, Progress, Task, before, compare_dumps, joined, tell_nobody
 from acc_compare.operators import moves_layout_only
+from acc_compare.sharing import ways_of
 from acc_compare.stages import Line, Staged, named_alike, owned_alike, parameters_alike, staged, stages_of
 from acc_compare.wholes import candidates, chosen
 from dump.format.errors import IncomparableError

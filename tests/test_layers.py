@@ -42,7 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("acc_compare.assembled",),
     ("acc_compare.combined", "acc_compare.in_order"),
     ("acc_compare.wholes", "acc_compare.at_fault"),
-    ("acc_compare.declared", "acc_compare.odd_copies", "acc_compare.other_order"),
+    ("acc_compare.declared", "acc_compare.odd_copies", "acc_compare.other_order", "acc_compare.sharing"),
     ("acc_compare.joining", "acc_compare.stages"),
     ("acc_compare.experts", "acc_compare.expert_updates"),
     ("acc_compare.align",),

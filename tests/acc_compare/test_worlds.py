@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from acc_compare.comparison import compare
-from acc_compare.joining import shares_out_otherwise
 from acc_compare.worlds import is_cut_otherwise
 from dump.format.errors import IncomparableError
 from dump.format.schema import Argument, CallRecord, CollectiveRecord, Dump, Header, LayoutRecord, TensorRecord
@@ -75,18 +74,6 @@ def test_meshes_in_another_order_are_cut_otherwise(theirs: list[tuple[int, int]]
         return Dump(Path("root"), Header("statistics", "L1", world_size=4), calls)
 
     assert is_cut_otherwise(joining([A, B, A]), joining(theirs)) is cut
-
-
-@pytest.mark.parametrize(
-    ("bench", "otherwise"),
-    [
-        (_dump(8, kind=DDP), False),
-        (_dump(8, kind=GATHER), True),
-        (_dump(8, kind=DDP, layout=CUT), True),
-    ],
-)
-def test_reduction_of_gradients_and_placements_tell_how_a_model_is_shared_out(bench: Dump, otherwise: bool) -> None:
-    assert shares_out_otherwise(_dump(8, kind=DDP), bench) is otherwise
 
 
 LAYOUT = """
