@@ -39,7 +39,7 @@ from dump.config_keys import (
     wrong,
 )
 from dump.format.errors import ConfigError
-from dump.format.paths import from_home
+from dump.format.paths import from_home, working_folder
 
 __all__ = ["DumpConfig", "load_config", "merge", "parse_ranges", "read_json"]
 
@@ -74,7 +74,7 @@ class DumpConfig:
     called; `request_id` is the request without which a batch is not recorded, "" for any; with `checks_finite` each
     step is looked through for the first NaN; `ignored` holds one sentence for each setting made in the file that has
     no effect here.  `sections` keeps the settings of both tasks, so that changing the
-    task by a flag finds its own (`merge`).
+    task by a flag finds its own (`merge`); a relative `dump_path` is of `place`, the working folder as it was made.
     """
 
     task: Task = "statistics"
@@ -105,6 +105,12 @@ class DumpConfig:
     checks_finite: bool = False
     ignored: tuple[str, ...] = ()
     sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False, compare=False)
+    place: str = field(default_factory=working_folder, repr=False, compare=False)
+
+    @property
+    def root(self) -> Path:
+        """The folder of the dump, from wherever the script has gone."""
+        return Path(self.place, self.dump_path)
 
     @property
     def digest(self) -> Digest | None:

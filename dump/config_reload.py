@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from .config import DumpConfig, Unknown, load_config, merge
 from .format.errors import ConfigError
-from .format.paths import from_home
+from .format.paths import as_meant_in, from_home, working_folder
 
 _Signature: TypeAlias = "tuple[int, int, int] | None"
 
@@ -23,7 +23,7 @@ class ReloadableConfig:
     """
 
     def __init__(self, path: Path, flags: Mapping[str, object], *, unknown: Unknown = "guess") -> None:
-        self._path = from_home(path)
+        self._path, self._place = from_home(path), working_folder()
         self._flags = dict(flags)
         self._unknown = unknown
         self._seen = self._signature()
@@ -60,7 +60,8 @@ class ReloadableConfig:
         return True
 
     def _load(self) -> DumpConfig:
-        return merge(load_config(self._path, unknown=self._unknown), **self._flags)
+        config = load_config(as_meant_in(self._place, self._path), unknown=self._unknown)
+        return replace(merge(config, **self._flags), place=self._place)
 
     def override(self, **flags: object) -> None:
         """`flags` win over the file from now on, whenever it is read."""
@@ -74,7 +75,7 @@ class ReloadableConfig:
 
     def _signature(self) -> _Signature:
         try:
-            status = self._path.stat()
+            status = Path(self._place, self._path).stat()
         except OSError:
             return None
         return status.st_mtime_ns, status.st_size, status.st_ino

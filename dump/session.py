@@ -387,7 +387,7 @@ class Session:
         return wanted and self.sampling.picks(self.config, self.current_step)
 
     def _folder(self) -> Path:
-        return rank_folder(Path(self.config.dump_path), step=self.current_step, rank=self.rank, pid=os.getpid())
+        return rank_folder(self.config.root, step=self.current_step, rank=self.rank, pid=os.getpid())
 
     def open_writer(self) -> StepWriter | None:
         """The writer for the current step; None, and recording stops, where this rank is not wanted or the

@@ -16,7 +16,7 @@ from .. import coverage
 from ..config import DumpConfig, merge
 from ..config_reload import ReloadableConfig
 from ..format.errors import ConfigError, OutputError
-from ..format.paths import from_home
+from ..format.paths import as_meant_in, from_home
 from ..write.limits import size_text
 from . import checks
 from .interrupted import INTERRUPTED
@@ -126,7 +126,7 @@ def record(recording: Recording, start: Start, script: Script) -> int:
     if session.written:
         _tell_all(session, time.perf_counter() - began)
     elif account.processes:
-        say(f"dump: {Path(recording.config.dump_path).absolute()}")
+        say(f"dump: {recording.config.root}")
     for sentence in (*account.sentences(), *(() if account.processes else missed)):
         say(sentence)
     if account.failure:
@@ -169,7 +169,7 @@ def record_checked(
             raise session.failure
         for sentence in [coverage.not_recorded(session.left_out)] if session.left_out else []:
             say(sentence)
-        return check.outcome(Path(config.dump_path), status)
+        return check.outcome(as_meant_in(config.place, Path(config.dump_path)), status)
 
 
 @to_this_stderr()

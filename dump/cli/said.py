@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ..write.limits import size_text
@@ -44,7 +45,10 @@ def step_teller(config: Callable[[], DumpConfig]) -> Callable[[int, Written], No
 
     def tell(number: int, written: Written) -> None:
         amounts = f"{written.calls:,} calls, {written.tensors:,} tensors, {size_text(written.nbytes)}"
-        say(f"step {number}: {amounts} in {written.folder}")
-        after_step.finish(config(), number, written, say)
+        settings = config()
+        short = Path(settings.dump_path, *written.folder.parts[-2:])
+        folder = short if Path(settings.place, short) == written.folder else written.folder
+        say(f"step {number}: {amounts} in {folder}")
+        after_step.finish(settings, number, written, say)
 
     return tell

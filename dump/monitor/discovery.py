@@ -25,6 +25,7 @@ from ..intercept.weak_table import WeakCollection
 from ..older_torch import is_compiling
 from ..torch_internals import without_overrides
 from .config import MonitorConfig
+from .output import output_root
 from .run import Run, say
 from .scope import is_watched
 
@@ -45,6 +46,7 @@ class Discovery:
     def __init__(self, config: MonitorConfig, *, grad_acc_steps: int | None = None) -> None:
         self._config = config
         self._grad_acc_steps = grad_acc_steps
+        self._root = output_root()
         self.run: Run | None = None
         self.gave_way = False
         self._patches = Patches()
@@ -124,7 +126,12 @@ class Discovery:
         self._models.append(module)
         self._named = {id(each) for model in self._models for each in model.parameters() if is_watched(each)}
         if self.run is None:
-            self.run = Run(self._config, grad_acc_steps=self._grad_acc_steps, on_skipped=self._step_is_over)
+            self.run = Run(
+                self._config,
+                grad_acc_steps=self._grad_acc_steps,
+                on_skipped=self._step_is_over,
+                root=self._root,
+            )
         self.run.optimizers = self._known
         self.run.watch(self._models)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..format.errors import OutputError
 from ..format.monitor_files import MONTHS, RUN_FOLDER, STAMP
-from ..format.paths import from_home
+from ..format.paths import from_here
 
 OUTPUT_VARIABLE = "MONITOR_OUTPUT_DIR"
 DEFAULT_OUTPUT = "./monitor_output"
@@ -30,8 +30,8 @@ class RunFolder:
 
 
 def output_root() -> Path:
-    """$MONITOR_OUTPUT_DIR, or ./monitor_output."""
-    return from_home(os.environ.get(OUTPUT_VARIABLE) or DEFAULT_OUTPUT)
+    """$MONITOR_OUTPUT_DIR, or ./monitor_output, of the present working folder, which a script may leave."""
+    return from_here(os.environ.get(OUTPUT_VARIABLE) or DEFAULT_OUTPUT)
 
 
 def timestamp(moment: datetime) -> str:

@@ -56,6 +56,7 @@ class Run:
         first_step: int = 0,
         on_skipped: Callable[[Any], None] | None = None,
         writer: Writer | None = None,
+        root: Path | None = None,
     ) -> None:
         self.config = config
         self.grad_acc_steps = grad_acc_steps
@@ -79,6 +80,7 @@ class Run:
         self._structure: ModuleStructure | None = None
         self._call_places: CallPlaces | None = None
         self._writer = writer
+        self._root = output_root() if root is None else root
         self._alerts: Alerts | None = None
         self._on_skipped = on_skipped or self._stepped_over
 
@@ -143,7 +145,7 @@ class Run:
         """The folder, the writer and the alerts; kept while models come and go."""
         if self._writer is not None:
             return
-        config, root = self.config, output_root()
+        config, root = self.config, self._root
         if config.format == "api":
             self._writer = WRITERS["api"](Layout(root, self.place.rank, config.ops))
         else:
@@ -307,7 +309,7 @@ class Run:
 
     def _end_with_structure(self) -> None:
         assert self._structure is not None
-        path = self._structure.write(output_root(), self.place.rank)
+        path = self._structure.write(self._root, self.place.rank)
         say(f"the model's structure is in {path}; the script ends here, as print_struct asks for")
         raise SystemExit(0)
 

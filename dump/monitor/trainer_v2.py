@@ -19,7 +19,7 @@ from ..config import read_json
 from ..config_keys import kind_of, quoted, wrong
 from ..environment import device
 from ..format.errors import ConfigError, OutputError, told_in_one_line
-from ..format.paths import from_home
+from ..format.paths import from_here, from_home
 from . import discovery
 from .config import Collectives, MonitorConfig
 from .following import follow
@@ -249,7 +249,7 @@ def _settings(content: Mapping[str, Any], source: str) -> WatchSettings:
 
     start = number("start_step", 0, 0)
     return WatchSettings(
-        output=from_home(str(content.get("output_dir") or "./")),
+        output=from_here(str(content.get("output_dir") or "./")),
         monitors=monitors,
         ranks=_ranks(content.get("rank"), source),
         start_step=start,

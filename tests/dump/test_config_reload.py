@@ -30,6 +30,15 @@ def test_a_file_that_was_written_since_is_taken_over(tmp_path: Path) -> None:
     assert not reloadable.read_again()
 
 
+def test_a_relative_path_is_that_of_where_the_run_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = _write(Path("config.json"), {"dump_enable": False})
+    reloadable = ReloadableConfig(path, {})
+    monkeypatch.chdir("/")
+    _write(tmp_path / path, {"dump_enable": True})
+    assert reloadable.read_again()
+
+
 def test_without_the_key_the_file_is_read_once(tmp_path: Path) -> None:
     path = _write(tmp_path / "config.json", {"level": "L1"})
     reloadable = ReloadableConfig(path, {})

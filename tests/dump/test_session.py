@@ -18,6 +18,7 @@ from torch.optim import optimizer as torch_optimizer
 
 from dump.config import DumpConfig
 from dump.format.errors import ConfigError, OutputError
+from dump.format.paths import working_folder
 from dump.format.reader import read_dump
 from dump.format.tensors import read_tensor
 from dump.older_torch import grad_scaler
@@ -112,6 +113,25 @@ def test_steps_are_counted_and_only_wanted_ones_are_written(config: DumpConfig) 
     first, second = (read_dump(part.folder) for part in session.written)
     assert [call.name for call in first.calls] == [call.name for call in second.calls]
     assert session.finished
+
+
+def test_a_relative_path_is_of_where_the_run_began(
+    config: DumpConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "began").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "began")
+    session = Session(replace(config, dump_path=Path("dump"), step=frozenset([0, 1]), place=working_folder()))
+    _train(session, 1)
+    session.start()
+    torch.ones(1)
+    monkeypatch.chdir(tmp_path / "elsewhere")  # in the middle of a step
+    session.close()
+    assert session.failure is None
+    assert [part.folder.parent for part in session.written] == [
+        tmp_path / "began" / "dump" / f"step{n}" for n in (0, 1)
+    ]
+    assert [bool(read_dump(part.folder).calls) for part in session.written] == [True, True]
 
 
 def test_nothing_is_recorded_between_stop_and_start(config: DumpConfig) -> None:

@@ -106,6 +106,23 @@ def test_an_unmodified_script(tmp_path: Path, config: Path) -> None:
     assert {row["micro_step"] for row in _rows(run.path, "actv")} == {"0", "1"}
 
 
+def test_a_script_that_leaves_the_working_folder(tmp_path: Path, config: Path) -> None:
+    leaving = "import os; os.mkdir('one'); os.chdir('one')\n"
+    again = PLAIN.replace("        model(torch", "        os.chdir('/'); model(torch")
+    (tmp_path / "train.py").write_text(leaving + again)
+    run = subprocess.run(
+        [sys.executable, "-m", "dump.monitor", "-c", str(config), "train.py"],
+        cwd=tmp_path,
+        env=_environment(Path("out")),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=240,
+    )
+    (found,) = find_runs(tmp_path / "out")
+    assert run.stderr == f"acc monitor: 3 steps; {found.path}\n"
+
+
 LAZY_AND_SAVED = """
 import hashlib, io, torch
 torch.manual_seed(0)
