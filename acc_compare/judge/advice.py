@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Mapping
 
 from acc_compare import operators
-from acc_compare.judge.evidence import Comparand, has_other_settings
+from acc_compare.judge.evidence import Comparand, may_have_other_settings
 from acc_compare.judge.origins import Origin
 from acc_compare.messages import Message, Value, listed, say
 from acc_compare.model import Kind, Suspect
@@ -26,7 +26,8 @@ def advice_for(suspect: Suspect, origin: Origin, place: Comparand) -> tuple[Mess
     """What to try next, the most useful first; an entry may hold commands, each on a line of its own."""
     by_kind = _BY_KIND.get(suspect.kind)
     if by_kind is not None:
-        return by_kind(suspect, place)
+        settings = (say("advice.settings"),) if may_have_other_settings(suspect) else ()
+        return (*settings, *by_kind(suspect, place))
     if origin.unseen and not origin.maker:
         before: Value = origin.before or say("advice.the_start")
         return (
@@ -37,7 +38,7 @@ def advice_for(suspect: Suspect, origin: Origin, place: Comparand) -> tuple[Mess
 
 
 def _of_operator(suspect: Suspect, origin: Origin, place: Comparand) -> tuple[Message, ...]:
-    if has_other_settings(suspect) and place.mode != "md5":
+    if may_have_other_settings(suspect) and place.mode != "md5":
         return say("advice.settings"), tensors_of(origin.call.full_name, suspect, place)
     switch: tuple[Message, ...] = ()
     rounding = suspect.pattern is not None and suspect.pattern.kind == "rounding" and suspect.pattern.dtype == "tf32"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,9 +12,10 @@ from acc_compare.judge.ranks import JobStep, of_several, ranges
 from acc_compare.measured.calls import MeasuredCall
 from acc_compare.messages import Message, Value, listed, say
 from acc_compare.model import ReferenceErrors, Suspect
-from dump.format.schema import CutShort, Dump, Mode, ScalarRecord
+from dump.format.schema import CutShort, Dump, Leaf, Mode, ScalarRecord
 
 _SETTINGS = 5
+_DEVICE = re.compile(r"(?:cpu|cuda|npu|meta|mps|xpu|hpu|privateuseone)(?::\d+)?", re.ASCII)
 _EXAMPLES = 3
 _FINEST = 1e-12
 """Inputs agree no better than this in words."""
@@ -57,7 +59,7 @@ def message_of(origin: Origin, place: Comparand) -> Message:
         return _unseen(origin)
     if place.mode == "md5":
         return say("happened.digest", tensor=origin.judged.argument.name)
-    if origin.kind == "random":
+    if origin.kind == "random" and not _other_settings(origin.call):
         return say("happened.drew", agree=_agree(origin))
     return _computed(origin)
 
@@ -86,6 +88,8 @@ def _what(origin: Origin) -> Message:
 def _input(origin: Origin, place: Comparand) -> Message:
     if place.mode == "md5":
         return say("happened.input_not_same", what=_what(origin))
+    if origin.judged.argument.name.startswith("output") and _other_settings(origin.call):
+        return _computed(origin)  # another part of the same data
     is_parameter = bool(origin.parameter or origin.judged.argument.npu.requires_grad)
     came = "input_compiled" if place.is_compiled and not is_parameter else "input_differs"
     return say(f"happened.{came}", what=_what(origin), size=_size(origin))
@@ -182,8 +186,8 @@ def _unseen(origin: Origin) -> Message:
     )
 
 
-def evidence_of(first: Origin, members: Sequence[Origin]) -> tuple[Message, ...]:
-    """On what grounds, a sentence each."""
+def evidence_of(first: Origin, members: Sequence[Origin], called: MeasuredCall | None = None) -> tuple[Message, ...]:
+    """On what grounds, a sentence each; `called` is the call that a backward call is of."""
     found: list[Message] = []
     if first.call.pair.fused is not None:
         found.append(say("evidence.fused", against=first.call.pair.fused.against))
@@ -192,7 +196,7 @@ def evidence_of(first: Origin, members: Sequence[Origin]) -> tuple[Message, ...]
         found.append(say("evidence.sketch"))
     if error is not None and error.source == "bound":
         found.append(say("evidence.bound"))
-    found += _other_settings(first.call) if first.kind in ("operator", "random", "input") else []
+    found += _other_settings(called or first.call) if first.kind in ("operator", "random", "input") else []
     if first.overwritten_by:
         found.append(say("evidence.writers", calls=listed(first.overwritten_by)))
     if len(members) > 1 and first.kind == "input":
@@ -204,10 +208,17 @@ def evidence_of(first: Origin, members: Sequence[Origin]) -> tuple[Message, ...]
     return tuple(found)
 
 
-def has_other_settings(suspect: Suspect) -> bool:
-    """Was it called with other numbers or flags on the two sides, which are no collective's?"""
-    told = any(part.key == "evidence.settings" for part in suspect.evidence)
-    return told and not suspect.name.startswith("Distributed.")
+def has_other_settings(suspect: Suspect, *keys: str) -> bool:
+    """Was it called with other numbers, flags or words on the two sides, which are no collective's, and is what it made
+    what differs?"""
+    told = any(part.key in (keys or ("evidence.settings",)) for part in suspect.evidence)
+    made = suspect.tensor.partition(".")[0] not in ("input", "parameters")
+    return told and made and not suspect.name.startswith("Distributed.")
+
+
+def may_have_other_settings(suspect: Suspect) -> bool:
+    """Has it other settings, or an argument on one side that may be the other's default?"""
+    return has_other_settings(suspect, "evidence.settings", "evidence.given")
 
 
 def some(names: Sequence[Value], *, total: int = 0) -> Message:
@@ -229,22 +240,44 @@ def _input_name(origin: Origin) -> Value:
 
 
 def _other_settings(call: MeasuredCall) -> list[Message]:
-    """`called with input.4 1e-05 against 1e-06`: numbers and flags that the two sides do not share; of a collective its
-    reduction and who takes part too."""
-    told = (bool, int, float, str) if call.communicates else (bool, int, float, list)
+    """`called with other settings: input.4 1e-05 against 1e-06`: numbers, flags and words that the two sides do not
+    share, but for names of devices; of a collective who takes part too.  Then what one side alone was given."""
+    pairs = [(pair.name, _setting(pair.npu), _setting(pair.bench)) for pair in call.pair.arguments]
     differing = [
-        say("evidence.setting", name=pair.name, npu=str(pair.npu.value), bench=str(pair.bench.value))
-        for pair in call.pair.arguments
-        if isinstance(pair.npu, ScalarRecord)
-        and isinstance(pair.bench, ScalarRecord)
-        and isinstance(pair.npu.value, told)
-        and isinstance(pair.bench.value, told)
-        and pair.npu.value != pair.bench.value
+        say("evidence.setting", name=name, npu=str(npu), bench=str(bench))
+        for name, npu, bench in pairs
+        if npu is not None and bench is not None and npu != bench
     ]
     ours, theirs = ([found.ranks for found in of_several(side)] for side in (call.pair.npu, call.pair.bench))
     if ours != theirs:
         named = [listed([ranges(ranks) for ranks in side], by="semicolon") for side in (ours, theirs)]
         differing.append(say("evidence.setting", name="ranks", npu=named[0], bench=named[1]))
-    if not differing:
-        return []
-    return [say("evidence.settings", settings=listed(differing[:_SETTINGS], by="semicolon"))]
+    found = [say("evidence.settings", settings=listed(differing[:_SETTINGS], by="semicolon"))] if differing else []
+    given = {
+        side: {
+            pair.name or pair.bench_name: _setting(getattr(pair, side))
+            for pair in call.pair.arguments
+            if getattr(pair, other) is None
+        }
+        for side, other in (("npu", "bench"), ("bench", "npu"))
+    }
+    for side, other in (("npu", "bench"), ("bench", "npu")):
+        alone = [
+            say("evidence.value", name=name, value=str(value))
+            for name, value in given[side].items()
+            if value is not None and value not in given[other].values()  # by place there, by name here
+        ]
+        if alone:
+            settings = listed(alone[:_SETTINGS], by="semicolon")
+            found.append(say("evidence.given", side=say(f"name.{side}"), settings=settings))
+    return found
+
+
+def _setting(leaf: Leaf) -> object:
+    """What a call was told by an argument that is no tensor; None where that is nothing, or no matter of a setting."""
+    if not isinstance(leaf, ScalarRecord):
+        return None
+    value = leaf.value
+    if isinstance(value, str):
+        return None if leaf.type != "str" or _DEVICE.fullmatch(value) else value
+    return value if isinstance(value, (bool, int, float, list)) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -38,12 +38,14 @@ def suspects_of(
     groups: dict[tuple[str, ...], list[Origin]] = {}
     for origin in origins:
         groups.setdefault(_group(origin), []).append(origin)
-    propagation = Propagation(calls)
+    propagation, named = Propagation(calls), {call.full_name: call for call in calls}
     found = [
         (
             members[0].call.order,
             _in_step(
-                _placed(_suspect(members, propagation, place, closely=number < _CLOSELY), members[0].call, place),
+                _placed(
+                    _suspect(members, propagation, named, place, closely=number < _CLOSELY), members[0].call, place
+                ),
                 members[0].call.order if members[0].first_seen is None else members[0].first_seen,
                 place,
                 made=members[0].first_seen is None and not members[0].unseen,
@@ -148,7 +150,12 @@ def module_at(call: str, dump: Dump) -> str:
 
 
 def _suspect(
-    members: Sequence[Origin], propagation: Propagation, place: Comparand, *, closely: bool = False
+    members: Sequence[Origin],
+    propagation: Propagation,
+    named: Mapping[str, MeasuredCall],
+    place: Comparand,
+    *,
+    closely: bool = False,
 ) -> Suspect:
     first = members[0]
     judged = first.judged
@@ -166,6 +173,7 @@ def _suspect(
     if first.lone:
         name, dump = first.producer, place.sides[SIDES.index(first.lone)]
         module, stack = module_at(name, dump), _stack_at(name, dump)
+    called = named.get(forward_name(first.call.full_name)) if first.call.is_backward else None
     base = Suspect(
         name=name,
         kind=first.kind,
@@ -178,7 +186,7 @@ def _suspect(
         excess=excess if place.mode != "md5" else None,
         calls=1 if is_one else len({origin.call.full_name for origin in members}),
         message=message_of(first, place),
-        evidence=(*evidence_of(first, members), *_parted(first, place), *_beside(beside)),
+        evidence=(*evidence_of(first, members, called), *_parted(first, place), *_beside(beside)),
         pattern=_pattern(first, place, closely=closely),
         spread=propagation.of(first),
         stack=stack,

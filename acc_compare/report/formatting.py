@@ -68,14 +68,14 @@ def measured(suspect: Suspect) -> Message | None:
 def meaning_of(suspect: Suspect) -> Message:
     """What its kind means; of an operator that is accused for what it read, what that means, and of what differs
     already, since when as far as that is known."""
+    if suspect.kind in ("operator", "random", "input") and has_other_settings(suspect):
+        return say("kind.settings")
     if suspect.kind == "input" and suspect.message.key == "happened.input_compiled":
         return say("kind.input_compiled")
     if suspect.kind == "input" and suspect.step:
         return say("kind.input_later")
     if suspect.kind == "operator" and suspect.tensor.partition(".")[0] in ("input", "parameters"):
         return say("kind.before")
-    if suspect.kind == "operator" and has_other_settings(suspect):
-        return say("kind.settings")
     return say(f"kind.{suspect.kind}")
 
 
@@ -107,6 +107,8 @@ def _looks(suspect: Suspect) -> Message | None:
     if suspect.kind == "optimizer":
         factor = suspect.pattern.size if suspect.pattern is not None else None
         return say("looks.update_factor", factor=factor) if factor is not None else None
+    if suspect.pattern is not None and suspect.pattern.kind == "rounding" and has_other_settings(suspect):
+        return None  # which explain it, of whatever size it is
     return described(suspect.pattern, suspect.tensor)
 
 

@@ -226,6 +226,8 @@ MESSAGES: Mapping[str, str] = {
     ),
     "evidence.settings": "called with other settings: {settings}",
     "evidence.setting": "{name} {npu} against {bench}",
+    "evidence.given": "given on the {side} side alone: {settings}",
+    "evidence.value": "{name} {value}",
     "evidence.lowered": "{calls} of {operators} show it alike",
     "evidence.updates": "{off} of {judged} updates that can be judged are off",
     "evidence.optimizer": "settings differ: {settings}",

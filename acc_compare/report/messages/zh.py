@@ -185,6 +185,8 @@ MESSAGES: Mapping[str, str] = {
     "evidence.parted": "这一步开始时参数已相差 {size}，其原因没有记录：此处的差异可能由此而来",
     "evidence.settings": "调用参数不同：{settings}",
     "evidence.setting": "{name}：{npu}，标杆为 {bench}",
+    "evidence.given": "仅{side}侧给出的参数：{settings}",
+    "evidence.value": "{name}：{value}",
     "evidence.lowered": "{operators}的 {calls}都有同样表现",
     "evidence.updates": "可判断的 {judged} 个更新中有 {off} 个不一致",
     "evidence.optimizer": "设置不同：{settings}",

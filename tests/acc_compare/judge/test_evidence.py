@@ -126,6 +126,82 @@ def test_settings_that_differ_are_evidence(make: Any, eps: float, told: bool) ->
 
 
 @pytest.mark.parametrize(
+    ("npu", "bench", "told"),
+    [
+        (
+            {"reduction": "sum"},
+            {"reduction": "mean"},
+            say("evidence.setting", name="input.reduction", npu="sum", bench="mean"),
+        ),
+        ({"device": "npu:0"}, {"device": "cpu"}, None),
+        ({"approximate": "tanh"}, {}, ("npu", say("evidence.value", name="input.approximate", value="tanh"))),
+        ({}, {"dim": 1}, ("bench", say("evidence.value", name="input.dim", value="1"))),
+        ({"mask": None}, {}, None),
+    ],
+)
+def test_words_are_settings_and_what_one_side_alone_gives_is_told(make: Any, npu: Any, bench: Any, told: Any) -> None:
+    def run(given: dict[str, object], size: float) -> Any:
+        one = make.Run()
+        x = make.normal(8, 8)
+        one.call("Functional.gelu.0.forward", [x], [make.off(x, size)], kwargs=given)
+        return one
+
+    (suspect,) = make.judged(run(npu, 1e-2), run(bench, 0)).suspects
+    found = [said for said in suspect.evidence if said.key in ("evidence.settings", "evidence.given")]
+    if told is None:
+        assert not found
+    elif isinstance(told, tuple):
+        side, value = told
+        assert found == [
+            say("evidence.given", side=say(f"name.{side}"), settings=listed([value], by="semicolon")),
+        ]
+        assert not has_other_settings(suspect)
+    else:
+        assert found == [say("evidence.settings", settings=listed([told], by="semicolon"))]
+        assert has_other_settings(suspect)
+    assert ("advice.settings" in [line.key for line in suspect.advice]) is bool(found)
+
+
+def test_a_backward_call_is_given_the_settings_of_the_call_it_is_of(make: Any) -> None:
+    def run(reduction: str, size: float) -> Any:
+        one = make.Run()
+        x = make.normal(8, 8)
+        one.call("Functional.mse_loss.0.forward", [x], [x], kwargs={"reduction": reduction})
+        one.call("Functional.mse_loss.0.backward", [x], [make.off(x, size)])
+        return one
+
+    (suspect,) = make.judged(run("sum", 1e-2), run("mean", 0)).suspects
+    assert suspect.name == "Functional.mse_loss.0.backward"
+    assert has_other_settings(suspect)
+
+
+def test_a_random_operator_with_other_settings_is_no_matter_of_its_numbers(make: Any) -> None:
+    def run(p: float, seed: int) -> Any:
+        one = make.Run()
+        x = make.normal(8, 8)
+        one.call("Functional.dropout.0.forward", [x], [make.normal(8, 8, seed=seed)], kwargs={"p": p})
+        return one
+
+    for p, key in ((0.2, "happened.computed"), (0.1, "happened.drew")):
+        (suspect,) = make.judged(run(p, 1), run(0.1, 2)).suspects
+        assert (suspect.kind, suspect.message.key) == ("random", key)
+        assert has_other_settings(suspect) is (p == 0.2)
+        assert (suspect.advice[0].key == "advice.settings") is (p == 0.2)
+
+
+def test_another_part_of_the_same_data_is_chosen_by_the_call_that_chooses(make: Any) -> None:
+    def run(first: int) -> Any:
+        one = make.Run()
+        x = make.normal(9, 8)
+        one.call("Tensor.__getitem__.0.forward", [x, first], [x[first : first + 4]])
+        return one
+
+    (suspect,) = make.judged(run(0), run(4)).suspects
+    assert suspect.message.key.startswith("happened.computed")
+    assert has_other_settings(suspect)
+
+
+@pytest.mark.parametrize(
     ("typical", "basis", "allowed"),
     [(1e-6, "peers", "allowed.peers"), (1e-2, "peers", "allowed.rounding"), (1e-6, "prior", "allowed.rounding")],
 )

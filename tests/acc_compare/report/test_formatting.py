@@ -7,8 +7,8 @@ import pytest
 
 from acc_compare.judge.evidence import some
 from acc_compare.messages import count, say
-from acc_compare.model import Kind
-from acc_compare.report.formatting import facts, meaning_of, measured, plural
+from acc_compare.model import ErrorPattern, Kind
+from acc_compare.report.formatting import SHAPE, facts, meaning_of, measured, plural
 from acc_compare.report.i18n import factor, quantity, text
 from acc_compare.report.messages import CATALOGUE
 
@@ -79,6 +79,23 @@ def test_what_differs_from_the_start_is_what_is_recorded_from_the_start(build, s
 def test_an_operator_with_other_settings(build, name, tensor, is_told, meaning):
     evidence = (say("evidence.settings", settings="x"),) if is_told else ()
     assert meaning_of(build.suspect(name=name, tensor=tensor, evidence=evidence)).key == meaning
+
+
+@pytest.mark.parametrize(
+    ("kind", "tensor", "is_told"),
+    [("random", "output.0", True), ("input", "output.0", True), ("input", "input.0", False)],
+)
+def test_other_settings_are_said_whatever_the_call_does(build, kind, tensor, is_told):
+    found = build.suspect(kind=kind, tensor=tensor, evidence=(say("evidence.settings", settings="x"),))
+    assert (meaning_of(found).key == "kind.settings") is is_told
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_what_looks_like_rounding_is_explained_by_other_settings(build, is_told):
+    evidence = (say("evidence.settings", settings="x"),) if is_told else ()
+    pattern = ErrorPattern(kind="rounding", size=1e-3, dtype="bfloat16")
+    labels = [label for label, _ in facts(build.suspect(tensor="output.0", evidence=evidence, pattern=pattern))]
+    assert (SHAPE in labels) is not is_told
 
 
 def test_every_kind_is_explained():
