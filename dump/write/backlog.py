@@ -12,8 +12,9 @@ does the job at once, without a copy, instead of waiting for those who do the ot
 A copy goes into memory that one before it no longer needs, where that is of its size: new memory is made of pages that
 the system clears and maps one by one, which takes longer than the copy.
 
-Together.  Many contents are digested faster than one after the other: a thread then takes as many of those that wait,
-up to `together`.  Files are written one by one, each as soon as may be.
+Together.  Many contents are digested faster than one after the other, MD5 of 64 in a fifth of the time: so nobody
+begins before `together` of them wait, unless half of the budget is taken, a quarter of a second has gone by, or
+somebody waits for all of them (`hurried`).  Files are written one by one, each as soon as may be.
 
 Priority.  Where every core is busy with the step, a helper at the step's own priority holds up whichever of
 torch's threads it shares a core with, and the others spin until that one arrives: in a profile of MD5 of a
@@ -27,7 +28,8 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeAlias
 
 import numpy as np
@@ -42,6 +44,8 @@ _IDLE_SHARE = 4
 """Idle memory takes no more than one part in so many of the budget, and room that no copy needs."""
 _REUSED_FROM = 1 << 16
 """Bytes: what is smaller comes out of memory that the process has anyhow."""
+_PATIENCE = 0.25
+"""Seconds that a digest waits for others: a run that hangs wants its last records on disk."""
 _SMALL = 1 << 18
 """Bytes below which a job is left to whoever finishes it: it is done before a helper would have woken up."""
 
@@ -109,6 +113,7 @@ class Backlog:
         self._ahead: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._digests: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._changed = threading.Condition()
+        self._hurrying = 0  # how many wait for all jobs
         self.nbytes = 0
         """Bytes of the copies that are kept now."""
         self._idle: dict[int, list[Bytes]] = {}
@@ -133,17 +138,34 @@ class Backlog:
             raise
         if not is_small:
             self._ahead.put(job)
-        if self._together > 1 and job.place is None:
+        if self._is_for_company(job):
             self._digests.put(job)
+            if self._is_company():
+                with self._changed:
+                    self._changed.notify_all()
 
     def finish(self, job: Job) -> None:
         """Wait until the job is done.  Raises what its work raised."""
-        if (job.nbytes < _SMALL or not self._threads) and job.claim():
-            self._do_together(job)
+        if job.nbytes < _SMALL or not self._threads:
+            self._wait_for_company(job)
+            if job.claim():
+                self._do_together(job)
         with self._changed:
             self._changed.wait_for(lambda: job.done)
         if job.failure is not None:
             raise job.failure
+
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Meanwhile nobody waits for others to work on together."""
+        with self._changed:
+            self._hurrying += 1
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._hurrying -= 1
 
     def help(self) -> None:
         """Work on what waits, until nothing does."""
@@ -200,12 +222,24 @@ class Backlog:
             own = threading.get_native_id()
             os.setpriority(os.PRIO_PROCESS, own, os.getpriority(os.PRIO_PROCESS, own) + _NICENESS)
         while (job := self._ahead.get()) is not None:
+            self._wait_for_company(job)
             if job.claim():
                 self._do_together(job)
 
+    def _is_for_company(self, job: Job) -> bool:
+        return self._together > 1 and job.place is None
+
+    def _is_company(self) -> bool:
+        return self._hurrying > 0 or self._digests.qsize() >= self._together or 2 * self.nbytes > self._budget
+
+    def _wait_for_company(self, job: Job) -> None:
+        if self._is_for_company(job) and not job.done:
+            with self._changed:
+                self._changed.wait_for(lambda: job.done or self._is_company(), _PATIENCE)
+
     def _do_together(self, job: Job) -> None:
         jobs = [job]
-        while job.place is None and len(jobs) < self._together:
+        while self._is_for_company(job) and len(jobs) < self._together:
             try:
                 other = self._digests.get_nowait()
             except queue.Empty:

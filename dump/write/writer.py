@@ -179,8 +179,9 @@ class StepWriter:
     def _takes_when_all_is_written(self, nbytes: int) -> bool:
         """Is there room once everything queued has given back what it did not need?"""
         written = threading.Event()
-        self._queue.put(written)
-        written.wait()
+        with self._backlog.hurried():
+            self._queue.put(written)
+            written.wait()
         self.is_cut = self.is_cut or not self._room.take(nbytes)
         return not self.is_cut
 
@@ -200,12 +201,13 @@ class StepWriter:
 
     def _end_threads(self, *, helps: bool = True) -> None:
         self._hand_over(waits=True)
-        self._queue.put(None)
-        if helps:
-            self._backlog.help()
-        thread = self._thread
-        assert thread is not None
-        thread.join()
+        with self._backlog.hurried():
+            self._queue.put(None)
+            if helps:
+                self._backlog.help()
+            thread = self._thread
+            assert thread is not None
+            thread.join()
         self._thread = None
         self._backlog.close()
 

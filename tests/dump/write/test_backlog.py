@@ -225,3 +225,47 @@ def test_helpers_yield_to_the_step_and_the_step_keeps_its_priority() -> None:
     backlog.close()
     assert found == [min(before + 10, 19)]
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
+
+
+def _groups(monkeypatch: pytest.MonkeyPatch, patience: float, *, budget: int = 1 << 20) -> tuple[Backlog, list[int]]:
+    monkeypatch.setattr(module, "_PATIENCE", patience)
+    sizes: list[int] = []
+
+    def noted(jobs: list[tuple[Job, Contents]]) -> None:
+        sizes.append(len(jobs))
+        _digest(jobs)
+
+    return Backlog(noted, budget=budget, helpers=1, together=4), sizes
+
+
+def _soon(is_so: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 20
+    while not is_so() and time.monotonic() < end:
+        time.sleep(0.001)
+    return is_so()
+
+
+def test_digests_wait_until_many_are_made_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    backlog, sizes = _groups(monkeypatch, 60)
+    jobs = [_add(backlog, torch.ones(10)) for _ in range(3)]
+    time.sleep(0.05)
+    assert sizes == []
+    jobs.append(_add(backlog, torch.ones(10)))
+    assert _soon(lambda: all(job.done for job in jobs))
+    assert sizes == [4]
+    backlog.close()
+
+
+@pytest.mark.parametrize("why", ["somebody waits for all", "half of the budget is taken", "time has gone by"])
+def test_few_digests_are_made_where(monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    patience = 0.05 if why == "time has gone by" else 60
+    backlog, sizes = _groups(monkeypatch, patience, budget=150 if why == "half of the budget is taken" else 1 << 20)
+    jobs = [_add(backlog, torch.ones(10)) for _ in range(2)]
+    if why == "somebody waits for all":
+        with backlog.hurried():
+            for job in jobs:
+                backlog.finish(job)
+    assert _soon(lambda: all(job.done for job in jobs))
+    assert sum(sizes) == 2
+    assert [job.measured.md5 for job in jobs] == [_md5(torch.ones(10))] * 2
+    backlog.close()
