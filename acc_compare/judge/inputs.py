@@ -73,8 +73,9 @@ def _judge_shape(call: MeasuredCall, argument: MeasuredArgument, context: Contex
 def _judge_unseen(call: MeasuredCall, argument: MeasuredArgument, seen: Seen) -> Verdict:
     """It was computed by a call that nobody recorded, perhaps from inputs that differ already."""
     assert argument.error is not None
-    if argument.relative <= UNSEEN * max(seen.worst, INPUT_NOISE):
-        return Judged(argument, "propagated", Expected.at_most(seen.worst, "before")), None
+    known = min(seen.worst, seen.around)
+    if argument.relative <= UNSEEN * max(known, INPUT_NOISE):
+        return Judged(argument, "propagated", Expected.at_most(known, "before")), None
     judged = Judged(argument, "input", Expected.at_most(INPUT_NOISE, "before"))
     kind: Kind = "nan_inf" if argument.error.is_nonfinite else "operator"
     node = (argument.npu.grad_fn or "").removesuffix("0")

@@ -145,7 +145,8 @@ class Context:
 class Seen:
     """What the walk has met so far: the largest error, the last call that agreed, whether NaN or Inf have appeared
     (they reach where no dataflow shows them: indices, masks), and whether shapes have begun to differ; `inside` is the
-    largest error of the modules inside the one at hand, `decided` are the values of indices and masks that were chosen
+    largest error of the modules inside the one at hand, `around` the largest that a function of the module around it
+    may have read, Inf where nobody knows, `decided` are the values of indices and masks that were chosen
     by what differed."""
 
     worst: float = 0.0
@@ -153,6 +154,7 @@ class Seen:
     nonfinite: bool = False
     reshaped: bool = False
     inside: float = 0.0
+    around: float = math.inf
     decided: set[Hashable] = field(default_factory=set)
 
 

@@ -9,6 +9,7 @@ as normal.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
@@ -67,13 +68,15 @@ def walk(calls: Sequence[MeasuredCall], context: Context) -> Walk:
         found.noise = Noise(cleaned, lowered=LOWERED[found.lowered])
     context = replace(context, noise=found.noise)
     seen = Seen(nonfinite=context.previous == "poisoned")
-    inside = _Inside()
+    inside, around = _Inside(), _Around(cleaned)
     forwards: dict[str, MeasuredCall] = {}
     for call in cleaned:
         forward = forwards.get(forward_name(call.full_name)) if call.is_backward else None
         seen.inside = inside.worst(call)
+        seen.around = around.worst(call) if not context.unheld else math.inf
         _judge_call(call, forward, context, found, seen, read=garbage.error_read(call))
         inside.note(call)
+        around.note(call)
         if not call.is_backward:
             forwards[call.full_name] = call
     for key, argument in garbage.found.items():
@@ -214,6 +217,35 @@ class _Inside:
 
     def worst(self, call: MeasuredCall) -> float:
         return self._worst.get((call.name.path, call.name.direction), 0.0) if call.name.is_module else 0.0
+
+
+class _Around:
+    """The largest error that a function between the modules inside one may have read, at module level: of what that
+    module was given, and of what all inside that ran before read and made; backward, forward too."""
+
+    def __init__(self, calls: Sequence[MeasuredCall]) -> None:
+        self._calls = {call.full_name: call for call in calls}
+        self._worst: dict[str, float] = {}
+
+    def note(self, call: MeasuredCall) -> None:
+        error = behind_bounds((*call.read, *call.wrote)) if call.name.is_module else 0.0
+        owner = call.owner if call.name.is_module else None
+        while owner is not None and owner in self._calls:
+            self._worst[owner] = max(self._within(owner), error)
+            owner = self._calls[owner].owner
+
+    def worst(self, call: MeasuredCall) -> float:
+        """Inf where the module around is not known."""
+        return self._within(call.owner) if call.name.is_module and call.owner in self._calls else math.inf
+
+    def _within(self, owner: str) -> float:
+        given = self._worst.get(owner)
+        if given is None:
+            given = behind_bounds(self._calls[owner].read)
+        if not self._calls[owner].is_backward:
+            return given
+        forward = forward_name(owner)
+        return max(given, self._within(forward)) if forward in self._calls else math.inf
 
 
 class _Garbage:

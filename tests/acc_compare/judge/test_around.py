@@ -38,6 +38,23 @@ def test_where_the_module_around_read_what_differs_it_is_not_told(make: Any) -> 
     assert "Module.mlp.Mlp.forward.0" not in [suspect.name for suspect in suspects]
 
 
+@pytest.mark.parametrize(("inside", "accused"), [(False, ["Module.mlp.Mlp.forward.0"]), (True, [])])
+def test_what_differs_elsewhere_explains_nothing_of_a_function_between_modules(
+    make: Any, inside: bool, accused: list[str]
+) -> None:
+    """A bias has parted that nothing depends on, as that of an attention's keys, before the module or inside it."""
+    runs = []
+    for wrong, drift in ((5e-3, 2e-3), (0.0, 0.0)):
+        run, rest = make.Run(level="L0", world_size=2), mlp(make, wrong=wrong)
+        bias, x = run.parameter(make.off(make.normal(16, seed=8), drift)), make.normal(8, 16, seed=9)
+        owner = "Module.mlp.Mlp.forward.0" if inside else None
+        run.call("Module.mlp.first.Linear.forward.0", [x], [x], parameters={"bias": bias}, owner=owner)
+        run.bodies |= rest.bodies
+        run.owners |= rest.owners
+        runs.append(run)
+    assert [suspect.name for suspect in make.judged(*runs, step=1, previous="judged").suspects] == accused
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_ranks_that_come_later_may_have_been_given_what_is_wrong(make: Any, tmp_path: Path, rank: int) -> None:
     for number in range(2):
