@@ -73,6 +73,15 @@ def without(call: CallRecord, parameters: Mapping[int, str]) -> CallRecord:
     return msgspec.structs.replace(call, inputs=told(call.inputs), outputs=told(call.outputs))
 
 
+def with_names(call: CallRecord, parameters: Mapping[int, str]) -> CallRecord:
+    """A call, of an optimizer's step these parameters by the names that they bear."""
+    known, own = without(call, parameters), _of_experts(call, parameters)
+    if known is call:
+        return call
+    inputs, outputs = (*known.inputs, *own.inputs), (*known.outputs, *own.outputs)
+    return msgspec.structs.replace(call, inputs=inputs, outputs=outputs)
+
+
 def _updated(call: CallRecord, parameters: Mapping[int, str]) -> dict[str, str]:
     """Those of the parameters that a step of an optimizer updates, by the name that it has for each."""
     read = ((a.name, a.leaf) for a in (call.inputs if call.name.startswith(_OPTIMIZER) else ()))

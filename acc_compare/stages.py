@@ -326,6 +326,11 @@ def numbered(name: str, count: dict[str, int]) -> str:
     return str(replace(parsed, number=number))
 
 
+def apart_by(rank: int) -> int:
+    """By how much `renamed` numbers the values of a rank apart."""
+    return rank * _FAR
+
+
 def _kind(name: CallName) -> str:
     """An api, or a module's class as the model has it: fully_shard gives each a new one."""
     return name.api.removeprefix(_SHARDED) if name.is_module else name.api

@@ -12,6 +12,7 @@ from acc_compare.assembled import assemble, plans_in, rank_of_error
 from acc_compare.at_fault import Grid, parts_at_fault
 from acc_compare.collectives import MESSAGES
 from acc_compare.declared import NO_LAYOUTS, Layouts
+from acc_compare.exchanged_updates import with_updates
 from acc_compare.experts import Unrolled, unrolled
 from acc_compare.experts_alone import unrolled_by_weights
 from acc_compare.in_order import with_waves_in_order
@@ -110,7 +111,8 @@ def compare_worlds(
                 )
             experts = (Unrolled(npu), Unrolled(bench))
             if not in_stages:
-                experts = unrolled_by_weights(npu, bench) or (unrolled(npu), unrolled(bench))
+                alone = unrolled_by_weights(npu, bench)
+                experts = alone or with_updates(unrolled(npu), unrolled(bench), (npu, bench))
             pipelines = [_in_line(*each) for each in zip((npu, bench), stages, strict=True)] if in_stages else []
             has_stages = in_stages
             if not (in_stages or any(side.ranks for side in experts) or task.layouts != NO_LAYOUTS):

@@ -46,7 +46,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("acc_compare.joining", "acc_compare.stages"),
     ("acc_compare.experts", "acc_compare.expert_updates"),
     ("acc_compare.align",),
-    ("acc_compare.experts_alone",),
+    ("acc_compare.experts_alone", "acc_compare.exchanged_updates"),
     ("acc_compare.measured",),
     ("acc_compare.error_patterns",),
     ("acc_compare.judge",),
