@@ -21,4 +21,19 @@
 #define ALWAYS_INLINE static inline
 #endif
 
+/* Ask for memory that is read AHEAD bytes further on.  A processor foresees by itself what comes next in a page, and no
+   further: a pass over memory that lies in no cache took half as long again.  Beyond the end it does nothing. */
+#define AHEAD 2048
+#define LINE 64
+ALWAYS_INLINE void fetch_ahead(const void *from, size_t count)
+{
+#if defined(__GNUC__)
+    for (size_t i = 0; i < count; i += LINE)
+        __builtin_prefetch((const void *)((uintptr_t)from + AHEAD + i));
+#else
+    (void)from;
+    (void)count;
+#endif
+}
+
 #endif

@@ -19,7 +19,8 @@ FOR_EACH_CPU static void NAME(add_wide_rows)(struct sums *sums, const REAL *x, s
         size_t length = count - at < span ? count - at : span;
         size_t whole = length - length % LANES;
         const REAL *values = x + at;
-        for (size_t i = 0; i < whole; i += LANES)
+        for (size_t i = 0; i < whole; i += LANES) {
+            fetch_ahead(values + i, LANES * sizeof(REAL));
             for (int l = 0; l < LANES; l++) {
                 REAL value = values[i + l];
                 total[l] += value;
@@ -28,6 +29,7 @@ FOR_EACH_CPU static void NAME(add_wide_rows)(struct sums *sums, const REAL *x, s
                 high[l] = value > high[l] ? value : high[l];
                 low[l] = value < low[l] ? value : low[l];
             }
+        }
         for (size_t i = whole; i < length; i++) {
             size_t l = i - whole;
             REAL value = values[i];

@@ -39,35 +39,50 @@ void widen_prepare(void)
     }
 }
 
+/* `count` elements, STRIP of them at a time, and memory asked for ahead. */
+#define STRIP 64
+#define IN_STRIPS(EACH)                                                                                                \
+    size_t i = 0;                                                                                                      \
+    for (; i + STRIP <= count; i += STRIP) {                                                                           \
+        fetch_ahead(source + i, STRIP * sizeof *source);                                                               \
+        for (size_t j = i; j < i + STRIP; j++)                                                                         \
+            EACH(j)                                                                                                    \
+    }                                                                                                                  \
+    for (; i < count; i++)                                                                                             \
+        EACH(i)
+
 FOR_EACH_CPU static void from_bfloat16(const uint16_t *source, size_t count, float *out)
 {
-    for (size_t i = 0; i < count; i++) {
-        uint32_t bits = (uint32_t)source[i] << 16;
-        memcpy(&out[i], &bits, sizeof bits);
+#define EACH(i)                                                                                                        \
+    {                                                                                                                  \
+        uint32_t bits = (uint32_t)source[i] << 16;                                                                     \
+        memcpy(&out[i], &bits, sizeof bits);                                                                           \
     }
+    IN_STRIPS(EACH)
+#undef EACH
 }
 
 /* By the exponent's offset: a product with 2**112 moves it, subnormals included, and infinities are put right. */
 FOR_EACH_CPU static void from_float16(const uint16_t *source, size_t count, float *out)
 {
-    for (size_t i = 0; i < count; i++) {
-        uint32_t half = source[i], magnitude = half & 0x7fff, bits = magnitude << 13;
-        float value;
-        memcpy(&value, &bits, sizeof value);
-        value *= 0x1p112f;
-        memcpy(&bits, &value, sizeof bits);
-        bits |= magnitude >= 0x7c00 ? 0x7f800000u : 0u;
-        bits |= (half & 0x8000) << 16;
-        memcpy(&out[i], &bits, sizeof bits);
+#define EACH(i)                                                                                                        \
+    {                                                                                                                  \
+        uint32_t half = source[i], magnitude = half & 0x7fff, bits = magnitude << 13;                                  \
+        float value;                                                                                                   \
+        memcpy(&value, &bits, sizeof value);                                                                           \
+        value *= 0x1p112f;                                                                                             \
+        memcpy(&bits, &value, sizeof bits);                                                                            \
+        bits |= magnitude >= 0x7c00 ? 0x7f800000u : 0u;                                                                \
+        bits |= (half & 0x8000) << 16;                                                                                 \
+        memcpy(&out[i], &bits, sizeof bits);                                                                           \
     }
+    IN_STRIPS(EACH)
+#undef EACH
 }
 
+#define CAST(i) out[i] = (__typeof__(*out))source[i];
 #define CONVERT(NAME, FROM, TO)                                                                                        \
-    FOR_EACH_CPU static void NAME(const FROM *source, size_t count, TO *out)                                           \
-    {                                                                                                                  \
-        for (size_t i = 0; i < count; i++)                                                                             \
-            out[i] = (TO)source[i];                                                                                    \
-    }
+    FOR_EACH_CPU static void NAME(const FROM *source, size_t count, TO *out) { IN_STRIPS(CAST) }
 
 CONVERT(float_from_uint8, uint8_t, float)
 CONVERT(float_from_int8, int8_t, float)
