@@ -77,7 +77,7 @@ def _different(comparison: Comparison, suspects: list[Suspect]) -> Iterator[str]
 
 
 def _measured(suspect: Suspect, comparison: Comparison) -> Iterator[str]:
-    tensor = f"{suspect.name}.{suspect.tensor}"
+    tensor = f"{suspect.row or suspect.name}.{suspect.tensor}"
     row = _row(suspect, comparison.findings)
     if suspect.rel_l2 is not None:
         normal = f" (up to {quantity(suspect.expected)} expected)" if suspect.expected is not None else ""
@@ -91,7 +91,7 @@ def _measured(suspect: Suspect, comparison: Comparison) -> Iterator[str]:
 
 
 def _row(suspect: Suspect, findings: Collection[Finding]) -> Row | None:
-    wanted = f"{suspect.name}.{suspect.tensor}"
+    wanted = f"{suspect.row or suspect.name}.{suspect.tensor}"
     for finding in findings:
         if (finding.step, finding.rank) == (suspect.step, suspect.rank):
             return next((row for row in finding.rows if wanted in (row.npu_name, row.bench_name)), None)

@@ -71,7 +71,7 @@ def near_ties(calls: Sequence[MeasuredCall], found: Walk) -> Message | None:
         return None
     unjudged = sum(call.reads_other_integers() and any(a.is_floating for a in call.wrote) for call in calls)
     return say(
-        "note.near_ties",
+        "note.near_ties" if unjudged else "note.near_ties_alone",
         calls=count(len(dict.fromkeys(decided)), "call"),
         first=decided[0],
         unjudged=count(unjudged, "call"),

@@ -34,11 +34,12 @@ def overview_text(findings: Sequence[Finding]) -> str:
     """The grid as plain text: the worst excess of each step and rank, and the first suspect of each that differs."""
     grid = Grid.of(findings)
     steps = grid.steps[:_SHOWN]
-    lines = ["Worst excess, rank by step (! differs, ? incomplete)"]
+    has_ranks = grid.ranks != (None,)
+    lines = [f"Worst excess{', rank' if has_ranks else ''} by step (! differs, ? incomplete)"]
     lines.append(f"  {'':<8}" + "".join(f"{label('step', step):>12}" for step in steps))
     for rank in grid.ranks[:_SHOWN]:
         cells = [_mark(grid.at.get((rank, step))) for step in steps]
-        lines.append(f"  {label('rank', rank):<8}" + "".join(f"{cell:>12}" for cell in cells))
+        lines.append(f"  {label('rank', rank) if has_ranks else '':<8}" + "".join(f"{cell:>12}" for cell in cells))
     left_out = len(findings) - sum((rank, step) in grid.at for rank in grid.ranks[:_SHOWN] for step in steps)
     if left_out:
         lines.append(f"  and {plural(left_out, 'more pair')}, in the workbook")
@@ -49,8 +50,10 @@ def overview_text(findings: Sequence[Finding]) -> str:
 def _first_suspects(findings: Sequence[Finding]) -> Iterator[str]:
     differing = [finding for finding in findings if finding.suspects]
     for finding in differing[:_SHOWN]:
-        where = ", ".join(label(kind, number) for kind, number in (("step", finding.step), ("rank", finding.rank)))
-        yield f"  {where}: first suspect {one_line(finding.suspects[0].name)} ({finding.suspects[0].kind})"
+        place = (("step", finding.step), ("rank", finding.rank))
+        where = ", ".join(label(kind, number) for kind, number in place if number is not None)
+        told = f"first suspect {one_line(finding.suspects[0].name)} ({finding.suspects[0].kind})"
+        yield f"  {where}: {told}" if where else f"  {told}"
     if len(differing) > _SHOWN:
         yield f"  and {plural(len(differing) - _SHOWN, 'more pair')} with suspects, in the workbook"
 

@@ -53,6 +53,20 @@ def test_the_message_reads_like_that_of_assert_close(make: Any, tmp_path: Path) 
     assert lines[-2:] == [f"NPU: {npu / 'step0' / 'rank0'}", f"Bench: {bench / 'step0' / 'rank0'}"]
 
 
+def test_what_one_side_alone_made_is_measured_where_it_is_read(make: Any, tmp_path: Path) -> None:
+    for side, factor in (("npu", 1.01), ("bench", 1.0)):
+        run = make.Run()
+        x, w = make.normal(4, 8), run.parameter(make.normal(8, 8, seed=1))
+        scaled = x * np.float32(factor) if side == "npu" else x
+        if side == "npu":
+            run.call("Tensor.__mul__.0.forward", [x, factor], [scaled])
+        run.call("Functional.linear.0.forward", [scaled, w], [scaled @ w])
+        run.write(tmp_path / side / "step0" / "rank0")
+    with pytest.raises(AssertionError, match=r"First suspect: Tensor\.__mul__\.0\.forward") as caught:
+        assert_same(tmp_path / "npu", tmp_path / "bench")
+    assert "of Functional.linear.0.forward.input.0 (up to " in str(caught.value)
+
+
 @pytest.mark.parametrize("mode", ["statistics", "md5"])
 def test_without_elements_it_says_what_is_known(make: Any, tmp_path: Path, mode: str) -> None:
     sides = recorded(make, tmp_path / "npu", off=0.5, mode=mode), recorded(make, tmp_path / "bench", mode=mode)

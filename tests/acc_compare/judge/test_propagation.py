@@ -48,6 +48,27 @@ def test_a_loss_that_does_not_show_it(make: Any) -> None:
     assert text(suspect.spread) == "0 of the 1 calls after it carry the difference; the loss does not show it"
 
 
+@pytest.mark.parametrize(
+    ("is_read", "told"),
+    [(False, "it reaches Tensor.mean.0.forward (the loss) as"), (True, "the loss does not show it")],
+)
+def test_one_of_several_losses_shows_it(make: Any, is_read: bool, told: str) -> None:
+    def run(off: float) -> Any:
+        one = make.Run()
+        x = make.normal(8, 8)
+        y = make.off(x, off)
+        one.call("Functional.gelu.0.forward", [x], [y])
+        actor = one.mark(np.asarray(y.mean() + off, "f4"), requires_grad=True)
+        one.call("Tensor.mean.0.forward", [y], [actor])
+        one.call("Torch.ones_like.0.forward", [actor], [np.ones((), "f4")])  # of its backward pass
+        critic = one.mark(np.ones((), "f4"), requires_grad=True)
+        one.call("Tensor.mean.1.forward", [actor if is_read else x], [critic])
+        return one
+
+    first, *_ = make.judged(run(1e-2), run(0)).suspects
+    assert told in text(first.spread)
+
+
 def test_a_loss_of_nan_is_reached_without_a_size(make: Any) -> None:
     def run(*, broken: bool) -> Any:
         one = make.Run()

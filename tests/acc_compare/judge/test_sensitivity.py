@@ -10,7 +10,7 @@ from acc_compare.model import Sensitivity
 from acc_compare.report.i18n import text
 
 
-def routed(make: Any, *, gap: float) -> Any:
+def routed(make: Any, *, gap: float, is_read: bool = True) -> Any:
     """A choice between values of which two are `gap` apart, on sides that differ by a thousandth, and what reads it."""
     runs = []
     for is_npu in (True, False):
@@ -24,7 +24,8 @@ def routed(make: Any, *, gap: float) -> Any:
         table = make.normal(32, 16, seed=3)
         run.call("Functional.linear.0.forward", [make.normal(64, 32, seed=4)], [logits])
         run.call("Torch.argmax.0.forward", [logits], [chosen])
-        run.call("Functional.embedding.0.forward", [chosen, table], [table[chosen]])
+        if is_read:
+            run.call("Functional.embedding.0.forward", [chosen, table], [table[chosen]])
         runs.append(run)
     return make.judged(*runs)
 
@@ -39,6 +40,12 @@ def test_a_near_tie_that_fell_otherwise_is_told_and_nobody_is_accused_of_it(
     assert {suspect.name for suspect in found.suspects} <= {"Functional.linear.0.forward"}
     if is_told:
         assert dict(told[0]["unjudged"].values) == {"number": 1}
+
+
+def test_near_ties_that_nobody_reads_leave_nothing_unjudged(make: Any) -> None:
+    keys = {note.key for note in routed(make, gap=1e-3, is_read=False).notes}
+    assert "note.near_ties_alone" in keys
+    assert "note.near_ties" not in keys
 
 
 def test_equal_choices_are_not_spoken_of(make: Any) -> None:

@@ -71,6 +71,16 @@ def test_as_text(build):
     ]
 
 
+def test_as_text_without_ranks(build):
+    alone = [dataclasses.replace(finding, rank=None) for finding in findings(build) if finding.rank == 0]
+    assert overview_text(alone).splitlines() == [
+        "Worst excess by step (! differs, ? incomplete)",
+        "                step 0      step 1",
+        "               5,300 !         - ?",
+        "  step 0: first suspect =Functional.gelu.2.forward (operator)",
+    ]
+
+
 def test_many_ranks_are_counted_not_all_told(build):
     infinite = dataclasses.replace(findings(build)[0], worst_excess=math.inf)
     text = overview_text([dataclasses.replace(infinite, rank=rank) for rank in range(25)])
