@@ -111,7 +111,7 @@ def _judge_given(call: MeasuredCall, argument: MeasuredArgument, context: Contex
             overwritten_by=tuple(writer.call for writer in writers[:3]),
         )
         return judged, origin
-    if results:
+    if results or (seen.worst > INPUT_NOISE and _is_written_by_the_bench(call, argument, context)):
         return Judged(argument, "propagated", Expected.at_most(seen.worst, "before")), None
     if _is_drift(argument, context):
         return Judged(argument, "propagated", Expected.at_most(argument.relative, "before")), None
@@ -125,6 +125,14 @@ def _judge_given(call: MeasuredCall, argument: MeasuredArgument, context: Contex
     parameter = context.npu.parameter(argument.npu) or context.bench.parameter(argument.bench) or ""
     trained = context.npu.is_trained(argument.npu) and context.previous == "unjudged"
     return judged, Origin("optimizer" if trained else "input", call, judged, 0.0, parameter=parameter)
+
+
+def _is_written_by_the_bench(call: MeasuredCall, argument: MeasuredArgument, context: Context) -> bool:
+    """Did a call that ran on both sides write it on the bench's alone (running statistics, in training)?"""
+    if call.pair.bench is None:
+        return False
+    theirs = context.bench.producer(argument.bench, call.pair.bench.index)
+    return theirs is not None and theirs.call in context.answered
 
 
 def _is_drift(argument: MeasuredArgument, context: Context) -> bool:

@@ -158,6 +158,29 @@ def test_memory_that_a_call_of_one_side_alone_made_was_not_made_alike(make: Any,
     assert make.judged(npu, bench, step=1).verdict == verdict
 
 
+@pytest.mark.parametrize(("other_settings", "kinds"), [(True, ["operator"]), (False, ["input"])])
+def test_running_statistics_that_one_side_alone_writes_follow_from_the_error_of_the_call(
+    make: Any, other_settings: bool, kinds: list[str]
+) -> None:
+    def run(*, training: bool) -> Any:
+        one = make.Run()
+        x, mean = make.normal(8, 8), np.ones(8, "f4")
+        moved = one.same_memory(make.normal(8, seed=1), mean) if training else mean
+        told = {"training": training} if other_settings else {}
+        y = make.off(x, 0.1 if other_settings and not training else 0.0)
+        one.call(
+            "Functional.batch_norm.0.forward",
+            [x, mean],
+            [y],
+            kwargs=told,
+            written={"input.1": moved} if training else None,
+        )
+        one.call("Functional.batch_norm.1.forward", [x, moved], [x])
+        return one
+
+    assert [suspect.kind for suspect in make.judged(run(training=False), run(training=True)).suspects] == kinds
+
+
 def test_memory_written_after_error_began_only_carries_it(make: Any) -> None:
     finding = make.judged(overwriting(make, wrong=0.1, noise=0.05), overwriting(make))
     assert suspects(finding) == [("operator", "Functional.gelu.0.forward")]
