@@ -8,7 +8,7 @@ around the composite are looked through, since a fused call may read what a view
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -55,14 +55,28 @@ class FusedMatch:
 
     def forward(self) -> tuple[PairedCall, Mapping[str, Place]]:
         """The pair of the forward calls, and the other side's place for each of the fused call's arguments."""
-        fused_reads = list(reads(self.call))
-        answers = dict(_assigned(fused_reads, list(self._readable())))
+        fused_reads, offered = list(reads(self.call)), list(self._readable())
+        answers = dict(_assigned(fused_reads, offered))
+        fused_reads = [
+            read if read.argument in answers else self._viewed(read, offered, answers) for read in fused_reads
+        ]
         for made in writes(self.call):
             place = self._result(made)
             if place is not None:
                 answers[made.argument] = place
         arguments = [*fused_reads, *writes(self.call)]
         return self._paired(self.call, arguments, answers, self.members), answers
+
+    def _viewed(self, read: Place, offered: Sequence[Place], answers: dict[str, Place]) -> Place:
+        """What the fused call reads by a view, as it was before, where that is what the composite reads."""
+        free = [place for place in offered if place not in answers.values()]
+        for before in self._behind(read, self.fused_values):
+            whole = read._replace(leaf=msgspec.structs.replace(before.leaf, dtype=read.leaf.dtype))
+            found = dict(_assigned([whole], free))
+            if found:
+                answers.update(found)
+                return whole
+        return read
 
     def backward(
         self, forward: Mapping[str, Place], readers: Mapping[int, tuple[CallRecord, CallRecord]]
@@ -99,26 +113,34 @@ class FusedMatch:
     def views(self) -> list[CallRecord]:
         """Casts and views between the composite and what the fused call reads, that are no part of the composite."""
         members = {id(member) for member in self.members}
-        behind = (place.call for member in self.members for read in reads(member) for place in self._behind(read))
+        behind = (
+            place.call for member in self.members for read in reads(member) for place in self._behind(read, self.values)
+        )
         return list({id(call): call for call in behind if id(call) not in members}.values())
 
     def _readable(self) -> Iterator[Place]:
-        """Every tensor that the composite reads, and what views of it were made from; each value once."""
+        """Every tensor that the composite reads and does not compute itself, and what views of it were made from; each
+        value once."""
         seen = set()
+        computed: set[Hashable] = set()
         for member in self.members:
-            for read in reads(member):
-                for place in (read, *self._behind(read)):
+            outer = [read for read in reads(member) if value_key(read.leaf) not in computed]
+            if not moves_layout_only(operator_of(member)) or not outer:
+                computed |= {value_key(made.leaf) for made in writes(member)}
+            for read in outer:
+                for place in (read, *self._behind(read, self.values)):
                     key = (value_key(place.leaf), place.leaf.shape, place.leaf.dtype)
                     if key not in seen:
                         seen.add(key)
                         yield place
 
-    def _behind(self, read: Place) -> Iterator[Place]:
+    @staticmethod
+    def _behind(read: Place, values: Values) -> Iterator[Place]:
         for _ in range(_MOST_VIEWS):
-            maker = self.values.maker(read.leaf, self.values.places[id(read.call)])
-            if maker is None or not moves_layout_only(operator_of(self.values.calls[maker])):
+            maker = values.maker(read.leaf, values.places[id(read.call)])
+            if maker is None or not moves_layout_only(operator_of(values.calls[maker])):
                 return
-            first = next(reads(self.values.calls[maker]), None)
+            first = next(reads(values.calls[maker]), None)
             if first is None:
                 return
             read = first

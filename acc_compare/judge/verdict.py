@@ -325,7 +325,7 @@ def _notes(
     narrowed = Counter(
         (argument.npu.dtype, argument.bench.dtype)
         for call in calls
-        for argument in call.wrote
+        for argument in (*call.wrote, *(call.read if call.pair.fused is not None else ()))
         if argument.npu.dtype != argument.bench.dtype
     )
     for (ours, theirs), number in sorted(narrowed.items()):

@@ -299,13 +299,6 @@ MESSAGES: Mapping[str, str] = {
         "NaN stands in results of {calls} on both sides, the first of them {first}; agreement says nothing of these, "
         "acc nan {dump} says where it begins"
     ),
-    "note.near_ties": (
-        "Near ties fell otherwise on the two sides in {calls}, {first} first: rounding of what they read explains it. "
-        "{unjudged} that read what they chose could not be judged."
-    ),
-    "note.near_ties_alone": (
-        "Near ties fell otherwise on the two sides in {calls}, {first} first: rounding of what they read explains it."
-    ),
     "note.itself": "A dump was compared with itself: both paths lead to the same folder.",
     "note.foreign": (
         "One side was recorded by msprobe, whose API calls list other gradients: what backward calls wrote is "

@@ -29,6 +29,13 @@ ENGLISH: Mapping[str, str] = {
         "What this comparison could see: an error above {median} of a result in every second call; in {blind} of "
         "{calls} none, even one as large as the result; weakest: {weakest}."
     ),
+    "note.near_ties": (
+        "Near ties fell otherwise on the two sides in {calls}, {first} first: rounding of what they read explains it. "
+        "{unjudged} that read what they chose could not be judged."
+    ),
+    "note.near_ties_alone": (
+        "Near ties fell otherwise on the two sides in {calls}, {first} first: rounding of what they read explains it."
+    ),
 }
 
 CHINESE: Mapping[str, str] = {
@@ -51,4 +58,9 @@ CHINESE: Mapping[str, str] = {
         "本次比较能看到的：每两个调用中有一个，超过结果 {median} 的误差；{calls} 个中有{blind}看不到任何误差，"
         "哪怕与结果一样大；最弱的是 {weakest}。"
     ),
+    "note.near_ties": (
+        "{calls}中有近似并列的值在两侧取舍不同，最先是 {first}：其输入的舍入误差可以解释。"
+        "读取这些选择的 {unjudged}无法判定。"
+    ),
+    "note.near_ties_alone": "{calls}中有近似并列的值在两侧取舍不同，最先是 {first}：其输入的舍入误差可以解释。",
 }

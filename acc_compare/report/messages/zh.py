@@ -248,11 +248,6 @@ MESSAGES: Mapping[str, str] = {
     "note.nan_in_both": (
         "两侧均有 {calls} 的结果含 NaN，最早为 {first}；一致并不说明这些结果正确，acc nan {dump} 说明它从何处开始"
     ),
-    "note.near_ties": (
-        "{calls}中有近似并列的值在两侧取舍不同，最先是 {first}：其输入的舍入误差可以解释。"
-        "读取这些选择的 {unjudged}无法判定。"
-    ),
-    "note.near_ties_alone": "{calls}中有近似并列的值在两侧取舍不同，最先是 {first}：其输入的舍入误差可以解释。",
     "note.itself": "转储与自身作了比较：两个路径指向同一文件夹。",
     "note.foreign": "有一侧由 msprobe 记录，其 API 调用列出的梯度不同：反向调用的输出只显示，不判断。",
     "note.no_sketch": "有一份转储没有草图：不影响最大值、最小值、均值和范数的小差异无法看到。",
