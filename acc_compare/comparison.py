@@ -25,6 +25,7 @@ from acc_compare.report.card import card
 from acc_compare.report.i18n import text
 from acc_compare.report.messages import Lang
 from acc_compare.report.write import DEFAULT_FORMATS, ReportPaths, write_many_reports, write_reports
+from acc_compare.steps_apart import told_apart
 from acc_compare.worlds import compare_worlds, is_cut_otherwise
 from dump.format.errors import ConfigError, IncomparableError
 from dump.format.paths import from_home
@@ -181,6 +182,7 @@ def compare(
         profile=_profiled(len(pairs)),
     )
     findings = list(compare_all(pairs, task, jobs=jobs, progress=progress, scheduler=scheduler))
+    findings = told_apart(pairs, findings, npu, bench)
     overall = findings[0] if len(findings) == 1 else _over_all(findings, notes, npu, bench)
     if notes:
         overall = _with_missing(overall, notes, len(findings))

@@ -51,7 +51,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("acc_compare.error_patterns",),
     ("acc_compare.judge",),
     ("acc_compare.first_nan", "acc_compare.one_pair", "acc_compare.gather", "acc_compare.runners"),
-    ("acc_compare.replay", "acc_compare.many", "acc_compare.worlds"),
+    ("acc_compare.replay", "acc_compare.many", "acc_compare.steps_apart", "acc_compare.worlds"),
     ("acc_compare.report",),
     ("acc_compare.comparison",),
     ("acc_compare.testing",),

@@ -134,10 +134,10 @@ def module_of(call: MeasuredCall) -> str:
 
 def stack_of(call: MeasuredCall, dump: Dump) -> tuple[str, ...]:
     """The call's stack; a backward call has that of its forward call."""
-    return _stack_at(call.full_name, dump)
+    return stack_of_call(call.full_name, dump)
 
 
-def _stack_at(call: str, dump: Dump) -> tuple[str, ...]:
+def stack_of_call(call: str, dump: Dump) -> tuple[str, ...]:
     name = forward_name(call) if parse(call).direction == BACKWARD else call
     return tuple(dump.stacks.get(name, ()))
 
@@ -169,10 +169,10 @@ def _suspect(
     beside = place.references.get((first.call.full_name, judged.argument.name))
     name, module, stack = first.maker or first.call.shown_name, module_of(first.call), stack_of(first.call, place.npu)
     if is_moved:
-        module, stack = "", _stack_at(name, place.npu)
+        module, stack = "", stack_of_call(name, place.npu)
     if first.lone:
         name, dump = first.producer, place.sides[SIDES.index(first.lone)]
-        module, stack = module_at(name, dump), _stack_at(name, dump)
+        module, stack = module_at(name, dump), stack_of_call(name, dump)
     called = named.get(forward_name(first.call.full_name)) if first.call.is_backward else None
     base = Suspect(
         name=name,

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 
 ENGLISH: Mapping[str, str] = {
     "advice.start_alike": "start both sides alike (with your script's arguments) and compare:\n{commands}",
+    "advice.steps_apart": (
+        "find what leaves out or repeats this step: a condition, the number of micro-batches, an error that is caught; "
+        "what comes later is compared once both sides make the same steps"
+    ),
     "advice.settings": "give this call the same settings on both sides first; what follows is for what remains",
     "advice.earlier": (
         "see in which step they part (with your script's arguments), for the recording begins after it:\n{commands}"
@@ -64,6 +68,9 @@ ENGLISH: Mapping[str, str] = {
 
 CHINESE: Mapping[str, str] = {
     "advice.start_alike": "让两侧以相同的种子开始（带上脚本自己的参数），再比较：\n{commands}",
+    "advice.steps_apart": (
+        "查明优化器的一步为何被跳过或多做：某个条件、微批次的数目、被捕获的错误；两侧的步一致之后，才能比较其后的步"
+    ),
     "advice.settings": "先让两侧以相同的设置调用它；以下步骤针对之后仍有的差异",
     "advice.earlier": "查明从哪一步开始不同（带上脚本自己的参数），因为记录开始得更晚：\n{commands}",
     "advice.uncompiled": (

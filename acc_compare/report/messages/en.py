@@ -35,6 +35,7 @@ MESSAGES: Mapping[str, str] = {
     "the_module": "the module",
     "placed": "{name} ({where})",
     "summary.suspects": "The runs differ. First suspect: {name}, and {more}.",
+    "summary.steps_apart": "Nothing is said of it: from step {step} on steps of the two sides hold other work.",
     "summary.suspect": "The runs differ. First suspect: {name}.",
     "summary.no_calls": "No call of one side answers to a call of the other, so nothing was compared.",
     "summary.no_tensors": "No tensor was recorded on both sides in a way that can be compared.",
@@ -135,6 +136,7 @@ MESSAGES: Mapping[str, str] = {
     "happened.one_side": (
         "{producer} ran on the {side} side only, and what it made differs by {size} where {call} reads it"
     ),
+    "happened.steps_apart": "the {side} side made {call}, the {other} side did not: from here on steps hold other work",
     "happened.rewired": (
         "{tensor} comes from {npu} on the NPU side and from {bench} on the bench side, and differs by {size}"
     ),

@@ -32,6 +32,7 @@ MESSAGES: Mapping[str, str] = {
     "the_module": "该模块",
     "placed": "{name}（{where}）",
     "summary.suspects": "两次运行不一致。首要可疑项：{name}，另有 {more}。",
+    "summary.steps_apart": "不作判断：自第 {step} 步起，两侧的步所做的不是同一段工作。",
     "summary.suspect": "两次运行不一致。首要可疑项：{name}。",
     "summary.no_calls": "两侧没有任何相互对应的调用，因此没有比较任何内容。",
     "summary.no_tensors": "没有任何张量在两侧都以可比较的方式被记录。",
@@ -114,6 +115,7 @@ MESSAGES: Mapping[str, str] = {
     "happened.updated": "上一步一致，而这一步开始时参数相差 {size}：优化器的更新不同",
     "happened.moved": "在 {optimizer} 内部，参数的移动超出此前差异所能解释的范围：再次运行闭包时 {what} 相差 {size}",
     "happened.one_side": "{producer} 只在{side}侧运行，它的结果在被 {call} 读取时相差 {size}",
+    "happened.steps_apart": "{side}侧执行了 {call}，{other}侧没有：此后两侧的步所做的不是同一段工作",
     "happened.rewired": "{tensor} 在 NPU 侧来自 {npu}，在标杆侧来自 {bench}，相差 {size}",
     "happened.nonfinite": "只有{side}侧的 {tensor} 含有 {kind}，而 {operator} 的输入全部有限",
     "happened.nonfinite_counted": (
