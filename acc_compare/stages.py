@@ -189,7 +189,7 @@ def parameters_alike(ours: Line, theirs: Line) -> Line:
     for call in ours.dump.calls:
         if call.name.startswith(_OPTIMIZER):
             for name, leaf in call.tensors():
-                known = of_theirs.get(read.get(readers.get(leaf.value or -1, ("", ""))))
+                known = of_theirs.get(read.get(readers.get(-1 if leaf.value is None else leaf.value, ("", ""))))
                 if name.startswith(_PARAMETER) and known is not None:
                     names[name.removeprefix(_PARAMETER)] = known
 

@@ -34,7 +34,8 @@ from acc_compare.judge.origins import (
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall, place_of_gradient
 from acc_compare.metrics.sketches import SketchVector, scale_between, sketch_vector
 from acc_compare.model import Kind
-from dump.format.names import BACKWARD, FORWARD, forward_name, parse
+from acc_compare.operators import UNIT_ROUNDOFF
+from dump.format.names import BACKWARD, FORWARD, PARAMETERS_GRAD, forward_name, parse
 from dump.format.schema import Dump, TensorRecord, tensor_records
 
 _A_MULTIPLE = 1e-3
@@ -130,6 +131,7 @@ def _judge_step(
     inherited = largest_error([a for a in contributed if a is not None])
     overall = _overall(contributed)
     seen = max((max(largest_error(c.read), largest_error(c.wrote)) for c in before), default=0.0)
+    reduced = _reduced_unseen(sides)
     worst: Origin | None = None
     for gradient in gradients:
         argument = gradient.argument
@@ -138,7 +140,8 @@ def _judge_step(
         lone = _lone(call, gradient, context)
         if not lone and _was_judged(call, argument, context):
             continue
-        anything = Expected.at_most(max(seen, INPUT_NOISE) * UNSEEN / SUSPICIOUS, "before")
+        unseen = max(UNSEEN * max(seen, INPUT_NOISE), SUSPICIOUS * _when_reduced(call, argument, seen, reduced))
+        anything = Expected.at_most(unseen / SUSPICIOUS, "before")
         made, share = argument.relative, anything
         if not lone:
             made, share = _made_in_between(gradient, overall) or (made, share)
@@ -152,6 +155,38 @@ def _judge_step(
         producer, side = lone or ("", "")
         worst = Origin(kind, call, judged, inherited, True, last, producer=producer, lone=side)
     return worst
+
+
+def _reduced_unseen(sides: tuple[Dump, Dump]) -> dict[int, float] | None:
+    """By value the parameters whose gradients ranks may have reduced, with the largest norm of what a module left as
+    such; None where all was recorded, or there is one rank."""
+    if any(dump.header.level != "L0" or (dump.header.world_size or 1) < 2 for dump in sides):
+        return None
+    left: dict[str, float] = {}
+    values: dict[int, str] = {}
+    for call in sides[0].calls:
+        known = parse(call.name)
+        for name, leaf in call.tensors():
+            if known.direction == PARAMETERS_GRAD:
+                own = known.path + name.removeprefix(PARAMETERS_GRAD)
+                left[own] = max(left.get(own, 0.0), float(leaf.norm or 0.0))
+            elif name.startswith("parameters.") and leaf.value is not None:
+                values.setdefault(leaf.value, known.path + name.removeprefix("parameters"))
+    return {value: left.get(own, 0.0) for value, own in values.items()}
+
+
+def _when_reduced(
+    call: MeasuredCall, argument: MeasuredArgument, seen: float, reduced: Mapping[int, float] | None
+) -> float:
+    """How far a gradient may be off that was reduced unseen: it may be sent in a narrower type, and what ranks have may
+    cancel."""
+    if reduced is None or not argument.norm:
+        return 0.0
+    error = max(seen, INPUT_NOISE)
+    parameter = argument.name.replace(_GRADIENT, "input.param.", 1)
+    values = [a.npu.value for a in call.read if a.name == parameter]
+    left = max((reduced.get(value, 0.0) for value in values if value is not None), default=0.0)
+    return max(math.sqrt(2.0 * UNIT_ROUNDOFF["torch.bfloat16"] * error), error * left / argument.norm)
 
 
 def _lone(call: MeasuredCall, gradient: _Gradient, context: Context) -> Lone | None:

@@ -159,3 +159,30 @@ def test_gradients_that_a_call_reads_before_the_step_come_from_backward(make: An
 
     kinds = {kind for kind, _ in suspects(make.judged(side(off), side(0.0)))}
     assert ("input" in kinds) is accused
+
+
+@pytest.mark.parametrize(
+    ("world", "wrong", "left", "accused"),
+    [
+        (2, 5e-5, 1.0, False),  # sent in half the bits
+        (2, 1e-2, 1.0, True),
+        (1, 5e-5, 1.0, True),
+        (2, 1e-2, 1e6, False),  # what ranks have cancels
+    ],
+)
+def test_where_modules_alone_were_recorded_ranks_reduce_gradients_unseen(
+    make: Any, world: int, wrong: float, left: float, accused: bool
+) -> None:
+    runs = []
+    x, grad = make.normal(8, 16), make.normal(16, 16, seed=1)
+    for is_npu in (True, False):
+        run = make.Run(level="L0", world_size=world)
+        weight, own = run.parameter(make.normal(16, 16, seed=2)), grad * np.float32(left)
+        run.call("Module.a.Linear.forward.0", [x], [x @ weight.T], parameters={"weight": weight})
+        run.call("Module.a.Linear.backward.0", [x], [x])
+        run.bodies["Module.a.Linear.parameters_grad.0"] = {"weight": [run._leaf(own)]}
+        read = make.off(grad, wrong * is_npu, seed=3)
+        run.call("Optimizer.SGD.0.forward", kwargs={"param": {"a.weight": weight}, "grad": {"a.weight": read}})
+        run.bodies["Optimizer.SGD.0.forward"]["output"] = [run._nested({"a.weight": weight - read})]
+        runs.append(run)
+    assert [suspect.kind for suspect in make.judged(*runs).suspects] == ["operator"] * accused

@@ -597,3 +597,23 @@ def test_a_module_whose_weights_a_wrapper_took_away_may_be_off_as_an_optimizer_h
         run.bodies["Optimizer.SGD.0.forward"]["output"] = [run._nested({"group0.0": weight - np.float32(0.1) * old})]
         runs.append(run)
     assert [suspect.name for suspect in make.judged(*runs, step=1, previous="judged").suspects] == accused
+
+
+@pytest.mark.parametrize(
+    ("step", "part", "accused"),
+    [(1, True, []), (0, True, ["Module.down.Linear.forward.0"]), (1, False, ["Module.down.Linear.forward.0"])],
+)
+def test_what_a_module_with_a_part_of_weights_makes_has_other_ranks_in_it(
+    make: Any, step: int, part: bool, accused: list[str]
+) -> None:
+    """At module level a sum over ranks is no call, and a step has moved the others' weights."""
+    layout = {"shape": [64, 64], "mesh": [0, 1], "placements": ["S(1)"]} if part else None
+    runs = []
+    x, weight = make.normal(16, 32), make.normal(64, 32, seed=1)
+    for is_npu in (True, False):
+        run = make.Run(level="L0", world_size=2)
+        held = run.mark(weight.copy(), requires_grad=True, layout=layout)
+        y = make.off(x @ weight.T, 6e-6 * is_npu, seed=2)
+        run.call("Module.down.Linear.forward.0", [x], [y], parameters={"weight": held})
+        runs.append(run)
+    assert [suspect.name for suspect in make.judged(*runs, step=step).suspects] == accused
