@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from acc_compare import operators
 from acc_compare.judge.origins import SUSPICIOUS, Judged, Origin, Previous
 from acc_compare.judge.ranks import JobStep, of_several, ranges
 from acc_compare.measured.calls import MeasuredCall
@@ -242,7 +243,7 @@ def _input_name(origin: Origin) -> Value:
 def _other_settings(call: MeasuredCall) -> list[Message]:
     """`called with other settings: input.4 1e-05 against 1e-06`: numbers, flags and words that the two sides do not
     share, but for names of devices; of a collective who takes part too.  Then what one side alone was given."""
-    pairs = [(pair.name, _setting(pair.npu), _setting(pair.bench)) for pair in call.pair.arguments]
+    pairs = [(_named(pair.name, call), _setting(pair.npu), _setting(pair.bench)) for pair in call.pair.arguments]
     differing = [
         say("evidence.setting", name=name, npu=str(npu), bench=str(bench))
         for name, npu, bench in pairs
@@ -255,7 +256,7 @@ def _other_settings(call: MeasuredCall) -> list[Message]:
     found = [say("evidence.settings", settings=listed(differing[:_SETTINGS], by="semicolon"))] if differing else []
     given = {
         side: {
-            pair.name or pair.bench_name: _setting(getattr(pair, side))
+            _named(pair.name or pair.bench_name, call): _setting(getattr(pair, side))
             for pair in call.pair.arguments
             if getattr(pair, other) is None
         }
@@ -271,6 +272,12 @@ def _other_settings(call: MeasuredCall) -> list[Message]:
             settings = listed(alone[:_SETTINGS], by="semicolon")
             found.append(say("evidence.given", side=say(f"name.{side}"), settings=settings))
     return found
+
+
+def _named(argument: str, call: MeasuredCall) -> str:
+    """`input.4 (eps)`: as it is recorded, and what the operator calls it."""
+    parameter = operators.parameter_at(call.operator, argument)
+    return f"{argument} ({parameter})" if parameter else argument
 
 
 def _setting(leaf: Leaf) -> object:

@@ -4,6 +4,7 @@
 `spelling`   all spellings of an operator to the name of its row
 `functions`  functions of one number: how they amplify error, and where they are finite
 `options`    arguments that make another operator of a call: whether it draws, how it rounds
+`places`     what parameters are called that calls give by their place
 `dtypes`     number formats
 
 An operator that has no row is judged as `general`: smooth, with as much relative error as its inputs.
@@ -18,6 +19,7 @@ from typing import Literal
 from acc_compare.operators.dtypes import LARGEST, UNIT_ROUNDOFF, is_floating, roundoff
 from acc_compare.operators.functions import is_bent, is_steep_at_zero, may_leave_finite, most_bent, most_moved
 from acc_compare.operators.options import draws_with, factor, has_variants, is_smooth_with, reduced_in, variant
+from acc_compare.operators.places import parameter_at
 from acc_compare.operators.spelling import functional_name, plain_name
 from acc_compare.operators.table import OPERATORS, Mark, Operator, OperatorClass
 
@@ -51,6 +53,7 @@ __all__ = [
     "moves_memory_only",
     "operator_class",
     "overwrites",
+    "parameter_at",
     "plain_name",
     "product_of",
     "reduced_in",

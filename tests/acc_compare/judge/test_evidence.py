@@ -162,6 +162,18 @@ def test_words_are_settings_and_what_one_side_alone_gives_is_told(make: Any, npu
     assert ("advice.settings" in [line.key for line in suspect.advice]) is bool(found)
 
 
+def test_a_setting_that_is_given_by_its_place_has_the_name_that_the_operator_has_for_it(make: Any) -> None:
+    def run(eps: float, size: float) -> Any:
+        one = make.Run()
+        x = make.normal(8, 8)
+        one.call("Functional.group_norm.0.forward", [x, 4, None, None, eps], [make.off(x, size)])
+        return one
+
+    (suspect,) = make.judged(run(1e-3, 1e-2), run(1e-5, 0)).suspects
+    setting = say("evidence.setting", name="input.4 (eps)", npu="0.001", bench="1e-05")
+    assert say("evidence.settings", settings=listed([setting], by="semicolon")) in suspect.evidence
+
+
 def test_a_backward_call_is_given_the_settings_of_the_call_it_is_of(make: Any) -> None:
     def run(reduction: str, size: float) -> Any:
         one = make.Run()
