@@ -6,7 +6,18 @@ import math
 from collections.abc import Sequence
 
 from acc_compare.judge.dataflow import Producer
-from acc_compare.judge.origins import INPUT_NOISE, SUSPICIOUS, UNSEEN, Context, Expected, Judged, Lone, Origin, Seen
+from acc_compare.judge.origins import (
+    INPUT_NOISE,
+    SPREAD,
+    SUSPICIOUS,
+    UNSEEN,
+    Context,
+    Expected,
+    Judged,
+    Lone,
+    Origin,
+    Seen,
+)
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.model import Kind
 
@@ -73,8 +84,10 @@ def _judge_shape(call: MeasuredCall, argument: MeasuredArgument, context: Contex
 def _judge_unseen(call: MeasuredCall, argument: MeasuredArgument, seen: Seen) -> Verdict:
     """It was computed by a call that nobody recorded, perhaps from inputs that differ already."""
     assert argument.error is not None
-    known = min(seen.worst, seen.around)
-    if argument.relative <= UNSEEN * max(known, INPUT_NOISE):
+    known, times = min(seen.worst, seen.around), UNSEEN
+    if seen.around < seen.worst and argument.error.source == "bound":
+        times /= math.sqrt(min(max(1, argument.count), SPREAD))
+    if argument.relative <= times * max(known, INPUT_NOISE):
         return Judged(argument, "propagated", Expected.at_most(known, "before")), None
     judged = Judged(argument, "input", Expected.at_most(INPUT_NOISE, "before"))
     kind: Kind = "nan_inf" if argument.error.is_nonfinite else "operator"

@@ -25,6 +25,10 @@ INPUT_NOISE = 1e-6
 UNSEEN = 20.0
 """Error that came out of calls which nobody recorded may be this many times what was seen before them."""
 
+SPREAD = 8
+"""Over so many elements at least is spread what error grows from that shows nowhere, such as that of a head's biases:
+of n such errors norm, mean and extremes of a result show the sqrt(n)th part."""
+
 Previous: TypeAlias = Literal["none", "judged", "unjudged", "suspect", "poisoned"]
 """The step before this one: not compared; compared with its optimizer; compared without it; found different, so that
 whatever this step starts from may differ; or full of NaN or Inf, so that nothing in this step can begin anew."""

@@ -9,6 +9,7 @@ from typing import Literal
 from acc_compare import operators
 from acc_compare.judge.origins import (
     INPUT_NOISE,
+    SPREAD,
     SUSPICIOUS,
     UNSEEN,
     Context,
@@ -33,10 +34,6 @@ _FAR_OUT = 5.0
 
 _UNDER_A_BOUND = 1e-4
 """Error that may stand behind a bound which shows none: in float32 an optimizer's steps carry noise so far."""
-
-_SPREAD = 8
-"""Over so many elements at least is spread what error grows from that shows nowhere, such as that of a head's biases:
-of n such errors norm, mean and extremes of a result show the sqrt(n)th part."""
 
 _GENTLE = 2.0
 """The slope that the mark `gentle` stands for."""
@@ -143,7 +140,7 @@ def _expected(
         by_bounds = any(a.error is None or (a.error.source == "bound" and a.relative > least) for a in read)
         hidden = behind_bounds(read)
         known = hidden if measured and by_bounds else min(seen.worst, hidden)
-        times = UNSEEN if measured else UNSEEN / math.sqrt(min(max(1, argument.count), _SPREAD))
+        times = UNSEEN if measured else UNSEEN / math.sqrt(min(max(1, argument.count), SPREAD))
         times = times if measured else min(times, _steepest(call, argument))
         bounded = Expected.at_most(max(times * known, UNSEEN * INPUT_NOISE) / SUSPICIOUS, "before")
         if expected is None or (by_bounds and bounded.limit > expected.limit):

@@ -55,6 +55,29 @@ def test_what_differs_elsewhere_explains_nothing_of_a_function_between_modules(
     assert [suspect.name for suspect in make.judged(*runs, step=1, previous="judged").suspects] == accused
 
 
+@pytest.mark.parametrize(("wrong", "accused"), [(0.0, []), (2e-3, ["Module.mlp.Mlp.forward.0"])])
+def test_by_statistics_alone_a_function_shows_more_than_what_hides_behind_bounds(
+    make: Any, wrong: float, accused: list[str]
+) -> None:
+    """A bias has parted elsewhere; of the rest no sketch is known, as of what was put together."""
+    dumps = []
+    for is_npu in (True, False):
+        run, outer = make.Run(level="L0", world_size=2), "Module.mlp.Mlp.forward.0"
+        x, hidden, out = make.normal(64, 64), make.normal(64, 256, seed=1), make.normal(64, 64, seed=3)
+        between = make.normal(64, 256, seed=2) * np.float32(1 + wrong * is_npu)
+        bias = run.parameter(make.off(make.normal(64, seed=8), 2e-3 * is_npu))
+        run.call("Module.first.Linear.forward.0", [x], [x], parameters={"bias": bias})
+        run.call("Module.mlp.up.Linear.forward.0", [x], [hidden], owner=outer)
+        run.call("Module.mlp.down.Linear.forward.0", [run.mark(between, grad_fn="MulBackward0")], [out], owner=outer)
+        run.call(outer, [x], [out])
+        for name, body in run.bodies.items():
+            for leaf in (*body["input_args"], *body["output"]) if "first" not in name else ():
+                del leaf["sketch"]
+        dumps.append(run.dump())
+    found = make.judged(*dumps, step=1, previous="judged", other_world=True)
+    assert [suspect.name for suspect in found.suspects] == accused
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_ranks_that_come_later_may_have_been_given_what_is_wrong(make: Any, tmp_path: Path, rank: int) -> None:
     for number in range(2):
