@@ -22,7 +22,7 @@ from acc_compare.combined import are_alike, concatenated, divided, summed
 from acc_compare.declared import Layout, Names
 from acc_compare.odd_copies import odd_copy, odd_one
 from acc_compare.wholes import Choice, Mesh, Whole, candidates, chosen, meshes_of, put_together
-from dump.format.names import FORWARD, parse
+from dump.format.names import FORWARD, parse, without_wrappers
 from dump.format.schema import Argument, CallRecord, Dump, LayoutRecord, TensorRecord
 
 Pieces: TypeAlias = "dict[int, TensorRecord]"
@@ -106,11 +106,20 @@ def wholes(
 ) -> Wholes:
     """What the parts that the ranks of a side hold may make, by call and argument."""
     return {
-        (call.name, name): may_be
+        place_of(call.name, name): may_be
         for call, found in _calls(dumps, world_size, meshes, declared, batches)
         if found is not None
         for name, may_be in found.wholes(call)
     }
+
+
+def place_of(call: str, argument: str) -> tuple[str, str]:
+    """A call and its argument as both sides name them, whatever wraps the modules of either."""
+    known = parse(call)
+    if known.is_module:
+        return str(replace(known, path=without_wrappers(known.path, data_parallel=True))), argument
+    is_update = known.prefix == "Optimizer"
+    return call, without_wrappers(argument, data_parallel=True) if is_update else argument
 
 
 def _calls(
@@ -249,7 +258,7 @@ class _Call:
         if known is not None:
             self._grounds.file += known.unrecorded is None
             return Argument(argument.name, known)
-        return Argument(argument.name, self._whole(argument, pieces, other.get((call.name, argument.name), ())))
+        return Argument(argument.name, self._whole(argument, pieces, other.get(place_of(call.name, argument.name), ())))
 
     def _declared(self, call: CallRecord, name: str, leaf: TensorRecord, pieces: Pieces) -> TensorRecord | None:
         """The whole as the user said that it is made; None where nothing was said of it."""

@@ -176,3 +176,17 @@ def test_micro_batches_of_the_same_data_are_compared_each(make: Any, tmp_path: P
     alike = {0: [[0, 1, 4, 5], [2, 3, 6, 7]]}
     sides = [_accumulating(make, tmp_path / "npu", TWO_BY_TWO, 0.5), _accumulating(make, tmp_path / "bench", alike)]
     assert [suspect.name for suspect in compare(*sides).suspects] == ["Functional.gelu.1.forward"]
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.5])
+def test_modules_that_a_wrapper_holds_are_those_of_the_other_side(make: Any, tmp_path: Path, wrong: float) -> None:
+    x, weight = make.normal(8, 6), make.normal(4, 6, seed=1)
+    for side, ranks, path in (("npu", 2, "module.up"), ("bench", 1, "up")):
+        for rank, rows in enumerate(np.split(x, ranks)):
+            run = make.Run(level="L0", world_size=ranks)
+            held = run.parameter(weight.copy())
+            y = make.off(rows @ weight.T, wrong * (side == "npu" and rank == 1))
+            run.call(f"Module.{path}.Linear.forward.0", [rows], [y], parameters={"weight": held})
+            run.write(tmp_path / side / "step0" / f"rank{rank}")
+    found = compare(tmp_path / "npu", tmp_path / "bench")
+    assert found.verdict == ("different" if wrong else "same")
