@@ -368,7 +368,7 @@ def _tell_once(session: Session, what: str, text: str) -> None:
 
 def _amount(written: Sequence[Written]) -> str:
     calls, steps = sum(part.calls for part in written), len(written)
-    return f"{calls:,} calls in {steps:,} step{'' if steps == 1 else 's'}"
+    return f"{calls:,} call{'' if calls == 1 else 's'} in {steps:,} step{'' if steps == 1 else 's'}"
 
 
 def _tell_failure(session: Session) -> None:

@@ -32,7 +32,7 @@ from ..config_reload import ReloadableConfig
 from ..format.errors import AccError
 from ..intercept.patching import Patches
 from ..session import Session
-from ..write.limits import size_text
+from ..write.limits import amounts_text
 from . import launch
 from .said import say, step_teller
 from .starting import Start, begun
@@ -84,7 +84,7 @@ class Account:
     def sentences(self) -> Iterator[str]:
         """What a user must know of them."""
         if self.processes:
-            amounts = f"{self.calls:,} calls, {self.tensors:,} tensors, {size_text(self.nbytes)}"
+            amounts = amounts_text(self.calls, self.tensors, self.nbytes)
             yield f"{amounts} more in {_plural(self.processes, 'child process', 'child processes')}"
         for number, what in (
             (self.unfinished, "ended before the dump was complete"),

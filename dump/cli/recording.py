@@ -17,7 +17,7 @@ from ..config import DumpConfig, merge
 from ..config_reload import ReloadableConfig
 from ..format.errors import ConfigError, OutputError
 from ..format.paths import as_meant_in, from_home
-from ..write.limits import size_text
+from ..write.limits import amounts_text
 from . import checks
 from .interrupted import INTERRUPTED
 from .said import say, to_this_stderr
@@ -257,7 +257,7 @@ def _tell_all(session: Session, seconds: float) -> None:
     nbytes = sum(part.nbytes for part in session.written)
     say(f"dump: {session.written[0].folder.parent.parent.absolute()}")
     missed = coverage.sentence(session.coverage)
-    amounts = f"{calls:,} calls, {tensors:,} tensors, {size_text(nbytes)} in {seconds:.1f} s"
+    amounts = f"{amounts_text(calls, tensors, nbytes)} in {seconds:.1f} s"
     say(f"{amounts}; {missed}" if missed else amounts)
     for sentence in (session.sampling.sentence(session.config), session.ended_by_limit()):
         if sentence:

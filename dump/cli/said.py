@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from ..write.limits import size_text
+from ..write.limits import amounts_text
 
 if TYPE_CHECKING:
     from ..config import DumpConfig
@@ -44,7 +44,7 @@ def step_teller(config: Callable[[], DumpConfig]) -> Callable[[int, Written], No
     from .. import after_step  # now: the script's own `dump` may stand in our place later on
 
     def tell(number: int, written: Written) -> None:
-        amounts = f"{written.calls:,} calls, {written.tensors:,} tensors, {size_text(written.nbytes)}"
+        amounts = amounts_text(written.calls, written.tensors, written.nbytes)
         settings = config()
         short = Path(settings.dump_path, *written.folder.parts[-2:])
         folder = short if Path(settings.place, short) == written.folder else written.folder

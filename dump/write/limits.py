@@ -110,3 +110,11 @@ def size_text(count: int) -> str:
             break
         size, unit = size / 1000, larger
     return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def amounts_text(calls: int, tensors: int, nbytes: int) -> str:
+    """`1 call, 2,400 tensors, 1.5 GB`: how much of a run is on disk."""
+    counted = (
+        f"{number:,} {noun}{'' if number == 1 else 's'}" for number, noun in ((calls, "call"), (tensors, "tensor"))
+    )
+    return ", ".join((*counted, size_text(nbytes)))

@@ -16,7 +16,7 @@ from dump.format.tensors import read_tensor
 from dump.intercept.points import release
 from dump.record.contents import Contents
 from dump.session import Session
-from dump.write.limits import RESERVE, Limits, Room, size_text
+from dump.write.limits import RESERVE, Limits, Room, amounts_text, size_text
 from dump.write.tensor_files import tensor_store
 
 
@@ -156,3 +156,8 @@ def test_what_waits_for_the_one_file_of_a_step_takes_no_room_from_the_records(tm
     written = files.write(files.reserve(payload), payload)
     assert written <= files.most_bytes(payload) <= written + 16
     files.close()
+
+
+def test_one_of_a_kind_is_no_several() -> None:
+    assert amounts_text(1, 1, 900) == "1 call, 1 tensor, 900 B"
+    assert amounts_text(1200, 2, 1_500_000) == "1,200 calls, 2 tensors, 1.5 MB"
