@@ -51,10 +51,13 @@ def pack_rows(
     Raises ConfigError."""
     rows = finding.rows
     packed = []
+    names: tuple[Sequence[object], tuple[str, ...]] = ((), ())  # of the side before, often those of this one
     for column, read in table if table is not None else EncodedTable(finding):
         words = explained(column, finding.mode, lang)
         if column.name in NAMES:
-            blocks = _names([read.cells[place] for place in read.codes.tolist()])
+            values = [read.cells[place] for place in read.codes.tolist()]
+            names = names if names[0] == values else (values, _names(values))
+            blocks = names[1]
         elif column.name == "Err_Message" and lang != "en":
             blocks = (pack(list(_messages(rows, lang))),)
         else:
