@@ -27,7 +27,7 @@ Side: TypeAlias = Literal["npu", "bench", "both", "unclear"]
 """Which side is further off, `both` where they are alike, `unclear` where what was recorded does not tell."""
 
 
-class PairedArgument(msgspec.Struct, frozen=True):
+class PairedArgument(msgspec.Struct, frozen=True, gc=False):
     """One argument of a matched call on both sides; a side is None where the call has no such argument.
     `name` is the NPU side's (`input.0`), or the bench's where the NPU has none.  Within a fused pair both names are the
     fused call's, and `npu_full` or `bench_full` says where the argument stands on the side of the composite."""
@@ -59,7 +59,7 @@ class FusedPair:
         return say("fused.several", calls=calls, side=side, first=self.members[0], last=self.members[-1])
 
 
-class PairedCall(msgspec.Struct, frozen=True):
+class PairedCall(msgspec.Struct, frozen=True, gc=False):
     """A call on one side with the call that answers to it on the other, None where nothing does: `reason` says why.
     `fused` tells which, where one call was laid against several; `part_of` is the fused call of the other side that a
     call without a partner of its own belongs to."""
@@ -95,7 +95,7 @@ class ReferenceErrors:
     side: Side
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One line of the workbook: one argument of one pair of calls, measured and judged.
 
     `metrics` maps the columns that apply to their cells.  `expected` and `excess` are those of the localisation,

@@ -50,7 +50,7 @@ class Expected:
         return cls(relative, SUSPICIOUS * relative, basis)
 
 
-class Judged(msgspec.Struct, frozen=True):
+class Judged(msgspec.Struct, frozen=True, gc=False):
     """One tensor with its verdict."""
 
     argument: MeasuredArgument

@@ -14,7 +14,7 @@ from dump.format.names import BACKWARD, CallName, parse
 from dump.format.schema import TensorRecord
 
 
-class MeasuredArgument(msgspec.Struct, frozen=True, eq=False):
+class MeasuredArgument(msgspec.Struct, frozen=True, eq=False, gc=False):
     """One tensor of a matched pair of calls with its error; None where it could not be measured.
 
     `count` is its number of elements, at least 1; `norm` is the larger of |N| and |B| over live elements, 0 where
@@ -114,7 +114,7 @@ def _extremes(record: TensorRecord) -> tuple[float, ...]:
     return tuple(value for end in ends if end is not None and math.isfinite(value := float(end)))
 
 
-class MeasuredCall(msgspec.Struct, frozen=True):
+class MeasuredCall(msgspec.Struct, frozen=True, gc=False):
     """A matched pair of calls.  `order` is its place in the NPU side's order of execution, `owner` the module call
     that it ran in there."""
 

@@ -37,7 +37,7 @@ _MOVED = 0.01
 """Relative difference by waves from which on elements have changed places, and none moved by noise."""
 
 
-class TensorError(msgspec.Struct, frozen=True):
+class TensorError(msgspec.Struct, frozen=True, gc=False):
     """`distance` is |N - B| in L2, `scale` the larger norm of the two sides' live elements, `relative` the distance
     over the bench's norm (over the NPU's where the bench is 0): 0 where both are 0, inf where non-finite values stand
     on one side only.  `bad_npu` and `bad_bench` count non-finite elements; `nan` says that there are NaN among those of

@@ -23,7 +23,7 @@ _NO_CELLS: Cells = {}
 _TOLD_EVERY = 100
 
 
-class MeasuredPair(msgspec.Struct, frozen=True):
+class MeasuredPair(msgspec.Struct, frozen=True, gc=False):
     """A pair of calls with a cell mapping for each of its arguments, and the measured call where it is matched."""
 
     pair: PairedCall

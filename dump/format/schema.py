@@ -41,7 +41,7 @@ class CollectiveRecord(msgspec.Struct, frozen=True):
     order: int
 
 
-class TensorRecord(msgspec.Struct, frozen=True):
+class TensorRecord(msgspec.Struct, frozen=True, gc=False):
     """One tensor as a call saw it.
 
     `max`, `min`, `mean`, `norm` are None where nothing was measured (an empty tensor, MD5 mode).  They follow
@@ -85,7 +85,7 @@ class TensorRecord(msgspec.Struct, frozen=True):
         return count
 
 
-class ScalarRecord(msgspec.Struct, frozen=True):
+class ScalarRecord(msgspec.Struct, frozen=True, gc=False):
     """An argument that is not a tensor: `type` is Python's name for it, `value` what JSON could hold of it."""
 
     type: str
@@ -95,7 +95,7 @@ class ScalarRecord(msgspec.Struct, frozen=True):
 Leaf: TypeAlias = "TensorRecord | ScalarRecord | None"
 
 
-class Argument(msgspec.Struct, frozen=True):
+class Argument(msgspec.Struct, frozen=True, gc=False):
     """One leaf of a call's arguments.  `name` is relative to the call: `input.0`, `input.1.2`, `output.0`,
     `input.weight`, `parameters.bias`, `written.input.3`."""
 
@@ -106,7 +106,7 @@ class Argument(msgspec.Struct, frozen=True):
 _GROUPS = ("inputs", "outputs", "parameters", "written")
 
 
-class CallRecord(msgspec.Struct, frozen=True):
+class CallRecord(msgspec.Struct, frozen=True, gc=False):
     """One call, in order of execution.  For a backward call `inputs` are the gradients of its outputs and
     `outputs` the gradients of its inputs; a `parameters_grad` record has outputs only.  `collectives` are those
     that the call is or ran."""
