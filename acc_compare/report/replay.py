@@ -68,9 +68,20 @@ def replay_text(result: ReplayResult, *, lang: Lang = "en") -> str:
         blocks.append(_call(result, call, number, lang))
     if len(confirmed) > _TOLD:
         blocks.append(wrap(text(say("replay.more", number=len(confirmed) - _TOLD), lang)))
-    blocks.append([text(say("replay.table"), lang), *table([_HEAD, *(_cells(row) for row in result.rows[:_ROWS])])])
+    rows = _largest(result.rows)
+    blocks.append([text(say("replay.table"), lang), *table([_HEAD, *(_cells(row) for row in rows)])])
+    if len(rows) < len(result.rows):
+        blocks[-1] += wrap(
+            text(say("replay.more_operators", operators=count(len(result.rows) - len(rows), "operator")), lang)
+        )
     blocks.append(_left_out(result, lang))
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def _largest(rows: Sequence[OperatorRow]) -> list[OperatorRow]:
+    """Those with confirmed calls, then those that are furthest off, as many as are shown, in their order."""
+    ordered = sorted(rows, key=lambda row: (-row.confirmed, -row.recorded if row.cleared else 0.0))[:_ROWS]
+    return [row for row in rows if row in ordered]
 
 
 def _facts(result: ReplayResult, lang: Lang) -> list[str]:

@@ -292,7 +292,7 @@ MESSAGES: Mapping[str, str] = {
     "note.simulated": "The {side} side ran on a simulated NPU: CPU kernels, no hardware.",
     "note.unmeasured": "{tensors} could not be compared: of other shapes, or not measured.",
     "note.narrowed": (
-        "{results} are {npu} on the NPU side and {bench} on the bench side; rounding to the narrower type is "
+        "{results} in {npu} on the NPU side, in {bench} on the bench side; rounding to the narrower type is "
         "taken as normal."
     ),
     "note.versions": "torch {npu} on the NPU side, {bench} on the bench.",

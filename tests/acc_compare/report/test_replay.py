@@ -53,6 +53,17 @@ def test_a_call_that_is_cleared_of_what_a_bench_shows_was_given_something_else(b
     assert "Try next" not in replay_text(RESULT)
 
 
+def test_of_many_operators_those_that_are_furthest_off_are_shown() -> None:
+    calls = tuple(
+        ReplayedCall(f"Torch.op{n:02}.0.forward", f"Torch.op{n:02}", 0, 0, (tensor(Accuracy(n * 1e-8, 1.0)),))
+        for n in range(25)
+    )
+    page = replay_text(replace(CLEARED, calls=calls))
+    assert [f"op{n:02}" in page for n in range(25)] == [n >= 5 for n in range(25)]
+    assert "and 5 operators more" in page
+    assert "operators more" not in replay_text(CLEARED)
+
+
 def test_the_files(tmp_path: Path) -> None:
     paths = write_replay(RESULT, tmp_path, timestamp="t")
     document = json.loads(paths.document.read_bytes(), parse_constant=pytest.fail)
