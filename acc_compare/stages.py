@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import msgspec
 
@@ -321,7 +321,7 @@ def _counted(owner: str, known: Mapping[str, str]) -> str:
 def numbered(name: str, count: dict[str, int]) -> str:
     """The name with the next number of its api, by what was counted so far."""
     parsed: CallName = parse(name)
-    key = f"{parsed.prefix}.{_kind(parsed)}"
+    key = f"{parsed.prefix}.{kind_of(parsed)}"
     number = count[key] = count.get(key, -1) + 1
     return str(replace(parsed, number=number))
 
@@ -331,7 +331,7 @@ def apart_by(rank: int) -> int:
     return rank * _FAR
 
 
-def _kind(name: CallName) -> str:
+def kind_of(name: CallName) -> str:
     """An api, or a module's class as the model has it: fully_shard gives each a new one."""
     return name.api.removeprefix(_SHARDED) if name.is_module else name.api
 
@@ -364,42 +364,3 @@ def owned_alike(ours: Dump, theirs: Dump) -> Dump:
         if owner is not None and other is not None and parse(owner).api == parse(other).api:
             owners[name] = other
     return replace(ours, owners=owners)
-
-
-def named_alike(ours: Staged, theirs: Staged) -> Staged:
-    """`ours` with the calls of modules named as the other side's of the same class and number."""
-    first = next(iter(ours.dumps.values()))
-    names = _names_alike(first, next(iter(theirs.dumps.values())))
-    line = ours.line
-    if line is not None and theirs.line is not None and ours.batches == theirs.batches:
-        known = _names_alike(line.dump, theirs.line.dump)
-        dump, recorded = _with_names(line.dump, known), _keyed(line.names, known)
-        line = replace(line, dump=dump, ranks=_keyed(line.ranks, known), names=recorded)
-    dumps = {number: _with_names(dump, names) for number, dump in ours.dumps.items()}
-    told = [_keyed(each, names) for each in ours.names]
-    return replace(ours, dumps=dumps, line=line, ranks=_keyed(ours.ranks, names), names=told)
-
-
-def _names_alike(ours: Dump, theirs: Dump) -> dict[str, str]:
-    sides = [
-        {
-            (_kind(known), known.number, known.direction): call.name
-            for call in side.calls
-            if (known := parse(call.name)).is_module
-        }
-        for side in (ours, theirs)
-    ]
-    return {name: sides[1][key] for key, name in sides[0].items() if key in sides[1]}
-
-
-_Known = TypeVar("_Known")
-
-
-def _keyed(known: Mapping[str, _Known], names: Mapping[str, str]) -> dict[str, _Known]:
-    return {names.get(name, name): value for name, value in known.items()}
-
-
-def _with_names(dump: Dump, names: Mapping[str, str]) -> Dump:
-    calls = tuple(msgspec.structs.replace(call, name=names.get(call.name, call.name)) for call in dump.calls)
-    owners = {names.get(name, name): names.get(owner or "", owner) for name, owner in dump.owners.items()}
-    return replace(dump, calls=calls, owners=owners, stacks=_keyed(dump.stacks, names))

@@ -27,7 +27,8 @@ from acc_compare.odd_copies import odd_updates
 from acc_compare.one_pair import Outcome, Progress, Task, before, compare_dumps, joined, tell_nobody
 from acc_compare.operators import moves_layout_only
 from acc_compare.sharing import ways_of
-from acc_compare.stages import Line, Staged, named_alike, owned_alike, parameters_alike, staged, stages_of
+from acc_compare.stage_names import named_alike
+from acc_compare.stages import Line, Staged, owned_alike, parameters_alike, staged, stages_of
 from acc_compare.wholes import candidates, chosen
 from dump.format.errors import IncomparableError
 from dump.format.names import FORWARD, parse

@@ -44,7 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("acc_compare.wholes", "acc_compare.at_fault"),
     ("acc_compare.declared", "acc_compare.odd_copies", "acc_compare.other_order", "acc_compare.sharing"),
     ("acc_compare.joining", "acc_compare.stages"),
-    ("acc_compare.experts", "acc_compare.expert_updates"),
+    ("acc_compare.experts", "acc_compare.expert_updates", "acc_compare.stage_names"),
     ("acc_compare.align",),
     ("acc_compare.experts_alone", "acc_compare.exchanged_updates"),
     ("acc_compare.measured",),
