@@ -173,14 +173,11 @@ PatternKind: TypeAlias = Literal["none", "rounding", RelationName, "region"]
 
 @dataclass(frozen=True, slots=True)
 class ErrorPattern:
-    """What an error looks like.
-
-    `kind` is what is done to the elements that are off (`region` where only their place has a name, `rounding` where
-    the error is as large as one rounding to the type `dtype`); `place` is where they are, None for everywhere; `size`
-    the factor, the offset, or the relative size of the rounding.  `confidence` tells whether it was read off the whole
-    tensors or estimated from what was recorded of them.  `relation` has the details of a kind, `share` is how many of
-    the elements are off and `extents` the tensor's shape.
-    """
+    """What an error looks like.  `kind` is what is done to the elements that are off (`region` where only their place
+    has a name, `rounding` where the error is as large as one rounding to the type `dtype`); `place` is where they are,
+    None for everywhere; `size` the factor, the offset, or the relative size of the rounding.  `confidence` tells
+    whether it was read off the whole tensors or estimated from what was recorded of them.  `relation` has the details
+    of a kind, `share` is how many of the elements are off and `extents` the tensor's shape."""
 
     kind: PatternKind
     place: Region | None = None
@@ -375,7 +372,8 @@ class Finding:
     """What a comparison came to.  `settings` are those that change results and differ between the sides, `notes` tell
     what was not compared; `worst_excess` is the largest excess of a row, None where none could be judged.  `panels`
     show elements where both dumps have them, `made_again` is what a replay says of calls, `profile` the run in short.
-    `lowered` is the type of one side's products throughout, or "", `drift` the worst error of running statistics."""
+    `lowered` is the type of one side's products throughout, or "", `drift` the worst error of running statistics,
+    `parted` how far parameters were apart when the recording began."""
 
     verdict: VerdictName
     summary: Message
@@ -395,6 +393,7 @@ class Finding:
     sensitivity: Sensitivity | None = None
     lowered: str = ""
     drift: float = 0.0
+    parted: float = 0.0
     panels: tuple[TensorPanel, ...] = field(default=(), repr=False)
     made_again: tuple[MadeAgain, ...] = field(default=(), repr=False)
     profile: RunProfile | None = field(default=None, repr=False)

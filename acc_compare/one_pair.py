@@ -60,6 +60,7 @@ class Outcome:
     optimizer: bool
     lowered: str
     drift: float
+    parted: float
 
     @classmethod
     def of(cls, finding: Finding) -> Outcome:
@@ -71,14 +72,16 @@ class Outcome:
             optimizer=any(row.of_optimizer for row in finding.rows),
             lowered=finding.lowered,
             drift=finding.drift,
+            parted=finding.parted,
         )
 
 
 def known_from(outcomes: Sequence[Outcome]) -> Setting:
-    """What earlier steps of one rank showed: the type that one side's products are computed in, and how far running
-    statistics have parted."""
+    """What earlier steps of one rank showed: the type that one side's products are computed in, how far running
+    statistics have parted, and how far parameters had when the recording began."""
     lowered = next((outcome.lowered for outcome in outcomes if outcome.lowered), "")
-    return Setting(lowered=lowered, drift=outcomes[-1].drift if outcomes else 0.0)
+    parted = max((outcome.parted for outcome in outcomes), default=0.0)
+    return Setting(lowered=lowered, drift=outcomes[-1].drift if outcomes else 0.0, parted=parted)
 
 
 def before(earlier: Sequence[Outcome], step: int | None, own: Sequence[Outcome] | None = None) -> Previous:

@@ -73,4 +73,5 @@ def summed(parts: Iterable[Predicted | None]) -> Predicted | None:
         is_ruled_by_jumps=any(part.is_ruled_by_jumps for part in known),
         flips=math.fsum(part.flips for part in known),
         assured=math.hypot(*(part.assured for part in known)),
+        one_way=math.fsum(part.one_way for part in known),
     )

@@ -45,6 +45,9 @@ _DOF_OF_CHANNELS = 15.0
 """The size of an error scatters nearly as a normal variable, its channels reach further (406 healthy pairs of
 benchmarks/localisation)."""
 
+_ONE_WAY = 1.5
+"""What errors that go one way come to is known as well as they are, within a third (16 numbers of a sketch)."""
+
 _ALL_BUT = 0.75
 _MOST_ALIGNED = 4.0
 """Errors of elements that are not independent, as those that a weight passes on, may lie along a channel further than
@@ -119,12 +122,20 @@ class Expectation:
 
 
 class Noise:
-    """The noise of one comparison: `calls` are matched pairs in the order of their execution."""
+    """The noise of one comparison: `calls` are matched pairs in the order of their execution, `lowered` and `parted` as
+    in `predict`."""
 
-    def __init__(self, calls: Sequence[MeasuredCall], prior: Prior | None = None, *, lowered: float = 0.0) -> None:
+    def __init__(
+        self,
+        calls: Sequence[MeasuredCall],
+        prior: Prior | None = None,
+        *,
+        lowered: float = 0.0,
+        parted: bool = False,
+    ) -> None:
         self.prior = measured_prior() if prior is None else prior
         shared = shared_casts(calls)
-        self._outputs = dict(observed_in(calls, self.prior, shared=shared, lowered=lowered))
+        self._outputs = dict(observed_in(calls, self.prior, shared=shared, lowered=lowered, parted=parted))
         self.shared = shared.keys() - self._outputs.keys()
         """Outputs that hold the gradients of other calls too, of which nothing can be said."""
         groups: dict[NoiseKey, list[float]] = {}
@@ -172,10 +183,10 @@ class Noise:
             limit = typical * math.exp(self.quantile * deviation)
         few = self._few(output)
         resolution = RESOLUTION["exact" if output.buckets is None else "sketch"]
-        least = max(WORTH * max(typical, output.predicted, output.assured), few, resolution)
+        least = max(WORTH * max(typical, output.predicted, output.assured), _ONE_WAY * output.one_way, few, resolution)
         if output.error <= least:  # nothing finer than what was recorded of it resolves is known
             deviations = min(deviations, 0.0)
-        counts = math.hypot(max(0.0, deviations), _MOST_ALIGNED) > self._together
+        counts = not output.one_way and math.hypot(max(0.0, deviations), _MOST_ALIGNED) > self._together
         shift = self._systematic.largest(output, typical * math.exp(deviation), few)
         alike, most = self._alike_at((output.key, argument))
         return Expectation(
@@ -214,7 +225,7 @@ class Noise:
         """Is an output off by more than the prior alone explains, whatever the other calls of its operator show?  Where
         some inherit what all make, they scatter too widely to be a measure."""
         output = self._outputs.get(key)
-        if output is None or output.error < WORTH * output.predicted:
+        if output is None or output.error < max(WORTH * output.predicted, _ONE_WAY * output.one_way):
             return False
         spread = math.hypot(output.row.spread(output.buckets), output.row.between, _LEAST_DEVIATION)
         return output.residual - output.row.location - self.run > self.quantile * spread

@@ -25,11 +25,11 @@ _LEAST_RESIDUAL = -1.0
 @dataclass(slots=True)
 class Observed:
     """One output beside its prediction. `error`, `predicted` and `fresh` are relative to its norm, as are its largest
-    element, `peak`, and the error that one element may show, `at_an_end`; `lean` is its |mean| / rms; `assured` is as
-    predicted, `is_ruled_by_few` elements says that the error may as well be next to nothing, and `flips` is how many
-    elements are expected to jump, by `flip` of their size, `moved` that they jump from one place to another; `adds_up`
-    says that it sums what other calls of its kind copy. `buckets` is how many numbers the error was estimated from,
-    None for whole tensors; `own` and `inherited` are its channels and those of what its call read."""
+    element, `peak`, and the error that one element may show, `at_an_end`; `lean` is its |mean| / rms; `assured` and
+    `one_way` are as predicted, `is_ruled_by_few` elements says that the error may as well be next to nothing, and
+    `flips` is how many elements are expected to jump, by `flip` of their size, `moved` that they jump from one place to
+    another; `adds_up` says that it sums what other calls of its kind copy. `buckets` is how many numbers the error was
+    estimated from, None for whole tensors; `own` and `inherited` are its channels and those of what its call read."""
 
     key: NoiseKey
     row: PriorRow
@@ -45,6 +45,7 @@ class Observed:
     flip: float
     moved: bool
     assured: float
+    one_way: float
     adds_up: bool
     buckets: int | None
     own: Shifts
@@ -64,10 +65,15 @@ class Observed:
 
 
 def observed_in(
-    calls: Sequence[MeasuredCall], prior: Prior, *, shared: Mapping[tuple[str, str], Readers], lowered: float = 0.0
+    calls: Sequence[MeasuredCall],
+    prior: Prior,
+    *,
+    shared: Mapping[tuple[str, str], Readers],
+    lowered: float = 0.0,
+    parted: bool = False,
 ) -> Iterator[tuple[tuple[str, str], Observed]]:
     """By call and argument, the outputs of which something is predicted; `shared` are the gradients that several calls
-    add to (`shared_casts`), `lowered` is as in `predict`."""
+    add to (`shared_casts`), `lowered` and `parted` are as in `predict`."""
     autocast = autocast_roundoff(calls)
     forwards = {call.full_name: call for call in calls if not call.is_backward}
     backwards = {forward_name(call.full_name): call for call in calls if call.is_backward}
@@ -86,7 +92,7 @@ def observed_in(
             if not out.is_floating or out.error is None or out.error.source in ("digest", "bound"):
                 continue
             back = backwards.get(call.full_name)
-            found = predict(call, out, forward, back=back, autocast=autocast, lowered=lowered)
+            found = predict(call, out, forward, back=back, autocast=autocast, lowered=lowered, parted=parted)
             if found is not None and (readers := shared.get((call.full_name, out.name))) is not None:
                 found = summed(
                     predict(
@@ -96,6 +102,7 @@ def observed_in(
                         autocast=autocast,
                         lowered=lowered,
                         is_part=True,
+                        parted=parted,
                     )
                     if reader in backwards
                     else None
@@ -122,6 +129,7 @@ def _beside(call: MeasuredCall, out: MeasuredArgument, found: Predicted, prior: 
         at_an_end=found.at_an_end,
         lean=_lean(out),
         assured=found.assured,
+        one_way=found.one_way,
         flips=found.flips,
         flip=found.flip,
         moved=has(call.operator, "chooses"),

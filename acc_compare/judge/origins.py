@@ -109,11 +109,13 @@ SIDES: tuple[Literal["npu", "bench"], Literal["npu", "bench"]] = ("npu", "bench"
 
 @dataclass(slots=True)
 class Walk:
-    """What the walk found: the noise of the run, the type that one side lowers all products to ("" for none), origins
-    in order, and the verdict on every tensor, by call and argument name."""
+    """What the walk found: the noise of the run, the type that one side lowers all products to ("" for none), how far
+    parameters were apart as the recording begins, origins in order, and the verdict on every tensor, by call and
+    argument name."""
 
     noise: Noise
     lowered: str = ""
+    parted: float = 0.0
     origins: list[Origin] = field(default_factory=list)
     judged: dict[tuple[str, str], Judged] = field(default_factory=dict)
 
@@ -124,9 +126,10 @@ class Context:
     before was compared and its optimizer judged, the measured floor of each tensor, whether the same tool recorded
     both sides, and what error is normal in this run.  `other_world` says that the sides ran on different numbers of
     ranks; then `unmeasured` names calls of which no result could be compared.  `lowered` is the type that products were
-    found to be computed in on one side in an earlier step, `references` how far both sides are from a third run,
-    `drift` the largest relative error of what calls of the step before wrote beside their results, `unheld` that of
-    parameters which an optimizer updates and no call is known to have read."""
+    found to be computed in on one side in an earlier step, `parted` how far parameters were apart in an earlier step
+    when the recording began, 0 where they were not, `references` how far both sides are from a third run, `drift` the
+    largest relative error of what calls of the step before wrote beside their results, `unheld` that of parameters
+    which an optimizer updates and no call is known to have read."""
 
     npu: Flow
     bench: Flow
@@ -142,6 +145,7 @@ class Context:
     lowered: str = ""
     drift: float = 0.0
     unheld: float = 0.0
+    parted: float = 0.0
     references: Mapping[tuple[str, str], ReferenceErrors] = field(default_factory=dict)
 
 

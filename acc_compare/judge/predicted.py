@@ -38,6 +38,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from acc_compare import operators
+from acc_compare.judge.one_way import one_way
 from acc_compare.judge.output_case import ACCUMULATED, OutputCase, carried, is_compound, jump_of, steepest
 from acc_compare.judge.predicted_backward import BACKWARD
 from acc_compare.judge.predicted_forward import FORWARD
@@ -61,7 +62,8 @@ class Predicted:
     comes from its largest input, which says how uncertain an estimate of it is; `at_an_end` is how far one element may
     be off where the operator is steepest. `is_ruled_by_jumps` says that the error comes from elements that jump, of
     which there may be none, `flips` how many are expected to, by `flip` of their size; up to `assured` the error of the
-    inputs explains it whatever calls of its kind show."""
+    inputs explains it whatever calls of its kind show, and up to `one_way` where these errors go one way, 0 where they
+    do not."""
 
     fresh: float
     inherited: float
@@ -71,6 +73,7 @@ class Predicted:
     flips: float = 0.0
     flip: float = 1.0
     assured: float = 0.0
+    one_way: float = 0.0
 
     @property
     def relative(self) -> float:
@@ -86,12 +89,14 @@ def predict(
     autocast: float = 0.0,
     lowered: float = 0.0,
     is_part: bool = False,
+    parted: bool = False,
 ) -> Predicted | None:
     """The typical error of `out`; `forward` is the call that a backward call belongs to, `back` a forward call's own.
 
     `autocast` is the unit roundoff that products inside a recurrent net or attention run in where both ends of the call
     are wider, `lowered` that which a side's devices round the operands of every product to (TF32, HF32); 0 for none.
-    `is_part` says that other calls add to `out` as well.
+    `is_part` says that other calls add to `out` as well, `parted` that parameters were apart before, by which errors go
+    one way.
 
     None where nothing can be said: the output is zero on both sides, an input is off by nobody knows how much or not on
     record, another result would be as right, or the gradient of a factorisation is asked for whose matrix differs.
@@ -135,6 +140,7 @@ def predict(
         flips=flips,
         flip=flip,
         assured=_assured(case, fresh) / case.size,
+        one_way=one_way(case, inherited) / case.size if parted else 0.0,
     )
 
 

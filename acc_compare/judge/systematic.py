@@ -68,6 +68,7 @@ class Output(Protocol):
     peak: float
     at_an_end: float
     lean: float
+    one_way: float
     own: Shifts
     inherited: Shifts
 
@@ -194,6 +195,8 @@ class Systematic:
     def _typical(self, output: Output, channel: Channel, typical: float) -> float:
         noise = noise_of(output, channel, typical)
         coherent = min(max(noise, typical), noise * self._coherence.get((_group(output), channel), 1.0))
+        if output.one_way:  # all of it may lie along the channel
+            coherent = max(coherent, typical, output.one_way)
         other = _OTHER.get(channel)
         turned = output.lean * output.inherited[other] if other else 0.0
         fresh = self._share(output, channel) * output.fresh

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from acc_compare.judge.accumulation import judge_accumulated
 from acc_compare.judge.advice import words_of
@@ -16,7 +16,6 @@ from acc_compare.judge.differing_settings import differing_settings
 from acc_compare.judge.evidence import Comparand, cut_short, some
 from acc_compare.judge.gradients import judge_gradients
 from acc_compare.judge.hidden import hidden_origin
-from acc_compare.judge.inputs import parted_before
 from acc_compare.judge.optimizer import judge_optimizer, unheld, updated_alone, without_closures
 from acc_compare.judge.origins import Context, Judged, Origin, Previous, Walk
 from acc_compare.judge.programs import two_programs
@@ -63,8 +62,8 @@ class Setting:
     `other_world` says that the sides ran on different numbers of ranks, so that their parts were put together,
     `shared_otherwise` that both have as many, but share out the model in other ways; `lowered` is what an earlier step
     showed products to be computed in, `references` how far both are from a third, `drift` how far running statistics
-    parted in the step before; `odd_updates` are steps of optimizers and parameters that one rank updated otherwise than
-    the rest."""
+    parted in the step before, `parted` how far parameters were apart when the recording began; `odd_updates` are steps
+    of optimizers and parameters that one rank updated otherwise than the rest."""
 
     step: int | None = None
     rank: int | None = None
@@ -76,6 +75,7 @@ class Setting:
     lowered: str = ""
     references: References | None = None
     drift: float = 0.0
+    parted: float = 0.0
     odd_updates: frozenset[tuple[str, str]] = frozenset()
 
 
@@ -102,6 +102,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
         lowered=setting.lowered,
         drift=setting.drift,
         unheld=unheld(calls),
+        parted=setting.parted,
         references=setting.references or {},
     )
     found = walk(chosen, context)
@@ -121,8 +122,9 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     faults = [fault for call in optimizers if (fault := judge_optimizer(call, setting.odd_updates)) is not None]
     if found.origins or context.previous == "suspect":
         faults = without_closures(faults, chosen, context.npu)
-    place = Comparand(npu, setting.step, setting.rank, mode, bench, setting.job, context.references, setting.previous)
-    place = replace(place, parted=parted_before(chosen, context))
+    place = Comparand(
+        npu, setting.step, setting.rank, mode, bench, setting.job, context.references, setting.previous, found.parted
+    )
     suspects = suspects_of(found.origins, faults, chosen, place)
     texts: dict[tuple[str, ...], str] = {}
     every = [row for part in measured for row in _rows(part, mode, (npu, bench), found, context.references, texts)]
@@ -160,6 +162,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
         verdict=verdict,
         lowered=found.lowered,
         drift=max((a.relative for call in calls for a in call.wrote if a.is_running), default=0.0),
+        parted=max(setting.parted, found.parted),
         summary=summary,
         suspects=suspects,
         coverage=coverage,
@@ -285,21 +288,17 @@ def _verdict(
         return "incomplete", say("summary.no_calls")
     if coverage.tensors == unmeasured:
         return "incomplete", say("summary.no_tensors")
-    calls = count(coverage.calls, "call")
+    calls, every = count(coverage.calls, "call"), coverage.calls + coverage.missing
     cut = [dump.incomplete for dump in sides if dump.incomplete is not None]
     if cut:
         return "incomplete", say("summary.cut", calls=calls, why=cut_short(cut[0]))
     if coverage.share < _ENOUGH:
-        return "incomplete", say("summary.partial", calls=calls, share=coverage.share, all=_all(coverage))
+        return "incomplete", say("summary.partial", calls=calls, share=coverage.share, all=every)
     if sensitivity is not None and sensitivity.median > _BLIND:
         return "incomplete", say("summary.blind", calls=calls, median=sensitivity.median)
     if coverage.missing:
-        return "same", say("summary.compared_of", calls=calls, all=_all(coverage))
+        return "same", say("summary.compared_of", calls=calls, all=every)
     return "same", say("summary.compared", calls=calls)
-
-
-def _all(coverage: ComparedShare) -> int:
-    return coverage.calls + coverage.missing
 
 
 def _one_recorder(npu: Dump, bench: Dump) -> bool:

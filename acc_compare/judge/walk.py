@@ -17,7 +17,7 @@ import msgspec
 
 from acc_compare import operators
 from acc_compare.judge.dataflow import Flow
-from acc_compare.judge.inputs import judge_input
+from acc_compare.judge.inputs import judge_input, parted_before
 from acc_compare.judge.lowered import FEWEST_PRODUCTS, LOWERED, lowered_products
 from acc_compare.judge.noise import Noise
 from acc_compare.judge.origins import (
@@ -55,17 +55,19 @@ def walk(calls: Sequence[MeasuredCall], context: Context) -> Walk:
     """Judge every call in order; `calls` are matched pairs, the optimizer's left out."""
     garbage = _Garbage(context.npu)
     cleaned = [garbage.taken_out(call) for call in calls]
-    noise = Noise(cleaned)
+    begun_apart = parted_before(cleaned, context)
+    parted = context.previous == "suspect" or max(begun_apart, context.parted) > 0.0
+    noise = Noise(cleaned, parted=parted)
     # What was one step's setting is the next one's, although there weights that differ may hide it: then fewer tell.
     # After a fault, products that inherit it say nothing.
     fewest = FEWEST_PRODUCTS if context.previous == "none" else 1
     told = lowered_products(cleaned, noise, fewest=fewest) if context.previous != "suspect" else ""
     if context.other_world and any(map(_reads_bounds, cleaned)):
         told = ""  # behind a bound may stand what looks like rounding
-    found = Walk(noise=noise, lowered=told or context.lowered)
+    found = Walk(noise=noise, lowered=told or context.lowered, parted=begun_apart)
     if found.lowered:
         found.origins = _lowered(cleaned, noise)
-        found.noise = Noise(cleaned, lowered=LOWERED[found.lowered])
+        found.noise = Noise(cleaned, lowered=LOWERED[found.lowered], parted=parted)
     context = replace(context, noise=found.noise)
     seen = Seen(nonfinite=context.previous == "poisoned")
     inside, around = _Inside(), _Around(cleaned)

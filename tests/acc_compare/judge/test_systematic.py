@@ -78,6 +78,7 @@ class Vector:
     peak: float = 0.3
     at_an_end: float = 0.0
     lean: float = 0.0
+    one_way: float = 0.0
     inherited: Shifts = field(default_factory=lambda: dict.fromkeys(CHANNELS, 0.0))
 
 
