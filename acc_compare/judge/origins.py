@@ -155,7 +155,7 @@ class Seen:
     (they reach where no dataflow shows them: indices, masks), and whether shapes have begun to differ; `inside` is the
     largest error of the modules inside the one at hand, `around` the largest that a function of the module around it
     may have read, Inf where nobody knows, `decided` are the values of indices and masks that were chosen
-    by what differed."""
+    by what differed, `began_in` the calls in whose results error began."""
 
     worst: float = 0.0
     last_agreeing: str = ""
@@ -164,6 +164,7 @@ class Seen:
     inside: float = 0.0
     around: float = math.inf
     decided: set[Hashable] = field(default_factory=set)
+    began_in: set[str] = field(default_factory=set)
 
 
 def ratio(measured: float, expected: float) -> float:

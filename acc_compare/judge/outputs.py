@@ -74,7 +74,7 @@ def judge_output(
         judged = Judged(argument, "random", expected)
         given = operators.is_random_source(call.operator) and call.owner is None
         return judged, Origin("input" if given else "random", call, judged, inherited)
-    if _passed_on(call, argument, context):
+    if _passed_on(call, argument, context) or _was_kept(argument, forward, seen):
         return Judged(argument, "propagated", expected), None
     if _is_view(call, argument):
         if not _chosen_otherwise(call):
@@ -242,6 +242,14 @@ def _passed_on(call: MeasuredCall, argument: MeasuredArgument, context: Context)
     producer = context.npu.producer(argument.npu, call.pair.npu.index)
     # A module around the call may have been recorded before it.
     return producer is not None and producer.index < call.pair.npu.index and not parse(producer.call).is_module
+
+
+def _was_kept(argument: MeasuredArgument, forward: MeasuredCall | None, seen: Seen) -> bool:
+    """Did error begin in its forward call?  What that kept for backward, as the gates of a recurrent net or the
+    probabilities of a loss, is wrong with its result, and is in no record."""
+    if forward is None or forward.full_name not in seen.began_in:
+        return False
+    return argument.relative <= UNSEEN * largest_error(forward.wrote)
 
 
 def _is_view(call: MeasuredCall, argument: MeasuredArgument) -> bool:

@@ -165,6 +165,7 @@ def _judge_call(
     behind = min(seen.worst, behind_bounds(call.read)) if context.other_world else seen.worst
     if best is not None and not (_by_bound(best) and behind > _BOUND_TRUSTED):
         origins.append(best)
+        seen.began_in.add(call.full_name)
     if not seen.nonfinite:
         found.origins += origins
     _note_decided(call, context, seen)

@@ -124,3 +124,17 @@ def test_replicas_that_differ_on_one_side_alone_are_not_the_same(
     assert found.verdict == verdict
     if verdict == "incomplete":
         assert found.findings[0].summary.key == "summary.replicas"
+
+
+@pytest.mark.parametrize(("first", "parted"), [(5, [3e-4, 3e-4]), (0, [0.0, 0.0])])
+def test_what_had_parted_as_the_recording_began_is_apart_in_all_its_steps(
+    make: Any, tmp_path: Path, first: int, parted: list[float]
+) -> None:
+    for side, apart in (("npu", 3e-4), ("bench", 0.0)):
+        for step in (first, first + 1):
+            run = make.Run()
+            x, w = make.normal(16, 16, seed=1), run.parameter(make.off(make.normal(16, 16, seed=2), apart))
+            run.call("Functional.linear.0.forward", [x, w], [x @ w.T])
+            run.write(tmp_path / side / f"step{step}" / "rank0")
+    found = compare(tmp_path / "npu", tmp_path / "bench").findings
+    assert [finding.parted for finding in found] == pytest.approx(parted, rel=0.5)

@@ -617,3 +617,18 @@ def test_what_a_module_with_a_part_of_weights_makes_has_other_ranks_in_it(
         run.call("Module.down.Linear.forward.0", [x], [y], parameters={"weight": held})
         runs.append(run)
     assert [suspect.name for suspect in make.judged(*runs, step=step).suspects] == accused
+
+
+@pytest.mark.parametrize(("forward", "backward", "found"), [(1e-2, 0.1, 1), (1e-2, 0.5, 2), (0.0, 0.1, 1)])
+def test_what_a_wrong_call_kept_for_its_backward_is_wrong_with_it(
+    make: Any, forward: float, backward: float, found: int
+) -> None:
+    """Gates and probabilities that are kept are in no record; they are off as the result is, within a factor."""
+    runs = []
+    for size in (1.0, 0.0):
+        run = make.Run()
+        logits, gradient = make.normal(16, 8, seed=1), make.normal(16, 8, seed=2)
+        run.call("Functional.log_softmax.0.forward", [logits], [make.off(logits, forward * size)])
+        run.call("Functional.log_softmax.0.backward", [gradient], [make.off(gradient, backward * size)])
+        runs.append(run)
+    assert len(make.judged(*runs).suspects) == found
