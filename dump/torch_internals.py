@@ -210,6 +210,8 @@ _OPERATORS = {
         "what torch.nn.MultiheadAttention calls in eval mode", "that call", kind="name"),
     "transformer_layer": _row("_transformer_encoder_layer_fwd", "2.1",
         "what torch.nn.TransformerEncoderLayer calls in eval mode", "that call", kind="name"),
+    "unscale_gradients": _row("_amp_foreach_non_finite_check_and_unscale_", "2.1",
+        "what a gradient scaler divides gradients with", "that call", kind="name"),
     "foreach_prefix": _row("_foreach_", "2.1", "what the names of operators on lists of tensors begin with",
         "those calls", kind="name"),
     "foreach_norm": _row("_C._VariableFunctions._foreach_norm", "2.1",

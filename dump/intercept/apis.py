@@ -31,6 +31,8 @@ Function: TypeAlias = "Callable[..., Any]"
 
 # Batch norms update their running statistics inside the kernel: where the first of the two stands.
 _BATCH_NORMS = {"Functional.batch_norm": 1, "Torch.batch_norm": 3, "Torch.native_batch_norm": 3}
+# A gradient scaler divides the gradients of its list inside the kernel.
+_UNSCALES = f"Torch.{catalog.UNSCALE}"
 
 
 class ApiCalls:
@@ -208,12 +210,14 @@ def _finish(
     kwargs: dict[str, Any],
     writes: bool,
 ) -> None:
-    unseen = call.places if writes else _writes_unseen(key, args, kwargs)
+    unseen = call.places if writes else _writes_unseen(key, call.places, args, kwargs)
     calls.finish(watch, call, output, writes_unseen=unseen)
 
 
-def _writes_unseen(key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Collection[str]:
-    """The places of the arguments that `key` writes without moving their version counters."""
+def _writes_unseen(key: str, places: Collection[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Collection[str]:
+    """Of the places of the arguments, those that `key` writes without moving their version counters."""
+    if key == _UNSCALES:
+        return [place for place in places if place.startswith(("input.0.", "input.self."))]
     if key not in _BATCH_NORMS:
         return ()
     training = args[5] if len(args) > 5 else kwargs.get("training", False)

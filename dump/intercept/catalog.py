@@ -68,6 +68,7 @@ _CONSTRUCTORS = _words("""
 _RECURRENT = _words("lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell")
 _SPARSE = _words("mm addmm sampled_addmm softmax log_softmax sum")
 _FUSED_LAYERS = (torch_internals.multi_head_attention, torch_internals.transformer_layer)  # torch.nn in eval mode
+UNSCALE = torch_internals.unscale_gradients
 _FREQUENCIES = _words("fftfreq rfftfreq")  # constructors too
 
 
@@ -100,7 +101,7 @@ def _enumerate() -> Iterator[Operator]:
     yield from _in(torch, names | in_place | set(_CONSTRUCTORS), "Torch")
     yield from _in(torch, _FUSED_LAYERS, "Torch", private=True)
     on_lists = {name for name in dir(torch) if name.startswith(torch_internals.foreach_prefix)}
-    yield from _in(torch, on_lists, "Torch", private=True)
+    yield from _in(torch, on_lists | {UNSCALE}, "Torch", private=True)
     for module in (torch.linalg, torch.fft, torch.special):
         short = module.__name__.rpartition(".")[2]
         names = {f.__name__.removeprefix(f"{short}_") for f in overridable[module]}

@@ -75,6 +75,25 @@ def test_what_a_call_writes_beside_its_output_is_named(record: Any) -> None:
     assert dump.value(call, "written.input.1") != dump.value(call, "input.1")
 
 
+def test_gradients_that_a_scaler_divides_are_written(record: Any) -> None:
+    gradients = [torch.full((2,), 8.0), torch.full((3,), 4.0)]
+    versions = [gradient._version for gradient in gradients]
+
+    def unscale() -> None:
+        torch.norm(gradients[0])
+        torch._amp_foreach_non_finite_check_and_unscale_(gradients, torch.zeros(1), torch.tensor(0.25))
+        torch.norm(gradients[0])
+
+    dump = record(unscale, task="tensor")
+    call = "Torch._amp_foreach_non_finite_check_and_unscale_.0.forward"
+    assert [gradient._version for gradient in gradients] == versions
+    assert dump.tensor(call, "input.0.0").tolist() == [8, 8]
+    assert dump.tensor(call, "written.input.0.0").tolist() == [2, 2]
+    assert dump.tensor(call, "written.input.0.1").tolist() == [1, 1, 1]
+    (read,) = [name for name in dump.calls if "norm.1" in name]
+    assert dump.tensor(read, "input.0").tolist() == [2, 2]
+
+
 def test_an_assignment_by_index_writes_its_first_argument(record: Any) -> None:
     x = torch.zeros(2)
 
