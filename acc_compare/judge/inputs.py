@@ -191,5 +191,11 @@ def _other_maker(call: MeasuredCall, argument: MeasuredArgument, producer: Produ
     another way.  "" where it does, or where a side does not say."""
     if producer is None or call.pair.bench is None or not context.bench.exact:
         return ""
-    theirs = context.bench.producer(argument.bench, call.pair.bench.index)
+    at = call.pair.bench.index
+    theirs = context.bench.producer(argument.bench, at)
+    if theirs is None and context.npu.exact:
+        # It was added to since, as gradients are over micro-batches: who wrote its memory last.
+        theirs = next(iter(context.bench.writers(argument.bench, at)), None)
+        if theirs is not None and theirs.call not in context.answered:
+            return ""
     return theirs.call if theirs is not None and context.partner.get(producer.call) != theirs.call else ""

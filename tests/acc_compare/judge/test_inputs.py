@@ -312,6 +312,27 @@ def test_the_same_calls_wired_in_another_way(make: Any, mode: str) -> None:
     )
 
 
+def accumulated(make: Any, *, kept: bool) -> Any:
+    """Two passes make gradients, the second adds to the first unless that was not kept, and somebody reads it."""
+    one = make.Run()
+    first, second = make.normal(16, 16, seed=1), make.normal(16, 16, seed=2)
+    one.call("Functional.linear.0.backward", [make.normal(16, 16, seed=3)], [first])
+    one.call("Functional.linear.1.backward", [make.normal(16, 16, seed=4)], [second])
+    gradient = first + second if kept else second
+    if kept:
+        one.same_memory(gradient, first)
+    one.call("Torch.abs.0.forward", [gradient], [np.abs(gradient)])
+    return one
+
+
+def test_a_gradient_that_one_side_alone_accumulated(make: Any) -> None:
+    assert make.judged(accumulated(make, kept=True), accumulated(make, kept=True)).verdict == "same"
+    finding = make.judged(accumulated(make, kept=False), accumulated(make, kept=True))
+    assert suspects(finding) == [("structure", "Torch.abs.0.forward")]
+    said = "comes from Functional.linear.1.backward on the NPU side and from Functional.linear.0.backward on the bench"
+    assert said in text(finding.suspects[0].message)
+
+
 def test_the_same_wiring_is_no_suspect_however_much_differs(make: Any) -> None:
     finding = make.judged(wired(make, tanh_first=True, noise=0.1), wired(make, tanh_first=True))
     assert suspects(finding) == [("operator", "Torch.abs.0.forward")]
