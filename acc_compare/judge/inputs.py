@@ -135,6 +135,10 @@ def _judge_given(call: MeasuredCall, argument: MeasuredArgument, context: Contex
         return judged, Origin("optimizer", call, judged, seen.worst, maker=optimizer, row=call.full_name)
     if not argument.is_floating and seen.worst > INPUT_NOISE:
         return Judged(argument, "propagated", Expected.at_most(seen.worst, "before")), None
+    if lone := _lone_producer(call, argument, None, context):
+        return judged, Origin(
+            "structure", call, judged, seen.worst, True, seen.last_agreeing, producer=lone[0], lone=lone[1]
+        )
     parameter = context.npu.parameter(argument.npu) or context.bench.parameter(argument.bench) or ""
     trained = context.npu.is_trained(argument.npu) and context.previous == "unjudged"
     return judged, Origin("optimizer" if trained else "input", call, judged, 0.0, parameter=parameter)

@@ -312,6 +312,23 @@ def test_the_same_calls_wired_in_another_way(make: Any, mode: str) -> None:
     )
 
 
+def test_of_two_caches_that_one_side_alone_wrote_neither_is_called_data(make: Any) -> None:
+    def side(*, writes: bool) -> Any:
+        one = make.Run()
+        for number in range(2):
+            cache = make.normal(16, 16, seed=number)
+            written = make.off(cache, 0.4, seed=5)
+            if writes:
+                one.call(f"Tensor.__setitem__.{number}.forward", [cache], [written])
+            read = written if writes else cache
+            one.call(f"Tensor.abs.{number}.forward", [read], [np.abs(read)])
+        return one
+
+    finding = make.judged(side(writes=False), side(writes=True))
+    assert finding.suspects
+    assert {suspect.kind for suspect in finding.suspects} == {"structure"}
+
+
 def accumulated(make: Any, *, kept: bool) -> Any:
     """Two passes make gradients, the second adds to the first unless that was not kept, and somebody reads it."""
     one = make.Run()
