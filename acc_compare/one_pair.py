@@ -72,13 +72,14 @@ class Outcome:
             optimizer=any(row.of_optimizer for row in finding.rows),
             lowered=finding.lowered,
             drift=finding.drift,
-            parted=finding.parted,
+            # A narrower type of all products parts parameters as noise does.
+            parted=finding.parted or float(any(suspect.kind != "dtype" for suspect in finding.suspects)),
         )
 
 
 def known_from(outcomes: Sequence[Outcome]) -> Setting:
     """What earlier steps of one rank showed: the type that one side's products are computed in, how far running
-    statistics have parted, and how far parameters had when the recording began."""
+    statistics have parted, and how far parameters had when the recording began; 1 after a fault."""
     lowered = next((outcome.lowered for outcome in outcomes if outcome.lowered), "")
     parted = max((outcome.parted for outcome in outcomes), default=0.0)
     return Setting(lowered=lowered, drift=outcomes[-1].drift if outcomes else 0.0, parted=parted)

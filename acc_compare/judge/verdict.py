@@ -62,8 +62,8 @@ class Setting:
     `other_world` says that the sides ran on different numbers of ranks, so that their parts were put together,
     `shared_otherwise` that both have as many, but share out the model in other ways; `lowered` is what an earlier step
     showed products to be computed in, `references` how far both are from a third, `drift` how far running statistics
-    parted in the step before, `parted` how far parameters were apart when the recording began; `odd_updates` are steps
-    of optimizers and parameters that one rank updated otherwise than the rest."""
+    parted in the step before, `parted` how far parameters were apart when the recording began, 1 after a fault;
+    `odd_updates` are steps of optimizers and parameters that one rank updated otherwise than the rest."""
 
     step: int | None = None
     rank: int | None = None

@@ -126,7 +126,7 @@ def test_replicas_that_differ_on_one_side_alone_are_not_the_same(
         assert found.findings[0].summary.key == "summary.replicas"
 
 
-@pytest.mark.parametrize(("first", "parted"), [(5, [3e-4, 3e-4]), (0, [0.0, 0.0])])
+@pytest.mark.parametrize(("first", "parted"), [(5, [3e-4, 3e-4]), (0, [0.0, 1.0])])
 def test_what_had_parted_as_the_recording_began_is_apart_in_all_its_steps(
     make: Any, tmp_path: Path, first: int, parted: list[float]
 ) -> None:

@@ -148,10 +148,11 @@ def test_what_is_computed_element_by_element_adds_up_nothing(make: Any) -> None:
     ("setting", "fault", "accused"),
     [
         ({"step": 1, "previous": "judged"}, 0.0, True),  # nothing parted then
-        ({"step": 1, "previous": "suspect"}, 0.0, False),
+        ({"step": 1, "previous": "suspect"}, 0.0, True),  # by a setting
+        ({"step": 1, "previous": "suspect", "parted": 1.0}, 0.0, False),
         ({"step": 5}, 0.0, False),  # apart as the recording begins
         ({"step": 6, "previous": "judged", "parted": 1e-3}, 0.0, False),
-        ({"step": 1, "previous": "suspect"}, 0.1, True),
+        ({"step": 1, "previous": "suspect", "parted": 1.0}, 0.1, True),
         ({"step": 5}, 0.1, True),
     ],
 )
