@@ -31,10 +31,14 @@ class Flow:
         self._writers: dict[int, list[Producer]] = {}
         self._parameters: dict[Hashable, str] = {}
         self._gradients: set[int] = set()
+        self._passed_back: set[Hashable] = set()
         self._trained: set[int] = set()
         self._begun_with: dict[int, list[tuple[CallRecord, TensorRecord]]] = {}
         for call in dump.calls:
             self._note_parameters(call)
+            if parse(call.name).direction == BACKWARD:
+                read = [argument.leaf for argument in call.inputs if isinstance(argument.leaf, TensorRecord)]
+                self._passed_back.update(self.key(leaf) for leaf in read)
             for argument in (*call.outputs, *call.written):
                 leaf = argument.leaf
                 if isinstance(leaf, TensorRecord):
@@ -111,3 +115,8 @@ class Flow:
     def is_gradient(self, tensor: TensorRecord) -> bool:
         """Is its memory that of a gradient which an optimizer reads?  Backward sums it without a call of its own."""
         return tensor.storage in self._gradients
+
+    def is_passed_back(self, tensor: TensorRecord) -> bool:
+        """Does a backward call read this value?  Then autograd made it, be it read by calls that a custom backward
+        makes."""
+        return self.exact and self.key(tensor) in self._passed_back

@@ -62,7 +62,8 @@ def judge_input(call: MeasuredCall, argument: MeasuredArgument, context: Context
     if producer is not None or (not context.npu.exact and call.is_backward):
         return Judged(argument, "propagated"), None
     # A view that nobody recorded may be the parameter itself: the part that a DTensor was made from.
-    if (argument.npu.grad_fn is not None and context.npu.parameter(argument.npu) is None) or call.is_backward:
+    is_result = argument.npu.grad_fn is not None and context.npu.parameter(argument.npu) is None
+    if is_result or call.is_backward or context.npu.is_passed_back(argument.npu):
         if context.previous == "suspect" and not seen.last_agreeing and seen.worst == 0.0:
             return Judged(argument, "propagated"), None  # the step begins with what the one before it left
         return _judge_unseen(call, argument, seen)

@@ -169,12 +169,18 @@ def _judge_call(
     if not seen.nonfinite:
         found.origins += origins
     _note_decided(call, context, seen)
-    written = 0.0 if is_moved else largest_error(call.wrote)
+    written = 0.0 if is_moved else largest_error([a for a in call.wrote if not _is_of_one_side(call, a, context)])
     seen.worst = max(seen.worst, written)
     seen.nonfinite = seen.nonfinite or any(origin.kind == "nan_inf" for origin in origins)
     seen.reshaped = seen.reshaped or any(origin.reshaped for origin in origins)
     if best is None and written <= INPUT_NOISE:
         seen.last_agreeing = call.full_name
+
+
+def _is_of_one_side(call: MeasuredCall, argument: MeasuredArgument, context: Context) -> bool:
+    """Does `call` hand on what a call of the NPU side alone made, as a custom backward does?  Its reader is judged."""
+    producer = context.npu.producer(argument.npu, call.pair.npu.index) if call.pair.npu is not None else None
+    return producer is not None and producer.call not in context.partner and call.name.prefix == "Autograd"
 
 
 def _note_decided(call: MeasuredCall, context: Context, seen: Seen) -> None:

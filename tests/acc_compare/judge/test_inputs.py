@@ -329,6 +329,36 @@ def test_of_two_caches_that_one_side_alone_wrote_neither_is_called_data(make: An
     assert {suspect.kind for suspect in finding.suspects} == {"structure"}
 
 
+def test_a_gradient_that_a_custom_backward_reads_is_no_data(make: Any) -> None:
+    def side(wrong: float) -> Any:
+        one = make.Run()
+        x, g = make.normal(16, 16), make.normal(16, 16, seed=1)
+        one.call("Torch.abs.0.forward", [x], [make.off(np.abs(x), wrong)])
+        given = make.off(g, 2 * wrong, seed=2)  # a sum that autograd made
+        one.call("Tensor.mul.0.forward", [given, x], [y := given * x])
+        one.call("Autograd.Mine.0.backward", [given], [y])
+        return one
+
+    finding = make.judged(side(1e-2), side(0.0))
+    assert suspects(finding) == [("operator", "Torch.abs.0.forward")]
+
+
+def test_what_one_side_alone_made_in_a_custom_backward_is_told_where_it_is_read(make: Any) -> None:
+    def side(*, wrong: bool) -> Any:
+        one = make.Run()
+        g = make.normal(16, 16)
+        one.call("Autograd.Mine.0.forward", [g], [np.abs(g)])
+        one.call("Torch.neg.0.forward", [g], [y := -g])
+        if wrong:
+            one.call("Tensor.mul.0.forward", [y, 1.01], [y := np.float32(1.01) * y])
+        one.call("Autograd.Mine.0.backward", [g], [y])
+        one.call("Torch.abs.0.forward", [y], [np.abs(y)])
+        return one
+
+    finding = make.judged(side(wrong=True), side(wrong=False))
+    assert suspects(finding) == [("structure", "Tensor.mul.0.forward")]
+
+
 def accumulated(make: Any, *, kept: bool) -> Any:
     """Two passes make gradients, the second adds to the first unless that was not kept, and somebody reads it."""
     one = make.Run()
