@@ -20,7 +20,7 @@ _NPU = Side(simulated=())
 HEALTHY = (
     _pair("again-decoder", "decoder", _AGAIN, exact=True),
     _pair("again-adversaries", "adversaries", _AGAIN, exact=True),
-    _pair("again-replicas", "replicas", Side((("RUN", "again"),), ranks=2), Side(ranks=2), exact=True),
+    _pair("again-two-replicas", "replicas", Side((("RUN", "again"),), ranks=2), Side(ranks=2), exact=True),
     _pair("threads-decoder", "decoder", Side(threads=2)),
     _pair("threads-convnet", "convnet", Side(threads=2)),
     _pair("threads-recurrent", "recurrent", Side(threads=2)),
