@@ -209,10 +209,7 @@ def digest(contents: Contents, algorithm: Digest) -> str:
         for block in _in_order(contents):
             checksum = zlib.crc32(block, checksum)
         return f"{checksum:08x}"
-    made = _xxh3 if algorithm == "xxh3" else _md5
-    if contents.strides is None:
-        return str(made(contents.data).hexdigest())
-    sums = made(b"")
+    sums = _xxh3() if algorithm == "xxh3" else hashlib.md5(usedforsecurity=False)
     for block in _in_order(contents):
         sums.update(block)
     return str(sums.hexdigest())
@@ -237,14 +234,10 @@ def digests(many: Sequence[Contents], algorithm: Digest) -> list[str]:
     return [found[n].hex() if n in found else digest(each, algorithm) for n, each in enumerate(many)]
 
 
-def _md5(data: memoryview | bytes) -> Any:
-    return hashlib.md5(data, usedforsecurity=False)
-
-
-def _xxh3(data: memoryview | bytes) -> Any:
+def _xxh3() -> Any:
     import xxhash  # nobody else needs it
 
-    return xxhash.xxh3_128(data)
+    return xxhash.xxh3_128()
 
 
 def _xor(contents: Contents) -> int:
