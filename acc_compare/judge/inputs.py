@@ -55,10 +55,10 @@ def judge_input(call: MeasuredCall, argument: MeasuredArgument, context: Context
         return judged, Origin(
             "structure", call, judged, seen.worst, True, seen.last_agreeing, producer=lone[0], lone=lone[1]
         )
-    theirs = _other_maker(call, argument, producer, context) if argument.relative > UNSEEN * noise else ""
-    if producer is not None and theirs:
+    makers = _other_makers(call, argument, producer, context) if argument.relative > UNSEEN * noise else None
+    if makers is not None:
         judged = Judged(argument, "input", Expected.at_most(noise, "before"))
-        return judged, Origin("structure", call, judged, seen.worst, producer=producer.call, rewired=theirs)
+        return judged, Origin("structure", call, judged, seen.worst, producer=makers[0], rewired=makers[1])
     if producer is not None or (not context.npu.exact and call.is_backward):
         return Judged(argument, "propagated"), None
     # A view that nobody recorded may be the parameter itself: the part that a DTensor was made from.
@@ -191,16 +191,21 @@ def _lone_producer(
     return (theirs.call, "bench") if theirs is not None and theirs.call not in context.answered else None
 
 
-def _other_maker(call: MeasuredCall, argument: MeasuredArgument, producer: Producer | None, context: Context) -> str:
-    """The bench's call that made this input, where it does not answer to the NPU's: the same operators are wired in
-    another way.  "" where it does, or where a side does not say."""
-    if producer is None or call.pair.bench is None or not context.bench.exact:
-        return ""
-    at = call.pair.bench.index
-    theirs = context.bench.producer(argument.bench, at)
-    if theirs is None and context.npu.exact:
-        # It was added to since, as gradients are over micro-batches: who wrote its memory last.
-        theirs = next(iter(context.bench.writers(argument.bench, at)), None)
-        if theirs is not None and theirs.call not in context.answered:
-            return ""
-    return theirs.call if theirs is not None and context.partner.get(producer.call) != theirs.call else ""
+def _other_makers(
+    call: MeasuredCall, argument: MeasuredArgument, producer: Producer | None, context: Context
+) -> tuple[str, str] | None:
+    """The calls that made this input on either side, where they do not answer to each other: the same operators are
+    wired in another way.  None where they do, or where a side does not say."""
+    if call.pair.npu is None or call.pair.bench is None or context.other_world or not context.bench.exact:
+        return None
+    theirs = context.bench.producer(argument.bench, call.pair.bench.index)
+    if producer is None and theirs is None:
+        return None
+    if context.npu.exact:
+        # Of one that was added to since, as gradients are over micro-batches: who wrote its memory last.
+        producer = producer or next(iter(context.npu.writers(argument.npu, call.pair.npu.index)), None)
+        theirs = theirs or next(iter(context.bench.writers(argument.bench, call.pair.bench.index)), None)
+    if producer is None or theirs is None or theirs.call not in context.answered:
+        return None
+    answer = context.partner.get(producer.call, theirs.call)
+    return (producer.call, theirs.call) if answer != theirs.call else None

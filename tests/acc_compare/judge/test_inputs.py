@@ -380,6 +380,32 @@ def test_a_gradient_that_one_side_alone_accumulated(make: Any) -> None:
     assert said in text(finding.suspects[0].message)
 
 
+def test_a_gradient_that_one_side_divides_only_after_it_was_read(make: Any) -> None:
+    def side(*, early: bool) -> Any:
+        one = make.Run()
+        first, second = make.normal(16, 16, seed=1), make.normal(16, 16, seed=2)
+        one.call("Functional.linear.0.backward", [make.normal(16, 16, seed=3)], [first])
+        one.call("Functional.linear.1.backward", [make.normal(16, 16, seed=4)], [second])
+        gradient = one.same_memory(first + second, first)
+        divided = one.same_memory(gradient / 8, first)
+
+        def divide() -> None:
+            one.call("Torch.unscale.0.forward", [gradient], [], written={"input.0": divided})
+
+        if early:
+            divide()
+        read = divided if early else gradient
+        one.call("Torch.abs.0.forward", [read], [np.abs(read)])
+        if not early:
+            divide()
+        return one
+
+    finding = make.judged(side(early=False), side(early=True))
+    assert suspects(finding)[0] == ("structure", "Torch.abs.0.forward")
+    said = "comes from Functional.linear.0.backward on the NPU side and from Torch.unscale.0.forward on the bench"
+    assert said in text(finding.suspects[0].message)
+
+
 def test_the_same_wiring_is_no_suspect_however_much_differs(make: Any) -> None:
     finding = make.judged(wired(make, tanh_first=True, noise=0.1), wired(make, tanh_first=True))
     assert suspects(finding) == [("operator", "Torch.abs.0.forward")]
