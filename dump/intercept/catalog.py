@@ -66,6 +66,7 @@ _CONSTRUCTORS = _words("""
     bernoulli multinomial poisson hann_window hamming_window blackman_window bartlett_window kaiser_window
     """)
 _RECURRENT = _words("lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell")
+_PACKS = (torch_internals.pack_sequences, torch_internals.pad_sequences)
 _SPARSE = _words("mm addmm sampled_addmm softmax log_softmax sum")
 _FUSED_LAYERS = (torch_internals.multi_head_attention, torch_internals.transformer_layer)  # torch.nn in eval mode
 UNSCALE = torch_internals.unscale_gradients
@@ -96,6 +97,7 @@ def _enumerate() -> Iterator[Operator]:
         overridable = torch.overrides.get_overridable_functions()
     yield from _functional(overridable[torch.nn.functional])
     yield from _in(torch_internals.recurrent_functions, _RECURRENT, "VF")
+    yield from _in(torch_internals.recurrent_functions, _PACKS, "VF", private=True)
     names = {f.__name__ for namespace in (torch, torch.functional) for f in overridable[namespace]}
     in_place = {name for name in dir(torch_internals.functions) if name.endswith("_") and name[0] != "_"}
     yield from _in(torch, names | in_place | set(_CONSTRUCTORS), "Torch")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import pytest
@@ -46,6 +47,23 @@ def test_a_call_is_recorded_once_under_what_the_user_called(
     if "VF.lstm.0" in names:  # the layer draws its weights and zero states first
         found = [name for name in found if name.startswith("VF.")]
     assert found == [f"{name}.forward" for name in names]
+
+
+def test_what_packs_sequences_reads_and_makes_what_others_do(record: Any) -> None:
+    x = torch.arange(6.0).reshape(2, 3, 1).requires_grad_()
+
+    def act() -> None:
+        doubled = torch.mul(x, 2)
+        packed = torch.nn.utils.rnn.pack_padded_sequence(doubled, [3, 1], batch_first=True)
+        moved = torch.nn.utils.rnn.PackedSequence(torch.neg(packed.data), packed.batch_sizes)
+        padded, _ = torch.nn.utils.rnn.pad_packed_sequence(moved, batch_first=True)
+        torch.sum(padded).backward()
+
+    dump = record(act)
+    chain = ["Torch.mul", "VF._pack_padded_sequence", "Torch.neg", "VF._pad_packed_sequence", "Torch.sum"]
+    for maker, reader in pairwise(chain):
+        assert dump.value(f"{reader}.0.forward", "input.0") == dump.value(f"{maker}.0.forward", "output.0")
+        assert f"{maker}.0.backward" in dump
 
 
 def test_an_input_is_what_it_was_before_an_in_place_call(record: Any) -> None:
