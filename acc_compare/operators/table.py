@@ -74,7 +74,8 @@ _ROWS: Mapping[OperatorClass, str] = {
         index_copy+indexed pad+overlaps constant_pad_nd+overlaps pad_sequence+overlaps pack_padded_sequence+shaped
         pad_packed_sequence+shaped reflection_pad1d+overlaps reflection_pad2d+overlaps reflection_pad3d+overlaps
         replication_pad1d+overlaps replication_pad2d+overlaps replication_pad3d+overlaps pixel_shuffle
-        pixel_unshuffle channel_shuffle flatten_dense_tensors unflatten_dense_tensors lu_unpack meshgrid broadcast glu_split clone+layout contiguous+layout copy+overwrites
+        pixel_unshuffle channel_shuffle flatten_dense_tensors unflatten_dense_tensors
+        lu_unpack meshgrid broadcast glu_split clone+layout contiguous+layout copy+overwrites
         detach+layout to+converts+layout+memory type+converts+layout type_as+converts+layout float+converts+layout
         double+converts+layout half+converts+layout bfloat16+converts+layout long+converts int+converts short+converts
         char+converts byte+converts bool+converts cfloat+converts cdouble+converts chalf+converts dtype_cast+converts
