@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
+from acc_compare import operators
 from acc_compare.align.composites import Composite, find_composites, operator_of
 from acc_compare.align.rules import FusedRule, Rules
 from acc_compare.align.sequences import long_common_subsequence
 from acc_compare.align.side import Side, Token
-from acc_compare.align.values import Values, writes
+from acc_compare.align.values import Values, reads, value_key, writes
 from dump.format import names
 from dump.format.schema import CallRecord, tensor_records
 
@@ -55,8 +56,9 @@ def match_forward(ours: Side, theirs: Side, rules: Rules, *, until: tuple[int, i
     pairs = [(one.call, other.call) for one, other in found if not _is_fused_pair((one, other))]
     fused = [pair for pair in found if _is_fused_pair(pair)]
     pairs += _left_over(calls, tokens, pairs, fused)
+    pairs += _of_other_shapes(sides, calls, pairs, fused)
     if rules.is_fuzzy:
-        pairs += _fuzzy(calls, pairs, fused)
+        pairs += _between(calls, pairs, fused, (operator_of, operator_of))
     return Matched(pairs, fused)
 
 
@@ -204,16 +206,42 @@ def _keeps_order(order: list[tuple[int, int]], pair: tuple[int, int]) -> bool:
     return True
 
 
-def _fuzzy(
+def _of_other_shapes(
+    sides: tuple[Side, Side],
     calls: Sequence[Sequence[CallRecord]],
     pairs: Sequence[tuple[CallRecord, CallRecord]],
     fused: Sequence[tuple[Item, Item]],
 ) -> list[tuple[CallRecord, CallRecord]]:
-    """What is left between two matched calls, by the operator alone: `Tensor.add_` answers to `Torch.add`."""
+    """Of what is left between two matched calls, those whose shapes depend on what they read (`x[mask]`), which may
+    differ, and those that read what came of them."""
+    place_known = all(side.dump.owners for side in sides)
+    places = [lambda call, side=side: side.token(call, place_known=place_known)[:2] for side in sides]
+    found = []
+    resized: set[Hashable] = set()
+    for call, answer in _between(calls, pairs, fused, places):
+        read = [(one.leaf, other.leaf) for one, other in zip(reads(call), reads(answer), strict=False)]
+        follows = [value_key(one) in resized for one, _ in read]
+        alike = all(known or one.shape == other.shape for (one, other), known in zip(read, follows, strict=True))
+        if alike and (any(follows) or operators.is_shaped_by_values(names.parse(call.name).api)):
+            found.append((call, answer))
+            made = zip(writes(call), writes(answer), strict=False)
+            resized.update(value_key(one.leaf) for one, other in made if one.leaf.shape != other.leaf.shape)
+    return found
+
+
+def _between(
+    calls: Sequence[Sequence[CallRecord]],
+    pairs: Sequence[tuple[CallRecord, CallRecord]],
+    fused: Sequence[tuple[Item, Item]],
+    names_of: Sequence[Callable[[CallRecord], Hashable]],
+) -> list[tuple[CallRecord, CallRecord]]:
+    """What is left between two matched calls, by what `names_of` says of either side's: by the operator alone
+    `Tensor.add_` answers to `Torch.add`."""
     taken, order = _taken(pairs, fused)
     free = [[call for call in some if id(call) not in taken] for some in calls]
     keys = [
-        [(bisect_left(bounds, call.index), operator_of(call)) for call in some] for some, bounds in _gaps(free, order)
+        [(bisect_left(bounds, call.index), name(call)) for call in some]
+        for (some, bounds), name in zip(_gaps(free, order), names_of, strict=True)
     ]
     return [(free[0][one], free[1][other]) for one, other in long_common_subsequence(*keys)]
 

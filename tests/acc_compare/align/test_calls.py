@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -194,6 +195,39 @@ def test_a_left_over_call_of_other_shapes_is_another_call() -> None:
     assert partners(found)["Functional.linear.1.forward"] is None
     reason = next(pair.reason for pair in found.pairs if pair.npu and pair.npu.name == "Functional.linear.1.forward")
     assert reason == say("alone.other_place", what=say("the_operator"), side=say("name.bench"))
+
+
+def chosen(make: Any, compare: str, rows: int, *, choose: str = "getitem") -> Dump:
+    """Rows of x that `compare` chooses, and what is made of them; an extra call shifts the numbers where they are 5."""
+    run = make.Run()
+    x, mask, y = make.normal(8, 3), make.normal(8), make.normal(rows, 3)
+    run.call(f"Tensor.{compare}.0.forward", [x], [mask])
+    run.call("Tensor.add.0.forward", [x], [make.normal(8, 3, seed=1)])
+    if rows == 5:
+        run.call("Tensor.exp.0.forward", [x], [make.normal(8, 3, seed=2)])
+    number = int(rows == 5)
+    run.call(f"Tensor.{choose}.0.forward", [x, mask], [y])
+    run.call(f"Tensor.exp.{number}.forward", [y], [z := make.normal(rows, 3, seed=3)])
+    run.call(f"Tensor.exp.{number + 1}.forward", [make.normal(rows)], [make.normal(rows, seed=4)])
+    run.call("Tensor.mean.0.forward", [z], [w := make.normal(1)])
+    for again in range(6):
+        run.call(f"Tensor.neg.{again}.forward", [w], [make.normal(1, seed=5)])
+    return cast("Dump", run.dump())
+
+
+def test_calls_whose_shapes_follow_from_other_values_answer_to_each_other(make: Any) -> None:
+    found = partners(align(chosen(make, "le", 5), chosen(make, "lt", 4)))
+    assert found["Tensor.le.0.forward"] is None
+    assert found["Tensor.getitem.0.forward"] == "Tensor.getitem.0.forward"
+    assert found["Tensor.exp.1.forward"] == "Tensor.exp.0.forward"
+    assert found["Tensor.exp.2.forward"] is None  # nothing that was chosen goes into it
+    assert found["Tensor.mean.0.forward"] == "Tensor.mean.0.forward"
+
+
+def test_calls_of_other_shapes_that_no_value_decides_are_other_calls(make: Any) -> None:
+    found = partners(align(chosen(make, "le", 5, choose="narrow"), chosen(make, "lt", 4, choose="narrow")))
+    assert found["Tensor.narrow.0.forward"] is None
+    assert found["Tensor.exp.1.forward"] is None
 
 
 def test_where_all_shapes_are_others_names_still_pair() -> None:
