@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mmap
+import os
+import stat
 from pathlib import Path
 
 from dump.format.errors import TensorFileError
@@ -20,6 +22,8 @@ def inside(folder: Path, data_name: str) -> Path:
     if data_name in {"", ".", ".."} or is_long or not data_name.isprintable() or {"/", "\\"} & set(data_name):
         shown = f"{data_name[:80]!r} and {len(data_name) - 80} characters more" if is_long else repr(data_name)
         raise TensorFileError(f"{folder}: expected the bare name of a tensor file, found {shown}; record again")
+    if _is_no_link(folder, stat.S_IFDIR) and _is_no_link(folder / data_name, stat.S_IFREG):
+        return folder / data_name  # lies where it says: nothing to follow
     try:
         home = folder.resolve(strict=True)
         path = (folder / data_name).resolve(strict=True)
@@ -42,6 +46,14 @@ def inside(folder: Path, data_name: str) -> Path:
     if not path.is_file():
         refuse(path, "expected a tensor file, found no regular file; record again")
     return path
+
+
+def _is_no_link(path: Path, kind: int) -> bool:
+    """Is it there, a thing of that kind by itself?"""
+    try:
+        return stat.S_IFMT(os.lstat(path).st_mode) == kind
+    except (OSError, ValueError):
+        return False
 
 
 def mapped(path: Path) -> mmap.mmap:

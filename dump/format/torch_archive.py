@@ -13,12 +13,14 @@ Sources: torch/serialization.py (`_save`, persistent ids), torch/_utils.py (`_re
 
 from __future__ import annotations
 
+import functools
 import io
 import mmap
 import pickle
 import pickletools
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -64,6 +66,8 @@ counterpart."""
 
 LARGEST_PICKLE = 1 << 20
 """Bytes of `data.pkl`: one tensor needs a few hundred."""
+
+_USUAL_PICKLE = 1 << 12
 
 LARGEST_VIEW = 1 << 40
 """Bytes a view may claim.  Strides of zero let a few stored bytes stand for any number of elements, as the
@@ -123,10 +127,10 @@ class _Dtype(NamedTuple):
 
 
 class _Storage(NamedTuple):
-    """Where a storage's bytes lie in the file."""
+    """The storage of a key, and how many of its bytes are the tensor's to use."""
 
     dtype: np.dtype[Any] | None
-    start: int
+    key: str
     size: int
 
 
@@ -163,16 +167,31 @@ def read_archive(content: mmap.mmap, path: Path) -> AnyArray:
         found = "a pickle of torch's old format" if content[:1] == b"\x80" else "other bytes"
         refuse(path, f"expected a zip archive written by torch.save, found {found}; save it with torch >= 1.6")
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(content) as archive:  # type: ignore[arg-type]  # a mapping reads, seeks and tells
             members = _Members(content, path, archive)
-            described = _TensorUnpickler(members).load()
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, struct.error) as error:
+        pickled = members.text("data.pkl", limit=LARGEST_PICKLE)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, struct.error, ValueError) as error:
         refuse(path, f"expected a zip archive written by torch.save, found a damaged one ({error}); record again")
+    try:
+        described = _described_again(pickled) if len(pickled) <= _USUAL_PICKLE else _described(pickled)
+    except _Refusal as refusal:
+        # From None: what matters is the refusal, not the dictionary behind it.
+        raise TensorFileError(f"{path}: {refusal}") from None
     except _UNPICKLING_ERRORS as error:
         refuse(path, f"expected the pickle of one tensor, found {type(error).__name__}: {error}; record again")
     if not isinstance(described, _TensorView):
         refuse(path, f"expected one tensor, found a {type(described).__name__}; save the tensor by itself")
-    return _cut_out(described, content, path)
+    return _cut_out(described, members)
+
+
+def _described(pickled: bytes) -> object:
+    """What a pickle describes.  Raises _Refusal, or one of `_UNPICKLING_ERRORS`."""
+    _check_opcodes(pickled)
+    return _TensorUnpickler(io.BytesIO(pickled)).load()
+
+
+_described_again = functools.lru_cache(maxsize=1024)(_described)
+"""The same of pickles of usual length: those of tensors of one shape are alike to the byte."""
 
 
 class _Members:
@@ -193,17 +212,21 @@ class _Members:
                 refuse(path, f"expected little-endian bytes, found {order!r}; save it on a little-endian machine")
 
     def text(self, name: str, *, limit: int) -> bytes:
-        info = self.archive.getinfo(self.root + name)
-        if info.file_size > limit:
-            refuse(self.path, f"expected at most {limit} bytes of {name}, found {info.file_size}; record again")
-        return self.archive.read(info)
+        """The bytes of a small member, checked against their sum."""
+        start, size = self.locate(name)
+        if size > limit:
+            refuse(self.path, f"expected at most {limit} bytes of {name}, found {size}; record again")
+        found = self.content[start : start + size]
+        if zlib.crc32(found) != self.archive.getinfo(self.root + name).CRC:
+            raise zipfile.BadZipFile(f"Bad CRC-32 for {name!r}")
+        return found
 
     def locate(self, name: str) -> tuple[int, int]:
         """(start, size) of a stored member's bytes within the file."""
         try:
             info = self.archive.getinfo(self.root + name)
         except KeyError:
-            refuse(self.path, f"expected the storage {name!r} in the archive, found none; record again")
+            refuse(self.path, f"expected {name!r} in the archive, found none; record again")
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
             refuse(
                 self.path,
@@ -222,23 +245,20 @@ class _Members:
         return start, info.file_size
 
 
+class _Refusal(Exception):
+    """A pickle asks for what is never run; the text is for the user, after the file's name."""
+
+
 class _TensorUnpickler(pickle.Unpickler):
     """Builds descriptions of tensors, and nothing else."""
-
-    def __init__(self, members: _Members) -> None:
-        pickled = members.text("data.pkl", limit=LARGEST_PICKLE)
-        _check_opcodes(pickled)
-        super().__init__(io.BytesIO(pickled))
-        self._members = members
 
     def find_class(self, module: str, name: str, /) -> object:
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            # From None: what matters is the refusal, not the dictionary behind it.
-            raise TensorFileError(
-                f"{self._members.path}: expected a plain tensor, found a pickle that asks for "
-                f"{f'{module}.{name}'!r}, which is never run; save the tensor by itself, detached and dense"
+            raise _Refusal(
+                f"expected a plain tensor, found a pickle that asks for {f'{module}.{name}'!r}, which is never run;"
+                " save the tensor by itself, detached and dense"
             ) from None
 
     def persistent_load(self, pid: object, /) -> _Storage:
@@ -248,11 +268,7 @@ class _TensorUnpickler(pickle.Unpickler):
                 pass
             case _:
                 raise pickle.UnpicklingError("a storage's description has an unknown form")
-        needed = length * (1 if dtype is None else dtype.itemsize)
-        start, size = (0, 0) if needed == 0 else self._members.locate(f"data/{key}")
-        if size < needed:
-            raise pickle.UnpicklingError(f"storage {key!r} claims {needed} bytes and has {size}")
-        return _Storage(dtype, start, needed)
+        return _Storage(dtype, key, length * (1 if dtype is None else dtype.itemsize))
 
 
 def _check_opcodes(pickled: bytes) -> None:
@@ -331,17 +347,20 @@ def _naturals(values: object) -> tuple[int, ...]:
     return values
 
 
-def _cut_out(view: _TensorView, content: mmap.mmap, path: Path) -> AnyArray:
-    itemsize = view.dtype.itemsize
+def _cut_out(view: _TensorView, members: _Members) -> AnyArray:
+    path, storage, itemsize = members.path, view.storage, view.dtype.itemsize
+    start, held = members.locate(f"data/{storage.key}") if storage.size else (0, 0)
+    if held < storage.size:
+        refuse(path, f"expected {storage.size} bytes of storage {storage.key!r}, found {held}; record again")
     elements = 1
     for extent in view.shape:
         elements *= extent
     last = view.offset + sum((n - 1) * step for n, step in zip(view.shape, view.strides, strict=True))
-    if elements and (last + 1) * itemsize > view.storage.size:
+    if elements and (last + 1) * itemsize > storage.size:
         refuse(
             path,
             f"expected {(last + 1) * itemsize} bytes of storage for shape {view.shape} and strides "
-            f"{view.strides}, found {view.storage.size}; record again",
+            f"{view.strides}, found {storage.size}; record again",
         )
     if elements * itemsize > LARGEST_VIEW:
         refuse(
@@ -354,8 +373,8 @@ def _cut_out(view: _TensorView, content: mmap.mmap, path: Path) -> AnyArray:
         array: AnyArray = np.ndarray(
             view.shape,
             view.dtype,
-            buffer=content,
-            offset=view.storage.start + view.offset * itemsize,
+            buffer=members.content,
+            offset=start + view.offset * itemsize,
             strides=tuple(step * itemsize for step in view.strides),
         )
     except (ValueError, OverflowError) as error:
