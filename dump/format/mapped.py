@@ -15,6 +15,8 @@ from dump.format.torch_archive import refuse
 _LONGEST_NAME = 255
 """Characters of a file's name; no file system takes more."""
 
+_AHEAD = 32 << 20
+
 
 def inside(folder: Path, data_name: str) -> Path:
     """The file of that bare name in `folder`.  Raises TensorFileError."""
@@ -62,11 +64,18 @@ def mapped(path: Path) -> mmap.mmap:
         if isinstance(path, RemotePath):
             return path.mapped()
         with path.open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return _asked_for(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except ValueError:  # what cannot be mapped: there is nothing
         refuse(path, "expected a tensor, found an empty file; record again")
     except OSError as error:
         refuse(path, f"expected a readable file, found {error.strerror or error}; check its permissions")
+
+
+def _asked_for(content: mmap.mmap) -> mmap.mmap:
+    """The same, with its first bytes on their way from the disk: page by page they would come at half of its pace."""
+    if hasattr(mmap, "MADV_WILLNEED"):
+        content.madvise(mmap.MADV_WILLNEED, 0, min(len(content), _AHEAD))
+    return content
 
 
 def mapped_part(path: Path, part: Extent) -> memoryview:
@@ -80,7 +89,7 @@ def mapped_part(path: Path, part: Extent) -> memoryview:
             return memoryview(path.mapped(part.start, part.end))
         with path.open("rb") as file:
             content = mmap.mmap(file.fileno(), skipped + length, access=mmap.ACCESS_READ, offset=part.start - skipped)
-        return memoryview(content)[skipped:]
+        return memoryview(_asked_for(content))[skipped:]
     except (ValueError, OverflowError):  # beyond its end
         refuse(path, f"expected a tensor in bytes {part.start} up to {part.end}, found a shorter file; record again")
     except OSError as error:

@@ -38,6 +38,7 @@ from dump.format.torch_archive import (
 __all__ = [
     "NUMPY_DTYPES",
     "AnyArray",
+    "head_of_length",
     "read_tensor",
     "readers",
     "register_reader",
@@ -305,7 +306,16 @@ def safetensors_head(dtype: str, shape: tuple[int, ...], strides: tuple[int, ...
     text = json.dumps(header, separators=(",", ":")).encode()
     # Spaces up to a multiple of 8, as the format asks: the elements are then aligned in the mapping.
     text += b" " * (-len(text) % ALIGNMENT)
-    return len(text).to_bytes(_LENGTH_BYTES, "little") + text, size
+    return _headed(text), size
+
+
+def head_of_length(head: bytes, length: int) -> bytes:
+    """The same head in so many bytes, which are no fewer: with spaces at its end, as the format allows."""
+    return _headed(head[_LENGTH_BYTES:].ljust(length - _LENGTH_BYTES))
+
+
+def _headed(text: bytes) -> bytes:
+    return len(text).to_bytes(_LENGTH_BYTES, "little") + text
 
 
 @register_writer(".npy")

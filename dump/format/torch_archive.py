@@ -167,7 +167,7 @@ def read_archive(content: mmap.mmap, path: Path) -> AnyArray:
         found = "a pickle of torch's old format" if content[:1] == b"\x80" else "other bytes"
         refuse(path, f"expected a zip archive written by torch.save, found {found}; save it with torch >= 1.6")
     try:
-        with zipfile.ZipFile(content) as archive:  # type: ignore[arg-type]  # a mapping reads, seeks and tells
+        with zipfile.ZipFile(content) as archive:  # type: ignore[call-overload]  # a mapping reads, seeks and tells
             members = _Members(content, path, archive)
         pickled = members.text("data.pkl", limit=LARGEST_PICKLE)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, struct.error, ValueError) as error:

@@ -32,11 +32,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
 
-import numpy as np
-
 from ..record.contents import Bytes, Contents
 from ..record.entries import Measured
 from .hidden_thread import HiddenThread
+from .long_writes import aligned_memory
 
 _MOST_HELPERS = 4
 _NICENESS = 10
@@ -210,7 +209,7 @@ class Backlog:
         if payload is None or payload.private:
             return
         if job.memory is None and job.nbytes >= _REUSED_FROM:
-            job.memory = np.empty(job.nbytes, np.uint8)
+            job.memory = aligned_memory(job.nbytes)
         job.payload = payload.kept(job.memory)
 
     def _start(self) -> None:

@@ -23,6 +23,7 @@ from ..format.layout import TENSOR_FOLDER
 from ..format.packs import ALIGNMENT, PACK_FILE, Extent, extent_of
 from ..format.tensor_bytes import bytes_of, unwritten, write_parts
 from ..record.contents import Contents
+from .long_writes import BLOCK, LongWrites
 
 _MOST_AROUND = 4096
 """Bytes of a tensor file beside its elements: 2 KB in `.pt`, less in the others, and more with many dimensions."""
@@ -31,6 +32,8 @@ _LONGEST_STEM = 150  # characters: with our suffixes, and the name while it is w
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 _SMALL = 1 << 16
 """Bytes that are copied so that they go out in one write."""
+_LONG = 1 << 20
+"""Bytes from which on elements begin with a block of the disk, for `LongWrites`."""
 
 
 class TensorStore(Protocol):
@@ -77,6 +80,7 @@ class PackFile:
     def __init__(self, folder: Path) -> None:
         self._folder = folder / TENSOR_FOLDER
         self._file: IO[bytes] | None = None
+        self._long: LongWrites | None = None
         self._end = 0
         self._reserving = threading.Lock()
         self._writing = threading.Lock()
@@ -90,13 +94,15 @@ class PackFile:
             head, size = tensors.safetensors_head(payload.dtype, payload.shape, payload.strides)
         except ConfigError:  # `reserve` raises it
             return payload.nbytes + _MOST_AROUND
-        return len(head) + size + ALIGNMENT
+        return len(head) + size + (ALIGNMENT if size < _LONG else BLOCK)
 
     def reserve(self, payload: Contents) -> str:
         head, size = tensors.safetensors_head(payload.dtype, payload.shape, payload.strides)
         with self._reserving:
             start = self._end
             end = start + len(head) + size
+            if size >= _LONG:
+                end += -(start + len(head)) % BLOCK  # spaces in the head
             self._end = end + -end % ALIGNMENT
         return str(Extent(PACK_FILE, start, end))
 
@@ -104,16 +110,22 @@ class PackFile:
         extent = extent_of(name)
         assert extent is not None
         head, size = tensors.safetensors_head(payload.dtype, payload.shape, payload.strides)
-        data = bytes_of(payload.data, size)
-        parts: tuple[bytes | memoryview, ...] = (head, data, bytes(-size % ALIGNMENT))
-        if size < _SMALL:
-            parts = (b"".join(parts),)
+        data, rest = bytes_of(payload.data, size), bytes(-size % ALIGNMENT)
         try:
             with self._writing:  # they would wait for each other in the kernel, and burn processor time there
                 if self._file is None:
                     self._file = (self._folder / PACK_FILE).open("xb", buffering=0)
                 self._file.seek(extent.start)
-                return write_parts(self._file, parts)
+                if size < _LONG:
+                    parts = (head, data, rest)
+                    return write_parts(self._file, (b"".join(parts),) if size < _SMALL else parts)
+                if self._long is None:
+                    self._long = LongWrites(self._folder / PACK_FILE, self._file)
+                begin, blocks = extent.end - size, size - size % BLOCK
+                written = write_parts(self._file, (tensors.head_of_length(head, begin - extent.start),))
+                self._long.write(data[:blocks], begin)
+                self._file.seek(begin + blocks)
+                return written + blocks + write_parts(self._file, (data[blocks:], rest))
         except OSError as error:
             raise unwritten(self._folder / PACK_FILE, error) from error
 
@@ -124,6 +136,8 @@ class PackFile:
         return name
 
     def close(self) -> None:
+        if self._long is not None:
+            self._long.close()
         if self._file is not None:
             self._file.close()
 

@@ -1,0 +1,114 @@
+"""Long contents to disk past the page cache (O_DIRECT), where that is the faster way.
+
+Through the cache every byte is copied once more, by a processor that the step wants, into pages that the script's own
+files lay in; where memory is handed out as it is touched, as on many virtual machines, that took five times as long as
+the disk did.  A slow disk, or one across a network, is slower than the cache as long as the cache has room.  So both
+ways are timed, the faster one is taken, and the other is tried again after 16, 32, 64, ... writes.
+
+Not every file system has it (tmpfs of old kernels, some of FUSE); there all goes through the cache.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+from ..format.tensor_bytes import write_parts
+
+BLOCK = 4096
+"""Bytes: places in the file, lengths and addresses must be multiples of a disk's block, which is no larger."""
+
+_STAGED = 4 << 20
+"""Bytes that are moved at a time to where they may be written from."""
+
+_TRIED_AGAIN = 16
+
+
+def aligned_memory(nbytes: int) -> npt.NDArray[np.uint8]:
+    """Memory uint8 (nbytes) that contents can be written from without being moved."""
+    whole = np.empty(nbytes + BLOCK, np.uint8)
+    start = -_address(whole) % BLOCK
+    return whole[start : start + nbytes]
+
+
+class LongWrites:
+    """Whole blocks into the file `path`, which is open as `cached` too: unbuffered, and for all that is no whole block.
+
+    >>> writes = LongWrites(path, cached)
+    >>> writes.write(memoryview(aligned_memory(1 << 20)), 1 << 12)
+    >>> writes.close()
+    """
+
+    def __init__(self, path: Path, cached: IO[bytes]) -> None:
+        self._cached = cached
+        self._direct: int | None = None
+        try:
+            if hasattr(os, "O_DIRECT"):
+                self._direct = os.open(path, os.O_WRONLY | os.O_DIRECT | getattr(os, "O_CLOEXEC", 0))
+        except OSError:  # the file system has no such way
+            pass
+        self._pace: dict[bool, float] = {}  # of either way, past the cache or through it: seconds a byte
+        self._count, self._next_trial = 0, _TRIED_AGAIN
+        self._staging: npt.NDArray[np.uint8] | None = None
+
+    def write(self, data: memoryview, at: int) -> None:
+        """Bytes of whole blocks, at a place that is a multiple of one.  Raises OSError."""
+        is_direct = self._goes_direct()
+        begin = time.perf_counter()
+        done = self._past_the_cache(data, at) if is_direct else 0
+        if done < len(data):
+            self._cached.seek(at + done)
+            write_parts(self._cached, (data[done:],))
+        pace = (time.perf_counter() - begin) / len(data)
+        self._pace[is_direct] = (self._pace.get(is_direct, pace) + pace) / 2
+
+    def close(self) -> None:
+        """Raises OSError."""
+        if self._direct is not None:
+            direct, self._direct = self._direct, None
+            os.close(direct)
+
+    def _goes_direct(self) -> bool:
+        if self._direct is None:
+            return False
+        if len(self._pace) < 2:
+            return not self._pace
+        is_faster = self._pace[True] <= self._pace[False]
+        self._count += 1
+        if self._count < self._next_trial:
+            return is_faster
+        self._next_trial *= 2
+        return not is_faster
+
+    def _past_the_cache(self, data: memoryview, at: int) -> int:
+        """How many of the bytes went this way: all, or what there was before the first failure, which is the last."""
+        assert self._direct is not None
+        given = np.frombuffer(data, np.uint8)
+        is_aligned = _address(given) % BLOCK == 0
+        if not is_aligned and self._staging is None:
+            self._staging = aligned_memory(_STAGED)
+        done = 0
+        try:
+            while done < len(data):
+                part = data[done:]
+                if not is_aligned:
+                    assert self._staging is not None
+                    length = min(_STAGED, len(part))
+                    self._staging[:length] = given[done : done + length]
+                    part = self._staging.data[:length]
+                written = os.pwrite(self._direct, part, at + done)
+                done += written
+                if written % BLOCK:
+                    break  # a disk that is full: the cached file says so
+        except OSError:
+            self.close()
+        return done
+
+
+def _address(memory: npt.NDArray[np.uint8]) -> int:
+    return int(memory.__array_interface__["data"][0])
