@@ -19,8 +19,9 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from pathlib import PurePath
 from types import TracebackType
-from typing import ParamSpec, TypeVar
+from typing import NoReturn, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,6 +53,12 @@ class DumpCorrupt(DumpError):
 
 class TensorFileError(DumpError):
     """A tensor file is missing, short, foreign, or lies outside its dump."""
+
+
+def refuse(path: PurePath, complaint: str) -> NoReturn:
+    """TensorFileError: the file, then what was expected, what was found, and what to do."""
+    # What a damaged file holds may reach the complaint, line breaks included.
+    raise TensorFileError(f"{path}: {' '.join(complaint.split())}")
 
 
 class IncomparableError(AccError):

@@ -7,10 +7,9 @@ import os
 import stat
 from pathlib import Path
 
-from dump.format.errors import TensorFileError
+from dump.format.errors import TensorFileError, refuse
 from dump.format.packs import Extent
 from dump.format.remote import RemotePath
-from dump.format.torch_archive import refuse
 
 _LONGEST_NAME = 255
 """Characters of a file's name; no file system takes more."""

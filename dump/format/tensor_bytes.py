@@ -11,8 +11,8 @@ from typing import IO, Any, TypeAlias
 
 import numpy as np
 
-from dump.format.errors import OutputError
-from dump.format.torch_archive import LARGEST_EXTENT, MOST_DIMENSIONS, AnyArray, refuse
+from dump.format.errors import OutputError, refuse
+from dump.format.torch_archive import LARGEST_EXTENT, MOST_DIMENSIONS, AnyArray
 
 Content: TypeAlias = "mmap.mmap | memoryview"
 """The bytes of one tensor file."""

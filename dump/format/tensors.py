@@ -23,7 +23,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
-from dump.format.errors import ConfigError
+from dump.format.errors import ConfigError, refuse
 from dump.format.mapped import inside, mapped, mapped_part
 from dump.format.packs import ALIGNMENT, extent_of
 from dump.format.tensor_bytes import Content, array_in, bytes_of, count, shape_of, span, write_whole
@@ -32,7 +32,6 @@ from dump.format.torch_archive import (
     NUMPY_DTYPES,
     AnyArray,
     read_archive,
-    refuse,
 )
 
 __all__ = [

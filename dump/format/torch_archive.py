@@ -24,13 +24,13 @@ import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, NoReturn, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from dump.format.errors import TensorFileError
+from dump.format.errors import TensorFileError, refuse
 
 AnyArray: TypeAlias = npt.NDArray[Any]
 
@@ -382,12 +382,6 @@ def _cut_out(view: _TensorView, members: _Members) -> AnyArray:
     if view.conjugated:
         array = np.conj(array)
     return np.negative(array) if view.negated else array
-
-
-def refuse(path: Path, complaint: str) -> NoReturn:
-    """TensorFileError: the file, then what was expected, what was found, and what to do."""
-    # What a damaged file holds may reach the complaint, line breaks included.
-    raise TensorFileError(f"{path}: {' '.join(complaint.split())}")
 
 
 _ALLOWED: Mapping[tuple[str, str], object] = {
