@@ -67,7 +67,8 @@ written as `NaN`, as msprobe does and JSON does not allow: its own analysis look
 `{journal}`, a line a stack and a line a call. `{construct_file}`: the module call that each call ran in, a line each.
 `{tensor_folder}`: `{pack}`, in which the distinct values of the step lie behind one another, each as the
 safetensors file that it would be, from a multiple of {alignment} bytes on; `{pack}#64-1200` are its bytes 64 up to
-1200. With `file_format` `safetensors`, `npy` or `pt` one file for each distinct value, named for its first mention.
+1200. The elements of one of 1 MiB or more begin at a multiple of 4,096, after spaces that end its header.
+With `file_format` `safetensors`, `npy` or `pt` one file for each distinct value, named for its first mention.
 A tensor of which many elements share memory (an expanded one) is stored as that memory: flat in safetensors, with its
 `shape and strides` in the metadata, in `.pt` as torch does; `.npy` has no place for it.
 
