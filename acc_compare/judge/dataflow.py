@@ -6,11 +6,13 @@ value when shape, dtype and statistics agree to the last digit.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from dump.format.names import BACKWARD, parse
-from dump.format.schema import CallRecord, Dump, TensorRecord
+from acc_compare.measured.calls import place_of_gradient
+from dump.format.names import BACKWARD, FORWARD, forward_name, parse
+from dump.format.schema import CallRecord, Dump, TensorRecord, tensor_records
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +24,20 @@ class Producer:
     index: int
 
 
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one backward call added to the gradient of a value."""
+
+    call: str
+    argument: str
+    tensor: TensorRecord
+
+
 class Flow:
     """Producers and consumers of the values of one dump.  `exact` says that values come from the recorder."""
 
     def __init__(self, dump: Dump) -> None:
+        self._dump = dump
         self.exact = any(tensor.value is not None for call in dump.calls for _, tensor in call.tensors())
         self._producers: dict[Hashable, Producer] = {}
         self._writers: dict[int, list[Producer]] = {}
@@ -90,6 +102,41 @@ class Flow:
         if tensor.storage is None:
             return []
         return [p for p in reversed(self._writers.get(tensor.storage, [])) if p.index < before]
+
+    def contributions(self, tensor: TensorRecord) -> Sequence[Contribution]:
+        """What went into the gradient of this value, in order of execution."""
+        return self._contributions.get(self.key(tensor), ())
+
+    def gives(self, call: str, argument: str) -> bool:
+        """Is there a tensor of this name among what the call writes?"""
+        return (call, argument) in self._given
+
+    @cached_property
+    def _given(self) -> frozenset[tuple[str, str]]:
+        calls = self._dump.calls
+        return frozenset((c.name, a.name) for c in calls for a in c.outputs if isinstance(a.leaf, TensorRecord))
+
+    @cached_property
+    def _contributions(self) -> dict[Hashable, list[Contribution]]:
+        found: dict[Hashable, list[Contribution]] = {}
+        read: dict[str, list[TensorRecord]] = {}
+        for call in self._dump.calls:
+            name = parse(call.name)
+            if name.is_module or name.prefix == "Optimizer":
+                continue
+            if name.direction == FORWARD:
+                read[call.name] = list(tensor_records(call.inputs))
+            elif name.direction == BACKWARD:
+                given = read.get(forward_name(call.name), [])
+                for argument in call.outputs:
+                    leaf = argument.leaf
+                    if not isinstance(leaf, TensorRecord):
+                        continue
+                    place = place_of_gradient(argument.name, leaf.shape, [each.shape for each in given])
+                    if place is not None:
+                        contribution = Contribution(call.name, argument.name, leaf)
+                        found.setdefault(self.key(given[place]), []).append(contribution)
+        return found
 
     def parameter(self, tensor: TensorRecord) -> str | None:
         """The name of the parameter that this value is, where modules or an optimizer recorded it."""

@@ -113,7 +113,10 @@ def _one_side(origin: Origin, _: Comparand) -> Message:
             size=_size(origin),
         )
     side = say(f"name.{origin.lone}")
-    return say("happened.one_side", producer=origin.producer, side=side, size=_size(origin), call=origin.call.full_name)
+    words: dict[str, Value] = {"producer": origin.producer, "side": side, "size": _size(origin)}
+    if origin.handed:
+        return say("happened.handed", **words, argument=origin.handed, call=origin.call.full_name)
+    return say("happened.one_side", **words, call=origin.call.full_name)
 
 
 def _nonfinite(origin: Origin, _: Comparand) -> Message:
@@ -166,6 +169,14 @@ def _reshaped(origin: Origin) -> Message:
     shapes = _shapes(origin)
     if origin.kind == "input":
         return say("happened.input_reshaped", what=_what(origin), shapes=shapes)
+    tensor = origin.judged.argument.name
+    if origin.rewired:
+        words: dict[str, Value] = {"tensor": tensor, "npu": origin.producer, "bench": origin.rewired}
+        return say("happened.rewired_reshaped", **words, shapes=shapes)
+    if origin.lone:
+        side, call = say(f"name.{origin.lone}"), origin.call.full_name
+        words = {"producer": origin.producer, "side": side, "tensor": tensor, "call": call}
+        return say("happened.one_side_reshaped", **words, shapes=shapes)
     return say("happened.reshaped", what=origin.judged.argument.name, shapes=shapes)
 
 

@@ -12,12 +12,12 @@ the gradient must have written it alike.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from acc_compare.judge.dataflow import Flow
+from acc_compare.judge.dataflow import Contribution
 from acc_compare.judge.origins import (
     INPUT_NOISE,
     SIDES,
@@ -31,55 +31,17 @@ from acc_compare.judge.origins import (
     largest_error,
     ratio,
 )
-from acc_compare.measured.calls import MeasuredArgument, MeasuredCall, place_of_gradient
+from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.metrics.sketches import SketchVector, scale_between, sketch_vector
 from acc_compare.model import Kind
 from acc_compare.operators import UNIT_ROUNDOFF
-from dump.format.names import BACKWARD, FORWARD, PARAMETERS_GRAD, forward_name, parse
-from dump.format.schema import Dump, TensorRecord, tensor_records
+from dump.format.names import FORWARD, PARAMETERS_GRAD, parse
+from dump.format.schema import Dump, TensorRecord
 
 _A_MULTIPLE = 1e-3
 """What may be left of a bench gradient that is a multiple of the sum: roundings of the sum, and of 16 float32."""
 
 _GRADIENT = "input.grad."
-
-
-@dataclass(frozen=True, slots=True)
-class Contribution:
-    """What one backward call added to a parameter's gradient."""
-
-    call: str
-    argument: str
-    tensor: TensorRecord
-
-
-class Contributions:
-    """Who contributed to the gradient of which value, on one side."""
-
-    def __init__(self, dump: Dump, flow: Flow) -> None:
-        self._flow = flow
-        self._by_value: dict[Hashable, list[Contribution]] = {}
-        read: dict[str, list[TensorRecord]] = {}
-        for call in dump.calls:
-            name = parse(call.name)
-            if name.is_module or name.prefix == "Optimizer":
-                continue
-            if name.direction == FORWARD:
-                read[call.name] = list(tensor_records(call.inputs))
-            elif name.direction == BACKWARD:
-                given = read.get(forward_name(call.name), [])
-                for argument in call.outputs:
-                    leaf = argument.leaf
-                    if not isinstance(leaf, TensorRecord):
-                        continue
-                    place = place_of_gradient(argument.name, leaf.shape, [each.shape for each in given])
-                    if place is not None:
-                        found = Contribution(call.name, argument.name, leaf)
-                        self._by_value.setdefault(flow.key(given[place]), []).append(found)
-
-    def to(self, parameter: TensorRecord) -> Sequence[Contribution]:
-        """The contributions to the gradient of `parameter`, in order of execution."""
-        return self._by_value.get(self._flow.key(parameter), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,28 +57,27 @@ def judge_gradients(
     optimizers: Iterable[MeasuredCall], calls: Sequence[MeasuredCall], sides: tuple[Dump, Dump], context: Context
 ) -> list[Origin]:
     """At most one origin for each optimizer step: its gradient that is furthest off what backward calls explain."""
-    npu = bench = None
     measured: Mapping[tuple[str, str], MeasuredArgument] = {}
     origins = []
     for call in optimizers:
         if all(a.relative <= INPUT_NOISE for a in call.read if a.name.startswith(_GRADIENT)):
             continue
-        if npu is None or bench is None:
-            npu, bench = Contributions(sides[0], context.npu), Contributions(sides[1], context.bench)
+        if not measured:
             measured = {(c.full_name, a.name): a for c in calls if c.is_backward for a in c.wrote}
         before = [other for other in calls if other.order < call.order]
-        origin = _judge_step(call, list(_gradients(call, npu, bench)), measured, before, sides, context)
+        origin = _judge_step(call, list(_gradients(call, context)), measured, before, sides, context)
         origins += [origin] if origin is not None else []
     return origins
 
 
-def _gradients(call: MeasuredCall, npu: Contributions, bench: Contributions) -> Iterable[_Gradient]:
+def _gradients(call: MeasuredCall, context: Context) -> Iterable[_Gradient]:
     read = {argument.name: argument for argument in call.read}
     for argument in call.read:
         if argument.name.startswith(_GRADIENT) and argument.error is not None:
             parameter = read.get(f"input.param.{argument.name.removeprefix(_GRADIENT)}")
             if parameter is not None:
-                yield _Gradient(argument, npu.to(parameter.npu), bench.to(parameter.bench))
+                ours, theirs = context.npu.contributions(parameter.npu), context.bench.contributions(parameter.bench)
+                yield _Gradient(argument, ours, theirs)
 
 
 def _judge_step(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from acc_compare.judge.dataflow import Producer
 from acc_compare.judge.origins import (
     INPUT_NOISE,
+    SIDES,
     SPREAD,
     SUSPICIOUS,
     UNSEEN,
@@ -29,9 +30,11 @@ _MOST_DRIFT = 0.5
 Verdict = tuple[Judged, "Origin | None"]
 
 
-def judge_input(call: MeasuredCall, argument: MeasuredArgument, context: Context, seen: Seen) -> Verdict | None:
+def judge_input(
+    call: MeasuredCall, argument: MeasuredArgument, forward: MeasuredCall | None, context: Context, seen: Seen
+) -> Verdict | None:
     """The verdict on one tensor that a call reads, and the origin of error where it is one; None where it could not
-    be measured."""
+    be measured.  `forward` is the call that a backward call belongs to."""
     if argument.rank is not None:
         return None  # another rank gave it: judged there
     if argument.error is None:
@@ -59,6 +62,13 @@ def judge_input(call: MeasuredCall, argument: MeasuredArgument, context: Context
     if makers is not None:
         judged = Judged(argument, "input", Expected.at_most(noise, "before"))
         return judged, Origin("structure", call, judged, seen.worst, producer=makers[0], rewired=makers[1])
+    given = _given_by_one_side(argument, forward, context) if argument.relative > UNSEEN * noise else None
+    if given is not None:
+        judged = Judged(argument, "input", Expected.at_most(noise, "before"))
+        (maker, side), part = given
+        return judged, Origin(
+            "structure", call, judged, seen.worst, True, seen.last_agreeing, producer=maker, lone=side, handed=part
+        )
     if producer is not None or (not context.npu.exact and call.is_backward):
         return Judged(argument, "propagated"), None
     # A view that nobody recorded may be the parameter itself: the part that a DTensor was made from.
@@ -75,11 +85,29 @@ def _judge_shape(call: MeasuredCall, argument: MeasuredArgument, context: Contex
     if argument.npu.shape == argument.bench.shape:
         return None
     order = call.pair.npu.index if call.pair.npu is not None else 0
-    judged = Judged(argument, "input")
-    if seen.reshaped or call.is_backward or context.npu.producer(argument.npu, order) is not None:
+    judged, producer = Judged(argument, "input"), context.npu.producer(argument.npu, order)
+    if seen.reshaped or call.is_backward:
+        return Judged(argument, "propagated"), None
+    if not context.other_world and _has_other_elements(call, argument):
+        lone, makers = _lone_producer(call, argument, producer, context), None
+        if lone is None:
+            makers = _other_makers(call, argument, producer, context)
+        if lone is not None or makers is not None:
+            maker, side = lone or ("", "")
+            ours, theirs = makers or (maker, "")
+            return judged, Origin(
+                "structure", call, judged, seen.worst, producer=ours, rewired=theirs, lone=side, reshaped=True
+            )
+    if producer is not None:
         return Judged(argument, "propagated"), None
     parameter = context.npu.parameter(argument.npu) or context.bench.parameter(argument.bench) or ""
     return judged, Origin("input", call, judged, 0.0, parameter=parameter, reshaped=True)
+
+
+def _has_other_elements(call: MeasuredCall, argument: MeasuredArgument) -> bool:
+    """Are there more elements on one side, and in a result too?  What is expanded or viewed otherwise tells nothing."""
+    others = [a for a in call.wrote if a.npu.numel != a.bench.numel]
+    return argument.npu.numel != argument.bench.numel and bool(others)
 
 
 def _judge_unseen(call: MeasuredCall, argument: MeasuredArgument, seen: Seen) -> Verdict:
@@ -201,6 +229,8 @@ def _other_makers(
     theirs = context.bench.producer(argument.bench, call.pair.bench.index)
     if producer is None and theirs is None:
         return None
+    if other := _other_results(producer, theirs, context):
+        return other
     if context.npu.exact:
         # Of one that was added to since, as gradients are over micro-batches: who wrote its memory last.
         producer = producer or next(iter(context.npu.writers(argument.npu, call.pair.npu.index)), None)
@@ -209,3 +239,37 @@ def _other_makers(
         return None
     answer = context.partner.get(producer.call, theirs.call)
     return (producer.call, theirs.call) if answer != theirs.call else None
+
+
+def _other_results(producer: Producer | None, theirs: Producer | None, context: Context) -> tuple[str, str] | None:
+    """Another result of the same call on either side, as of two halves that were exchanged; None where that is not
+    so."""
+    if producer is None or theirs is None or context.partner.get(producer.call) != theirs.call:
+        return None
+    ours = (producer.argument, theirs.argument)
+    if ours[0] == ours[1] or not all(place.startswith("output.") for place in ours):
+        return None
+    return f"{producer.call}.{ours[0]}", f"{theirs.call}.{ours[1]}"
+
+
+def _given_by_one_side(
+    argument: MeasuredArgument, forward: MeasuredCall | None, context: Context
+) -> tuple[Lone, str] | None:
+    """A backward call that gave a part of this gradient on one side alone, with the name of that part where it ran on
+    both sides and gave nothing on the other (a `detach`); None where there is none."""
+    made = f"output{argument.name.removeprefix('input')}"
+    result = next((a for a in forward.wrote if a.name == made), None) if forward is not None else None
+    if result is None or not (context.npu.exact and context.bench.exact and context.one_recorder):
+        return None
+    ours, theirs = context.npu.contributions(result.npu), context.bench.contributions(result.bench)
+    for side, parts, partnered in zip(SIDES, (ours, theirs), (context.partner, context.answered), strict=True):
+        if lone := next((part.call for part in parts if part.call not in partnered), ""):
+            return (lone, side), ""
+    answers = {bench: npu for npu, bench in context.partner.items()}
+    for part in theirs:
+        if not context.npu.gives(answers.get(part.call, part.call), part.argument):
+            return (part.call, "bench"), part.argument
+    for part in ours:
+        if not context.bench.gives(context.partner[part.call], part.argument):
+            return (part.call, "npu"), part.argument
+    return None

@@ -12,7 +12,6 @@ from dataclasses import replace
 
 from acc_compare.collectives import MESSAGES
 from acc_compare.judge.dataflow import Flow
-from acc_compare.judge.gradients import Contributions
 from acc_compare.judge.ranks import of_several, ranges
 from acc_compare.model import Meeting, RunProfile
 from dump.format.schema import CallRecord, CollectiveRecord, Dump, TensorRecord
@@ -83,7 +82,6 @@ class _Way:
 
     def __init__(self, dump: Dump) -> None:
         self._flow = Flow(dump)
-        self._gradients = Contributions(dump, self._flow)
 
     def makers(self, call: CallRecord) -> Iterator[str]:
         parameters = {argument.name: argument.leaf for argument in call.inputs if argument.name.startswith(_PARAMETER)}
@@ -108,4 +106,4 @@ class _Way:
     def _summed(self, parameter: object) -> list[str]:
         if not isinstance(parameter, TensorRecord):
             return []
-        return [part.call for part in self._gradients.to(parameter)]
+        return [part.call for part in self._flow.contributions(parameter)]

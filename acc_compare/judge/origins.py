@@ -80,7 +80,8 @@ class Origin:
     `reshaped` says that shapes differ and not values, `rewired` names the bench's
     maker of an input that `producer` made on the NPU side, `maker` a call that was not compared and made what is off,
     `first_seen` is the place of the call inside a module that
-    read what was wrong, `lone` the side that alone ran `producer`, `row` the call whose rows show it where its own do
+    read what was wrong, `lone` the side that alone ran `producer`, or on which
+    alone that gave the gradient `handed`, `row` the call whose rows show it where its own do
     not."""
 
     kind: Kind
@@ -98,6 +99,7 @@ class Origin:
     first_seen: int | None = None
     maker: str = ""
     lone: Literal["", "npu", "bench"] = ""
+    handed: str = ""
     row: str = ""
 
 

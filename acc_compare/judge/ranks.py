@@ -18,7 +18,6 @@ import msgspec
 
 from acc_compare.collectives import MESSAGES, REDUCES_GRADIENTS
 from acc_compare.judge.dataflow import Flow
-from acc_compare.judge.gradients import Contributions
 from acc_compare.judge.origins import INPUT_NOISE
 from acc_compare.judge.replicas import After, Held, held_after, odd_replicas
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
@@ -96,18 +95,18 @@ class _Reduction:
     def __init__(self, alignment: Alignment, calls: Sequence[MeasuredCall]) -> None:
         self._alignment = alignment
         self._written = {(call.full_name, a.name): a for call in calls if call.is_backward for a in call.wrote}
-        self._contributions: Contributions | None = None
+        self._flow: Flow | None = None
         self._before: dict[str, MeasuredArgument] = {}
 
     def gradients(self, call: MeasuredCall, rank: int) -> dict[str, tuple[MeasuredArgument, ...]]:
         """By parameter, what the backward calls of this rank wrote, and what the reduction before this one left in its
         gradient."""
-        if self._contributions is None:
-            self._contributions = Contributions(self._alignment.npu, Flow(self._alignment.npu))
+        if self._flow is None:
+            self._flow = Flow(self._alignment.npu)
         found = {}
         for argument in call.pair.npu.inputs if call.pair.npu is not None else ():
             if isinstance(argument.leaf, TensorRecord) and argument.name.startswith(_PARAMETER):
-                parts = self._contributions.to(argument.leaf)
+                parts = self._flow.contributions(argument.leaf)
                 known = [self._written.get((part.call, part.argument)) for part in parts]
                 result = f"{_RESULT}{argument.name.removeprefix(_PARAMETER)}"
                 known.append(self._before.get(result))

@@ -146,7 +146,7 @@ def _judge_call(
     origins: list[Origin] = []
     origin: Origin | None
     for argument in call.read:
-        verdict = judge_input(call, argument, context, seen)
+        verdict = judge_input(call, argument, forward, context, seen)
         if verdict is not None:
             found.judged[(call.full_name, argument.name)], origin = verdict
             origins += [origin] if origin is not None else []

@@ -15,6 +15,7 @@ from acc_compare.report.messages import (
     ranks,
     replay,
     sensitivity,
+    structure,
     zh,
     zh_page,
 )
@@ -31,6 +32,7 @@ CATALOGUE: Mapping[Lang, Mapping[str, str]] = {
         **first_nan.ENGLISH,
         **dump_page.ENGLISH,
         **sensitivity.ENGLISH,
+        **structure.ENGLISH,
         **bench_ops.ENGLISH,
     },
     "zh": {
@@ -42,6 +44,7 @@ CATALOGUE: Mapping[Lang, Mapping[str, str]] = {
         **first_nan.CHINESE,
         **dump_page.CHINESE,
         **sensitivity.CHINESE,
+        **structure.CHINESE,
         **bench_ops.CHINESE,
     },
 }

@@ -133,13 +133,7 @@ MESSAGES: Mapping[str, str] = {
         "inside {optimizer} the parameter moved otherwise than what came before explains: {what} differs by {size} "
         "where the closure is run again"
     ),
-    "happened.one_side": (
-        "{producer} ran on the {side} side only, and what it made differs by {size} where {call} reads it"
-    ),
     "happened.steps_apart": "the {side} side made {call}, the {other} side did not: from here on steps hold other work",
-    "happened.rewired": (
-        "{tensor} comes from {npu} on the NPU side and from {bench} on the bench side, and differs by {size}"
-    ),
     "happened.nonfinite": "{tensor} holds {kind} on the {side} side only, all that {operator} read is finite",
     "happened.nonfinite_counted": (
         "{tensor} holds {kind} on the {side} side only, in {bad} of {all} elements; all that {operator} read is finite"

@@ -114,9 +114,7 @@ MESSAGES: Mapping[str, str] = {
     "happened.reshaped": "输入的形状都相同，而 {what} 的形状不同：{shapes}",
     "happened.updated": "上一步一致，而这一步开始时参数相差 {size}：优化器的更新不同",
     "happened.moved": "在 {optimizer} 内部，参数的移动超出此前差异所能解释的范围：再次运行闭包时 {what} 相差 {size}",
-    "happened.one_side": "{producer} 只在{side}侧运行，它的结果在被 {call} 读取时相差 {size}",
     "happened.steps_apart": "{side}侧执行了 {call}，{other}侧没有：此后两侧的步所做的不是同一段工作",
-    "happened.rewired": "{tensor} 在 NPU 侧来自 {npu}，在标杆侧来自 {bench}，相差 {size}",
     "happened.nonfinite": "只有{side}侧的 {tensor} 含有 {kind}，而 {operator} 的输入全部有限",
     "happened.nonfinite_counted": (
         "只有{side}侧的 {tensor} 含有 {kind}（{all} 个元素中的 {bad} 个），而 {operator} 的输入全部有限"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,7 @@ def test_commands_repeat_how_the_side_was_recorded(
 )
 def test_modules_are_asked_for_where_they_are_not_recorded(level: str, keys: list[str], make: Any) -> None:
     run = make.Run(level=level).dump()
-    found = advice_for(suspect(kind="structure"), make, Comparand(run, 0, 0, "statistics", run))
+    found = advice_for(suspect(kind="structure"), SimpleNamespace(handed=""), Comparand(run, 0, 0, "statistics", run))
     assert [message.key for message in found] == keys
 
 

@@ -406,6 +406,103 @@ def test_a_gradient_that_one_side_divides_only_after_it_was_read(make: Any) -> N
     assert said in text(finding.suspects[0].message)
 
 
+def halves(make: Any, *, swapped: bool) -> Any:
+    one = make.Run()
+    x = make.normal(16, 16)
+    scale, shift = make.normal(16, 8, seed=1), make.normal(16, 8, seed=2)
+    one.call("Functional.linear.0.forward", [make.normal(16, 4, seed=3)], [x])
+    one.call("Tensor.chunk.0.forward", [x], [scale, shift])
+    read = shift if swapped else scale
+    one.call("Tensor.__add__.0.forward", [read], [read + 1])
+    return one
+
+
+def test_two_results_of_a_call_that_one_side_exchanged(make: Any) -> None:
+    finding = make.judged(halves(make, swapped=True), halves(make, swapped=False))
+    assert suspects(finding)[0] == ("structure", "Tensor.__add__.0.forward")
+    assert (
+        "input.0 comes from Tensor.chunk.0.forward.output.1 on the NPU side and from Tensor.chunk.0.forward.output.0 on"
+    ) in text(finding.suspects[0].message)
+
+
+def edges(make: Any, *, looped: bool) -> Any:
+    """With `looped`, nodes beside the drawn edges are joined to them."""
+    one = make.Run()
+    index = np.arange(12) % 8
+    one.call("Torch.randint.0.forward", [8], [index])
+    if looped:
+        index, drawn = np.concatenate([index, np.arange(8)]), index
+        one.call("Torch.cat.0.forward", [drawn], [index])
+    x = make.normal(8, 4)
+    one.call("Tensor.__getitem__.0.forward", [x, index], [y := x[index]])
+    one.call("Functional.relu.0.forward", [y], [np.maximum(y, 0)])
+    one.call("Torch.tanh.0.forward", [y], [np.tanh(y)])
+    return one
+
+
+@pytest.mark.parametrize(("npu", "side"), [(False, "bench"), (True, "NPU")])
+def test_what_has_another_shape_because_of_a_call_of_one_side(make: Any, npu: bool, side: str) -> None:
+    finding = make.judged(edges(make, looped=npu), edges(make, looped=not npu))
+    assert suspects(finding) == [("structure", "Torch.cat.0.forward")]
+    said = f"Torch.cat.0.forward ran on the {side} side only, and input.1 of Tensor.__getitem__.0.forward has shape"
+    assert text(finding.suspects[0].message).startswith(said)
+
+
+def test_what_one_side_alone_expands_is_no_suspect(make: Any) -> None:
+    def side(*, expands: bool) -> Any:
+        one = make.Run()
+        x, y = make.normal(8, 4), make.normal(1, 4, seed=1)
+        one.call("Torch.tanh.0.forward", [make.normal(1, 4, seed=2)], [y])
+        read = y
+        if expands:
+            one.call("Tensor.expand.0.forward", [y], [read := np.repeat(y, 8, axis=0)])
+        one.call("Tensor.__add__.0.forward", [x, read], [x + y])
+        return one
+
+    assert suspects(make.judged(side(expands=True), side(expands=False))) == []
+
+
+def reparametrised(make: Any, *, given: tuple[bool, bool], ran: bool = True) -> Any:
+    """Two calls read `mu`; both give a gradient to it, or one of them does not, or did not run backward at all."""
+    one = make.Run()
+    mu = make.normal(16, 16)
+    noise = make.normal(16, 16, seed=1)
+    one.call("Functional.linear.0.forward", [make.normal(16, 4, seed=2)], [mu])
+    one.call("Tensor.__add__.0.forward", [mu, noise], [mu + noise])
+    one.call("Tensor.pow.0.forward", [mu], [mu**2])
+    come = make.normal(16, 16, seed=3), make.normal(16, 16, seed=4)
+    left = come[0] * 1.0, come[1] * mu
+    if ran:
+        one.call("Tensor.__add__.0.backward", [come[0]], [left[0] if given[0] else None])
+    one.call("Tensor.pow.0.backward", [come[1]], [left[1] if given[1] else None])
+    parts = [part for part, is_given in zip(left, given, strict=True) if is_given]
+    total = parts[0] + parts[1] if len(parts) > 1 else parts[0]
+    one.call("Functional.linear.0.backward", [total], [total[:, :4] * 1.0])
+    return one
+
+
+@pytest.mark.parametrize("npu", [True, False])
+def test_a_gradient_that_a_call_gives_on_one_side_alone(make: Any, npu: bool) -> None:
+    sides = [reparametrised(make, given=(False, True)), reparametrised(make, given=(True, True))]
+    finding = make.judged(*(sides[::-1] if npu else sides))
+    assert suspects(finding) == [("structure", "Tensor.__add__.0.backward")]
+    said = f"Tensor.__add__.0.backward gives a gradient as output.0 on the {'NPU' if npu else 'bench'} side only"
+    assert text(finding.suspects[0].message).startswith(said)
+    assert "detach" in text(finding.suspects[0].advice[0])
+
+
+def test_a_part_of_a_gradient_whose_call_one_side_alone_ran(make: Any) -> None:
+    sides = reparametrised(make, given=(False, True), ran=False), reparametrised(make, given=(True, True))
+    finding = make.judged(*sides)
+    assert suspects(finding) == [("structure", "Tensor.__add__.0.backward")]
+    assert "ran on the bench side only" in text(finding.suspects[0].message)
+
+
+def test_a_gradient_that_no_side_gives_is_no_suspect(make: Any) -> None:
+    sides = reparametrised(make, given=(False, True)), reparametrised(make, given=(False, True))
+    assert suspects(make.judged(*sides)) == []
+
+
 def test_the_same_wiring_is_no_suspect_however_much_differs(make: Any) -> None:
     finding = make.judged(wired(make, tanh_first=True, noise=0.1), wired(make, tanh_first=True))
     assert suspects(finding) == [("operator", "Torch.abs.0.forward")]
