@@ -8,13 +8,15 @@ the next step is judged by what all of them came to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from acc_compare.align.calls import align
-from acc_compare.judge.origins import Previous
+from acc_compare.judge.origins import Left, Previous
 from acc_compare.judge.ranks import Given, JobStep, communicating, given_by
+from acc_compare.judge.since import left_by
 from acc_compare.load import PlacedPair, mode_of
 from acc_compare.measured.pairs import measure_pairs
 from acc_compare.messages import Message, say
@@ -23,6 +25,8 @@ from acc_compare.one_pair import Outcome, Progress, Task, before, compare_pair, 
 from acc_compare.runners import Runner, cluster, processes
 from dump.format.layout import DUMP_FILE
 from dump.format.reader import read_dump, without_collecting
+
+_Left: TypeAlias = "Mapping[str, Left]"
 
 _COLLECTIVES = b'"collectives":'
 
@@ -90,15 +94,18 @@ def _compare_one_by_one(
     pairs: Sequence[PlacedPair], task: Task, *, jobs: int, progress: Progress | None
 ) -> Iterator[tuple[PlacedPair, Finding]]:
     earlier: dict[int | None, list[Outcome]] = {}
+    left: dict[int | None, _Left] = {}
     for number, pair in enumerate(pairs):
         if progress is not None and len(pairs) > 1:
             progress("steps", number, len(pairs))
         outcomes = earlier.setdefault(pair.rank, [])
         previous = _previous(outcomes, pair)
-        setting = replace(known_from(outcomes), step=pair.step, rank=pair.rank, previous=previous)
+        known = replace(known_from(outcomes), left=left.get(pair.rank, {}))
+        setting = replace(known, step=pair.step, rank=pair.rank, previous=previous)
         with without_collecting():
             finding = compare_pair(pair, setting, task, jobs=jobs, progress=progress)
         outcomes.append(Outcome.of(finding))
+        left[pair.rank] = left_by(finding.rows)
         yield pair, finding if task.keep_rows else replace(finding, rows=())
     if progress is not None and len(pairs) > 1:
         progress("steps", len(pairs), len(pairs))
@@ -130,12 +137,15 @@ def _compare_job(
         steps.setdefault(pair.step, []).append(pair)
     outcomes: list[Outcome] = []
     found: dict[PlacedPair, Finding] = {}
+    left: dict[int, _Left] = {}
     for step in steps.values():
         gathered = runner.each(_gather, (task, runner.cores), step)
         job = JobStep.of({_rank(pair): given for pair, given in zip(step, gathered, strict=True)})
         shared = _Shared(task, runner.cores, job, tuple(outcomes))
         told = tuple(job.odd_replicas())
-        for pair, (finding, outcome) in zip(step, runner.each(_judge_one, shared, step), strict=True):
+        given = [(pair, left.get(_rank(pair), {})) for pair in step]
+        for pair, (finding, outcome, leaves) in zip(step, runner.each(_judge_one, shared, given), strict=True):
+            left[_rank(pair)] = leaves
             finding, told = _with_replicas(finding, told), ()
             outcomes.append(outcome)
             found[pair] = finding
@@ -176,7 +186,8 @@ def _gather(shared: tuple[Task, int], pair: PlacedPair) -> tuple[Given, ...]:
         return given_by(_rank(pair), part, measured)
 
 
-def _judge_one(shared: _Shared, pair: PlacedPair) -> tuple[Finding, Outcome]:
+def _judge_one(shared: _Shared, given: tuple[PlacedPair, _Left]) -> tuple[Finding, Outcome, _Left]:
+    pair, left = given
     rank = _rank(pair)
     setting = replace(
         known_from([outcome for outcome in shared.outcomes if outcome.rank == rank]),
@@ -184,10 +195,12 @@ def _judge_one(shared: _Shared, pair: PlacedPair) -> tuple[Finding, Outcome]:
         rank=rank,
         previous=_previous(shared.outcomes, pair, rank=rank),
         job=shared.job.seen_by(rank),
+        left=left,
     )
     with without_collecting():
         finding = compare_pair(pair, setting, shared.task, jobs=shared.jobs, progress=None)
-    return finding if shared.task.keep_rows else replace(finding, rows=()), Outcome.of(finding)
+    kept = finding if shared.task.keep_rows else replace(finding, rows=())
+    return kept, Outcome.of(finding), left_by(finding.rows)
 
 
 def _previous(outcomes: Sequence[Outcome], pair: PlacedPair, *, rank: int | None = None) -> Previous:

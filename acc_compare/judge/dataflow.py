@@ -45,6 +45,7 @@ class Flow:
         self._gradients: set[int] = set()
         self._passed_back: set[Hashable] = set()
         self._trained: set[int] = set()
+        self._updated: dict[Hashable, str] = {}
         self._begun_with: dict[int, list[tuple[CallRecord, TensorRecord]]] = {}
         for call in dump.calls:
             self._note_parameters(call)
@@ -69,7 +70,8 @@ class Flow:
         for argument in call.inputs:
             leaf = argument.leaf
             if isinstance(leaf, TensorRecord) and argument.name.startswith("input.param."):
-                self._parameters.setdefault(self.key(leaf), argument.name.removeprefix("input.param."))
+                self._updated[self.key(leaf)] = name = argument.name.removeprefix("input.param.")
+                self._parameters.setdefault(self.key(leaf), name)
                 if leaf.storage is not None:
                     self._trained.add(leaf.storage)
                     self._begun_with.setdefault(leaf.storage, []).append((call, leaf))
@@ -141,6 +143,10 @@ class Flow:
     def parameter(self, tensor: TensorRecord) -> str | None:
         """The name of the parameter that this value is, where modules or an optimizer recorded it."""
         return self._parameters.get(self.key(tensor))
+
+    def updated(self, tensor: TensorRecord) -> str:
+        """What an optimizer that begins with this value calls the parameter, "" where none is known to."""
+        return self._updated.get(self.key(tensor), "") if self.exact else ""
 
     def stepping(self, tensor: TensorRecord, at: int) -> str:
         """The optimizer inside whose step the call number `at` reads this parameter, "" where none is known.

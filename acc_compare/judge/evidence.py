@@ -187,6 +187,9 @@ def _shapes(origin: Origin) -> Message:
 
 def _unseen(origin: Origin) -> Message:
     tensor = origin.judged.argument.name
+    if origin.since:
+        side = say(f"name.{origin.since}")
+        return say("happened.since", what=_what(origin), size=_size(origin), side=side, optimizer=origin.before)
     if origin.producer:
         return say("happened.overwritten", tensor=tensor, size=_size(origin), producer=origin.producer)
     if origin.maker:
@@ -211,6 +214,9 @@ def evidence_of(first: Origin, members: Sequence[Origin], called: MeasuredCall |
     found += _other_settings(called or first.call) if first.kind in ("operator", "random", "input") else []
     if first.overwritten_by:
         found.append(say("evidence.writers", calls=listed(first.overwritten_by)))
+    if first.since:
+        names = [name for name in dict.fromkeys(map(_input_name, members)) if name != _input_name(first)]
+        found += [say("evidence.changed_too", names=some(names))] if names else []
     if len(members) > 1 and first.kind == "input":
         names = list(dict.fromkeys(_input_name(origin) for origin in members))
         found.append(say("evidence.start", names=some(names)))

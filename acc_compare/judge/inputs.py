@@ -19,6 +19,7 @@ from acc_compare.judge.origins import (
     Origin,
     Seen,
 )
+from acc_compare.judge.since import changed_since
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.model import Kind
 
@@ -155,6 +156,10 @@ def _judge_given(call: MeasuredCall, argument: MeasuredArgument, context: Contex
         return judged, origin
     if results or (seen.worst > INPUT_NOISE and _is_written_by_the_bench(call, argument, context)):
         return Judged(argument, "propagated", Expected.at_most(seen.worst, "before")), None
+    optimizer, side = changed_since(argument, context)
+    if side:
+        name = context.npu.updated(argument.npu)
+        return judged, Origin("operator", call, judged, seen.worst, True, optimizer, parameter=name, since=side)
     if _is_drift(argument, context):
         return Judged(argument, "propagated", Expected.at_most(argument.relative, "before")), None
     if optimizer := context.npu.stepping(argument.npu, order):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -14,6 +14,7 @@ from acc_compare.judge.noise import Noise
 from acc_compare.judge.systematic import Shift
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.model import Basis, Kind, ReferenceErrors, Role
+from dump.format.schema import TensorRecord
 
 SUSPICIOUS = 10.0
 """Where nothing says how noise scatters (a floor of two runs, gradients between backward and the optimizer), what is
@@ -80,9 +81,9 @@ class Origin:
     `reshaped` says that shapes differ and not values, `rewired` names the bench's
     maker of an input that `producer` made on the NPU side, `maker` a call that was not compared and made what is off,
     `first_seen` is the place of the call inside a module that
-    read what was wrong, `lone` the side that alone ran `producer`, or on which
-    alone that gave the gradient `handed`, `row` the call whose rows show it where its own do
-    not."""
+    read what was wrong, `lone` the side that alone ran `producer`, or on which alone that gave the gradient `handed`,
+    `since` that where a parameter is not what the optimizer `before` left, `row` the call whose rows show it where its
+    own do not."""
 
     kind: Kind
     call: MeasuredCall
@@ -100,6 +101,7 @@ class Origin:
     maker: str = ""
     lone: Literal["", "npu", "bench"] = ""
     handed: str = ""
+    since: Literal["", "npu", "bench"] = ""
     row: str = ""
 
 
@@ -122,6 +124,14 @@ class Walk:
     judged: dict[tuple[str, str], Judged] = field(default_factory=dict)
 
 
+class Left(NamedTuple):
+    """A parameter as `optimizer` left it on either side."""
+
+    optimizer: str
+    npu: TensorRecord
+    bench: TensorRecord
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What is known besides the calls: both dumps' dataflow, which call answers to which, the step, whether the step
@@ -131,7 +141,7 @@ class Context:
     found to be computed in on one side in an earlier step, `parted` how far parameters were apart in an earlier step
     when the recording began, 0 where they were not, `references` how far both sides are from a third run, `drift` the
     largest relative error of what calls of the step before wrote beside their results, `unheld` that of parameters
-    which an optimizer updates and no call is known to have read."""
+    which an optimizer updates and no call is known to have read, `left` what optimizers of the step before left."""
 
     npu: Flow
     bench: Flow
@@ -149,6 +159,7 @@ class Context:
     unheld: float = 0.0
     parted: float = 0.0
     references: Mapping[tuple[str, str], ReferenceErrors] = field(default_factory=dict)
+    left: Mapping[str, Left] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

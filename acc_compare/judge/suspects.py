@@ -120,6 +120,8 @@ def accused(suspects: Sequence[Suspect]) -> Message:
 def _group(origin: Origin) -> tuple[str, ...]:
     if origin.kind in ("input", "optimizer", "dtype"):
         return (origin.kind, "", "")
+    if origin.since:
+        return ("since",)
     seen = "unseen" if origin.unseen else "seen"
     operator = operators.plain_name(origin.call.operator)
     return (origin.kind, operator, origin.call.name.direction, seen)
@@ -164,7 +166,7 @@ def _suspect(
     relative = None if error is None or error.source == "digest" else error.relative
     excess = judged.excess
     is_moved = first.kind == "optimizer" and bool(first.maker)
-    is_one = first.kind == "input" or is_moved
+    is_one = first.kind == "input" or is_moved or bool(first.since)
     others = () if is_one else _others(members)
     beside = place.references.get((first.call.full_name, judged.argument.name))
     name, module, stack = first.maker or first.call.shown_name, module_of(first.call), stack_of(first.call, place.npu)

@@ -151,6 +151,10 @@ MESSAGES: Mapping[str, str] = {
         "{tensor} differs by {size}, though {producer} made it alike on both sides: its memory was overwritten "
         "in between"
     ),
+    "happened.since": (
+        "{what} differs by {size}: on the {side} side it is no longer what {optimizer} left in the step before, and no "
+        "recorded call changed it"
+    ),
     "happened.hidden": "its result could not be put together; {tensor} of {call}, computed from it, differs by {size}",
     "happened.unseen": (
         "{tensor} differs by {size} when {call} reads it{before}: an operator that was not recorded{node} made "
@@ -214,6 +218,7 @@ MESSAGES: Mapping[str, str] = {
         "say whose the difference is"
     ),
     "evidence.writers": "calls that wrote to that memory: {calls}",
+    "evidence.changed_too": "so have changed: {names}",
     "evidence.start": "what differs so: {names}",
     "evidence.reshaped": "not of the same size: {name} has {shapes}",
     "evidence.parted": (

@@ -126,6 +126,7 @@ MESSAGES: Mapping[str, str] = {
     ),
     "happened.computed_exact": "它的输入{agree}，而 {tensor} 相差自身大小的 {size}，正常情况下不应有任何差异",
     "happened.overwritten": "{producer} 在两侧给出的 {tensor} 一致，而此处相差 {size}：其间它的内存被改写",
+    "happened.since": ("{what} 相差 {size}：{side}侧的值已不是上一步 {optimizer} 留下的，而没有已记录的调用改过它"),
     "happened.hidden": "它的结果无法拼接；由其计算得到的 {call} 的 {tensor} 相差 {size}",
     "happened.unseen": "{call} 读取 {tensor} 时它相差 {size}{before}：差异出自一个未被记录的算子{node}",
     "happened.agreed_before": "，而直到 {call} 都一致",
@@ -180,6 +181,7 @@ MESSAGES: Mapping[str, str] = {
         "与参考运行相比，NPU 侧相差 {npu}，标杆相差 {bench}：所记录的不足以判断差异来自哪一侧"
     ),
     "evidence.writers": "写过这块内存的调用：{calls}",
+    "evidence.changed_too": "同样被改的还有：{names}",
     "evidence.start": "这样不同的有：{names}",
     "evidence.reshaped": "大小不同：{name} 的形状，{shapes}",
     "evidence.parted": "这一步开始时参数已相差 {size}，其原因没有记录：此处的差异可能由此而来",

@@ -1,0 +1,76 @@
+"""Parameters that are not what the optimizer of the step before left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acc_compare import compare
+from acc_compare.judge.since import left_by
+from acc_compare.report.i18n import text
+
+
+def steps(make: Any, *, changed: bool = False, noise: float = 0.0, mode: str = "statistics", by: str = "") -> list[Any]:
+    """Two steps of training two parameters; what the first left of one is `changed` before the second, in a recorded
+    call where `by` names one.  The first step's updates are off by `noise`."""
+    gradient = make.normal(16, 16, seed=9)
+    old = [make.normal(16, 16, seed=n) for n in (1, 2)]
+    left = [w - make.off(gradient, noise, seed=n) / 10 for n, w in enumerate(old)]
+    begun = [left[0].copy(), old[1] if changed else left[1].copy()]
+    runs = []
+    for weights, after in ((old, left), (begun, [w - gradient / 10 for w in begun])):
+        runs.append(run := make.Run(mode=mode))
+        named, wrote = ({f"{n}.weight": w for n, w in enumerate(some)} for some in (weights, after))
+        if by and changed and weights is begun:
+            run.call(by, [left[1].copy()], [weights[1]])
+        x = make.normal(16, 16)
+        for number, w in enumerate(weights):
+            run.parameter(w)
+            run.call(f"Functional.linear.{number}.forward", [x, w], [x @ w.T])
+        run.call("Optimizer.SGD.0.forward", kwargs={"param": named, "grad": dict.fromkeys(named, gradient)})
+        run.bodies["Optimizer.SGD.0.forward"]["output"] = [run._nested(wrote)]
+    return runs
+
+
+def judged(make: Any, ours: list[Any], theirs: list[Any]) -> Any:
+    """The second step, by what the first left."""
+    left = left_by(make.judged(ours[0], theirs[0]).rows)
+    return make.judged(ours[1], theirs[1], step=1, previous="judged", left=left)
+
+
+def accused(finding: Any) -> list[tuple[str, str]]:
+    return [(suspect.kind, suspect.name) for suspect in finding.suspects]
+
+
+@pytest.mark.parametrize("mode", ["statistics", "md5"])
+@pytest.mark.parametrize("side", ["NPU", "bench"])
+def test_an_update_that_one_side_lost(make: Any, side: str, mode: str) -> None:
+    npu, bench = (steps(make, changed=side == name, mode=mode) for name in ("NPU", "bench"))
+    finding = judged(make, npu, bench)
+    assert accused(finding) == [("operator", "Functional.linear.1.forward")]
+    said = text(finding.suspects[0].message)
+    assert said.startswith("parameter 1.weight differs")
+    assert f"on the {side} side it is no longer what Optimizer.SGD.0.forward left in the step before" in said
+
+
+def test_a_step_is_told_what_the_one_before_it_left(make: Any, tmp_path: Path) -> None:
+    for side, changed in (("npu", True), ("bench", False)):
+        for number, run in enumerate(steps(make, changed=changed)):
+            run.write(tmp_path / side / f"step{number}")
+    found = compare(tmp_path / "npu", tmp_path / "bench")
+    assert [(suspect.step, suspect.name) for suspect in found.suspects] == [(1, "Functional.linear.1.forward")]
+
+
+HEALTHY = {"nothing": (False, False, 0.0), "by noise": (False, False, 1e-3), "on both sides": (True, True, 1e-3)}
+
+
+@pytest.mark.parametrize(("npu", "bench", "noise"), HEALTHY.values(), ids=HEALTHY)
+def test_what_changed_otherwise_is_no_matter(make: Any, npu: bool, bench: bool, noise: float) -> None:
+    assert accused(judged(make, steps(make, changed=npu, noise=noise), steps(make, changed=bench))) == []
+
+
+def test_what_a_recorded_call_changed_is_that_calls(make: Any) -> None:
+    npu = steps(make, changed=True, by="Tensor.copy_.0.forward")
+    assert accused(judged(make, npu, steps(make))) == [("structure", "Tensor.copy_.0.forward")]
