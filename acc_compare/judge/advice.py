@@ -26,6 +26,8 @@ def advice_for(suspect: Suspect, origin: Origin, place: Comparand) -> tuple[Mess
     """What to try next, the most useful first; an entry may hold commands, each on a line of its own."""
     if suspect.kind == "structure" and origin.handed:
         return say("advice.handed"), *_modules_too(suspect, place)
+    if suspect.kind == "input" and origin.trained:
+        return (say("advice.trained"),)
     by_kind = _BY_KIND.get(suspect.kind)
     if by_kind is not None:
         settings = (say("advice.settings"),) if may_have_other_settings(suspect) else ()

@@ -162,8 +162,12 @@ class Flow:
         return ""
 
     def is_trained(self, tensor: TensorRecord) -> bool:
-        """Is its memory that of a parameter which an optimizer updates?"""
-        return bool(tensor.requires_grad) or tensor.storage in self._trained
+        """Is its memory that of a parameter which an optimizer updates, or may?"""
+        return bool(tensor.requires_grad) or self.is_updated(tensor)
+
+    def is_updated(self, tensor: TensorRecord) -> bool:
+        """Does an optimizer of this step update what lies there?"""
+        return tensor.storage in self._trained
 
     def is_gradient(self, tensor: TensorRecord) -> bool:
         """Is its memory that of a gradient which an optimizer reads?  Backward sums it without a call of its own."""

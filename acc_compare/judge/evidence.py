@@ -91,6 +91,8 @@ def _input(origin: Origin, place: Comparand) -> Message:
         return say("happened.input_not_same", what=_what(origin))
     if origin.judged.argument.name.startswith("output") and _other_settings(origin.call):
         return _computed(origin)  # another part of the same data
+    if origin.trained:
+        return say("happened.trained", what=_what(origin), size=_size(origin), side=say(f"name.{origin.trained}"))
     is_parameter = bool(origin.parameter or origin.judged.argument.npu.requires_grad)
     came = "input_compiled" if place.is_compiled and not is_parameter else "input_differs"
     return say(f"happened.{came}", what=_what(origin), size=_size(origin))

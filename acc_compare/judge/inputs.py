@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 from acc_compare.judge.dataflow import Producer
 from acc_compare.judge.origins import (
@@ -160,6 +161,9 @@ def _judge_given(call: MeasuredCall, argument: MeasuredArgument, context: Contex
     if side:
         name = context.npu.updated(argument.npu)
         return judged, Origin("operator", call, judged, seen.worst, True, optimizer, parameter=name, since=side)
+    parameter = context.npu.parameter(argument.npu) or context.bench.parameter(argument.bench) or ""
+    if trained := _trained_on_one_side(argument, context):
+        return judged, Origin("input", call, judged, 0.0, parameter=parameter, trained=trained)
     if _is_drift(argument, context):
         return Judged(argument, "propagated", Expected.at_most(argument.relative, "before")), None
     if optimizer := context.npu.stepping(argument.npu, order):
@@ -173,9 +177,8 @@ def _judge_given(call: MeasuredCall, argument: MeasuredArgument, context: Contex
         return judged, Origin(
             "structure", call, judged, seen.worst, True, seen.last_agreeing, producer=lone[0], lone=lone[1]
         )
-    parameter = context.npu.parameter(argument.npu) or context.bench.parameter(argument.bench) or ""
-    trained = context.npu.is_trained(argument.npu) and context.previous == "unjudged"
-    return judged, Origin("optimizer" if trained else "input", call, judged, 0.0, parameter=parameter)
+    is_trained = context.npu.is_trained(argument.npu) and context.previous == "unjudged"
+    return judged, Origin("optimizer" if is_trained else "input", call, judged, 0.0, parameter=parameter)
 
 
 def _is_written_by_the_bench(call: MeasuredCall, argument: MeasuredArgument, context: Context) -> bool:
@@ -184,6 +187,17 @@ def _is_written_by_the_bench(call: MeasuredCall, argument: MeasuredArgument, con
         return False
     theirs = context.bench.producer(argument.bench, call.pair.bench.index)
     return theirs is not None and theirs.call in context.answered
+
+
+def _trained_on_one_side(argument: MeasuredArgument, context: Context) -> Literal["", "npu", "bench"]:
+    """The side whose optimizer has moved this parameter, where the other side's neither does nor asks for a gradient: a
+    reference model that is no copy, a layer that is not frozen."""
+    known = context.npu.exact and context.bench.exact and not context.other_world
+    if not (known and context.step) or context.previous == "suspect" or argument.relative <= UNSEEN * INPUT_NOISE:
+        return ""
+    if context.npu.is_updated(argument.npu) and not context.bench.is_trained(argument.bench):
+        return "npu"
+    return "bench" if context.bench.is_updated(argument.bench) and not context.npu.is_trained(argument.npu) else ""
 
 
 def _is_drift(argument: MeasuredArgument, context: Context) -> bool:

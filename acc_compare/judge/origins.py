@@ -80,10 +80,10 @@ class Origin:
     was not seen itself; `grad_fn` its autograd node where known; `producer` a call whose result was overwritten;
     `reshaped` says that shapes differ and not values, `rewired` names the bench's
     maker of an input that `producer` made on the NPU side, `maker` a call that was not compared and made what is off,
-    `first_seen` is the place of the call inside a module that
-    read what was wrong, `lone` the side that alone ran `producer`, or on which alone that gave the gradient `handed`,
-    `since` that where a parameter is not what the optimizer `before` left, `row` the call whose rows show it where its
-    own do not."""
+    `first_seen` is the place of the call inside a module that read what was wrong, `lone` the side that alone ran
+    `producer`, or on which alone that gave the gradient `handed`, `since` that where a parameter is not what the
+    optimizer `before` left, `trained` the one whose optimizer alone moves a parameter, `row` the call whose rows show
+    it where its own do not."""
 
     kind: Kind
     call: MeasuredCall
@@ -102,6 +102,7 @@ class Origin:
     lone: Literal["", "npu", "bench"] = ""
     handed: str = ""
     since: Literal["", "npu", "bench"] = ""
+    trained: Literal["", "npu", "bench"] = ""
     row: str = ""
 
 

@@ -19,6 +19,11 @@ ENGLISH: Mapping[str, str] = {
     "happened.rewired_reshaped": (
         "{tensor} comes from {npu} on the NPU side and from {bench} on the bench side, and has {shapes}"
     ),
+    "happened.trained": "{what} differs by {size} of its size: an optimizer moves it on the {side} side only",
+    "advice.handed": "find out why no gradient is asked for on the other side (detach, no_grad, requires_grad)",
+    "advice.trained": (
+        "find out why one side alone trains it (a copy that shares memory, requires_grad, an optimizer's groups)"
+    ),
 }
 
 CHINESE: Mapping[str, str] = {
@@ -27,4 +32,7 @@ CHINESE: Mapping[str, str] = {
     "happened.handed": "{producer} 只在{side}侧给出梯度 {argument}，{call} 读取的梯度相差 {size}",
     "happened.rewired": "{tensor} 在 NPU 侧来自 {npu}，在标杆侧来自 {bench}，相差 {size}",
     "happened.rewired_reshaped": "{tensor} 在 NPU 侧来自 {npu}，在标杆侧来自 {bench}，形状不同：{shapes}",
+    "happened.trained": "{what} 相差其大小的 {size}：只有{side}侧的优化器更新它",
+    "advice.handed": "查明另一侧为什么不需要这个梯度（detach、no_grad、requires_grad）",
+    "advice.trained": "查明为什么只有一侧训练它（共享内存的副本、requires_grad、优化器的参数组）",
 }

@@ -171,7 +171,7 @@ def test_a_product_off_by_a_rounding_asks_for_the_switch_first(network: Any) -> 
 )
 def test_what_differs_from_the_start_may_come_of_compiled_code(coverage: Any, is_told: bool, make: Any) -> None:
     where = place(make, coverage=coverage)
-    found = advice_for(suspect(kind="input"), make, where)
+    found = advice_for(suspect(kind="input"), SimpleNamespace(trained=""), where)
     assert [message.key for message in found].count("advice.uncompiled") == is_told
     if is_told:
         assert "TORCHDYNAMO_DISABLE=1 acc dump -s -o npu_again 'my train.py'" in text(found[0]).split("\n")
@@ -222,6 +222,6 @@ def test_where_nobody_is_known_to_have_made_it_memory_is_looked_at(
 )
 def test_a_recording_that_begins_late_is_begun_earlier(step: int, previous: Any, steps: str | None, make: Any) -> None:
     where = replace(place(make), previous=previous)
-    found = advice_for(suspect(kind="input", step=step), make, where)
+    found = advice_for(suspect(kind="input", step=step), SimpleNamespace(trained=""), where)
     lines = [line for message in found if message.key == "advice.earlier" for line in text(message).splitlines()]
     assert lines[1:2] == ([f"acc dump -s --step {steps} -o npu_again 'my train.py'"] if steps else [])

@@ -261,6 +261,37 @@ def test_drift(make: Any, size: float, trained: bool, setting: dict[str, Any], k
     assert [suspect.kind for suspect in finding.suspects] == kinds
 
 
+def reference_model(make: Any, size: float, *, trained: bool) -> Any:
+    """A step of a model that is a copy of the one that is trained, or is that itself."""
+    one = make.Run()
+    x, moved = make.normal(8, 8), one.parameter(make.normal(8, 8, seed=1))
+    w = moved if trained else make.off(make.normal(8, 8, seed=1), size)
+    one.call("Functional.linear.0.forward", [x, w], [y := x @ w.T])
+    one.call("Functional.linear.1.forward", [y, moved], [y @ moved.T])
+    one.call("Optimizer.SGD.0.forward", kwargs={"param": {"fc.weight": moved}, "grad": {"fc.weight": y}})
+    return one
+
+
+@pytest.mark.parametrize(
+    ("npu", "size", "setting", "side"),
+    [
+        (True, 1e-2, {"step": 1, "previous": "judged"}, "NPU"),
+        (False, 1e-2, {"step": 1, "previous": "judged"}, "bench"),
+        (True, 1e-2, {"step": 1, "previous": "suspect"}, ""),  # whatever follows may differ
+        (True, 1e-6, {"step": 1, "previous": "judged"}, ""),
+    ],
+)
+def test_a_parameter_that_one_side_alone_trains(
+    make: Any, npu: bool, size: float, setting: dict[str, Any], side: str
+) -> None:
+    sides = reference_model(make, size, trained=npu), reference_model(make, size, trained=not npu)
+    finding = make.judged(*sides, **setting)
+    assert suspects(finding) == ([("input", "Functional.linear.0.forward")] if side else [])
+    if side:
+        assert text(finding.suspects[0].message).endswith(f"an optimizer moves it on the {side} side only")
+        assert "requires_grad" in text(finding.suspects[0].advice[0])
+
+
 def test_indices_that_differ_after_error_began_follow_from_it(make: Any) -> None:
     def one(wrong: float, place: int) -> Any:
         run = make.Run()
