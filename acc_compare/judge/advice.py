@@ -19,6 +19,9 @@ LOWER_PRECISION_OFF = (say("advice.tf32"), say("advice.hf32"))
 
 _AGAIN, _TENSORS = ("npu_again", "bench_again"), ("npu_tensors", "bench_tensors")
 _NOT_ALONE = ("Optimizer", "Distributed", "Autograd")
+_FEW = 16
+"""Elements that a constant of a script may have; a batch of data has more."""
+
 _BUILT_IN = "dump/workload.py"
 
 
@@ -31,7 +34,7 @@ def advice_for(suspect: Suspect, origin: Origin, place: Comparand) -> tuple[Mess
     by_kind = _BY_KIND.get(suspect.kind)
     if by_kind is not None:
         settings = (say("advice.settings"),) if may_have_other_settings(suspect) else ()
-        return (*settings, *by_kind(suspect, place))
+        return (*settings, *_constant(suspect, origin), *by_kind(suspect, place))
     if origin.unseen and not origin.maker:
         before: Value = origin.before or say("advice.the_start")
         return (
@@ -212,6 +215,16 @@ def _uncompiled(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:
         return ()
     commands = recordings(suspect, place, "-s", before="TORCHDYNAMO_DISABLE=1 ")
     return (say("advice.uncompiled", commands=commands),)
+
+
+def _constant(suspect: Suspect, origin: Origin) -> tuple[Message, ...]:
+    """A few numbers that alone differ from the start are no data, nor what a seed decides."""
+    is_alone = suspect.kind == "input" and not any(part.key == "evidence.start" for part in suspect.evidence)
+    if not is_alone or not suspect.tensor.startswith("input.") or origin.parameter:
+        return ()
+    read = origin.judged.argument.npu
+    is_few = read.numel <= _FEW and not read.requires_grad
+    return (say("advice.constant", tensor=suspect.tensor),) if is_few else ()
 
 
 def _for_random(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:

@@ -15,6 +15,9 @@ SEEN = ("note.sensitivity", "note.blind_in_few", "note.blind_in_many")
 
 _WHOLE = 1.0
 
+_NEAR = 0.1
+"""What differs by more of its size is other data, and no tie of it is near."""
+
 
 def sensitivity_of(found: Walk) -> Sensitivity | None:
     """What would have been accused in each call, at the largest of its results that could be judged; None of none."""
@@ -63,7 +66,7 @@ def near_ties(calls: Sequence[MeasuredCall], found: Walk) -> Message | None:
         for argument in call.wrote
         if not argument.is_floating
         and argument.relative > 0
-        and any(read.is_floating and read.relative > 0 for read in call.read)
+        and 0 < max((read.relative for read in call.floating_inputs()), default=0.0) <= _NEAR
         and (judged := found.judged.get((call.full_name, argument.name))) is not None
         and judged.role in ("propagated", "absorbed", "agrees")
     ]

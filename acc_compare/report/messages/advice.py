@@ -18,6 +18,7 @@ ENGLISH: Mapping[str, str] = {
         "nothing is recorded inside compiled code: if its result differs, record with torch.compile off and compare:"
         "\n{commands}"
     ),
+    "advice.constant": "{tensor} alone differs, and may be a constant: find where both sides make it",
     "advice.checkpoint": "if they still differ: load the same checkpoint and the same batch on both sides",
     "advice.generators": (
         "generators of two devices differ even then: set dropout to 0, or call dump.seed_all(rm_dropout=True)"
@@ -76,6 +77,7 @@ CHINESE: Mapping[str, str] = {
     "advice.uncompiled": (
         "编译后的代码内部不会被记录：如果不同的是它的结果，请关闭 torch.compile 重新记录，再比较：\n{commands}"
     ),
+    "advice.constant": "只有 {tensor} 不同，它可能是一个常量：找到两侧创建它的位置",
     "advice.checkpoint": "如果仍然不同：两侧加载相同的检查点和相同的批数据",
     "advice.generators": (
         "即使如此，两种设备的随机数发生器仍不同：把 dropout 设为 0，或调用 dump.seed_all(rm_dropout=True)"

@@ -218,6 +218,25 @@ def test_where_nobody_is_known_to_have_made_it_memory_is_looked_at(
 
 
 @pytest.mark.parametrize(
+    ("count", "others", "is_told"), [(3, 0.0, True), (64, 0.0, False), (3, 0.1, False)], ids=["few", "many", "others"]
+)
+def test_a_constant_that_differs_is_not_first_a_matter_of_seeds(
+    make: Any, count: int, others: float, *, is_told: bool
+) -> None:
+    runs = []
+    for size in (0.1, 0.0):
+        run = make.Run()
+        x, levels = make.off(make.normal(16, 16), others if size else 0.0), make.normal(count, seed=1)
+        run.call("Torch.abs.0.forward", [x], [np.abs(x)])
+        run.call("Torch.quantile.0.forward", [np.abs(x), make.off(levels, size)], [make.normal(3, seed=2)])
+        runs.append(run)
+    first = make.judged(*runs).suspects[0]
+    assert first.kind == "input"
+    keys = [advice.key for advice in first.advice]
+    assert keys == [*(["advice.constant"] if is_told else []), "advice.start_alike", "advice.checkpoint"]
+
+
+@pytest.mark.parametrize(
     ("step", "previous", "steps"), [(4, "none", "0,2,4"), (1, "none", "0,1"), (0, "none", None), (4, "judged", None)]
 )
 def test_a_recording_that_begins_late_is_begun_earlier(step: int, previous: Any, steps: str | None, make: Any) -> None:

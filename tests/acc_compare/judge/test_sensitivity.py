@@ -48,6 +48,16 @@ def test_near_ties_that_nobody_reads_leave_nothing_unjudged(make: Any) -> None:
     assert "note.near_ties" not in keys
 
 
+def test_choices_from_other_data_are_no_near_ties(make: Any) -> None:
+    runs = []
+    for seed in (1, 2):
+        run = make.Run()
+        x = make.normal(64, 32, seed=seed)
+        run.call("Torch.argmax.0.forward", [x], [np.argmax(x, axis=1)])
+        runs.append(run)
+    assert not [note.key for note in make.judged(*runs).notes if note.key.startswith("note.near_ties")]
+
+
 def test_equal_choices_are_not_spoken_of(make: Any) -> None:
     run = make.Run()
     x = make.normal(8, 8)
