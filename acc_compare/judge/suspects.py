@@ -122,9 +122,17 @@ def _group(origin: Origin) -> tuple[str, ...]:
         return (origin.kind, "", "")
     if origin.since:
         return ("since",)
+    if origin.lone:
+        alone = parse(origin.producer)
+        return (origin.kind, operators.plain_name(alone.api), alone.direction, origin.lone)
     seen = "unseen" if origin.unseen else "seen"
     operator = operators.plain_name(origin.call.operator)
     return (origin.kind, operator, origin.call.name.direction, seen)
+
+
+def _accused(origin: Origin) -> str:
+    """The call that is accused: the one that a side alone ran, else the one where it shows."""
+    return origin.producer if origin.lone else origin.call.shown_name
 
 
 def module_of(call: MeasuredCall) -> str:
@@ -186,7 +194,7 @@ def _suspect(
         rel_l2=relative,
         expected=expected,
         excess=excess if place.mode != "md5" else None,
-        calls=1 if is_one else len({origin.call.full_name for origin in members}),
+        calls=1 if is_one else len({_accused(origin) for origin in members}),
         message=message_of(first, place),
         evidence=(*evidence_of(first, members, called), *_parted(first, place), *_beside(beside)),
         pattern=_pattern(first, place, closely=closely),
@@ -223,8 +231,8 @@ def _pattern(first: Origin, place: Comparand, *, closely: bool) -> ErrorPattern 
 
 
 def _others(members: Sequence[Origin]) -> tuple[str, ...]:
-    names = dict.fromkeys(origin.call.shown_name for origin in members)
-    names.pop(members[0].call.shown_name)
+    names = dict.fromkeys(map(_accused, members))
+    names.pop(_accused(members[0]))
     return tuple(names)
 
 

@@ -55,6 +55,28 @@ def test_calls_that_begin_alike_are_counted_and_named(make: Any) -> None:
     assert suspect.others == tuple(f"Functional.gelu.{n}.forward" for n in (1, 2, 3))
 
 
+def test_calls_of_one_side_alone_are_counted_by_what_they_are_and_not_by_their_readers(make: Any) -> None:
+    def run(calls: Sequence[str], *, alone: bool, reader: str = "") -> Any:
+        one, made = make.Run(), []
+        for n, call in enumerate(calls):
+            x = make.normal(16, 16, seed=n)
+            if alone:
+                one.call(f"Tensor.{call}.forward", [x], [x := make.off(x, 1e-3 * 100**n)])
+            made.append(x)
+            if not reader:
+                one.call(f"Torch.neg.{n}.forward", [x], [-x])
+        if reader:
+            one.call(reader, made, [np.concatenate(made)])
+        return one
+
+    def told(calls: Sequence[str], reader: str = "") -> list[tuple[str, int, tuple[str, ...]]]:
+        found = make.judged(run(calls, alone=True, reader=reader), run(calls, alone=False, reader=reader))
+        return [(suspect.name, suspect.calls, suspect.others) for suspect in found.suspects]
+
+    assert told(["mul.0", "add.0"]) == [("Tensor.mul.0.forward", 1, ()), ("Tensor.add.0.forward", 1, ())]
+    assert told(["mul.0", "mul.1"], "Torch.cat.0.forward") == [("Tensor.mul.0.forward", 2, ("Tensor.mul.1.forward",))]
+
+
 def test_suspects_stand_in_the_order_in_which_error_began(make: Any) -> None:
     def run(*sizes: float) -> Any:
         one = make.Run()
