@@ -278,13 +278,17 @@ class _Garbage:
         moves = operators.moves_layout_only(call.operator)
         passes = moves or operators.overwrites(call.operator)
         blank = passes and any(argument.npu.unwritten for argument in (*call.read, *call.wrote))
-        if not made and not blank and not self._values:
+        filled = _filled(call)
+        if not made and not blank and not filled and not self._values:
             return call
         read = [
             a
             for a in call.read
-            if ((passes and a.npu.unwritten) or self._flow.key(a.npu) in self._values)
-            and any(_is_content(wrote, a, moves=moves) for wrote in call.wrote)
+            if a in filled
+            or (
+                ((passes and a.npu.unwritten) or self._flow.key(a.npu) in self._values)
+                and any(_is_content(wrote, a, moves=moves) for wrote in call.wrote)
+            )
         ]
         into = [] if operators.overwrites(call.operator) else [a for a in read if a.name != "input.out"]
         wrote = [
@@ -302,6 +306,13 @@ class _Garbage:
             read=tuple(argument for argument in call.read if argument not in read),
             wrote=tuple(argument for argument in call.wrote if argument not in wrote),
         )
+
+
+def _filled(call: MeasuredCall) -> list[MeasuredArgument]:
+    """What held something else on the two sides until `call` wrote all of it (`normal_`), which nobody reads so."""
+    if not call.name.api.endswith("_") or not operators.overwrites(call.operator):
+        return []
+    return [a for a in call.read if a.name == "input.0" and a.relative > 0]
 
 
 def _is_content(wrote: MeasuredArgument, read: MeasuredArgument, *, moves: bool) -> bool:

@@ -91,6 +91,19 @@ def test_what_is_filled_whole_may_have_held_anything_before(make: Any, operator:
     assert names(make.judged(run(1), run(2))) == expected
 
 
+@pytest.mark.parametrize(("operator", "expected"), [("normal_", []), ("mul_", ["Tensor.mul_.0.forward"])])
+def test_what_memory_held_that_is_filled_is_no_data(make: Any, operator: str, expected: list[str]) -> None:
+    """Whose making nobody recorded (`new_empty`)."""
+
+    def run(seed: int) -> Any:
+        one = make.Run()
+        memory, data = make.normal(64, seed=seed), make.normal(64, seed=3)
+        one.call(f"Tensor.{operator}.0.forward", [memory, 0.5], [one.same_memory(data, memory)])
+        return one
+
+    assert names(make.judged(run(1), run(2))) == expected
+
+
 def test_new_memory_with_contents_is_judged(make: Any) -> None:
     def run(seed: int) -> Any:
         one = make.Run()
