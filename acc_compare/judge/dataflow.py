@@ -165,6 +165,12 @@ class Flow:
         """Is its memory that of a parameter which an optimizer updates, or may?"""
         return bool(tensor.requires_grad) or self.is_updated(tensor)
 
+    def optimizer(self, tensor: TensorRecord) -> str:
+        """The optimizer of this step that updates what lies there, "" where none is known."""
+        if tensor.storage is None:
+            return ""
+        return next((call.name for call, _ in self._begun_with.get(tensor.storage, ())), "")
+
     def is_updated(self, tensor: TensorRecord) -> bool:
         """Does an optimizer of this step update what lies there?"""
         return tensor.storage in self._trained

@@ -164,6 +164,10 @@ def _judge_given(call: MeasuredCall, argument: MeasuredArgument, context: Contex
     parameter = context.npu.parameter(argument.npu) or context.bench.parameter(argument.bench) or ""
     if trained := _trained_on_one_side(argument, context):
         return judged, Origin("input", call, judged, 0.0, parameter=parameter, trained=trained)
+    if lone := _lone_optimizer(argument, context):
+        return judged, Origin(
+            "structure", call, judged, seen.worst, True, seen.last_agreeing, producer=lone[0], lone=lone[1]
+        )
     if _is_drift(argument, context):
         return Judged(argument, "propagated", Expected.at_most(argument.relative, "before")), None
     if optimizer := context.npu.stepping(argument.npu, order):
@@ -198,6 +202,17 @@ def _trained_on_one_side(argument: MeasuredArgument, context: Context) -> Litera
     if context.npu.is_updated(argument.npu) and not context.bench.is_trained(argument.bench):
         return "npu"
     return "bench" if context.bench.is_updated(argument.bench) and not context.npu.is_trained(argument.npu) else ""
+
+
+def _lone_optimizer(argument: MeasuredArgument, context: Context) -> Lone | None:
+    """The optimizer of one side alone that has moved this parameter further than noise does; None where there is
+    none."""
+    if not context.step or context.previous == "suspect" or context.other_world or argument.relative <= _DRIFT:
+        return None
+    ours, theirs = context.npu.optimizer(argument.npu), context.bench.optimizer(argument.bench)
+    if ours and ours not in context.partner:
+        return ours, "npu"
+    return (theirs, "bench") if theirs and theirs not in context.answered else None
 
 
 def _is_drift(argument: MeasuredArgument, context: Context) -> bool:

@@ -126,6 +126,8 @@ def steepest(case: OutputCase, argument: MeasuredArgument) -> float:
     if not 0.0 < argument.relative < math.inf:
         return 0.0
     error = max(argument.relative, operators.roundoff({argument.npu.dtype, argument.bench.dtype}))
+    if operators.is_steep_at_zero(case.operator):
+        error *= from_zero(argument)
     # On the side where it is less: a wrong result may itself come near an edge.  Where NaN hides the extremes, no
     # element is larger than the norm of those that are left.
     sides = zip(argument.extremes, case.out.extremes, strict=True)
@@ -135,6 +137,13 @@ def steepest(case: OutputCase, argument: MeasuredArgument) -> float:
     if case.is_mean_loss:
         moved /= argument.count
     return min(max(moved, root), case.out.norm) * math.sqrt(min(_AT_AN_END, case.out.count))
+
+
+def from_zero(argument: MeasuredArgument) -> float:
+    """How many times as large as usual the relative error of the smallest element is: errors of one size in all
+    elements are the larger the nearer to zero one stands."""
+    least = min((abs(end) for side in argument.extremes for end in side), default=0.0)
+    return max(1.0, argument.rms / least) if least > 0 else 1.0
 
 
 def from_a_root(case: OutputCase, argument: MeasuredArgument) -> float:

@@ -12,6 +12,7 @@ from acc_compare.judge.output_case import (
     OutputCase,
     Terms,
     from_a_root,
+    from_zero,
     gain_by_rows,
     logit_error,
     logit_gains,
@@ -88,9 +89,7 @@ def _bent(case: OutputCase, argument: MeasuredArgument) -> float:
         for side in (0, 1)
     )
     if operators.is_steep_at_zero(case.operator):
-        # Errors of one size in all elements are the larger the nearer to zero one stands.
-        least = min((abs(end) for side in argument.extremes for end in side), default=0.0)
-        error *= max(1.0, argument.rms / least) if least > 0 else 1.0
+        error *= from_zero(argument)
     return min(1.0, error * amplified) * (case.out.largest_of_both or case.out.norm)
 
 
@@ -150,15 +149,33 @@ def _exponential_backward(case: OutputCase) -> Terms:
     if gradient is None:
         return case.unit * case.size, []
     source = max(case.given, key=lambda a: a.count, default=None)
-    inherited = [gradient.relative * case.size]
+    inherited = [gradient.relative * case.size, *_errors((a for a in case.given if a is not source), case.size)]
+    fresh = case.size
     if source is not None and operators.has(case.operator, "likelihood"):
-        inherited.append(_likelihood_backward(case, source, gradient) * case.size)
+        logits = Logits.of(source, max((a.count for a in case.made), default=gradient.count))
+        soft = _of_soft_targets(case, logits, source, gradient)
+        fresh = max(fresh, soft)
+        inherited.append(max(_likelihood_backward(case, source, gradient) * case.size, logits.error * soft))
     elif source is not None:
         inherited.append(max(max(logit_error(source), source.relative) * case.size, _bent(case, source)))
-    return case.unit * case.size, inherited
+    return case.unit * fresh, inherited
 
 
 _MOST_SQUARES = 2.0
+_SOFT = 1.2
+
+
+def _of_soft_targets(case: OutputCase, logits: Logits, source: MeasuredArgument, gradient: MeasuredArgument) -> float:
+    """The norm of p sum(g), of which an error d of the logits moves p d sum(g), where targets are spread over classes
+    as another model's probabilities are: from it g is taken, and little is left.  0 where each row has one target."""
+    if gradient.count == source.count:  # log_softmax: what comes in is as spread as the targets
+        means = [abs(mean) for side in (gradient.npu, gradient.bench) if (mean := finite(side.mean)) is not None]
+        total = min(means, default=0.0) * logits.classes * math.sqrt(logits.rows)
+        is_soft = total > _SOFT * gradient.norm
+    else:
+        total = gradient.norm / math.sqrt(logits.rows)
+        is_soft = any(a is not source and a.is_floating and a.count == source.count for a in case.given)
+    return total * math.sqrt(logits.concentration(1.0)) if is_soft else 0.0
 
 
 def _likelihood_backward(case: OutputCase, source: MeasuredArgument, gradient: MeasuredArgument) -> float:

@@ -97,14 +97,15 @@ def _exponential(case: OutputCase) -> Terms:
     if not operators.has(case.operator, "log"):
         rounding = case.unit * (1.0 + largest.norm / math.sqrt(largest.count)) * case.size
         return rounding, [max(error * case.size, at_an_end)]
+    others = [a.relative * case.size for a in case.inputs if a is not largest]  # weights of classes, targets
     if case.out.count == 1:
         if operators.has(case.operator, "likelihood"):
-            return case.unit * case.size, _likelihood(case, largest)
+            return case.unit * case.size, [*_likelihood(case, largest), *others]
         classes = largest.npu.shape[-1] if len(largest.npu.shape) > 1 else 1
         rows = max(1.0, largest.count / max(1, classes))
         usual = max(error, largest.relative * case.size) / math.sqrt(rows)
-        return case.unit * case.size, [max(usual, at_an_end)]
-    return case.unit * case.size, [max(error * math.sqrt(case.out.count), at_an_end)]
+        return case.unit * case.size, [max(usual, at_an_end), *others]
+    return case.unit * case.size, [max(error * math.sqrt(case.out.count), at_an_end), *others]
 
 
 def _likelihood(case: OutputCase, read: MeasuredArgument) -> list[float]:

@@ -292,6 +292,30 @@ def test_a_parameter_that_one_side_alone_trains(
         assert "requires_grad" in text(finding.suspects[0].advice[0])
 
 
+@pytest.mark.parametrize(
+    ("other", "size", "found"),
+    [
+        ("Optimizer.Adam.0.forward", 1e-2, [("structure", "Optimizer.Adam.0.forward")]),
+        ("Optimizer.Adam.0.forward", 1e-4, []),  # as noise may drift
+        ("Optimizer.SparseAdam.0.forward", 1e-2, []),  # it was judged
+    ],
+)
+def test_a_parameter_that_other_optimizers_have_moved(
+    make: Any, other: str, size: float, found: list[tuple[str, str]]
+) -> None:
+    """Beside one that both sides have, which was judged in the step before."""
+
+    def side(optimizer: str, off: float) -> Any:
+        one = make.Run()
+        x, w = make.normal(8, 8), one.parameter(make.off(make.normal(8, 8, seed=1), off, seed=2))
+        one.call("Functional.linear.0.forward", [x, w], [y := x @ w.T])
+        one.call(optimizer, kwargs={"param": {"fc.weight": w}, "grad": {"fc.weight": y}})
+        return one
+
+    sides = side(other, size), side("Optimizer.SparseAdam.0.forward", 0.0)
+    assert suspects(make.judged(*sides, step=1, previous="judged")) == found
+
+
 def test_indices_that_differ_after_error_began_follow_from_it(make: Any) -> None:
     def one(wrong: float, place: int) -> Any:
         run = make.Run()

@@ -284,6 +284,72 @@ def test_a_loss_is_off_by_its_logits_over_the_root_of_the_rows_and_its_gradient_
         assert (-2.5 if is_learned else -1.5) < middle < 1.0, (direction, found_ratios)
 
 
+@pytest.mark.parametrize("is_soft", [False, True], ids=["one target a row", "a teacher's probabilities"])
+def test_the_gradient_of_soft_targets_is_off_by_what_cancels_in_it(make: Any, is_soft: bool) -> None:
+    """What comes into log_softmax is -t, what leaves it p - t, and p near t for a student that has learned."""
+    rows, classes = 32, 8
+    ratios = []
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        logits = random.normal(size=(rows, classes)) * 0.5
+        targets = np.eye(classes)[random.integers(classes, size=rows)]
+        if is_soft:
+            targets = _softmax(logits + random.normal(size=logits.shape) * 0.02)
+        runs = []
+        for read in (logits + random.normal(size=logits.shape) * 1e-3, logits):
+            run = make.Run()
+            x, y = read.astype("f4"), np.log(_softmax(read)).astype("f4")
+            run.call("Functional.log_softmax.0.forward", [x], [y])
+            gradient = (-targets / rows).astype("f4")
+            left = ((_softmax(read) - targets) / rows).astype("f4")
+            run.call("Functional.log_softmax.0.backward", [gradient], [left])
+            runs.append(run)
+        forward, backward = (part.call for part in make.measured(*runs))
+        found = predict(backward, backward.wrote[0], forward)
+        assert found is not None
+        ratios.append(backward.wrote[0].relative / found.relative)
+    assert 0.2 < sorted(ratios)[6] < 3.0, ratios
+
+
+def _softmax(logits: Any) -> Any:
+    exponentials = np.exp(logits)
+    return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_a_loss_inherits_the_error_of_the_weights_of_its_classes(make: Any, direction: str) -> None:
+    logits, targets = make.normal(64, 10, seed=1), np.arange(64) % 10
+    weights = np.abs(make.normal(10, seed=2)) + 1
+    runs = []
+    for given in (make.off(weights, 1e-2, seed=3), weights):
+        run = make.Run()
+        loss, one = np.asarray(given.mean(), "f4"), np.ones((), "f4")
+        run.call("Functional.cross_entropy.0.forward", [logits, targets, given], [loss])
+        run.call("Functional.cross_entropy.0.backward", [one], [logits * given])
+        runs.append(run)
+    forward, backward = (part.call for part in make.measured(*runs))
+    call, before = (forward, None) if direction == "forward" else (backward, forward)
+    found = predict(call, call.wrote[0], before)
+    assert found is not None
+    assert 0.5e-2 < found.relative < 2e-2
+
+
+def test_a_logarithm_near_zero_is_off_by_what_its_argument_is_off_by_over_the_least_of_it(make: Any) -> None:
+    magnitudes = np.abs(make.normal(16, 64, seed=1)).astype("f8")
+    magnitudes[0, 0] = 1e-5
+    runs = []
+    for side in (0, 1):
+        run = make.Run()
+        off = np.random.default_rng(2).normal(size=magnitudes.shape) * 1e-6 if side == 0 else 0.0
+        x = np.clip(magnitudes + off, 1e-6, None)
+        run.call("Torch.log.0.forward", [x.astype("f4")], [np.log(x).astype("f4")])
+        runs.append(run)
+    (part,) = make.measured(*runs)
+    found = predict(part.call, part.call.wrote[0])
+    assert found is not None
+    assert part.call.wrote[0].relative < 10 * found.relative
+
+
 def test_what_is_joined_keeps_its_error_and_what_is_repeated_carries_it_along(make: Any) -> None:
     def relative(name: str, function: Any) -> tuple[float, float]:
         runs = []
