@@ -215,6 +215,8 @@ _OPERATORS = {
         "what torch.nn.utils.rnn.pack_padded_sequence calls", "that call", kind="name"),
     "pad_sequences": _row("_pad_packed_sequence", "2.1",
         "what torch.nn.utils.rnn.pad_packed_sequence calls", "that call", kind="name"),
+    "weight_norm": _row("_weight_norm", "2.1", "what torch.nn.utils.parametrizations.weight_norm calls", "that call",
+        kind="name"),
     "unscale_gradients": _row("_amp_foreach_non_finite_check_and_unscale_", "2.1",
         "what a gradient scaler divides gradients with", "that call", kind="name"),
     "foreach_prefix": _row("_foreach_", "2.1", "what the names of operators on lists of tensors begin with",

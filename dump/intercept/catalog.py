@@ -69,6 +69,7 @@ _RECURRENT = _words("lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell
 _PACKS = (torch_internals.pack_sequences, torch_internals.pad_sequences)
 _SPARSE = _words("mm addmm sampled_addmm softmax log_softmax sum")
 _FUSED_LAYERS = (torch_internals.multi_head_attention, torch_internals.transformer_layer)  # torch.nn in eval mode
+_WEIGHT_NORM = torch_internals.weight_norm
 UNSCALE = torch_internals.unscale_gradients
 _FREQUENCIES = _words("fftfreq rfftfreq")  # constructors too
 
@@ -102,6 +103,8 @@ def _enumerate() -> Iterator[Operator]:
     in_place = {name for name in dir(torch_internals.functions) if name.endswith("_") and name[0] != "_"}
     yield from _in(torch, names | in_place | set(_CONSTRUCTORS), "Torch")
     yield from _in(torch, _FUSED_LAYERS, "Torch", private=True)
+    for owner in (torch, sys.modules.get("torch.nn.utils.weight_norm")):  # which imports it by name
+        yield from _in(owner, (_WEIGHT_NORM,), "Torch", private=True)
     on_lists = {name for name in dir(torch) if name.startswith(torch_internals.foreach_prefix)}
     yield from _in(torch, on_lists | {UNSCALE}, "Torch", private=True)
     for module in (torch.linalg, torch.fft, torch.special):

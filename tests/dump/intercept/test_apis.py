@@ -66,6 +66,18 @@ def test_what_packs_sequences_reads_and_makes_what_others_do(record: Any) -> Non
         assert f"{maker}.0.backward" in dump
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize(
+    "normalise", [torch.nn.utils.parametrizations.weight_norm, torch.nn.utils.weight_norm], ids=["new", "old"]
+)
+def test_a_weight_that_is_normalised_comes_of_a_recorded_call(record: Any, normalise: Callable[..., Any]) -> None:
+    layer = normalise(torch.nn.Linear(2, 3))
+    dump = record(lambda: layer(torch.ones(1, 2)).sum().backward())
+    made = dump.value("Torch._weight_norm.0.forward", "output.0")
+    assert dump.value("Functional.linear.0.forward", "input.1") == made
+    assert "Torch._weight_norm.0.backward" in dump
+
+
 def test_an_input_is_what_it_was_before_an_in_place_call(record: Any) -> None:
     x = torch.tensor([1.0, 2.0])
     dump = record(lambda: x.add_(1), task="tensor")

@@ -41,6 +41,7 @@ def names() -> set[str]:
         "VF.lstm",
         "VF._pack_padded_sequence",
         "VF._pad_packed_sequence",
+        "Torch._weight_norm",
     ],
 )
 def test_an_operator_is_in_the_catalog(names: set[str], name: str) -> None:
