@@ -35,6 +35,8 @@ def advice_for(suspect: Suspect, origin: Origin, place: Comparand) -> tuple[Mess
     if by_kind is not None:
         settings = (say("advice.settings"),) if may_have_other_settings(suspect) else ()
         return (*settings, *_constant(suspect, origin), *by_kind(suspect, place))
+    if origin.summed is not None:
+        return (say("advice.summed"),)
     if origin.unseen and not origin.maker:
         before: Value = origin.before or say("advice.the_start")
         return (

@@ -6,7 +6,7 @@ value when shape, dtype and statistics agree to the last digit.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,6 +31,7 @@ class Contribution:
     call: str
     argument: str
     tensor: TensorRecord
+    index: int
 
 
 class Flow:
@@ -109,6 +110,10 @@ class Flow:
         """What went into the gradient of this value, in order of execution."""
         return self._contributions.get(self.key(tensor), ())
 
+    def every_contribution(self, shape: tuple[int, ...]) -> Iterator[Sequence[Contribution]]:
+        """What went into the gradient of each value, where that has this shape."""
+        return (parts for parts in self._contributions.values() if parts[0].tensor.shape == shape)
+
     def gives(self, call: str, argument: str) -> bool:
         """Is there a tensor of this name among what the call writes?"""
         return (call, argument) in self._given
@@ -136,7 +141,7 @@ class Flow:
                         continue
                     place = place_of_gradient(argument.name, leaf.shape, [each.shape for each in given])
                     if place is not None:
-                        contribution = Contribution(call.name, argument.name, leaf)
+                        contribution = Contribution(call.name, argument.name, leaf, call.index)
                         found.setdefault(self.key(given[place]), []).append(contribution)
         return found
 

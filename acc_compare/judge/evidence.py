@@ -171,14 +171,10 @@ def _reshaped(origin: Origin) -> Message:
     shapes = _shapes(origin)
     if origin.kind == "input":
         return say("happened.input_reshaped", what=_what(origin), shapes=shapes)
-    tensor = origin.judged.argument.name
-    if origin.rewired:
-        words: dict[str, Value] = {"tensor": tensor, "npu": origin.producer, "bench": origin.rewired}
-        return say("happened.rewired_reshaped", **words, shapes=shapes)
     if origin.lone:
-        side, call = say(f"name.{origin.lone}"), origin.call.full_name
-        words = {"producer": origin.producer, "side": side, "tensor": tensor, "call": call}
-        return say("happened.one_side_reshaped", **words, shapes=shapes)
+        side, tensor = say(f"name.{origin.lone}"), origin.judged.argument.name
+        words: dict[str, Value] = {"producer": origin.producer, "side": side, "call": origin.call.full_name}
+        return say("happened.one_side_reshaped", **words, tensor=tensor, shapes=shapes)
     return say("happened.reshaped", what=origin.judged.argument.name, shapes=shapes)
 
 
@@ -189,6 +185,8 @@ def _shapes(origin: Origin) -> Message:
 
 def _unseen(origin: Origin) -> Message:
     tensor = origin.judged.argument.name
+    if origin.summed is not None:
+        return _summed(origin, *origin.summed)
     if origin.since:
         side = say(f"name.{origin.since}")
         return say("happened.since", what=_what(origin), size=_size(origin), side=side, optimizer=origin.before)
@@ -201,6 +199,14 @@ def _unseen(origin: Origin) -> Message:
     return say(
         "happened.unseen", tensor=tensor, size=_size(origin), call=origin.call.full_name, before=before, node=node
     )
+
+
+def _summed(origin: Origin, npu: Sequence[str], bench: Sequence[str]) -> Message:
+    words: dict[str, Value] = {"tensor": origin.judged.argument.name, "size": _size(origin)}
+    if npu and bench:
+        return say("happened.summed", **words, npu=some(list(npu)), bench=some(list(bench)))
+    side = say("name.npu" if npu else "name.bench")
+    return say("happened.not_summed", **words, side=side, calls=some(list(npu or bench)))
 
 
 def evidence_of(first: Origin, members: Sequence[Origin], called: MeasuredCall | None = None) -> tuple[Message, ...]:

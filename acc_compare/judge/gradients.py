@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from acc_compare.judge.dataflow import Contribution
+from acc_compare.judge.inputs import lone_producer
 from acc_compare.judge.origins import (
     INPUT_NOISE,
     SIDES,
@@ -31,17 +32,18 @@ from acc_compare.judge.origins import (
     largest_error,
     ratio,
 )
+from acc_compare.judge.summed import sketch_of, summed
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
-from acc_compare.metrics.sketches import SketchVector, scale_between, sketch_vector
+from acc_compare.metrics.sketches import SketchVector, scale_between
 from acc_compare.model import Kind
 from acc_compare.operators import UNIT_ROUNDOFF
 from dump.format.names import FORWARD, PARAMETERS_GRAD, parse
-from dump.format.schema import Dump, TensorRecord
+from dump.format.schema import Dump
 
 _A_MULTIPLE = 1e-3
 """What may be left of a bench gradient that is a multiple of the sum: roundings of the sum, and of 16 float32."""
 
-_GRADIENT = "input.grad."
+_GRADIENT, _PARAMETER = "input.grad.", "input.param."
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +58,18 @@ class _Gradient:
 def judge_gradients(
     optimizers: Iterable[MeasuredCall], calls: Sequence[MeasuredCall], sides: tuple[Dump, Dump], context: Context
 ) -> list[Origin]:
-    """At most one origin for each optimizer step: its gradient that is furthest off what backward calls explain."""
+    """At most one origin for each optimizer step: its gradient that is furthest off what backward calls explain, else a
+    parameter that it finds as one side alone has made it."""
     measured: Mapping[tuple[str, str], MeasuredArgument] = {}
     origins = []
     for call in optimizers:
-        if all(a.relative <= INPUT_NOISE for a in call.read if a.name.startswith(_GRADIENT)):
+        if all(a.relative <= INPUT_NOISE for a in call.read if a.name.startswith((_GRADIENT, _PARAMETER))):
             continue
         if not measured:
             measured = {(c.full_name, a.name): a for c in calls if c.is_backward for a in c.wrote}
         before = [other for other in calls if other.order < call.order]
         origin = _judge_step(call, list(_gradients(call, context)), measured, before, sides, context)
+        origin = origin or _made_by_one_side(call, before, context)
         origins += [origin] if origin is not None else []
     return origins
 
@@ -114,8 +118,25 @@ def _judge_step(
         last = before[-1].full_name if before else ""
         kind: Kind = "structure" if lone else "operator"
         producer, side = lone or ("", "")
-        worst = Origin(kind, call, judged, inherited, True, last, producer=producer, lone=side)
+        parts = None if lone else summed(call, argument, context)
+        told = parts.calls if parts is not None and not parts.alike else None
+        worst = Origin(kind, call, judged, inherited, True, last, producer=producer, lone=side, summed=told)
     return worst
+
+
+def _made_by_one_side(call: MeasuredCall, before: Sequence[MeasuredCall], context: Context) -> Origin | None:
+    """A parameter that one side alone has moved since the step began, as what takes a perturbation back does."""
+    if context.other_world or call.pair.npu is None or not before:
+        return None
+    seen = max(max(largest_error(c.read), largest_error(c.wrote)) for c in before)
+    found = [a for a in call.read if a.name.startswith(_PARAMETER) and a.relative > UNSEEN * max(seen, INPUT_NOISE)]
+    for argument in sorted(found, key=lambda a: a.relative, reverse=True):
+        lone = lone_producer(call, argument, context.npu.producer(argument.npu, call.pair.npu.index), context)
+        if lone is not None:
+            judged = Judged(argument, "input", Expected.at_most(INPUT_NOISE, "before"))
+            name = before[-1].full_name
+            return Origin("structure", call, judged, seen, True, name, producer=lone[0], lone=lone[1])
+    return None
 
 
 def _reduced_unseen(sides: tuple[Dump, Dump]) -> dict[int, float] | None:
@@ -201,7 +222,7 @@ def _made_in_between(gradient: _Gradient, overall: float) -> tuple[float, Expect
     bench's own gradient is no multiple of what backward calls wrote."""
     argument = gradient.argument
     ours, theirs = _sum(gradient.ours), _sum(gradient.theirs)
-    g_npu, g_bench = _sketch(argument.npu), _sketch(argument.bench)
+    g_npu, g_bench = sketch_of(argument.npu), sketch_of(argument.bench)
     if ours is None or theirs is None or g_npu is None or g_bench is None or not np.any(theirs):
         return None
     factor, left = scale_between(g_bench, theirs)
@@ -211,20 +232,13 @@ def _made_in_between(gradient: _Gradient, overall: float) -> tuple[float, Expect
     made = float(np.linalg.norm(g_npu - factor * ours)) / size
     own = left / float(np.linalg.norm(g_bench))
     # What cancels in the sum does not cancel in its error.
-    parts = sum(float(np.linalg.norm(sketch)) for c in gradient.theirs if (sketch := _sketch(c.tensor)) is not None)
+    parts = sum(float(np.linalg.norm(sketch)) for c in gradient.theirs if (sketch := sketch_of(c.tensor)) is not None)
     gain = max(1.0, parts / float(np.linalg.norm(theirs)))
     return made, Expected.at_most((INPUT_NOISE + overall) * gain + own, "before")
 
 
 def _sum(contributions: Sequence[Contribution]) -> SketchVector | None:
-    sketches = [_sketch(contribution.tensor) for contribution in contributions]
+    sketches = [sketch_of(contribution.tensor) for contribution in contributions]
     if not sketches or any(sketch is None for sketch in sketches):
         return None
     return np.sum([sketch for sketch in sketches if sketch is not None], axis=0)  # type: ignore[no-any-return]
-
-
-def _sketch(tensor: TensorRecord) -> SketchVector | None:
-    if tensor.sketch is None:
-        return None
-    vector = sketch_vector(tensor.sketch)
-    return vector if np.all(np.isfinite(vector)) else None

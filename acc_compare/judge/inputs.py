@@ -21,6 +21,7 @@ from acc_compare.judge.origins import (
     Seen,
 )
 from acc_compare.judge.since import changed_since
+from acc_compare.judge.summed import summed
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.model import Kind
 
@@ -54,7 +55,7 @@ def judge_input(
         # where each rank does its own part.
         unseen = producer.call in context.unmeasured and producer.call in context.partner and bool(call.owner)
         return _judge_unseen(call, argument, seen) if unseen else (Judged(argument, "propagated"), None)
-    lone = _lone_producer(call, argument, producer, context) if argument.relative > UNSEEN * noise else None
+    lone = lone_producer(call, argument, producer, context) if argument.relative > UNSEEN * noise else None
     if lone is not None:
         judged = Judged(argument, "input", Expected.at_most(noise, "before"))
         return judged, Origin(
@@ -90,16 +91,11 @@ def _judge_shape(call: MeasuredCall, argument: MeasuredArgument, context: Contex
     judged, producer = Judged(argument, "input"), context.npu.producer(argument.npu, order)
     if seen.reshaped or call.is_backward:
         return Judged(argument, "propagated"), None
-    if not context.other_world and _has_other_elements(call, argument):
-        lone, makers = _lone_producer(call, argument, producer, context), None
-        if lone is None:
-            makers = _other_makers(call, argument, producer, context)
-        if lone is not None or makers is not None:
-            maker, side = lone or ("", "")
-            ours, theirs = makers or (maker, "")
-            return judged, Origin(
-                "structure", call, judged, seen.worst, producer=ours, rewired=theirs, lone=side, reshaped=True
-            )
+    # Once values differ they may decide on shapes.
+    if not context.other_world and seen.worst <= INPUT_NOISE and _has_other_elements(call, argument):
+        lone = lone_producer(call, argument, producer, context)
+        if lone is not None:
+            return judged, Origin("structure", call, judged, 0.0, producer=lone[0], lone=lone[1], reshaped=True)
     if producer is not None:
         return Judged(argument, "propagated"), None
     parameter = context.npu.parameter(argument.npu) or context.bench.parameter(argument.bench) or ""
@@ -138,6 +134,11 @@ def _judge_given(call: MeasuredCall, argument: MeasuredArgument, context: Contex
         return Judged(argument, "propagated", Expected.at_most(INPUT_NOISE, "before")), None
     order = call.pair.npu.index if call.pair.npu is not None else 0
     judged = Judged(argument, "input", Expected.at_most(INPUT_NOISE, "before"))
+    if (gradient := summed(call, argument, context)) is not None:
+        if gradient.alike:  # of what backward calls gave, which was judged there
+            return Judged(argument, "propagated", Expected.at_most(seen.worst, "before")), None
+        if argument.relative > UNSEEN * max(seen.worst, INPUT_NOISE):
+            return judged, Origin("operator", call, judged, seen.worst, True, seen.last_agreeing, summed=gradient.calls)
     writers = context.npu.writers(argument.npu, order)
     # Buffers that a call writes beside its result (running statistics) are not results that somebody relies on.
     results = [writer for writer in writers if not writer.argument.startswith("written.")]
@@ -177,7 +178,7 @@ def _judge_given(call: MeasuredCall, argument: MeasuredArgument, context: Contex
         return judged, Origin("optimizer", call, judged, seen.worst, maker=optimizer, row=call.full_name)
     if not argument.is_floating and seen.worst > INPUT_NOISE:
         return Judged(argument, "propagated", Expected.at_most(seen.worst, "before")), None
-    if lone := _lone_producer(call, argument, None, context):
+    if lone := lone_producer(call, argument, None, context):
         return judged, Origin(
             "structure", call, judged, seen.worst, True, seen.last_agreeing, producer=lone[0], lone=lone[1]
         )
@@ -241,7 +242,7 @@ def parted_before(calls: Sequence[MeasuredCall], context: Context) -> float:
     return apart if apart > UNSEEN * INPUT_NOISE else 0.0
 
 
-def _lone_producer(
+def lone_producer(
     call: MeasuredCall, argument: MeasuredArgument, producer: Producer | None, context: Context
 ) -> Lone | None:
     """A call that made this input on one side and has no partner on the other; None where there is none."""

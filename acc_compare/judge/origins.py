@@ -82,8 +82,9 @@ class Origin:
     maker of an input that `producer` made on the NPU side, `maker` a call that was not compared and made what is off,
     `first_seen` is the place of the call inside a module that read what was wrong, `lone` the side that alone ran
     `producer`, or on which alone that gave the gradient `handed`, `since` that where a parameter is not what the
-    optimizer `before` left, `trained` the one whose optimizer alone moves a parameter, `row` the call whose rows show
-    it where its own do not."""
+    optimizer `before` left, `trained` the one whose optimizer alone moves a parameter, `summed` the
+    backward calls that a gradient is the sum of on either side, `row` the call whose rows show it where its own do
+    not."""
 
     kind: Kind
     call: MeasuredCall
@@ -103,6 +104,7 @@ class Origin:
     handed: str = ""
     since: Literal["", "npu", "bench"] = ""
     trained: Literal["", "npu", "bench"] = ""
+    summed: tuple[tuple[str, ...], tuple[str, ...]] | None = None
     row: str = ""
 
 

@@ -16,10 +16,16 @@ ENGLISH: Mapping[str, str] = {
     "happened.rewired": (
         "{tensor} comes from {npu} on the NPU side and from {bench} on the bench side, and differs by {size}"
     ),
-    "happened.rewired_reshaped": (
-        "{tensor} comes from {npu} on the NPU side and from {bench} on the bench side, and has {shapes}"
-    ),
     "happened.trained": "{what} differs by {size} of its size: an optimizer moves it on the {side} side only",
+    "happened.summed": (
+        "{tensor} is a gradient and differs by {size}: on the NPU side it is the sum of what {npu} gave, on the bench "
+        "side of what {bench} gave"
+    ),
+    "happened.not_summed": (
+        "{tensor} is a gradient and differs by {size}: on the {side} side it is what {calls} gave, on the other there "
+        "is more in it, or it was changed since"
+    ),
+    "advice.summed": "find out where either side clears gradients (zero_grad), scales them or writes to them",
     "advice.handed": "find out why no gradient is asked for on the other side (detach, no_grad, requires_grad)",
     "advice.trained": (
         "find out why one side alone trains it (a copy that shares memory, requires_grad, an optimizer's groups)"
@@ -31,8 +37,10 @@ CHINESE: Mapping[str, str] = {
     "happened.one_side_reshaped": "{producer} 只在{side}侧运行，{call} 的 {tensor} 形状不同：{shapes}",
     "happened.handed": "{producer} 只在{side}侧给出梯度 {argument}，{call} 读取的梯度相差 {size}",
     "happened.rewired": "{tensor} 在 NPU 侧来自 {npu}，在标杆侧来自 {bench}，相差 {size}",
-    "happened.rewired_reshaped": "{tensor} 在 NPU 侧来自 {npu}，在标杆侧来自 {bench}，形状不同：{shapes}",
     "happened.trained": "{what} 相差其大小的 {size}：只有{side}侧的优化器更新它",
+    "happened.summed": "{tensor} 是梯度，相差 {size}：NPU 侧为 {npu} 所给之和，标杆侧为 {bench} 所给之和",
+    "happened.not_summed": "{tensor} 是梯度，相差 {size}：{side}侧为 {calls} 所给，另一侧还含有其他成分，或此后被改动",
+    "advice.summed": "查明两侧在何处清零（zero_grad）、缩放或改写梯度",
     "advice.handed": "查明另一侧为什么不需要这个梯度（detach、no_grad、requires_grad）",
     "advice.trained": "查明为什么只有一侧训练它（共享内存的副本、requires_grad、优化器的参数组）",
 }
