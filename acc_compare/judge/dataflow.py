@@ -106,6 +106,16 @@ class Flow:
             return []
         return [p for p in reversed(self._writers.get(tensor.storage, [])) if p.index < before]
 
+    def grad_fn(self, tensor: TensorRecord) -> str | None:
+        """The autograd node that made this value, where no recorded call did.  The record of the first call that began
+        with it has it, which a module around others is although it stands behind them."""
+        return tensor.grad_fn or self._nodes.get(self.key(tensor))
+
+    @cached_property
+    def _nodes(self) -> dict[Hashable, str]:
+        read = (leaf for call in self._dump.calls for leaf in tensor_records(call.inputs)) if self.exact else ()
+        return {self.key(leaf): leaf.grad_fn for leaf in read if leaf.grad_fn is not None}
+
     def contributions(self, tensor: TensorRecord) -> Sequence[Contribution]:
         """What went into the gradient of this value, in order of execution."""
         return self._contributions.get(self.key(tensor), ())

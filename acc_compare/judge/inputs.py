@@ -54,7 +54,7 @@ def judge_input(
         # Of what has no counterpart, where the model is cut otherwise, nothing is known; nor outside of the model,
         # where each rank does its own part.
         unseen = producer.call in context.unmeasured and producer.call in context.partner and bool(call.owner)
-        return _judge_unseen(call, argument, seen) if unseen else (Judged(argument, "propagated"), None)
+        return _judge_unseen(call, argument, context, seen) if unseen else (Judged(argument, "propagated"), None)
     lone = lone_producer(call, argument, producer, context) if argument.relative > UNSEEN * noise else None
     if lone is not None:
         judged = Judged(argument, "input", Expected.at_most(noise, "before"))
@@ -75,11 +75,11 @@ def judge_input(
     if producer is not None or (not context.npu.exact and call.is_backward):
         return Judged(argument, "propagated"), None
     # A view that nobody recorded may be the parameter itself: the part that a DTensor was made from.
-    is_result = argument.npu.grad_fn is not None and context.npu.parameter(argument.npu) is None
+    is_result = context.npu.grad_fn(argument.npu) is not None and context.npu.parameter(argument.npu) is None
     if is_result or call.is_backward or context.npu.is_passed_back(argument.npu):
         if context.previous == "suspect" and not seen.last_agreeing and seen.worst == 0.0:
             return Judged(argument, "propagated"), None  # the step begins with what the one before it left
-        return _judge_unseen(call, argument, seen)
+        return _judge_unseen(call, argument, context, seen)
     return _judge_given(call, argument, context, seen)
 
 
@@ -108,7 +108,7 @@ def _has_other_elements(call: MeasuredCall, argument: MeasuredArgument) -> bool:
     return argument.npu.numel != argument.bench.numel and bool(others)
 
 
-def _judge_unseen(call: MeasuredCall, argument: MeasuredArgument, seen: Seen) -> Verdict:
+def _judge_unseen(call: MeasuredCall, argument: MeasuredArgument, context: Context, seen: Seen) -> Verdict:
     """It was computed by a call that nobody recorded, perhaps from inputs that differ already."""
     assert argument.error is not None
     known, times = min(seen.worst, seen.around), UNSEEN
@@ -118,7 +118,7 @@ def _judge_unseen(call: MeasuredCall, argument: MeasuredArgument, seen: Seen) ->
         return Judged(argument, "propagated", Expected.at_most(known, "before")), None
     judged = Judged(argument, "input", Expected.at_most(INPUT_NOISE, "before"))
     kind: Kind = "nan_inf" if argument.error.is_nonfinite else "operator"
-    node = (argument.npu.grad_fn or "").removesuffix("0")
+    node = (context.npu.grad_fn(argument.npu) or "").removesuffix("0")
     return judged, Origin(kind, call, judged, seen.worst, True, seen.last_agreeing, node)
 
 
@@ -237,7 +237,8 @@ def parted_before(calls: Sequence[MeasuredCall], context: Context) -> float:
     where they are not, or where that is not so."""
     if not context.step or context.previous != "none" or context.other_world:
         return 0.0
-    found = [a.relative for call in calls for a in call.read if a.npu.requires_grad and a.npu.grad_fn is None]
+    leaves = (a for call in calls for a in call.read if a.npu.requires_grad and context.npu.grad_fn(a.npu) is None)
+    found = [a.relative for a in leaves]
     apart = max(filter(math.isfinite, found), default=0.0)
     return apart if apart > UNSEEN * INPUT_NOISE else 0.0
 

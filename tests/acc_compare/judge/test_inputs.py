@@ -28,6 +28,22 @@ def test_other_data_are_an_input(network: Any) -> None:
     assert roles(finding)["Functional.linear.0.forward.input.0"] == "input"
 
 
+def test_what_a_module_around_others_was_given_is_no_data_for_the_first_of_them(make: Any) -> None:
+    """The record of the one around has the autograd node, and stands behind them."""
+
+    def side(wrong: float) -> Any:
+        one = make.Run(level="L0")
+        y = make.off(make.normal(8, 8, seed=1), wrong, seed=2)
+        one.call("Module.fc.Linear.forward.0", [make.normal(8, 8)], [y])
+        z = one.mark(np.maximum(y, 0), requires_grad=True)
+        inner = make.normal(8, 8, seed=3) @ z
+        one.call("Module.dec.0.Linear.forward.0", [z], [inner])
+        one.call("Module.dec.Sequential.forward.0", [one.mark(z, grad_fn="ViewBackward0")], [inner])
+        return one
+
+    assert suspects(make.judged(side(1e-2), side(0.0))) == [("operator", "Module.fc.Linear.forward.0")]
+
+
 def run(make: Any, *, x: Any = None, w: Any = None, mode: str = "statistics", foreign: bool = False) -> Any:
     one = make.Run(mode=mode, foreign=foreign)
     x = make.normal(8, 8) if x is None else x
