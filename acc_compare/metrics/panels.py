@@ -171,8 +171,10 @@ class _Seen:
         apart = np.where(np.isfinite(signed), np.abs(signed), 0.0)
         self.boxes.add(start, apart, broken)
         ranked = np.where(broken, np.inf, apart)
+        least = self.worst[-1][0] if len(self.worst) == WORST else 0.0
+        if not (ranked > least).any():  # of equals the first is kept, as in every other index
+            return
         chosen = np.argpartition(ranked, -WORST)[-WORST:] if len(ranked) > WORST else np.arange(len(ranked))
-        # Of equals the first is kept, as in every other index.
         found = [(float(ranked[at]), -(start + int(at))) for at in chosen if ranked[at] > 0]
         self.worst = heapq.nlargest(WORST, [*self.worst, *found])
 
