@@ -25,13 +25,25 @@ core = Extension(
     "dump.native.core",
     sources=[
         f"dump/native/{name}.c"
-        for name in ("builtins", "core", "digest", "distance", "memory", "reading", "statistics", "waves", "widen")
+        for name in (
+            "builtins",
+            "core",
+            "crew",
+            "digest",
+            "distance",
+            "memory",
+            "reading",
+            "statistics",
+            "waves",
+            "widen",
+        )
     ],
     depends=[
         f"dump/native/{name}.h"
         for name in (
             "build",
             "builtins",
+            "crew",
             "digest",
             "distance",
             "memory",

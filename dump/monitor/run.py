@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 import torch
 
+from .. import native
 from ..environment import device
 from ..format.errors import AccError
 from ..format.monitor_files import META_FILE, MONITOR_FORMAT_VERSION, Kind
@@ -116,6 +117,7 @@ class Run:
         self._collectors = [collector(self) for collector in chosen(self.config)]
         for collector in self._collectors:
             collector.attach()
+        native.share(torch.get_num_threads())
         keep_own_code_uncompiled()
         self._count_batches()
         self._scale.attach()

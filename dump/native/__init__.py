@@ -7,9 +7,13 @@ and the number of elements, which lie in order; it lets other threads run while 
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import os
+import re
 import sys
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 VARIABLE = "ACC_NATIVE"
@@ -23,6 +27,9 @@ DTYPES = (
 
 MOST_DIMENSIONS = 64
 """Of memory that does not lie in order, as in memory.h."""
+
+
+_RUNTIME = re.compile(r"/lib(gomp|omp|iomp5)[^/]*\.so[^/]*$")
 
 
 def _load() -> tuple[ModuleType | None, str]:
@@ -39,3 +46,23 @@ def _load() -> tuple[ModuleType | None, str]:
 
 
 core, state = _load()
+
+
+def share(threads: int) -> None:
+    """Long tensors are measured by so many threads from now on, this one among them: by those that torch's operators
+    run on, for they spin in wait of work.  What comes out does not depend on their number."""
+    if core is not None and hasattr(core, "employ"):  # else built before it was written
+        region = _region() if threads > 1 else 0
+        core.employ(region, threads if region else 1)
+
+
+@functools.cache
+def _region() -> int:
+    """The address of GOMP_parallel in the OpenMP runtime that torch has loaded; 0 where that cannot be told."""
+    try:
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape")
+        loaded = {line.split(maxsplit=5)[5] for line in maps.splitlines() if _RUNTIME.search(line)}
+        (runtime,) = [path for path in loaded if "/torch" in path] or loaded
+        return ctypes.cast(ctypes.CDLL(runtime).GOMP_parallel, ctypes.c_void_p).value or 0
+    except (OSError, AttributeError, ValueError):
+        return 0

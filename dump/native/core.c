@@ -8,6 +8,7 @@
 #include <Python.h>
 
 #include "builtins.h"
+#include "crew.h"
 #include "digest.h"
 #include "distance.h"
 #include "reading.h"
@@ -230,12 +231,27 @@ refused:
     return NULL;
 }
 
+static PyObject *employ(PyObject *module, PyObject *arguments)
+{
+    PyObject *address;
+    unsigned threads;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "OI", &address, &threads))
+        return NULL;
+    void *region = PyLong_AsVoidPtr(address);
+    if (PyErr_Occurred())
+        return NULL;
+    crew_employ((crew_region)(uintptr_t)region, threads);
+    return Py_BuildValue("");
+}
+
 static PyMethodDef methods[] = {
     {"measure", (PyCFunction)(void (*)(void))measure, METH_FASTCALL, "See core.pyi."},
     {"measure_waves", (PyCFunction)(void (*)(void))measure_waves, METH_FASTCALL, "See core.pyi."},
     {"distance", distance, METH_VARARGS, "See core.pyi."},
     {"md5", md5, METH_O, "See core.pyi."},
     {"signs", signs, METH_NOARGS, "See core.pyi."},
+    {"employ", employ, METH_VARARGS, "See core.pyi."},
     {"redirect", builtins_redirect, METH_VARARGS, "See core.pyi."},
     {"read", (PyCFunction)(void (*)(void))reading_read, METH_FASTCALL, "See core.pyi."},
     {"restore", builtins_restore, METH_O, "See core.pyi."},
@@ -246,6 +262,7 @@ static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "core", NULL, -1,
 
 PyMODINIT_FUNC PyInit_core(void)
 {
+    crew_prepare();
     digest_prepare();
     widen_prepare();
     statistics_prepare();

@@ -7,6 +7,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "crew.h"
+
 #define LANES 16
 #define ROW_PERIOD 65536
 #define MAX_WIDTH 256
@@ -21,6 +23,11 @@ struct sums {
     double total[LANES], squares[LANES], buckets[BUCKETS][LANES];
     struct waves *waves; /* or NULL */
 };
+
+/* A tensor is summed in parts, whoever does them: sums round alike on any number of threads. */
+#define PART 65536
+#define MOST_PARTS 256
+#define SHARED_FROM 8 /* parts: below, others would come too late */
 
 static float column_signs[CHUNK], row_signs[ROW_PERIOD];
 
@@ -103,11 +110,10 @@ static size_t length_at(const struct memory *memory, size_t at)
     return memory->count - at < CHUNK ? memory->count - at : CHUNK;
 }
 
-static void one_pass(const struct memory *memory, size_t span, struct waves *waves, struct sums *sums)
+static void sum_elements(const struct memory *memory, size_t from, size_t below, size_t span, struct sums *sums)
 {
     double raw[CHUNK], wide[CHUNK];
-    start_sums(sums, waves);
-    for (size_t at = 0; at < memory->count; at += CHUNK) {
+    for (size_t at = from; at < below; at += CHUNK) {
         size_t length = length_at(memory, at);
         const void *chunk = memory_chunk(memory, at, length, raw);
         if (memory->dtype == FLOAT32) {
@@ -121,6 +127,60 @@ static void one_pass(const struct memory *memory, size_t span, struct waves *wav
             widen_to_double(chunk, memory->dtype, length, wide);
             add_doubles(sums, wide, at, length, span);
         }
+    }
+}
+
+struct pass {
+    const struct memory *memory;
+    size_t span, part;
+    struct sums *sums; /* of each part */
+};
+
+static void sum_part(const struct pass *pass, size_t number, struct sums *sums)
+{
+    size_t from = number * pass->part, left = pass->memory->count - from;
+    sum_elements(pass->memory, from, from + (left < pass->part ? left : pass->part), pass->span, sums);
+}
+
+static void sum_part_aside(void *task, size_t number)
+{
+    const struct pass *pass = task;
+    start_sums(&pass->sums[number], NULL);
+    sum_part(pass, number, &pass->sums[number]);
+}
+
+static void merge(struct sums *sums, const struct sums *part)
+{
+    sums->high = part->high > sums->high ? part->high : sums->high;
+    sums->low = part->low < sums->low ? part->low : sums->low;
+    for (int l = 0; l < LANES; l++) {
+        sums->total[l] += part->total[l];
+        sums->squares[l] += part->squares[l];
+        for (int b = 0; b < BUCKETS; b++)
+            sums->buckets[b][l] += part->buckets[b][l];
+    }
+}
+
+static void one_pass(const struct memory *memory, size_t span, struct waves *waves, struct sums *sums)
+{
+    static struct sums aside[MOST_PARTS]; /* his who has claimed the crew */
+    size_t share = (memory->count + MOST_PARTS - 1) / MOST_PARTS;
+    struct pass pass = {memory, span, share > PART ? (share + CHUNK - 1) / CHUNK * CHUNK : PART, aside};
+    size_t parts = (memory->count + pass.part - 1) / pass.part;
+    start_sums(sums, waves);
+    if (!waves && parts >= SHARED_FROM && crew_claim()) {
+        crew_share(sum_part_aside, &pass, parts);
+        for (size_t number = 0; number < parts; number++)
+            merge(sums, &aside[number]);
+        crew_let_go();
+        return;
+    }
+    for (size_t number = 0; number < parts; number++) {
+        struct sums one;
+        start_sums(&one, NULL);
+        one.waves = waves;
+        sum_part(&pass, number, &one);
+        merge(sums, &one);
     }
 }
 

@@ -24,7 +24,7 @@ const float *statistics_column_signs(void);
 const float *statistics_row_signs(void);
 
 /* Of at least one element; with `waves`, which are planned for it, unless that is NULL.  Needs no lock, allocates
-   nothing. */
+   nothing; a long one is shared with the crew. */
 void statistics_measure(const struct memory *memory, struct waves *waves, struct statistics *found);
 
 #endif

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined,unused-ignore]
 
+from .. import native
 from ..config import DumpConfig
 from ..environment import device
 from ..torch_internals import (
@@ -65,6 +66,7 @@ class StepRecorder:
         )
         self.follows_backward = self.reads_backward or self.writes_backward
         self._real = config.task == "tensor" or observer is not None
+        native.share(torch.get_num_threads())
         self._measures = config.task != "structure" or observer is not None
         self._digest = None if self._real else config.digest
         # A file holds one shape, so where files are written what is known is kept for each value, else for

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -212,3 +213,76 @@ def test_a_wheel_without_a_compiler_has_no_core_and_all_else(tmp_path: Path) -> 
 def test_a_wheel_has_one_core_for_every_python(tmp_path: Path) -> None:
     names = [name for name in _wheel(tmp_path / "some", None) if name.startswith("dump/native/core")]
     assert sorted(names) == ["dump/native/core.abi3.so", "dump/native/core.pyi"]
+
+
+@pytest.fixture
+def crew() -> Iterator[None]:
+    if not native._region():
+        pytest.skip("torch has loaded no OpenMP runtime")
+    yield
+    native.share(1)
+
+
+@needs_core
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.int64])
+@pytest.mark.parametrize("shape", [(1 << 19,), ((1 << 19) + 4097,), (1031, 1024), (300 << 16,)])
+def test_numbers_do_not_depend_on_who_helps(shape: tuple[int, ...], dtype: torch.dtype, crew: None) -> None:
+    torch.manual_seed(0)
+    tensor = (torch.randn(min(math.prod(shape), 1 << 20)) * 30).to(dtype).repeat(-(-math.prod(shape) // (1 << 20)))
+    tensor = tensor[: math.prod(shape)].view(shape)
+    for each in (tensor, tensor.transpose(0, -1)):
+        found = []
+        for threads in (1, 2, 5):
+            native.share(threads)
+            found.append(statistics.measure(each))
+        assert found[0] == found[1] == found[2]
+    assert math.isclose(found[0].norm, float(tensor.double().norm()), rel_tol=1e-6)
+
+
+@needs_core
+def test_several_who_measure_at_once_share_one_crew(crew: None) -> None:
+    tensors = [torch.randn(1 << 20, generator=torch.Generator().manual_seed(seed)) for seed in range(4)]
+    alone = [statistics.measure(tensor) for tensor in tensors]
+    native.share(2)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(statistics.measure, tensors * 25)) == alone * 25
+
+
+_HELPED = """
+import ctypes, os, torch
+from dump import native
+from dump.record import statistics
+
+tensor = torch.arange(1 << 20, dtype=torch.float32)
+torch.set_num_threads(2)
+tensor.exp()
+before = len(os.listdir("/proc/self/task"))
+wanted = statistics.measure(tensor)
+native.share(2)
+"""
+
+
+@needs_core
+def test_no_thread_is_there_that_torch_has_not_made(crew: None) -> None:
+    after = "assert statistics.measure(tensor) == wanted\nassert len(os.listdir('/proc/self/task')) == before\n"
+    done = subprocess.run([sys.executable, "-c", _HELPED + after], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@needs_core
+@pytest.mark.parametrize("fork", ["os.fork()", "ctypes.CDLL(None).fork()"])
+def test_a_forked_child_works_alone(fork: str, crew: None) -> None:
+    """Torch's threads are not there: to wait for them would be for ever."""
+    after = f"""
+child = {fork}
+same = all(statistics.measure(tensor) == wanted for _ in range(20))
+if not child:
+    native.share(2)
+    os._exit(0 if same and statistics.measure(tensor) == wanted else 3)
+assert same
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", _HELPED + after], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
