@@ -34,7 +34,7 @@ def advice_for(suspect: Suspect, origin: Origin, place: Comparand) -> tuple[Mess
     by_kind = _BY_KIND.get(suspect.kind)
     if by_kind is not None:
         settings = (say("advice.settings"),) if may_have_other_settings(suspect) else ()
-        return (*settings, *_constant(suspect, origin), *by_kind(suspect, place))
+        return (*settings, *_alone(suspect, origin), *by_kind(suspect, place))
     if origin.summed is not None:
         return (say("advice.summed"),)
     if origin.unseen and not origin.maker:
@@ -219,14 +219,18 @@ def _uncompiled(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:
     return (say("advice.uncompiled", commands=commands),)
 
 
-def _constant(suspect: Suspect, origin: Origin) -> tuple[Message, ...]:
-    """A few numbers that alone differ from the start are no data, nor what a seed decides."""
+def _alone(suspect: Suspect, origin: Origin) -> tuple[Message, ...]:
+    """What alone differs from the start is nothing that a seed decides: a constant where it is a few numbers, else what
+    the script makes of the data before it first calls the model, of which the first step has no record."""
     is_alone = suspect.kind == "input" and not any(part.key == "evidence.start" for part in suspect.evidence)
     if not is_alone or not suspect.tensor.startswith("input.") or origin.parameter:
         return ()
     read = origin.judged.argument.npu
-    is_few = read.numel <= _FEW and not read.requires_grad
-    return (say("advice.constant", tensor=suspect.tensor),) if is_few else ()
+    if read.requires_grad:
+        return ()
+    if read.numel <= _FEW:
+        return (say("advice.constant", tensor=suspect.tensor),)
+    return (say("advice.before_the_model", tensor=suspect.tensor),) if suspect.step == 0 else ()
 
 
 def _for_random(suspect: Suspect, place: Comparand) -> tuple[Message, ...]:

@@ -80,6 +80,7 @@ Without SCRIPT the built-in workload is recorded: one training step of a ResNet 
 are those of the usual ImageNet example (-a resnet50 -b 32 --gpu 1 --dummy); acc dump -- --help lists them.
 
 An optimizer step ends a step; in a script without optimizers each call of the outermost module is a step.
+Between building the model and first calling it nothing is recorded, so step 0 lacks what was made of its data there.
 Step 0 alone is recorded unless --step or config.json says otherwise. Flags win over config.json.
 
 \b

@@ -25,6 +25,10 @@ ENGLISH: Mapping[str, str] = {
         "{tensor} is a gradient and differs by {size}: on the {side} side it is what {calls} gave, on the other there "
         "is more in it, or it was changed since"
     ),
+    "advice.before_the_model": (
+        "{tensor} alone differs: see what the script makes of the data before it first calls the model. The first step "
+        "has no record of that; later ones have (--step 0,1), and calls of one side alone may tell"
+    ),
     "advice.summed": "find out where either side clears gradients (zero_grad), scales them or writes to them",
     "advice.handed": "find out why no gradient is asked for on the other side (detach, no_grad, requires_grad)",
     "advice.trained": (
@@ -40,6 +44,10 @@ CHINESE: Mapping[str, str] = {
     "happened.trained": "{what} 相差其大小的 {size}：只有{side}侧的优化器更新它",
     "happened.summed": "{tensor} 是梯度，相差 {size}：NPU 侧为 {npu} 所给之和，标杆侧为 {bench} 所给之和",
     "happened.not_summed": "{tensor} 是梯度，相差 {size}：{side}侧为 {calls} 所给，另一侧还含有其他成分，或此后被改动",
+    "advice.before_the_model": (
+        "只有 {tensor} 不同：查看脚本在首次调用模型之前对数据做了什么。第一步没有这部分记录，之后的步有（--step 0,1），"
+        "只在一侧出现的调用可能说明原因"
+    ),
     "advice.summed": "查明两侧在何处清零（zero_grad）、缩放或改写梯度",
     "advice.handed": "查明另一侧为什么不需要这个梯度（detach、no_grad、requires_grad）",
     "advice.trained": "查明为什么只有一侧训练它（共享内存的副本、requires_grad、优化器的参数组）",

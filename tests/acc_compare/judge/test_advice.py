@@ -236,6 +236,21 @@ def test_a_constant_that_differs_is_not_first_a_matter_of_seeds(
     assert keys == [*(["advice.constant"] if is_told else []), "advice.start_alike", "advice.checkpoint"]
 
 
+@pytest.mark.parametrize(("step", "others", "is_told"), [(0, 0.0, True), (1, 0.0, False), (0, 0.1, False)])
+def test_what_a_script_makes_of_its_data_before_the_model_is_pointed_at(
+    make: Any, step: int, others: float, *, is_told: bool
+) -> None:
+    runs = []
+    for size in (0.5, 0.0):
+        run = make.Run()
+        x, w = make.off(make.normal(16, 16), size), make.normal(16, 16, seed=1)
+        w = run.parameter(make.off(w, others if size else 0.0, seed=2))
+        run.call("Functional.linear.0.forward", [x, w], [x @ w.T])
+        runs.append(run)
+    first = make.judged(*runs, step=step).suspects[0]
+    assert ("advice.before_the_model" in [advice.key for advice in first.advice]) is is_told
+
+
 @pytest.mark.parametrize(
     ("step", "previous", "steps"), [(4, "none", "0,2,4"), (1, "none", "0,1"), (0, "none", None), (4, "judged", None)]
 )
