@@ -155,6 +155,8 @@ def _exponential_backward(case: OutputCase) -> Terms:
         logits = Logits.of(source, max((a.count for a in case.made), default=gradient.count))
         soft = _of_soft_targets(case, logits, source, gradient)
         fresh = max(fresh, soft)
+        if soft > case.size and gradient.count == case.out.count:  # what comes in cancels, its error does not
+            inherited[0] = max(inherited[0], gradient.distance)
         inherited.append(max(_likelihood_backward(case, source, gradient) * case.size, logits.error * soft))
     elif source is not None:
         inherited.append(max(max(logit_error(source), source.relative) * case.size, _bent(case, source)))

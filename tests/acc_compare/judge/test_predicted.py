@@ -284,8 +284,9 @@ def test_a_loss_is_off_by_its_logits_over_the_root_of_the_rows_and_its_gradient_
         assert (-2.5 if is_learned else -1.5) < middle < 1.0, (direction, found_ratios)
 
 
+@pytest.mark.parametrize("what", ["logits", "targets"])
 @pytest.mark.parametrize("is_soft", [False, True], ids=["one target a row", "a teacher's probabilities"])
-def test_the_gradient_of_soft_targets_is_off_by_what_cancels_in_it(make: Any, is_soft: bool) -> None:
+def test_the_gradient_of_soft_targets_is_off_by_what_cancels_in_it(make: Any, is_soft: bool, what: str) -> None:
     """What comes into log_softmax is -t, what leaves it p - t, and p near t for a student that has learned."""
     rows, classes = 32, 8
     ratios = []
@@ -296,12 +297,14 @@ def test_the_gradient_of_soft_targets_is_off_by_what_cancels_in_it(make: Any, is
         if is_soft:
             targets = _softmax(logits + random.normal(size=logits.shape) * 0.02)
         runs = []
-        for read in (logits + random.normal(size=logits.shape) * 1e-3, logits):
+        off = random.normal(size=logits.shape) * 1e-3
+        for error in (off, 0.0):
             run = make.Run()
+            read, wanted = (logits + error, targets) if what == "logits" else (logits, targets * (1 + error))
             x, y = read.astype("f4"), np.log(_softmax(read)).astype("f4")
             run.call("Functional.log_softmax.0.forward", [x], [y])
-            gradient = (-targets / rows).astype("f4")
-            left = ((_softmax(read) - targets) / rows).astype("f4")
+            gradient = (-wanted / rows).astype("f4")
+            left = ((_softmax(read) * wanted.sum(-1, keepdims=True) - wanted) / rows).astype("f4")
             run.call("Functional.log_softmax.0.backward", [gradient], [left])
             runs.append(run)
         forward, backward = (part.call for part in make.measured(*runs))
