@@ -184,15 +184,21 @@ def _sampled(nested: NestedDump, names: Iterable[str], each: int) -> Iterator[st
 
 
 def _chosen(nested: NestedDump, names: Iterable[str]) -> set[str]:
-    """The forward calls that names stand for, and those within the modules among them."""
+    """The forward calls that names stand for, and those within the modules among them, recorded themselves or not."""
     found: set[str] = set()
+    owners: Mapping[str, str | None] = {}
+    modules: set[str] = set()
     for asked in names:
         forward = forward_name(asked) if parse(asked).direction == BACKWARD else asked
         exact = {name for name in (forward, f"{asked}.{FORWARD}") if name in nested.records}
         found |= exact or {name for name in nested.names if name.startswith(f"{asked.rstrip('.')}.")}
-    modules = {name for name in found if parse(name).is_module}
+        if asked.startswith("Module."):
+            owners = owners or read_owners(nested.path)
+            within = {owner for owner in owners.values() if owner is not None and f"{owner}.".startswith(f"{asked}.")}
+            modules |= {owner for owner in within if parse(owner).direction == FORWARD}
+    modules |= {name for name in found if parse(name).is_module}
     if modules:
-        owners = read_owners(nested.path)
+        owners = owners or read_owners(nested.path)
         found |= {call for call in nested.names if _is_within(call, modules, owners)}
     return found
 

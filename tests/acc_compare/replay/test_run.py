@@ -333,3 +333,16 @@ def test_float32_as_the_reference(record: Record) -> None:
     result = again(record(lambda: F.gelu(draw(4))), against="float32")
     assert result.of("cleared")
     assert the_call(result, "Functional.gelu.0.forward").tensors[0].recorded.relative == 0
+
+
+@pytest.mark.parametrize("level", ["L1", "mix"])
+def test_a_module_stands_for_the_calls_within_it_recorded_or_not(record: Record, level: str) -> None:
+    inner = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.GELU())
+    model = torch.nn.Sequential(torch.nn.Tanh(), inner)
+    folder = record(lambda: model(draw(2, 4)).sum().backward(), level=level)
+    made = {call.name for call in again(folder, "Module.1").calls}
+    apis = {"Functional.linear.0.forward", "Functional.gelu.0.forward"}
+    assert apis <= made
+    assert "Torch.tanh.0.forward" not in made
+    with pytest.raises(ConfigError, match=r"no call 'Module\.7'"):
+        again(folder, "Module.7")
