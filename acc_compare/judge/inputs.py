@@ -89,7 +89,7 @@ def _judge_shape(call: MeasuredCall, argument: MeasuredArgument, context: Contex
         return None
     order = call.pair.npu.index if call.pair.npu is not None else 0
     judged, producer = Judged(argument, "input"), context.npu.producer(argument.npu, order)
-    if seen.reshaped or call.is_backward:
+    if seen.reshaped or call.is_backward or context.previous == "suspect":
         return Judged(argument, "propagated"), None
     # Once values differ they may decide on shapes.
     if not context.other_world and seen.worst <= INPUT_NOISE and _has_other_elements(call, argument):
@@ -158,13 +158,13 @@ def _judge_given(call: MeasuredCall, argument: MeasuredArgument, context: Contex
         return judged, origin
     if results or (seen.worst > INPUT_NOISE and _is_written_by_the_bench(call, argument, context)):
         return Judged(argument, "propagated", Expected.at_most(seen.worst, "before")), None
+    parameter = context.npu.parameter(argument.npu) or context.bench.parameter(argument.bench) or ""
+    if trained := _trained_on_one_side(argument, context):
+        return judged, Origin("input", call, judged, 0.0, parameter=parameter, trained=trained)
     optimizer, side = changed_since(argument, context)
     if side:
         name = context.npu.updated(argument.npu)
         return judged, Origin("operator", call, judged, seen.worst, True, optimizer, parameter=name, since=side)
-    parameter = context.npu.parameter(argument.npu) or context.bench.parameter(argument.bench) or ""
-    if trained := _trained_on_one_side(argument, context):
-        return judged, Origin("input", call, judged, 0.0, parameter=parameter, trained=trained)
     if lone := _lone_optimizer(argument, context):
         return judged, Origin(
             "structure", call, judged, seen.worst, True, seen.last_agreeing, producer=lone[0], lone=lone[1]

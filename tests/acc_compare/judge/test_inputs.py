@@ -519,6 +519,14 @@ def test_what_has_another_shape_because_of_a_call_of_one_side(make: Any, npu: bo
     assert text(finding.suspects[0].message).startswith(said)
 
 
+@pytest.mark.parametrize(("previous", "found"), [("judged", ["input"]), ("suspect", [])])
+def test_data_of_another_shape_after_a_suspect_follow_from_it(make: Any, previous: Any, found: list[str]) -> None:
+    """What the step before made of it is in no record of this one."""
+    sides = run(make, x=make.normal(4, 8)), run(make)
+    finding = make.judged(*sides, step=1, previous=previous)
+    assert [kind for kind, _ in suspects(finding)] == found
+
+
 def test_what_one_side_alone_expands_is_no_suspect(make: Any) -> None:
     def side(*, expands: bool) -> Any:
         one = make.Run()

@@ -74,3 +74,17 @@ def test_what_changed_otherwise_is_no_matter(make: Any, npu: bool, bench: bool, 
 def test_what_a_recorded_call_changed_is_that_calls(make: Any) -> None:
     npu = steps(make, changed=True, by="Tensor.copy_.0.forward")
     assert accused(judged(make, npu, steps(make))) == [("structure", "Tensor.copy_.0.forward")]
+
+
+def test_what_one_side_never_trained_was_not_changed_since(make: Any) -> None:
+    """A reference model that is the policy itself on one side, and a frozen copy of how it began on the other."""
+    npu, bench = steps(make), steps(make)
+    begun, policy = make.normal(16, 16, seed=2), make.normal(16, 16, seed=2) - make.normal(16, 16, seed=9) / 10
+    for run, w in ((npu[1], None), (bench[1], begun)):
+        known = next(array for array in run._arrays if w is None and (array == policy).all()) if w is None else w
+        x = make.normal(16, 16, seed=4)
+        run.call("Functional.linear.2.forward", [x, known], [x @ known.T])
+        run.bodies["Optimizer.SGD.0.forward"] = run.bodies.pop("Optimizer.SGD.0.forward")
+    finding = judged(make, npu, bench)
+    assert accused(finding) == [("input", "Functional.linear.2.forward")]
+    assert text(finding.suspects[0].message).endswith("an optimizer moves it on the NPU side only")
