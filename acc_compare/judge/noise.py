@@ -140,7 +140,7 @@ class Noise:
         """Outputs that hold the gradients of other calls too, of which nothing can be said."""
         groups: dict[NoiseKey, list[float]] = {}
         for output in self._outputs.values():
-            if output.error > 0:
+            if _is_of_group(output):
                 groups.setdefault(output.key, []).append(output.tamed)
         self._groups = {key: Residuals(values) for key, values in groups.items()}
         self.run = _run_effect([group.median for group in self._groups.values()])
@@ -262,7 +262,9 @@ class Noise:
         group = self._groups.get(output.key)
         if group is not None and output.key in self._off:
             return row.location + self.run, _of_group(row, group), 0
-        others, middle, deviation = (0, 0.0, 0.0) if group is None else group.without(output.tamed, output.error > 0)
+        others, middle, deviation = (
+            (0, 0.0, 0.0) if group is None else group.without(output.tamed, _is_of_group(output))
+        )
         if not others:
             return row.location + self.run, math.sqrt(spread + row.between**2), 0
         within = spread / others
@@ -279,6 +281,11 @@ class Noise:
     def _typical(self) -> Iterator[tuple[Observed, float]]:
         for output in self._outputs.values():
             yield output, output.predicted * math.exp(self._estimated(output)[0])
+
+
+def _is_of_group(output: Observed) -> bool:
+    """Does it tell what is normal of other calls?"""
+    return output.error > 0 and not output.set_otherwise
 
 
 def _of_group(row: PriorRow, group: Residuals) -> float:

@@ -28,8 +28,9 @@ class Observed:
     element, `peak`, and the error that one element may show, `at_an_end`; `lean` is its |mean| / rms; `assured` and
     `one_way` are as predicted, `is_ruled_by_few` elements says that the error may as well be next to nothing, and
     `flips` is how many elements are expected to jump, by `flip` of their size, `moved` that they jump from one place to
-    another; `adds_up` says that it sums what other calls of its kind copy. `buckets` is how many numbers the error was
-    estimated from, None for whole tensors; `own` and `inherited` are its channels and those of what its call read."""
+    another; `set_otherwise` says that its call was given another number, and is no measure of others; `adds_up` says
+    that it sums what other calls of its kind copy. `buckets` is how many numbers the error was estimated from, None for
+    whole tensors; `own` and `inherited` are its channels and those of what its call read."""
 
     key: NoiseKey
     row: PriorRow
@@ -46,6 +47,7 @@ class Observed:
     moved: bool
     assured: float
     one_way: float
+    set_otherwise: bool
     adds_up: bool
     buckets: int | None
     own: Shifts
@@ -112,10 +114,13 @@ def observed_in(
                 moved.note(call, out, found.relative, reads_moved=call is not recorded)
             exact = found is not None and found.relative + RESOLUTION[out.error.source] == 0.0
             if found is not None and not exact and not math.isinf(out.relative):
-                yield (call.full_name, out.name), _beside(call, out, found, prior, inherited)
+                otherwise = (forward or recorded).has_other_numbers
+                yield (call.full_name, out.name), _beside(call, out, found, prior, inherited, otherwise=otherwise)
 
 
-def _beside(call: MeasuredCall, out: MeasuredArgument, found: Predicted, prior: Prior, inherited: Shifts) -> Observed:
+def _beside(
+    call: MeasuredCall, out: MeasuredArgument, found: Predicted, prior: Prior, inherited: Shifts, *, otherwise: bool
+) -> Observed:
     assert out.error is not None
     key = NoiseKey.of(call, out)
     return Observed(
@@ -133,6 +138,7 @@ def _beside(call: MeasuredCall, out: MeasuredArgument, found: Predicted, prior: 
         flips=found.flips,
         flip=found.flip,
         moved=has(call.operator, "chooses"),
+        set_otherwise=otherwise,
         adds_up=_adds_up(call, out),
         is_ruled_by_few=found.is_ruled_by_jumps or 2.0 * found.at_an_end**2 > found.relative**2,
         buckets=BUCKETS if out.error.source == "sketch" and out.count > BUCKETS else None,

@@ -53,6 +53,8 @@ def judge_output(
         return Judged(argument, "", None), None
     error = argument.error
     read = call.read if forward is None else (*call.read, *forward.read, *_known(forward.wrote))
+    if context.previous == "suspect" and operators.is_random_source(call.operator) and not _draws_alike(argument):
+        return Judged(argument, "propagated"), None  # where the step before drew more numbers, or others, so does this
     if error is None:
         return _judge_shape(call, argument, read, seen)
     if any(a.error is None and a.npu.shape != a.bench.shape for a in read):
@@ -84,6 +86,10 @@ def judge_output(
         return judged, Origin("input" if given else "operator", call, judged, inherited)
     judged = Judged(argument, "introduced", expected)
     return judged, Origin("operator", call, judged, inherited)
+
+
+def _draws_alike(argument: MeasuredArgument) -> bool:
+    return argument.error is not None and argument.relative <= _OTHER_DRAW
 
 
 def _known(wrote: Sequence[MeasuredArgument]) -> list[MeasuredArgument]:

@@ -11,7 +11,9 @@ from acc_compare import operators
 from acc_compare.measured.errors import RESOLUTION, TensorError
 from acc_compare.model import PairedCall
 from dump.format.names import BACKWARD, CallName, parse
-from dump.format.schema import TensorRecord
+from dump.format.schema import ScalarRecord, TensorRecord
+
+_SAME_NUMBER = 1e-6
 
 
 class MeasuredArgument(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -170,6 +172,21 @@ class MeasuredCall(msgspec.Struct, frozen=True, gc=False):
         """The arguments that are no tensors, by name (`input.dim`)."""
         record = self.pair.npu
         return {} if record is None else {a.name: getattr(a.leaf, "value", None) for a in record.inputs}
+
+    @property
+    def has_other_numbers(self) -> bool:
+        """Was it called with another number on the one side than on the other?"""
+        found = (
+            (pair.npu.value, pair.bench.value)
+            for pair in self.pair.arguments
+            if isinstance(pair.npu, ScalarRecord) and isinstance(pair.bench, ScalarRecord)
+        )
+        return any(
+            isinstance(ours, (int, float))
+            and isinstance(theirs, (int, float))
+            and not math.isclose(ours, theirs, rel_tol=_SAME_NUMBER)
+            for ours, theirs in found
+        )
 
     def floating_inputs(self) -> Iterator[MeasuredArgument]:
         return (argument for argument in self.read if argument.is_floating)

@@ -321,3 +321,19 @@ def test_what_the_inputs_explain_by_arithmetic_is_no_finding_beside_calls_that_d
     found = expected(noise, 30)
     assert found.typical < 0.6e-3
     assert found.is_too_large is is_exceeded
+
+
+@pytest.mark.parametrize("others", [0, 30], ids=["all of them", "one of many"])
+def test_calls_with_another_number_do_not_say_what_is_normal(make: Any, others: int) -> None:
+    """Of an operator that is not in the prior, where nothing but its calls tells how it amplifies."""
+
+    def side(number: float) -> Any:
+        run = make.Run()
+        for place in range(40):
+            x = np.abs(make.normal(8, 8, seed=place)) + 1
+            given = number if place >= others else 0.05
+            run.call(f"Tensor.__rdiv__.{place}.forward", [x, given], [(given / x).astype("f4")])
+        return run
+
+    finding = make.judged(side(0.1), side(0.05))
+    assert [suspect.name for suspect in finding.suspects] == [f"Tensor.__rdiv__.{others}.forward"]

@@ -241,6 +241,19 @@ def test_random_numbers_made_outside_the_model_are_its_data(make: Any, owner: st
     assert first(make.judged(run(1), run(2)))[0] == kind
 
 
+@pytest.mark.parametrize(("previous", "kinds"), [("judged", ["input"]), ("suspect", [])])
+def test_numbers_drawn_after_a_step_that_differed_follow_from_it(make: Any, previous: Any, kinds: list[str]) -> None:
+    """It may have drawn more of them."""
+
+    def run(seed: int) -> Any:
+        one = make.Run()
+        one.call("Torch.randn.0.forward", [4, 8], [make.normal(4, 8, seed=seed)])
+        return one
+
+    finding = make.judged(run(1), run(2), step=1, previous=previous)
+    assert [suspect.kind for suspect in finding.suspects] == kinds
+
+
 def module_run(make: Any, *, wrong: str = "") -> Any:
     one = make.Run()
     x = make.normal(16, 16)
