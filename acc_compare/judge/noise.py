@@ -265,7 +265,8 @@ class Noise:
         others, middle, deviation = (
             (0, 0.0, 0.0) if group is None else group.without(output.tamed, _is_of_group(output))
         )
-        if not others:
+        is_one = group is not None and group.distinct == 1 and group.median > 0.0  # made again and again
+        if not others or is_one:
             return row.location + self.run, math.sqrt(spread + row.between**2), 0
         within = spread / others
         trust = row.between**2 / (row.between**2 + within)

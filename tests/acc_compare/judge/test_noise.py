@@ -337,3 +337,17 @@ def test_calls_with_another_number_do_not_say_what_is_normal(make: Any, others: 
 
     finding = make.judged(side(0.1), side(0.05))
     assert [suspect.name for suspect in finding.suspects] == [f"Tensor.__rdiv__.{others}.forward"]
+
+
+def test_one_call_made_again_and_again_is_no_measure_of_itself(make: Any) -> None:
+    """Of an operator that is not in the prior, and wrong."""
+
+    def side(factor: float) -> Any:
+        run = make.Run()
+        for place in range(40):
+            x = np.abs(make.normal(8, 8)) + 1
+            run.call(f"Tensor.__rdiv__.{place}.forward", [x, 0.05], [(factor / x).astype("f4")])
+        return run
+
+    finding = make.judged(side(0.1), side(0.05))
+    assert [suspect.name for suspect in finding.suspects] == ["Tensor.__rdiv__.0.forward"]
