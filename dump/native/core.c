@@ -245,12 +245,34 @@ static PyObject *employ(PyObject *module, PyObject *arguments)
     return Py_BuildValue("");
 }
 
+static PyObject *copy(PyObject *module, PyObject *arguments)
+{
+    PyObject *addresses[2];
+    Py_ssize_t nbytes;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "OOn", &addresses[0], &addresses[1], &nbytes))
+        return NULL;
+    void *to = PyLong_AsVoidPtr(addresses[0]), *from = PyLong_AsVoidPtr(addresses[1]);
+    if (PyErr_Occurred())
+        return NULL;
+    if (nbytes < 0 || (nbytes && !(to && from))) {
+        PyErr_SetString(PyExc_ValueError, "expected memory, and how many bytes it has");
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    if (nbytes)
+        crew_copy(to, from, (size_t)nbytes);
+    Py_END_ALLOW_THREADS
+    return Py_BuildValue("");
+}
+
 static PyMethodDef methods[] = {
     {"measure", (PyCFunction)(void (*)(void))measure, METH_FASTCALL, "See core.pyi."},
     {"measure_waves", (PyCFunction)(void (*)(void))measure_waves, METH_FASTCALL, "See core.pyi."},
     {"distance", distance, METH_VARARGS, "See core.pyi."},
     {"md5", md5, METH_O, "See core.pyi."},
     {"signs", signs, METH_NOARGS, "See core.pyi."},
+    {"copy", copy, METH_VARARGS, "See core.pyi."},
     {"employ", employ, METH_VARARGS, "See core.pyi."},
     {"redirect", builtins_redirect, METH_VARARGS, "See core.pyi."},
     {"read", (PyCFunction)(void (*)(void))reading_read, METH_FASTCALL, "See core.pyi."},

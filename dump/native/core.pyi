@@ -29,10 +29,14 @@ def measure_waves(
 ) -> _Statistics:
     """The same of a tensor of this shape, with its waves, 4 float32, for the last."""
 
+def copy(to: int, source: int, nbytes: int, /) -> None:
+    """Copy memory, given by its addresses, which do not overlap; by the threads of `employ` where it is long.  Raises
+    ValueError for no memory of a size."""
+
 def employ(region: int, threads: int, /) -> None:
-    """A long tensor is read by so many threads from now on, this one among them: those on which the function at the
-    address `region`, GOMP_parallel of an OpenMP runtime, calls what it is given.  With 0 or fewer than two by this one
-    alone, as before this is called.  What comes out does not depend on it."""
+    """A long tensor is read or copied by so many threads from now on, this one among them: those on which the function
+    at the address `region`, GOMP_parallel of an OpenMP runtime, calls what it is given.  With 0 or fewer than two by
+    this one alone, as before this is called.  What comes out does not depend on it."""
 
 def signs() -> tuple[bytes, bytes]:
     """The sketch's column and row signs as float32."""

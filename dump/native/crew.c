@@ -6,6 +6,7 @@
 #include "crew.h"
 
 #include <stdatomic.h>
+#include <string.h>
 #if defined(__unix__) || defined(__APPLE__)
 #include <unistd.h>
 #define PROCESS ((long)getpid())
@@ -52,4 +53,31 @@ void crew_share(void (*work)(void *task, size_t part), void *task, size_t parts)
 {
     struct shared shared = {work, task, parts, 0};
     region(take_parts, &shared, number, 0);
+}
+
+#define PART ((size_t)1 << 18)
+#define SHARED_FROM (8 * PART)
+
+struct copying {
+    char *to;
+    const char *from;
+    size_t count;
+};
+
+static void copy_part(void *task, size_t part)
+{
+    const struct copying *copying = task;
+    size_t at = part * PART, left = copying->count - at;
+    memcpy(copying->to + at, copying->from + at, left < PART ? left : PART);
+}
+
+void crew_copy(void *to, const void *from, size_t count)
+{
+    struct copying copying = {to, from, count};
+    if (count < SHARED_FROM || !crew_claim()) {
+        memcpy(to, from, count);
+        return;
+    }
+    crew_share(copy_part, &copying, (count + PART - 1) / PART);
+    crew_let_go();
 }

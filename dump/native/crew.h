@@ -21,4 +21,7 @@ void crew_let_go(void);
 /* Call work(task, part) once for every part below `parts`, on threads of the crew, which is claimed. */
 void crew_share(void (*work)(void *task, size_t part), void *task, size_t parts);
 
+/* memcpy, shared where it is long. */
+void crew_copy(void *to, const void *from, size_t count);
+
 #endif

@@ -36,6 +36,9 @@ _AT_MEMORY_SPEED: frozenset[Digest] = frozenset(("xxh3", "xor"))
 _SMALL = 1 << 11
 """Bytes up to which any digest takes less time than to hand them to another thread."""
 
+_LONG = 1 << 21
+"""Bytes from which on torch's threads help with a copy."""
+
 _MOST_BETWEEN = 8
 """A tensor whose elements lie further apart, so many times its own size, is put in order where it lies."""
 
@@ -65,8 +68,27 @@ class Contents(msgspec.Struct, frozen=True):
         if self.private:
             return self
         copied = np.empty(self.nbytes, np.uint8) if memory is None else memory
-        copied[:] = np.frombuffer(self.data, np.uint8) if self.nbytes else 0
+        _copy(copied, np.frombuffer(self.data, np.uint8) if self.nbytes else copied)
         return Contents(copied.data, self.dtype, self.shape, True, self.strides)
+
+
+def _copy_in_python(to: Bytes, source: Bytes) -> None:
+    to[:] = source
+
+
+def _copy_natively(to: Bytes, source: Bytes) -> None:
+    assert native.core is not None
+    if to.nbytes < _LONG:
+        to[:] = source
+    else:
+        native.core.copy(_address(to), _address(source), to.nbytes)
+
+
+def _address(memory: Bytes) -> int:
+    return int(memory.__array_interface__["data"][0])
+
+
+_copy = _copy_natively if hasattr(native.core, "copy") else _copy_in_python  # one built before it was written has none
 
 
 def as_it_lies(tensor: torch.Tensor, facts: reading.Facts | None = None) -> Contents | None:

@@ -19,7 +19,9 @@ somebody waits for all of them (`hurried`).  Files are written one by one, each 
 Priority.  Where every core is busy with the step, a helper at the step's own priority holds up whichever of
 torch's threads it shares a core with, and the others spin until that one arrives: in a profile of MD5 of a
 ResNet-50's step on two cores a quarter of the processor time went there.  So helpers yield, but not altogether: on a
-machine that is busy with other work a job that a helper has begun must come to its end.
+machine that is busy with other work a job that a helper has begun must come to its end.  Who only writes files does
+not: the disk takes what it is given by itself (`long_writes`), and waited for the next until a helper that yields had
+been let in.
 """
 
 from __future__ import annotations
@@ -103,8 +105,9 @@ Work: TypeAlias = "Callable[[list[tuple[Job, Contents]]], None]"
 class Backlog:
     """`work(jobs)` is called once for every job and its payload, on one of `helpers` threads or on the caller's."""
 
-    def __init__(self, work: Work, *, budget: int, helpers: int, together: int = 1) -> None:
+    def __init__(self, work: Work, *, budget: int, helpers: int, together: int = 1, yields: bool = True) -> None:
         self._work = work
+        self._yields = yields
         self._budget = budget
         self._helpers = helpers
         self._together = together
@@ -217,7 +220,7 @@ class Backlog:
             self._threads.append(HiddenThread(self._run))
 
     def _run(self) -> None:
-        if sys.platform == "linux":  # elsewhere a thread has no priority that its process may lower
+        if self._yields and sys.platform == "linux":  # elsewhere a thread has no priority that its process may lower
             own = threading.get_native_id()
             os.setpriority(os.PRIO_PROCESS, own, os.getpriority(os.PRIO_PROCESS, own) + _NICENESS)
         while (job := self._ahead.get()) is not None:

@@ -3,7 +3,7 @@
 Through the cache every byte is copied once more, by a processor that the step wants, into pages that the script's own
 files lay in; where memory is handed out as it is touched, as on many virtual machines, that took five times as long as
 the disk did.  A slow disk, or one across a network, is slower than the cache as long as the cache has room.  So both
-ways are timed, the faster one is taken, and the other is tried again after 16, 32, 64, ... writes.
+ways are timed, the faster one is taken, and the other is tried again after 16, 32, 64, ... writes to that file system.
 
 Not every file system has it (tmpfs of old kernels, some of FUSE); there all goes through the cache.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -36,6 +37,32 @@ def aligned_memory(nbytes: int) -> npt.NDArray[np.uint8]:
     return whole[start : start + nbytes]
 
 
+@dataclass
+class _Choice:
+    """Between the ways into one file system; `pace`: seconds a byte of either, past the cache or through it."""
+
+    pace: dict[bool, float] = field(default_factory=dict)
+    count: int = 0
+    next_trial: int = _TRIED_AGAIN
+
+    def goes_direct(self) -> bool:
+        if len(self.pace) < 2:
+            return not self.pace
+        is_faster = self.pace[True] <= self.pace[False]
+        self.count += 1
+        if self.count < self.next_trial:
+            return is_faster
+        self.next_trial *= 2
+        return not is_faster
+
+    def took(self, is_direct: bool, pace: float) -> None:
+        self.pace[is_direct] = (self.pace.get(is_direct, pace) + pace) / 2
+
+
+_choices: dict[int, _Choice] = {}
+"""By the number of the file system: a run opens a file for each step."""
+
+
 class LongWrites:
     """Whole blocks into the file `path`, which is open as `cached` too: unbuffered, and for all that is no whole block.
 
@@ -52,38 +79,24 @@ class LongWrites:
                 self._direct = os.open(path, os.O_WRONLY | os.O_DIRECT | getattr(os, "O_CLOEXEC", 0))
         except OSError:  # the file system has no such way
             pass
-        self._pace: dict[bool, float] = {}  # of either way, past the cache or through it: seconds a byte
-        self._count, self._next_trial = 0, _TRIED_AGAIN
+        self._choice = _choices.setdefault(os.fstat(cached.fileno()).st_dev, _Choice())
         self._staging: npt.NDArray[np.uint8] | None = None
 
     def write(self, data: memoryview, at: int) -> None:
         """Bytes of whole blocks, at a place that is a multiple of one.  Raises OSError."""
-        is_direct = self._goes_direct()
+        is_direct = self._direct is not None and self._choice.goes_direct()
         begin = time.perf_counter()
         done = self._past_the_cache(data, at) if is_direct else 0
         if done < len(data):
             self._cached.seek(at + done)
             write_parts(self._cached, (data[done:],))
-        pace = (time.perf_counter() - begin) / len(data)
-        self._pace[is_direct] = (self._pace.get(is_direct, pace) + pace) / 2
+        self._choice.took(is_direct, (time.perf_counter() - begin) / len(data))
 
     def close(self) -> None:
         """Raises OSError."""
         if self._direct is not None:
             direct, self._direct = self._direct, None
             os.close(direct)
-
-    def _goes_direct(self) -> bool:
-        if self._direct is None:
-            return False
-        if len(self._pace) < 2:
-            return not self._pace
-        is_faster = self._pace[True] <= self._pace[False]
-        self._count += 1
-        if self._count < self._next_trial:
-            return is_faster
-        self._next_trial *= 2
-        return not is_faster
 
     def _past_the_cache(self, data: memoryview, at: int) -> int:
         """How many of the bytes went this way: all, or what there was before the first failure, which is the last."""

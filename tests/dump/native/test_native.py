@@ -286,3 +286,18 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         [sys.executable, "-c", _HELPED + after], capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stderr
+
+
+@needs_core
+@pytest.mark.parametrize("nbytes", [0, 1, (1 << 21) - 1, 1 << 21, (3 << 20) + 17])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_copy_is_whole_and_no_longer(nbytes: int, threads: int, crew: None) -> None:
+    source = np.random.default_rng(0).integers(1, 256, nbytes + 1, np.uint8)
+    copied = np.zeros(nbytes + 1, np.uint8)
+    native.share(threads)
+    native.core.copy(copied.ctypes.data, source.ctypes.data, nbytes)
+    assert np.array_equal(copied[:-1], source[:-1])
+    assert copied[-1] == 0
+    for refused in ((copied.ctypes.data, 0, 1), (0, copied.ctypes.data, 1), (copied.ctypes.data,) * 2 + (-1,)):
+        with pytest.raises(ValueError, match="memory"):
+            native.core.copy(*refused)

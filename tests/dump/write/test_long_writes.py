@@ -23,6 +23,11 @@ BLOCKS = 2050  # more than are moved at a time
 DATA = np.random.default_rng(0).integers(0, 256, BLOCKS * BLOCK, np.uint8)
 
 
+@pytest.fixture(autouse=True)
+def untried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(long_writes, "_choices", {})
+
+
 @pytest.fixture
 def writes(tmp_path: Path) -> Iterator[LongWrites]:
     with (tmp_path / "file").open("xb", buffering=0) as cached:
@@ -103,13 +108,14 @@ def test_the_faster_way_is_taken_and_the_other_tried_again(
 
     monkeypatch.setattr(os, "pwrite", timed_direct)
     monkeypatch.setattr(long_writes.time, "perf_counter", lambda: now[0])
-    with (tmp_path / "file").open("xb", buffering=0) as file:
-        writes = LongWrites(tmp_path / "file", file)
-        monkeypatch.setattr(long_writes, "write_parts", timed_cached)
-        for _ in range(66):
-            ways.append("cached")
-            writes.write(aligned_memory(BLOCK).data, 0)
-        writes.close()
+    monkeypatch.setattr(long_writes, "write_parts", timed_cached)
+    for step in range(3):
+        with (tmp_path / f"file{step}").open("xb", buffering=0) as file:
+            writes = LongWrites(tmp_path / f"file{step}", file)
+            for _ in range(22):
+                ways.append("cached")
+                writes.write(aligned_memory(BLOCK).data, 0)
+            writes.close()
     faster, slower = ("direct", "cached") if direct < cached else ("cached", "direct")
     assert set(ways[:2]) == {"direct", "cached"}
     assert [number for number, way in enumerate(ways[2:], 1) if way == slower] == [16, 32, 64]
