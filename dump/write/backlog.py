@@ -19,9 +19,9 @@ somebody waits for all of them (`hurried`).  Files are written one by one, each 
 Priority.  Where every core is busy with the step, a helper at the step's own priority holds up whichever of
 torch's threads it shares a core with, and the others spin until that one arrives: in a profile of MD5 of a
 ResNet-50's step on two cores a quarter of the processor time went there.  So helpers yield, but not altogether: on a
-machine that is busy with other work a job that a helper has begun must come to its end.  Who only writes files does
-not: the disk takes what it is given by itself (`long_writes`), and waited for the next until a helper that yields had
-been let in.
+machine that is busy with other work a job that a helper has begun must come to its end.  Who only writes a pack
+file does not: the disk takes what it is given by itself (`long_writes`), and waited for the next until a helper that
+yields had been let in.
 """
 
 from __future__ import annotations

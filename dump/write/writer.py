@@ -112,7 +112,7 @@ class StepWriter:
             budget=budget,
             helpers=helpers_here() if helpers is None else helpers,
             together=_DIGESTED_TOGETHER if hash_name == "md5" else 1,
-            yields=hash_name is not None,
+            yields=hash_name is not None or file_format != "pack",
         )
         self._open(header)
         self._thread: HiddenThread | None = None

@@ -211,19 +211,21 @@ def test_a_job_without_room_takes_what_waits_along() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
-def test_helpers_yield_to_the_step_and_the_step_keeps_its_priority() -> None:
+@pytest.mark.parametrize(("yields", "apart"), [(True, 10), (False, 0)])
+def test_helpers_yield_to_the_step_and_the_step_keeps_its_priority(yields: bool, apart: int) -> None:
     found: list[int] = []
     backlog = Backlog(
         lambda _: found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id())),
         budget=1000,
         helpers=1,
+        yields=yields,
     )
     before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     job = _add(backlog, torch.ones(3))
     while not job.done:
         time.sleep(0.001)
     backlog.close()
-    assert found == [min(before + 10, 19)]
+    assert found == [min(before + apart, 19)]
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
 
 
