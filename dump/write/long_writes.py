@@ -66,9 +66,13 @@ _choices: dict[int, _Choice] = {}
 class LongWrites:
     """Whole blocks into the file `path`, which is open as `cached` too: unbuffered, and for all that is no whole block.
 
-    >>> writes = LongWrites(path, cached)
-    >>> writes.write(memoryview(aligned_memory(1 << 20)), 1 << 12)
-    >>> writes.close()
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile(buffering=0) as cached:
+    ...     writes = LongWrites(Path(cached.name), cached)
+    ...     writes.write(aligned_memory(1 << 20).data, 1 << 12)
+    ...     writes.close()
+    ...     Path(cached.name).stat().st_size
+    1052672
     """
 
     def __init__(self, path: Path, cached: IO[bytes]) -> None:
