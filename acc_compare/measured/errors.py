@@ -17,6 +17,7 @@ from acc_compare.metrics import waves
 from acc_compare.metrics.distance import TensorDistance
 from acc_compare.metrics.sketches import estimate_distance, estimate_norm, norm_behind_sketch
 from acc_compare.metrics.statistics import distance_lower_bound
+from acc_compare.operators import UNIT_ROUNDOFF
 from dump.format.schema import TensorRecord
 
 Source: TypeAlias = Literal["exact", "sketch", "bound", "digest"]
@@ -80,11 +81,16 @@ def tensor_error(npu: TensorRecord, bench: TensorRecord, exact: TensorDistance |
         found = _from_sketches(npu, bench, npu.sketch, bench.sketch)
         if found is not None:
             return msgspec.structs.replace(found, bad_npu=bad_npu, bad_bench=bad_bench) if bad_npu else found
-    bound = distance_lower_bound(npu, bench, rounding=1e-6)
+    bound = distance_lower_bound(npu, bench, rounding=max(map(_rounding_of_sums, (npu, bench))))
     if bound is None or bad_npu:
         return None
     bound = max(bound, _out_of_place(npu, bench))
     return _ratio(bound, float(npu.norm or 0.0), float(bench.norm or 0.0), "bound")
+
+
+def _rounding_of_sums(record: TensorRecord) -> float:
+    """How true mean and norm are: who writes no sketch lets torch sum, and that rounds to the tensor's own dtype."""
+    return 1e-6 if record.sketch is not None else max(1e-6, UNIT_ROUNDOFF.get(record.dtype, 0.0))
 
 
 def _out_of_place(npu: TensorRecord, bench: TensorRecord) -> float:

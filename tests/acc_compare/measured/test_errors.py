@@ -250,3 +250,22 @@ def test_without_sketches_waves_tell_that_rows_changed_places(make: Any) -> None
         assert error is not None
         assert error.source == "bound"
         assert least <= error.relative <= most
+
+
+@pytest.mark.parametrize(("dtype", "rounding"), [("torch.bfloat16", 2.0**-8), ("torch.float16", 2.0**-11)])
+def test_foreign_sums_of_a_narrow_dtype_are_as_true_as_it_is(dtype: str, rounding: float) -> None:
+    """msprobe lets torch sum, and torch rounds a norm to the dtype of the tensor: 4.4375 for 4.4246 in bfloat16."""
+
+    def foreign(norm: float, mean: float, high: float = 1.625) -> TensorRecord:
+        return TensorRecord(dtype, (4, 5), high, -1.5, mean, norm)
+
+    ours = msgspec.structs.replace(foreign(4.4246, 0.2625), sketch=bytes(64))
+    near = tensor_error(foreign(4.4246 * (1 + rounding), 0.2625 * (1 + rounding)), ours)
+    far = tensor_error(foreign(4.4246 * (1 + 6 * rounding), 0.2625), ours)
+    extreme = tensor_error(foreign(4.4246, 0.2625, high=1.75), ours)
+    assert near is not None
+    assert near.relative == 0
+    assert far is not None
+    assert far.relative > 2 * rounding
+    assert extreme is not None
+    assert extreme.distance == 0.125
