@@ -23,25 +23,26 @@ def inside(folder: Path, data_name: str) -> Path:
     if data_name in {"", ".", ".."} or is_long or not data_name.isprintable() or {"/", "\\"} & set(data_name):
         shown = f"{data_name[:80]!r} and {len(data_name) - 80} characters more" if is_long else repr(data_name)
         raise TensorFileError(f"{folder}: expected the bare name of a tensor file, found {shown}; record again")
-    if _is_no_link(folder, stat.S_IFDIR) and _is_no_link(folder / data_name, stat.S_IFREG):
-        return folder / data_name  # lies where it says: nothing to follow
+    named = folder / data_name
+    if _is_no_link(folder, stat.S_IFDIR) and _is_no_link(named, stat.S_IFREG):
+        return named  # lies where it says: nothing to follow
     try:
         home = folder.resolve(strict=True)
-        path = (folder / data_name).resolve(strict=True)
+        path = named.resolve(strict=True)
     except FileNotFoundError:
         raise TensorFileError(
-            f"{folder / data_name}: expected a tensor file, found none; copy the whole dump, or record again"
+            f"{named}: expected a tensor file, found none; copy the whole dump, or record again"
         ) from None
     except (OSError, RuntimeError) as error:
         refuse(
-            folder / data_name,
+            named,
             f"expected a tensor file, found a path that leads nowhere ({error}); record again",
         )
     if not home.is_relative_to(folder.parent.resolve()):
         refuse(folder, f"expected a folder of the dump, found a link to {home}; copy the folder there")
     if not path.is_relative_to(home):
         refuse(
-            folder / data_name,
+            named,
             f"expected a file in its own folder, found a link to {path}; copy the file there",
         )
     if not path.is_file():

@@ -68,27 +68,24 @@ class Contents(msgspec.Struct, frozen=True):
         if self.private:
             return self
         copied = np.empty(self.nbytes, np.uint8) if memory is None else memory
-        _copy(copied, np.frombuffer(self.data, np.uint8) if self.nbytes else copied)
+        if self.nbytes:
+            _copy(copied, np.frombuffer(self.data, np.uint8))
         return Contents(copied.data, self.dtype, self.shape, True, self.strides)
 
 
-def _copy_in_python(to: Bytes, source: Bytes) -> None:
-    to[:] = source
-
-
-def _copy_natively(to: Bytes, source: Bytes) -> None:
-    assert native.core is not None
-    if to.nbytes < _LONG:
-        to[:] = source
-    else:
-        native.core.copy(_address(to), _address(source), to.nbytes)
-
-
-def _address(memory: Bytes) -> int:
+def start_of(memory: Bytes) -> int:
+    """Its address."""
     return int(memory.__array_interface__["data"][0])
 
 
-_copy = _copy_natively if hasattr(native.core, "copy") else _copy_in_python  # one built before it was written has none
+_copy_long = getattr(native.core, "copy", None)  # a core that was built before it was written has none
+
+
+def _copy(to: Bytes, source: Bytes) -> None:
+    if _copy_long is None or to.nbytes < _LONG:
+        to[:] = source
+    else:
+        _copy_long(start_of(to), start_of(source), to.nbytes)
 
 
 def as_it_lies(tensor: torch.Tensor, facts: reading.Facts | None = None) -> Contents | None:

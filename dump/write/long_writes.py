@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-import numpy.typing as npt
 
 from ..format.tensor_bytes import write_parts
+from ..record.contents import Bytes, start_of
 
 BLOCK = 4096
 """Bytes: places in the file, lengths and addresses must be multiples of a disk's block, which is no larger."""
@@ -30,10 +30,10 @@ _STAGED = 4 << 20
 _TRIED_AGAIN = 16
 
 
-def aligned_memory(nbytes: int) -> npt.NDArray[np.uint8]:
+def aligned_memory(nbytes: int) -> Bytes:
     """Memory uint8 (nbytes) that contents can be written from without being moved."""
     whole = np.empty(nbytes + BLOCK, np.uint8)
-    start = -_address(whole) % BLOCK
+    start = -start_of(whole) % BLOCK
     return whole[start : start + nbytes]
 
 
@@ -84,7 +84,7 @@ class LongWrites:
         except OSError:  # the file system has no such way
             pass
         self._choice = _choices.setdefault(os.fstat(cached.fileno()).st_dev, _Choice())
-        self._staging: npt.NDArray[np.uint8] | None = None
+        self._staging: Bytes | None = None
 
     def write(self, data: memoryview, at: int) -> None:
         """Bytes of whole blocks, at a place that is a multiple of one.  Raises OSError."""
@@ -106,7 +106,7 @@ class LongWrites:
         """How many of the bytes went this way: all, or what there was before the first failure, which is the last."""
         assert self._direct is not None
         given = np.frombuffer(data, np.uint8)
-        is_aligned = _address(given) % BLOCK == 0
+        is_aligned = start_of(given) % BLOCK == 0
         if not is_aligned and self._staging is None:
             self._staging = aligned_memory(_STAGED)
         done = 0
@@ -125,7 +125,3 @@ class LongWrites:
         except OSError:
             self.close()
         return done
-
-
-def _address(memory: npt.NDArray[np.uint8]) -> int:
-    return int(memory.__array_interface__["data"][0])
