@@ -278,8 +278,9 @@ def _over_all(findings: Sequence[Finding], notes: Sequence[Message], npu: Path, 
     elif suspects:
         summary = accused(suspects)
     settings = dict.fromkeys(sentence for finding in findings for sentence in finding.settings)
-    seen_of_all = _seen_of_all([finding.sensitivity for finding in findings if finding.sensitivity is not None])
-    told = [seen(seen_of_all)] if seen_of_all is not None and verdict != "different" else []
+    judged = [finding.sensitivity for finding in findings if finding.sensitivity is not None]
+    seen_of_all = _seen_of_all(judged) if verdict != "different" else None
+    told = [seen(seen_of_all)] if seen_of_all is not None else []
     told += (note for finding in findings for note in finding.notes if note.key not in SEEN)
     first_of = {note.key: note for note in reversed(told)}
     said = dict.fromkeys((*notes, *(n for n in told if n.key not in _FIRST_ALONE or n is first_of[n.key])))

@@ -372,8 +372,9 @@ class Finding:
     """What a comparison came to.  `settings` are those that change results and differ between the sides, `notes` tell
     what was not compared; `worst_excess` is the largest excess of a row, None where none could be judged.  `panels`
     show elements where both dumps have them, `made_again` is what a replay says of calls, `profile` the run in short.
-    `lowered` is the type of one side's products throughout, or "", `drift` the worst error of running statistics,
-    `parted` how far parameters were apart when the recording began."""
+    `sensitivity` is what could have been seen, None where the runs differ, `lowered` the type of one side's products
+    throughout, or "", `drift` the worst error of running statistics, `parted` how far parameters were apart when the
+    recording began."""
 
     verdict: VerdictName
     summary: Message

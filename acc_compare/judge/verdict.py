@@ -179,7 +179,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
         step=setting.step,
         rank=setting.rank,
         settings=differing_settings(npu, bench),
-        sensitivity=sensitivity,
+        sensitivity=sensitivity if verdict != "different" else None,  # it would tell of what the fault carries on
     )
 
 

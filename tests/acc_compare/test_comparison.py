@@ -147,6 +147,12 @@ def test_what_could_be_seen_of_many_is_said_once(make: Any, tmp_path: Path) -> N
     assert [note.key for note in found.overall.notes].count("note.sensitivity") == 1
 
 
+def test_what_could_be_seen_is_not_said_where_one_of_many_differs(make: Any, tmp_path: Path) -> None:
+    found = compare(*pair(make, tmp_path, {"step0/rank0": {}, "step1/rank0": {"off": 1e-2}}))
+    assert [part.sensitivity is None for part in found.findings] == [False, True]
+    assert found.overall.sensitivity is None
+
+
 def test_a_step_of_one_side_is_noted(make: Any, tmp_path: Path) -> None:
     found = compare(*pair(make, tmp_path, {"step0/rank0": {}, "step1/rank0": {}}, {"step0/rank0": {}}))
     assert (found.verdict, found.overall.summary.key) == ("incomplete", "summary.missing")

@@ -29,6 +29,7 @@ def test_a_dump_is_the_same_as_itself(make: Any) -> None:
     finding = make.judged(run, run, step=3, rank=1)
     assert (finding.verdict, finding.suspects) == ("same", ())
     assert [note.key for note in finding.notes] == ["note.sensitivity"]
+    assert finding.sensitivity is not None
     assert text(finding.summary) == "2 calls compared, none differs by more than rounding explains."
     assert (finding.coverage.calls, finding.coverage.tensors) == (2, 4)
     assert (finding.step, finding.rank, finding.mode) == (3, 1, "statistics")
@@ -38,6 +39,7 @@ def test_a_dump_is_the_same_as_itself(make: Any) -> None:
 def test_a_suspect_makes_it_different(network: Any) -> None:
     finding = network.compare({"Functional.gelu.0.forward": scaled(1.01)})
     assert finding.verdict == "different"
+    assert finding.sensitivity is None
     assert text(finding.summary) == "The runs differ. First suspect: Functional.gelu.0.forward."
     assert [row.npu_name for row in finding.rows if row.outcome == "error"] == ["Functional.gelu.0.forward.output.0"]
 
