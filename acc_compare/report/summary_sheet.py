@@ -161,12 +161,8 @@ def _sides(sheet: Worksheet, finding: Finding, row: int) -> int:
 def _counts(sheet: Worksheet, finding: Finding, row: int) -> int:
     tally = Counter(line.outcome for line in finding.rows)
     put(sheet, f"A{row}", "Rows", bold=True)
-    put(
-        sheet,
-        f"B{row}",
-        "by the classic rules, which hold each row against constants; the verdict does not rest on them",
-        ink=FAINT,
-    )
+    by_rules = "by the classic rules, which hold each row against constants; the verdict does not rest on them"
+    _span(sheet, row, by_rules, ink=FAINT)
     for tint, meaning in _RESULTS:
         row += 1
         name = put(sheet, f"A{row}", tint)
@@ -254,10 +250,10 @@ def _labelled(sheet: Worksheet, row: int, label: str, value: str) -> int:
     return _span(sheet, row, value)
 
 
-def _span(sheet: Worksheet, row: int, content: str) -> int:
+def _span(sheet: Worksheet, row: int, content: str, *, ink: str = INK) -> int:
     """Text over all columns but the first, as high as it needs (Excel fits no merged cell by itself)."""
     sheet.merge_cells(f"B{row}:{_LAST}{row}")
-    put(sheet, f"B{row}", content)
+    put(sheet, f"B{row}", content, ink=ink)
     sheet.row_dimensions[row].height = _LINE_HEIGHT * _lines(content, _TEXT_WIDTH)
     return row + 1
 
@@ -267,7 +263,7 @@ def _header(sheet: Worksheet, row: int, names: Sequence[tuple[str, float | None]
         letter = get_column_letter(i)
         head_cell(sheet, f"{letter}{row}", name)
         if name in _NUMBERS:
-            sheet[f"{letter}{row}"].alignment = Alignment(horizontal="right", vertical="center")
+            sheet[f"{letter}{row}"].alignment = Alignment(horizontal="right", vertical="center", indent=1)
         if width is not None:
             sheet.column_dimensions[letter].width = width
     sheet.row_dimensions[row].height = 20
@@ -294,7 +290,7 @@ def _format(cell: SheetCell, column: str) -> None:
     if cell.value == ABSENT:
         cell.font = Font(name=FONT, size=10, color="FF" + FAINT)
     if column in _NUMBERS:
-        cell.alignment = Alignment(horizontal="right", vertical="top")
+        cell.alignment = Alignment(horizontal="right", vertical="top", indent=1)
 
 
 def _lines(content: object, width: float) -> int:

@@ -54,6 +54,21 @@ def test_sheets_of_a_verdict_with_and_without_suspects(build, tmp_path):
     assert load_workbook(tmp_path / "b.xlsx").sheetnames == ["Summary", "Compare", "Errors", "Columns"]
 
 
+def test_no_text_of_the_summary_needs_more_room_than_it_has(any_finding, tmp_path):
+    # A row without a height of its own is one line high, of 12 points at least; nothing that it says may wrap.
+    write_workbook(any_finding, tmp_path / "a.xlsx")
+    sheet = load_workbook(tmp_path / "a.xlsx")["Summary"]
+    widths = [sheet.column_dimensions[get_column_letter(i)].width for i in range(1, sheet.max_column + 1)]
+    merged = {area.min_row: sum(widths[area.min_col - 1 : area.max_col]) for area in sheet.merged_cells.ranges}
+    for line in sheet.iter_rows():
+        for cell in line:
+            if isinstance(cell.value, str) and cell.alignment.wrap_text:
+                across = merged.get(cell.row) if cell.column > 1 or cell.row < 4 else None
+                room = (across or widths[cell.column - 1]) * 1.1
+                height = sheet.row_dimensions[cell.row].height or 13
+                assert height >= 12 * math.ceil(len(cell.value) / room), (cell.coordinate, cell.value)
+
+
 def test_settings_that_differ_stand_above_the_suspects(build, tmp_path):
     finding = dataclasses.replace(build.gelu(), settings=(listed(["HF32 on the NPU side"]),))
     write_workbook(finding, tmp_path / "a.xlsx")
