@@ -8,13 +8,12 @@ the next step is judged by what all of them came to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
 
 from acc_compare.align.calls import align
-from acc_compare.judge.origins import Left, Previous
+from acc_compare.judge.origins import Leavings, Previous
 from acc_compare.judge.ranks import Given, JobStep, communicating, given_by
 from acc_compare.judge.since import left_by
 from acc_compare.load import PlacedPair, mode_of
@@ -25,8 +24,6 @@ from acc_compare.one_pair import Outcome, Progress, Task, before, compare_pair, 
 from acc_compare.runners import Runner, cluster, processes
 from dump.format.layout import DUMP_FILE
 from dump.format.reader import read_dump, without_collecting
-
-_Left: TypeAlias = "Mapping[str, Left]"
 
 _COLLECTIVES = b'"collectives":'
 
@@ -94,13 +91,13 @@ def _compare_one_by_one(
     pairs: Sequence[PlacedPair], task: Task, *, jobs: int, progress: Progress | None
 ) -> Iterator[tuple[PlacedPair, Finding]]:
     earlier: dict[int | None, list[Outcome]] = {}
-    left: dict[int | None, _Left] = {}
+    left: dict[int | None, Leavings] = {}
     for number, pair in enumerate(pairs):
         if progress is not None and len(pairs) > 1:
             progress("steps", number, len(pairs))
         outcomes = earlier.setdefault(pair.rank, [])
         previous = _previous(outcomes, pair)
-        known = replace(known_from(outcomes), left=left.get(pair.rank, {}))
+        known = replace(known_from(outcomes), left=left.get(pair.rank, Leavings()))
         setting = replace(known, step=pair.step, rank=pair.rank, previous=previous)
         with without_collecting():
             finding = compare_pair(pair, setting, task, jobs=jobs, progress=progress)
@@ -137,13 +134,13 @@ def _compare_job(
         steps.setdefault(pair.step, []).append(pair)
     outcomes: list[Outcome] = []
     found: dict[PlacedPair, Finding] = {}
-    left: dict[int, _Left] = {}
+    left: dict[int, Leavings] = {}
     for step in steps.values():
         gathered = runner.each(_gather, (task, runner.cores), step)
         job = JobStep.of({_rank(pair): given for pair, given in zip(step, gathered, strict=True)})
         shared = _Shared(task, runner.cores, job, tuple(outcomes))
         told = tuple(job.odd_replicas())
-        given = [(pair, left.get(_rank(pair), {})) for pair in step]
+        given = [(pair, left.get(_rank(pair), Leavings())) for pair in step]
         for pair, (finding, outcome, leaves) in zip(step, runner.each(_judge_one, shared, given), strict=True):
             left[_rank(pair)] = leaves
             finding, told = _with_replicas(finding, told), ()
@@ -186,7 +183,7 @@ def _gather(shared: tuple[Task, int], pair: PlacedPair) -> tuple[Given, ...]:
         return given_by(_rank(pair), part, measured)
 
 
-def _judge_one(shared: _Shared, given: tuple[PlacedPair, _Left]) -> tuple[Finding, Outcome, _Left]:
+def _judge_one(shared: _Shared, given: tuple[PlacedPair, Leavings]) -> tuple[Finding, Outcome, Leavings]:
     pair, left = given
     rank = _rank(pair)
     setting = replace(

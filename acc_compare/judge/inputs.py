@@ -20,7 +20,7 @@ from acc_compare.judge.origins import (
     Origin,
     Seen,
 )
-from acc_compare.judge.since import changed_since
+from acc_compare.judge.since import changed_since, was_held
 from acc_compare.judge.summed import summed
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.model import Kind
@@ -50,6 +50,8 @@ def judge_input(
     order = call.pair.npu.index if call.pair.npu is not None else 0
     producer = context.npu.producer(argument.npu, order)
     noise = max(seen.worst, INPUT_NOISE)
+    if producer is None and was_held(argument, context):
+        return Judged(argument, "propagated"), None
     if context.other_world and producer is not None:
         # Of what has no counterpart, where the model is cut otherwise, nothing is known; nor outside of the model,
         # where each rank does its own part.
@@ -77,8 +79,8 @@ def judge_input(
     # A view that nobody recorded may be the parameter itself: the part that a DTensor was made from.
     is_result = context.npu.grad_fn(argument.npu) is not None and context.npu.parameter(argument.npu) is None
     if is_result or call.is_backward or context.npu.is_passed_back(argument.npu):
-        if context.previous == "suspect" and not seen.last_agreeing and seen.worst == 0.0:
-            return Judged(argument, "propagated"), None  # the step begins with what the one before it left
+        if context.parted and seen.worst == 0.0:  # what came before the record, or a fault, may have left it
+            return Judged(argument, "propagated"), None
         return _judge_unseen(call, argument, context, seen)
     return _judge_given(call, argument, context, seen)
 

@@ -135,16 +135,24 @@ class Left(NamedTuple):
     bench: TensorRecord
 
 
+class Leavings(NamedTuple):
+    """What a step leaves to the next: by name the parameters as its optimizers left them, and `held`, a mark of each
+    tensor that differed between the sides (`since.mark_of`)."""
+
+    parameters: Mapping[str, Left] = {}
+    held: frozenset[bytes] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What is known besides the calls: both dumps' dataflow, which call answers to which, the step, whether the step
     before was compared and its optimizer judged, the measured floor of each tensor, whether the same tool recorded
     both sides, and what error is normal in this run.  `other_world` says that the sides ran on different numbers of
     ranks; then `unmeasured` names calls of which no result could be compared.  `lowered` is the type that products were
-    found to be computed in on one side in an earlier step, `parted` how far parameters were apart in an earlier step
-    when the recording began, 0 where they were not, `references` how far both sides are from a third run, `drift` the
-    largest relative error of what calls of the step before wrote beside their results, `unheld` that of parameters
-    which an optimizer updates and no call is known to have read, `left` what optimizers of the step before left."""
+    found to be computed in on one side in an earlier step, `parted` how far parameters were apart when the recording
+    began, in this or an earlier step, 0 where they were not, `references` how far both sides are from a third run,
+    `drift` the largest relative error of what calls of the step before wrote beside their results, `unheld` that of
+    parameters which an optimizer updates and no call is known to have read, `left` what the step before left."""
 
     npu: Flow
     bench: Flow
@@ -162,7 +170,7 @@ class Context:
     unheld: float = 0.0
     parted: float = 0.0
     references: Mapping[tuple[str, str], ReferenceErrors] = field(default_factory=dict)
-    left: Mapping[str, Left] = field(default_factory=dict)
+    left: Leavings = field(default_factory=Leavings)
 
 
 @dataclass(slots=True)

@@ -1,15 +1,20 @@
-"""What an optimizer leaves is what the next step finds: what a side finds otherwise was changed since.
+"""What a step leaves is what the next one finds.
 
-That asks each side for itself, and no noise comes into it: parameters that nobody touches are the same to the bit.
-What both sides change between steps, by something that nobody records, is no matter of this.
+Of a parameter, what a side finds otherwise than its optimizer left it was changed since.  That asks each side for
+itself, and no noise comes into it: parameters that nobody touches are the same to the bit.  What both sides change
+between steps, by something that nobody records, is no matter of this.
+
+A step ends with its optimizer, and much is read behind that: outputs for a measure of success, a state for the next
+batch.  What differed in the step before was judged there, and is the same numbers on either side still.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Literal
 
-from acc_compare.judge.origins import INPUT_NOISE, SIDES, UNSEEN, Context, Left
+from acc_compare.judge.origins import INPUT_NOISE, SIDES, UNSEEN, Context, Leavings, Left
 from acc_compare.measured.calls import MeasuredArgument
 from acc_compare.measured.errors import tensor_error
 from acc_compare.model import Row
@@ -17,8 +22,32 @@ from dump.format.schema import ScalarRecord, TensorRecord
 
 _WROTE, _OWN = ".output.0.", ".input.own."
 
+_NUMBERS = ("dtype", "shape", "md5", "max", "min", "mean", "norm", "nan", "inf", "sketch")
 
-def left_by(rows: Sequence[Row]) -> dict[str, Left]:
+
+def left_by(rows: Sequence[Row]) -> Leavings:
+    """What the calls of one step left to the next."""
+    others = ((row.npu, row.bench) for row in rows if not row.of_optimizer)
+    tensors = ((a, b) for a, b in others if isinstance(a, TensorRecord) and isinstance(b, TensorRecord))
+    return Leavings(_parameters(rows), frozenset(mark_of(a, b) for a, b in tensors if _numbers(a) != _numbers(b)))
+
+
+def was_held(argument: MeasuredArgument, context: Context) -> bool:
+    """Did the step before hold these numbers on the one side where it held those on the other?"""
+    held = context.left.held
+    return bool(held) and not context.other_world and mark_of(argument.npu, argument.bench) in held
+
+
+def mark_of(npu: TensorRecord, bench: TensorRecord) -> bytes:
+    """The same for a pair of tensors with the same numbers, in any process."""
+    return hashlib.blake2b(repr((_numbers(npu), _numbers(bench))).encode(), digest_size=12).digest()
+
+
+def _numbers(leaf: TensorRecord) -> tuple[object, ...]:
+    return tuple(getattr(leaf, name) for name in _NUMBERS)
+
+
+def _parameters(rows: Sequence[Row]) -> dict[str, Left]:
     """By name the parameters as the optimizers of one step left them; those that other ranks update come later."""
     found = {}
     every = [row for row in rows if row.of_optimizer]
@@ -36,7 +65,7 @@ def left_by(rows: Sequence[Row]) -> dict[str, Left]:
 def changed_since(argument: MeasuredArgument, context: Context) -> tuple[str, Literal["", "npu", "bench"]]:
     """The optimizer that left this parameter in the step before, and the side that alone finds another value; "" where
     there is none."""
-    left = context.left.get(context.npu.updated(argument.npu)) if context.previous == "judged" else None
+    left = context.left.parameters.get(context.npu.updated(argument.npu)) if context.previous == "judged" else None
     if left is None or context.other_world:
         return "", ""
     moved = []

@@ -17,7 +17,7 @@ from acc_compare.judge.evidence import Comparand, cut_short, some
 from acc_compare.judge.gradients import judge_gradients
 from acc_compare.judge.hidden import hidden_origin
 from acc_compare.judge.optimizer import judge_optimizer, unheld, updated_alone, without_closures
-from acc_compare.judge.origins import Context, Judged, Left, Origin, Previous, Walk
+from acc_compare.judge.origins import Context, Judged, Leavings, Origin, Previous, Walk
 from acc_compare.judge.programs import two_programs
 from acc_compare.judge.ranks import JobStep
 from acc_compare.judge.reference import References, told_of_all
@@ -62,7 +62,7 @@ class Setting:
     `other_world` says that the sides ran on different numbers of ranks, so that their parts were put together,
     `shared_otherwise` that both have as many, but share out the model in other ways; `lowered` is what an earlier step
     showed products to be computed in, `references` how far both are from a third, `drift` how far running statistics
-    parted in the step before, `left` what its optimizers left, `parted` how far parameters were apart when the
+    parted in the step before, `left` what it left, `parted` how far parameters were apart when the
     recording began, 1 after a fault;
     `odd_updates` are steps of optimizers and parameters that one rank updated otherwise than the rest."""
 
@@ -78,7 +78,7 @@ class Setting:
     drift: float = 0.0
     parted: float = 0.0
     odd_updates: frozenset[tuple[str, str]] = frozenset()
-    left: Mapping[str, Left] = field(default_factory=dict)
+    left: Leavings = field(default_factory=Leavings)
 
 
 def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, setting: Setting) -> Finding:
@@ -106,7 +106,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
         unheld=unheld(calls),
         parted=setting.parted,
         references=setting.references or {},
-        left={} if setting.shared_otherwise else setting.left,
+        left=Leavings() if setting.shared_otherwise else setting.left,
     )
     found = walk(chosen, context)
     if setting.other_world:

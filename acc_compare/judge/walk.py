@@ -56,7 +56,8 @@ def walk(calls: Sequence[MeasuredCall], context: Context) -> Walk:
     garbage = _Garbage(context.npu)
     cleaned = [garbage.taken_out(call) for call in calls]
     begun_apart = parted_before(cleaned, context)
-    parted = max(begun_apart, context.parted) > 0.0
+    context = replace(context, parted=max(begun_apart, context.parted))
+    parted = context.parted > 0.0
     noise = Noise(cleaned, parted=parted)
     # What was one step's setting is the next one's, although there weights that differ may hide it: then fewer tell.
     # After a fault, products that inherit it say nothing.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from acc_compare import compare
@@ -88,3 +89,42 @@ def test_what_one_side_never_trained_was_not_changed_since(make: Any) -> None:
     finding = judged(make, npu, bench)
     assert accused(finding) == [("input", "Functional.linear.2.forward")]
     assert text(finding.suspects[0].message).endswith("an optimizer moves it on the NPU side only")
+
+
+def read_later(make: Any, *, fault: float = 0.0, late: float = 0.0, grad_fn: str | None = "AddBackward0") -> list[Any]:
+    """Two steps: a call whose result is off by `fault`, and one that reads it, off by `late` more, behind another."""
+    made = make.off(make.normal(16, 16), fault, seed=1)
+    first, second = make.Run(), make.Run()
+    first.call("Functional.linear.0.forward", [make.normal(16, 16, seed=3)], [made])
+    metric = make.normal(8, 8, seed=4)
+    second.call("Tensor.to.0.forward", [metric], [metric.copy()])
+    read = make.off(made, late, seed=2)
+    second.call("Tensor.argmax.0.forward", [second.mark(read, grad_fn=grad_fn)], [np.argmax(read, -1)])
+    return [first, second]
+
+
+@pytest.mark.parametrize("grad_fn", ["AddBackward0", None])
+@pytest.mark.parametrize("previous", ["judged", "suspect"])
+def test_what_the_step_before_held_was_judged_there(make: Any, previous: str, grad_fn: str | None) -> None:
+    npu, bench = (read_later(make, fault=fault, grad_fn=grad_fn) for fault in (0.02, 0.0))
+    left = left_by(make.judged(npu[0], bench[0]).rows)
+    assert accused(make.judged(npu[1], bench[1], step=1, previous=previous, left=left)) == []
+
+
+def test_what_was_changed_since_it_was_made_is_told(make: Any) -> None:
+    npu, bench = read_later(make, fault=0.02, late=0.02), read_later(make)
+    found = judged(make, npu, bench)
+    assert accused(found) == [("operator", "Tensor.argmax.0.forward")]
+    assert "an operator that was not recorded" in text(found.suspects[0].message)
+
+
+@pytest.mark.parametrize("step", [0, 3])
+def test_a_recording_that_begins_late_accuses_nobody_of_what_came_before(make: Any, step: int) -> None:
+    """In the first step of a run nothing came before."""
+    runs = [read_later(make, fault=fault)[1] for fault in (0.02, 0.0)]
+    for number, run in enumerate(runs):
+        x, w = make.normal(16, 16, seed=5), run.parameter(make.off(make.normal(16, 16, seed=6), number * 0.01, seed=7))
+        run.call("Functional.linear.1.forward", [x, w], [x @ w.T])
+    found = accused(make.judged(*runs, step=step, previous="none"))
+    assert found[0] == (("input", "Functional.linear.1.forward") if step else ("operator", "Tensor.argmax.0.forward"))
+    assert len(found) == (1 if step else 2)
