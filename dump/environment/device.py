@@ -112,13 +112,15 @@ def download(tensor: torch.Tensor) -> torch.Tensor:
 
     Where the host's memory cannot be pinned, this waits.
     """
-    if _is_simulated(tensor.device):
-        return tensor.cpu()
+    base: Any = torch_internals.TensorBase  # past what a script may have put in its place
+    if _is_simulated(base.device.__get__(tensor)):
+        return base.cpu(tensor)  # type: ignore[no-any-return]
     try:
-        host = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=True)
+        shape, dtype = base.shape.__get__(tensor), base.dtype.__get__(tensor)
+        host = torch.empty(shape, dtype=dtype, device="cpu", pin_memory=True)
     except RuntimeError:
-        return tensor.cpu()
-    return host.copy_(tensor, non_blocking=True)
+        return base.cpu(tensor)  # type: ignore[no-any-return]
+    return base.copy_(host, tensor, non_blocking=True)  # type: ignore[no-any-return]
 
 
 def _is_simulated(device: torch.device) -> bool:

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from ..record import stack, tree
+from ..record import reading, stack, tree
 from ..record.entries import Emission
 from ..record.recorder import StepRecorder
 from ..record.sharded import local_of
@@ -303,12 +303,12 @@ class Collectives:
             opened.arrived()
             return
         for tensor in results:
-            self._results.setdefault(storage_address(tensor.untyped_storage()), []).append(opened)
+            self._results.setdefault(storage_address(reading.storage_of(tensor)), []).append(opened)
             opened.recorder.expect(tensor)
 
     def _arrive(self, args: tuple[Any, ...]) -> None:
         for tensor in tree.tensors_of(args):
-            address = storage_address(local_of(tensor).tensor.untyped_storage())
+            address = storage_address(reading.storage_of(local_of(tensor).tensor))
             for opened in self._results.pop(address, ()):
                 opened.arrived()
 
@@ -326,7 +326,7 @@ class Collectives:
 
     def _follow_reduction(self, model: Any, output: Any) -> None:
         """Its gradients are reduced past Python while backward runs: the record is made when that is over."""
-        node = next((tensor.grad_fn for tensor in tree.tensors_of(output) if tensor.grad_fn is not None), None)
+        node = next(filter(None, map(reading.maker_of, tree.tensors_of(output))), None)
         if node is None:
             return
         reference = weakref.ref(model)
@@ -345,11 +345,11 @@ class Collectives:
         node.register_prehook(begun)
 
     def _record_reduction(self, model: Any) -> None:
-        parameters = {name: p for name, p in model.named_parameters() if p.requires_grad and p.grad is not None}
-        gradients = {name: parameter.grad for name, parameter in parameters.items()}
+        followed = {name: p for name, p in model.named_parameters() if reading.requires_grad(p)}
+        gradients = {name: gradient for name, p in followed.items() if (gradient := reading.gradient_of(p)) is not None}
         if not gradients or self._watch.recorder is None:
             return
-        told = {"param": parameters, **hook_of(model)}
+        told = {"param": {name: followed[name] for name in gradients}, **hook_of(model)}
         opened = self._begin(Issued("Distributed.ddp_all_reduce", members(model.process_group), [], told), within=False)
         if opened is not None:
             for gradient in gradients.values():

@@ -20,9 +20,8 @@ from typing import Any
 import torch
 from torch.optim import optimizer as torch_optimizer
 
-from ..record import stack, tree
+from ..record import reading, stack, tree
 from ..record.entries import Emission
-from ..record.reading import gradient_of
 from ..record.recorder import StepRecorder
 from .modules import ModuleTree
 from .patching import Patches
@@ -188,7 +187,7 @@ class OptimizerSteps:
     def _parameters(self, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
         """Those that have a gradient."""
         every = self._tree.parameters_of(optimizer)
-        return {name: parameter for name, parameter in every.items() if gradient_of(parameter) is not None}
+        return {name: parameter for name, parameter in every.items() if reading.gradient_of(parameter) is not None}
 
     def _note_own(self, outer: _OpenStep, inner: torch.optim.Optimizer) -> None:
         """An optimizer whose state is dealt out among ranks runs one that has this rank's parameters alone; the others'
@@ -210,7 +209,7 @@ class OptimizerSteps:
             return {}
         parameters = self._parameters(step.optimizer)
         groups: list[dict[str, Any]] = tree.own(step.optimizer, "param_groups")
-        gradients = {key: gradient_of(parameter) for key, parameter in parameters.items()}
+        gradients = {key: reading.gradient_of(parameter) for key, parameter in parameters.items()}
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             for gradient in gradients.values():
                 if gradient is not None:
@@ -276,6 +275,6 @@ def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
             plain[key] = list(value)
         elif isinstance(value, (bool, int, float, str)) or value is None:
             plain[key] = value
-        elif isinstance(value, torch.Tensor) and value.numel() == 1 and value.device.type == "cpu":
-            plain[key] = value.item()
+        elif isinstance(value, torch.Tensor) and reading.count_of(value) == 1 and reading.is_on_host(value):
+            plain[key] = reading.number_in(value)
     return plain

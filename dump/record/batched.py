@@ -28,6 +28,7 @@ from ..environment.device import upload
 from ..format import sketch
 from ..format import waves as under_waves
 from ..format.schema import SKETCH_BUCKETS
+from . import reading
 from .statistics import Statistics, from_scaled
 
 CAPACITY = 1 << 22
@@ -55,11 +56,11 @@ class Kind:
     @classmethod
     def of(cls, flat: torch.Tensor) -> Kind:
         """Of a real tensor (n,)."""
-        dtype = flat.dtype
+        dtype = reading.dtype_of(flat)
         memory = torch.float64 if dtype is torch.float64 else torch.float32
         if not dtype.is_floating_point:
             memory = torch.int64
-        return cls(flat.device, memory, sketch.width(flat.shape[0]), dtype is _UINT64)
+        return cls(reading.device_of(flat), memory, sketch.width(reading.count_of(flat)), dtype is _UINT64)
 
     @property
     def line(self) -> int:
@@ -121,11 +122,10 @@ class Batch:
         """Queue the copy of a tensor (n,), n > 0, that the batch `takes`; its number in the batch.  Waves go by its
         `shape`."""
         assert self._memory is not None
-        count = flat.shape[0]
+        count = reading.count_of(flat)
         start = self._starts[-1]
-        values = flat.view(torch.int64) ^ _LEAST_INT64 if self.kind.is_lowered else flat
-        first = start * self.kind.line
-        self._memory.view(-1)[first : first + count].copy_(values)
+        values = reading.viewed(flat, torch.int64) ^ _LEAST_INT64 if self.kind.is_lowered else flat
+        reading.fill(reading.narrowed(reading.viewed(self._memory, -1), 0, start * self.kind.line, count), values)
         self._counts.append(count)
         self._shapes.append(shape)
         self._starts.append(start + self.kind.lines(count))

@@ -196,7 +196,7 @@ def each_once(tensor: torch.Tensor) -> torch.Tensor:
     """The part of an expanded tensor that the rest repeats."""
     for dimension, step in enumerate(reading.strides_of(tensor)):
         if not step:
-            tensor = tensor.narrow(dimension, 0, 1)
+            tensor = reading.narrowed(tensor, dimension, 0, 1)
     return tensor
 
 
@@ -301,5 +301,5 @@ def shared(tensor: torch.Tensor) -> torch.Tensor:
 
 def as_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
     """The memory of a detached host tensor, of a dtype that numpy has, as an array."""
-    array: npt.NDArray[Any] = shared(tensor).numpy()
+    array: npt.NDArray[Any] = reading.as_numpy(shared(tensor))
     return array

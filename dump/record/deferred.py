@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import torch
 
 from ..environment.device import current_stream, download, on_stream, wait_for
+from . import reading
 from .batched import CAPACITY, Batch, Kind
 from .contents import as_laid_out, real_contiguous
 from .statistics import EMPTY, Statistics, measure
@@ -75,26 +76,30 @@ class Queue:
     def _send(self, tensor: torch.Tensor, waves: bool) -> Fetched | None:
         """Send a tensor to the host as it lies; None where it lies in order, takes more than a few MB, or too much is
         under way."""
-        laid_out = as_laid_out(tensor.detach())
-        if laid_out is None or laid_out.nbytes > _MOST_SENT or self._nbytes > _MOST_UNDER_WAY:
+        laid_out = as_laid_out(reading.detached(tensor))
+        if laid_out is None:
             return None
-        self._nbytes += laid_out.nbytes
-        host = download(laid_out)
-        return Fetched(host.as_strided(tensor.shape, tensor.stride()), tensor.device, waves)
+        nbytes = reading.count_of(laid_out) * reading.bytes_of_one(laid_out)
+        if nbytes > _MOST_SENT or self._nbytes > _MOST_UNDER_WAY:
+            return None
+        self._nbytes += nbytes
+        host = reading.laid_out(download(laid_out), reading.shape_of(tensor), reading.strides_of(tensor))
+        return Fetched(host, reading.device_of(tensor), waves)
 
     def _launch(self, tensor: torch.Tensor, waves: bool) -> Launched | None:
-        flat = real_contiguous(tensor).view(-1)
-        count = flat.shape[0]
+        flat = reading.viewed(real_contiguous(tensor), -1)
+        count = reading.count_of(flat)
         if not count:
             return None
-        kind, stream = Kind.of(flat), current_stream(flat.device)
+        kind = Kind.of(flat)
+        stream = current_stream(kind.device)
         batch = self._open.get((stream, kind, waves))
         if batch is None or not batch.takes(count):
             if batch is not None:
                 batch.measure()
             batch = Batch(kind, max(min(CAPACITY, _MOST_OF_A_WIDTH * kind.span), count), waves=waves)
             self._open[stream, kind, waves] = batch
-        return Launched(batch, batch.add(flat, tensor.shape), stream)
+        return Launched(batch, batch.add(flat, reading.shape_of(tensor)), stream)
 
 
 def fetch(under_way: Sequence[UnderWay | None]) -> list[Result]:
@@ -126,8 +131,8 @@ def _transfer(batches: Sequence[Batch]) -> None:
             alike.setdefault(kind, []).append(found)
     for members in alike.values():
         try:
-            floats = torch.cat([own for _, own, _ in members]).cpu().numpy()
-            whole = torch.cat([own for _, _, own in members]).cpu().numpy()
+            floats = reading.as_numpy(reading.fetched(torch.cat([own for _, own, _ in members])))
+            whole = reading.as_numpy(reading.fetched(torch.cat([own for _, _, own in members])))
         except RuntimeError as error:
             for batch, _, _ in members:
                 batch.failure = error

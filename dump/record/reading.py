@@ -62,7 +62,19 @@ detached: Callable[[torch.Tensor], torch.Tensor] = _base.detach
 in_order: Callable[[torch.Tensor], torch.Tensor] = _base.contiguous
 viewed: Callable[..., torch.Tensor] = _base.view
 laid_out: Callable[..., torch.Tensor] = _base.as_strided
+selected: Callable[[torch.Tensor, int, int], torch.Tensor] = _base.select
+narrowed: Callable[[torch.Tensor, int, int, int], torch.Tensor] = _base.narrow
+uncounted: Callable[[torch.Tensor], torch.Tensor] = _attribute("data")
+"""The same memory, past its version counter."""
+
 fetched: Callable[[torch.Tensor], torch.Tensor] = _base.cpu
+converted: Callable[[torch.Tensor, torch.dtype], torch.Tensor] = _base.to
+copied: Callable[[torch.Tensor], torch.Tensor] = _base.clone
+fill: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = _base.copy_
+"""The first takes the elements of the second."""
+
+as_numpy: Callable[[torch.Tensor], Any] = _base.numpy
+number_in: Callable[[torch.Tensor], Any] = _base.item
 conjugation_done: Callable[[torch.Tensor], torch.Tensor] = _base.resolve_conj
 negation_done: Callable[[torch.Tensor], torch.Tensor] = _base.resolve_neg
 

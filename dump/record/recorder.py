@@ -96,8 +96,8 @@ class StepRecorder:
         with _quiet():
             for place, value in values.items():
                 tensor = tensors.get(place)
-                if tensor is not None and tensor.shape == value.shape and tensor.dtype == value.dtype:
-                    tensor.data.copy_(value)
+                if tensor is not None and shape_of(tensor) == value.shape and dtype_of(tensor) == value.dtype:
+                    reading.fill(reading.uncounted(tensor), value)
                     self.touch(tensor)
 
     # ---- values
@@ -346,7 +346,7 @@ def _values(tensor: torch.Tensor) -> torch.Tensor:
     run, whose kernels may be at fault.  Zeros that have no memory, with memory.  Any other tensor as it is."""
     if is_zerotensor(tensor):
         with _quiet():
-            return reading.detached(tensor).clone()
+            return reading.copied(reading.detached(tensor))
     if layout_of(tensor) is not torch.sparse_coo or is_meta(tensor):
         return tensor
     values: torch.Tensor = sparse_values(reading.detached(tensor))

@@ -137,7 +137,7 @@ def _of_repeated(tensor: torch.Tensor) -> Statistics:
     """From what its memory gives, and without a sketch, which follows the order of all elements."""
     once = each_once(tensor)
     found = measure(on_host(once))
-    times = tensor.numel() // once.numel()
+    times = reading.count_of(tensor) // reading.count_of(once)
     norm = None if found.norm is None else found.norm * math.sqrt(times)
     return Statistics(found.max, found.min, found.mean, norm, found.nan * times, found.inf * times)
 
@@ -150,11 +150,11 @@ def _measured_in_python(source: torch.Tensor, *, waves: bool) -> Statistics:
 @np.errstate(all="ignore")
 def _measure_in_python(source: torch.Tensor) -> Statistics:
     """The same of what `real_contiguous` gives, by numpy."""
-    count = source.numel()
-    working = working_dtype(source.dtype)
+    count, dtype = reading.count_of(source), reading.dtype_of(source)
+    working = working_dtype(dtype)
     if count <= _BLOCK[working]:
         # Without the loop over blocks, which would take longer than a small tensor's sums.
-        values = as_array(source if source.dtype is working else _widened(source, working)).reshape(-1)
+        values = as_array(source if dtype is working else _widened(source, working)).reshape(-1)
         squares = _squares(values)
         if _is_clean(squares, count, working) or not (squares or values.any()):
             high, low = float(values[values.argmax()]), float(values[values.argmin()])
@@ -172,7 +172,7 @@ def is_native() -> bool:
 
 def _flat(source: torch.Tensor) -> torch.Tensor:
     """(n,) where that takes no copy."""
-    return source.view(-1) if source.is_contiguous() else source
+    return reading.viewed(source, -1) if reading.is_contiguous(source) else source
 
 
 def from_scaled(
@@ -211,7 +211,7 @@ def _statistics(source: torch.Tensor, sums: _Sums) -> Statistics:
     high: float | int = sums.high
     low: float | int = sums.low
     rows = sums.rows
-    if not source.dtype.is_floating_point:
+    if not reading.dtype_of(source).is_floating_point:
         if max(-low, high) < _EXACT_IN_FLOAT64:
             high, low = int(high), int(low)
         else:
@@ -219,7 +219,7 @@ def _statistics(source: torch.Tensor, sums: _Sums) -> Statistics:
             high, low = int(whole.max()), int(whole.min())
     elif sketch.has_sentinel(low, high):
         rows = _rows_without_sentinels(_flat(source), low)
-    count = source.numel()
+    count = reading.count_of(source)
     buckets = sketch.fold(rows).astype("<f4").tobytes()
     return Statistics(high, low, sums.total / count, math.sqrt(sums.squares), 0, 0, buckets)
 
@@ -228,62 +228,69 @@ def _blocks(flat: torch.Tensor, working: torch.dtype) -> Iterator[Floats]:
     """The elements of `flat` (n,), or of an expanded tensor of any shape, in `working`, block by block; the next one
     may overwrite the last."""
     size = _BLOCK[working]
-    if not flat.is_contiguous():
+    if not reading.is_contiguous(flat):
         yield from _gathered(flat, working)
         return
-    if flat.dtype is working:
+    whole = reading.count_of(flat)
+    if reading.dtype_of(flat) is working:
         values = as_array(flat)
-        for start in range(0, values.shape[0], size):
+        for start in range(0, whole, size):
             yield values[start : start + size]
         return
-    buffer = torch.empty(min(size, flat.shape[0]), dtype=working, device="cpu")
-    widened = buffer.numpy()
-    for start in range(0, flat.shape[0], size):
-        count = min(size, flat.shape[0] - start)
+    buffer, widened = _room(min(size, whole), working)
+    for start in range(0, whole, size):
+        count = min(size, whole - start)
         for at in range(0, count, _WIDENED):
-            part = flat[start + at : start + min(at + _WIDENED, count)]
-            buffer[at : at + part.shape[0]].copy_(part)
+            length = min(_WIDENED, count - at)
+            reading.fill(reading.narrowed(buffer, 0, at, length), reading.narrowed(flat, 0, start + at, length))
         yield widened[:count]
 
 
 def _gathered(source: torch.Tensor, working: torch.dtype) -> Iterator[Floats]:
     """`_blocks` of a tensor whose elements do not lie in order, of which no more than a block is ever copied."""
     size = _BLOCK[working]
-    buffer = torch.empty(min(size, source.numel()), dtype=working, device="cpu")
-    values = buffer.numpy()
+    buffer, values = _room(min(size, reading.count_of(source)), working)
     filled = 0
     for piece in _pieces(source, min(_WIDENED, size)):
-        flat = piece.reshape(-1)
-        taken = min(flat.shape[0], size - filled)
-        buffer[filled : filled + taken].copy_(flat[:taken])
+        flat, count = reading.viewed(reading.in_order(piece), -1), reading.count_of(piece)
+        taken = min(count, size - filled)
+        reading.fill(reading.narrowed(buffer, 0, filled, taken), reading.narrowed(flat, 0, 0, taken))
         filled += taken
         if filled == size:
             yield values
-            filled = flat.shape[0] - taken
-            buffer[:filled].copy_(flat[taken:])
+            filled = count - taken
+            reading.fill(reading.narrowed(buffer, 0, 0, filled), reading.narrowed(flat, 0, taken, filled))
     if filled:
         yield values[:filled]
 
 
+def _room(count: int, working: torch.dtype) -> tuple[torch.Tensor, Floats]:
+    """Memory of so many elements, as torch and as numpy see it."""
+    buffer = torch.empty(count, dtype=working, device="cpu")
+    return buffer, reading.as_numpy(buffer)
+
+
 def _pieces(source: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
     """`source` in parts of at most `size` elements, in the order of its elements."""
-    if source.numel() <= size:
+    count = reading.count_of(source)
+    if count <= size:
         yield source
         return
-    row = source.numel() // source.shape[0]
+    extent = reading.shape_of(source)[0]
+    row = count // extent
     if row > size:
-        for index in range(source.shape[0]):
-            yield from _pieces(source[index], size)
+        for index in range(extent):
+            yield from _pieces(reading.selected(source, 0, index), size)
         return
     rows = size // row
-    for start in range(0, source.shape[0], rows):
-        yield source[start : start + rows]
+    for start in range(0, extent, rows):
+        yield reading.narrowed(source, 0, start, min(rows, extent - start))
 
 
 def _widened(source: torch.Tensor, working: torch.dtype) -> torch.Tensor:
     """A copy in `working`, of one block at most."""
-    if source.numel() <= _WIDENED:
-        return source.to(working)
+    if reading.count_of(source) <= _WIDENED:
+        return reading.converted(source, working)
     return torch.from_numpy(next(_blocks(_flat(source), working)))
 
 
@@ -292,7 +299,7 @@ def _one_pass(flat: torch.Tensor, working: torch.dtype) -> _Sums | None:
 
     None where the data is not clean.
     """
-    count = flat.numel()
+    count = reading.count_of(flat)
     span = sketch.width(count)
     high, low, total, squares = -math.inf, math.inf, 0.0, 0.0
     rows = []
@@ -339,8 +346,7 @@ def _ones(char: str) -> Floats:
 
 
 def _rows_without_sentinels(flat: torch.Tensor, low: float) -> Floats:
-    span = sketch.width(flat.numel())
-    working = working_dtype(flat.dtype)
+    span, working = sketch.width(reading.count_of(flat)), working_dtype(reading.dtype_of(flat))
     zero = np.float32(0)
     return np.concatenate(
         [sketch.row_sums(np.where(block <= low / 2, zero, block), span) for block in _blocks(flat, working)]
@@ -355,7 +361,8 @@ def _measure_carefully(flat: torch.Tensor) -> Statistics:
     found = _survey(flat)
     scale = max(found.live_high, -found.live_low) or 1.0
     masked = sketch.has_sentinel(found.live_low, found.live_high)
-    span = sketch.width(flat.numel())
+    count = reading.count_of(flat)
+    span = sketch.width(count)
     total, squares = 0.0, 0.0
     rows = []
     for block in _blocks(flat, torch.float64):
@@ -370,7 +377,7 @@ def _measure_carefully(flat: torch.Tensor) -> Statistics:
         nan=found.nan,
         inf=found.inf,
         scale=scale,
-        mean=total / flat.numel(),
+        mean=total / count,
         norm=math.sqrt(squares),
         buckets=sketch.fold(np.concatenate(rows)),
     )
@@ -378,7 +385,7 @@ def _measure_carefully(flat: torch.Tensor) -> Statistics:
 
 def _survey(flat: torch.Tensor) -> _Survey:
     found = _Survey()
-    for block in _blocks(flat, working_dtype(flat.dtype)):
+    for block in _blocks(flat, working_dtype(reading.dtype_of(flat))):
         high, low = float(block.max()), float(block.min())
         # numpy's maximum keeps a NaN that Python's max would drop.
         found.high, found.low = float(np.maximum(found.high, high)), float(np.minimum(found.low, low))

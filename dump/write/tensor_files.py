@@ -22,6 +22,7 @@ from ..format.errors import ConfigError, OutputError
 from ..format.layout import TENSOR_FOLDER
 from ..format.packs import ALIGNMENT, PACK_FILE, Extent, extent_of
 from ..format.tensor_bytes import bytes_of, unwritten, write_parts
+from ..record import reading
 from ..record.contents import Contents
 from .long_writes import BLOCK, LongWrites
 
@@ -237,7 +238,7 @@ def _write_pt(
     """As msprobe stores tensors: torch.save of one tensor.  Slower to write and to read than the others."""
     kind = getattr(torch, dtype.removeprefix("torch."))
     flat = torch.frombuffer(data, dtype=kind) if len(data) else torch.empty(0, dtype=kind, device="cpu")
-    tensor = flat.view(shape) if strides is None else flat.as_strided(shape, strides)
+    tensor = reading.viewed(flat, shape) if strides is None else reading.laid_out(flat, shape, strides)
     unfinished = path.with_name(f".{path.name}.part")
     try:
         with unfinished.open("wb") as file:

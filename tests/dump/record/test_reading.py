@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
 
-from dump.record import reading
+from dump.record import deferred, reading
+from dump.record.statistics import Statistics
 
 PROPERTIES = (
     "shape",
@@ -21,8 +24,10 @@ PROPERTIES = (
     "output_nr",
     "grad",
 )
+NAN = float("nan")
 METHODS = ("data_ptr", "numel", "stride", "size", "storage_offset", "untyped_storage", "is_contiguous", "element_size",
-           "detach", "contiguous", "cpu", "is_conj", "is_neg", "resolve_conj", "resolve_neg", "as_strided")  # fmt: skip
+           "detach", "contiguous", "cpu", "is_conj", "is_neg", "resolve_conj", "resolve_neg", "as_strided", "view",
+           "reshape", "narrow", "select", "to", "clone", "copy_", "numpy", "item", "dim", "__getitem__")  # fmt: skip
 
 
 def _heard(*_: Any, **__: Any) -> Any:
@@ -63,37 +68,63 @@ def test_a_subclass_hears_nothing(view: Any, settings: dict[str, Any], record: A
 AUDITED = {"level": "mix", "audit": True, "summary_mode": "md5"}
 
 
+@contextmanager
+def _replaced(heard: list[str]) -> Iterator[None]:
+    """What a script has put in the place of torch's: each notes its name."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name in METHODS:
+            original = getattr(torch.Tensor, name)
+
+            def heeds(self: Any, *args: Any, original: Any = original, name: str = name, **kwargs: Any) -> Any:
+                heard.append(name)
+                return original(self, *args, **kwargs)
+
+            patched.setattr(torch.Tensor, name, heeds)
+        for name in PROPERTIES:
+            original = getattr(torch.Tensor, name)
+
+            def heeds_too(self: Any, original: Any = original, name: str = name) -> Any:
+                heard.append(name)
+                return original.__get__(self)
+
+            patched.setattr(torch.Tensor, name, property(heeds_too))
+        yield
+
+
+def _of_every_way() -> list[torch.Tensor]:
+    """Tensors that are measured in different ways."""
+    complex_ones = torch.ones(6, 4, dtype=torch.complex64)
+    return [
+        *(torch.tensor([1.0, NAN]), torch.tensor([0.0, -1e9] * 4), torch.arange(5), torch.randn(1 << 20)),
+        *(complex_ones.conj(), torch.ones(40_000).bfloat16()),
+    ]
+
+
 @pytest.mark.parametrize("settings", [{"level": "mix"}, {"task": "tensor"}, AUDITED])
-def test_a_script_that_replaces_what_tensors_have_hears_nothing(
-    settings: dict[str, Any], record: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    layer, x, heard = torch.nn.Linear(4, 4), torch.randn(6, 4), []
+def test_a_script_that_replaces_what_tensors_have_hears_nothing(settings: dict[str, Any], record: Any) -> None:
+    layer, x, heard = torch.nn.Linear(4, 4), torch.randn(6, 4), list[str]()
+    others = [*_of_every_way(), torch.randn(70, 1).expand(70, 9000), x.to_sparse()]
 
     def act() -> None:
-        with monkeypatch.context() as patched:
-            for name in METHODS:
-                original = getattr(torch.Tensor, name)
-
-                def heeds(self: Any, *args: Any, original: Any = original, name: str = name, **kwargs: Any) -> Any:
-                    heard.append(name)
-                    return original(self, *args, **kwargs)
-
-                patched.setattr(torch.Tensor, name, heeds)
-            for name in PROPERTIES:
-                original = getattr(torch.Tensor, name)
-
-                def heeds_too(self: Any, original: Any = original, name: str = name) -> Any:
-                    heard.append(name)
-                    return original.__get__(self)
-
-                patched.setattr(torch.Tensor, name, property(heeds_too))
+        with _replaced(heard):
             torch.exp(layer(x).T).backward(torch.ones(4, 6))
+            for other in others:
+                torch.neg(other)
 
     act()
     alone = list(heard)
     heard.clear()
     record(act, **settings)
     assert heard == alone
+
+
+def test_nor_does_it_hear_how_tensors_get_into_a_device_s_batches() -> None:
+    queue, heard = deferred.Queue(), list[str]()
+    tensors = _of_every_way()
+    with _replaced(heard):
+        taken = [queue.take(tensor) for tensor in tensors]
+    assert heard == []
+    assert all(isinstance(found, Statistics) for found in deferred.fetch(taken))
 
 
 FACTS = {
