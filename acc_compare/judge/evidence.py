@@ -118,7 +118,8 @@ def _one_side(origin: Origin, _: Comparand) -> Message:
     words: dict[str, Value] = {"producer": origin.producer, "side": side, "size": _size(origin)}
     if origin.handed:
         return say("happened.handed", **words, argument=origin.handed, call=origin.call.full_name)
-    return say("happened.one_side", **words, call=origin.call.full_name)
+    key = "happened.one_side" if origin.earlier is None else "happened.one_side_before"
+    return say(key, **words, call=origin.call.full_name)
 
 
 def _nonfinite(origin: Origin, _: Comparand) -> Message:
@@ -174,7 +175,8 @@ def _reshaped(origin: Origin) -> Message:
     if origin.lone:
         side, tensor = say(f"name.{origin.lone}"), origin.judged.argument.name
         words: dict[str, Value] = {"producer": origin.producer, "side": side, "call": origin.call.full_name}
-        return say("happened.one_side_reshaped", **words, tensor=tensor, shapes=shapes)
+        key = "happened.one_side_reshaped" if origin.earlier is None else "happened.one_side_reshaped_before"
+        return say(key, **words, tensor=tensor, shapes=shapes)
     return say("happened.reshaped", what=origin.judged.argument.name, shapes=shapes)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from acc_compare.judge.dataflow import Producer
@@ -17,10 +18,11 @@ from acc_compare.judge.origins import (
     Expected,
     Judged,
     Lone,
+    MadeAlone,
     Origin,
     Seen,
 )
-from acc_compare.judge.since import changed_since, was_held
+from acc_compare.judge.since import changed_since, made_before, was_held
 from acc_compare.judge.summed import summed
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from acc_compare.model import Kind
@@ -100,6 +102,8 @@ def _judge_shape(call: MeasuredCall, argument: MeasuredArgument, context: Contex
             return judged, Origin("structure", call, judged, 0.0, producer=lone[0], lone=lone[1], reshaped=True)
     if producer is not None:
         return Judged(argument, "propagated"), None
+    if before := made_before(argument, context):
+        return judged, replace(_carried_over(call, judged, 0.0, *before), reshaped=True)
     parameter = context.npu.parameter(argument.npu) or context.bench.parameter(argument.bench) or ""
     return judged, Origin("input", call, judged, 0.0, parameter=parameter, reshaped=True)
 
@@ -161,6 +165,8 @@ def _judge_given(call: MeasuredCall, argument: MeasuredArgument, context: Contex
     if results or (seen.worst > INPUT_NOISE and _is_written_by_the_bench(call, argument, context)):
         return Judged(argument, "propagated", Expected.at_most(seen.worst, "before")), None
     parameter = context.npu.parameter(argument.npu) or context.bench.parameter(argument.bench) or ""
+    if before := made_before(argument, context):
+        return judged, _carried_over(call, judged, seen.worst, *before)
     if trained := _trained_on_one_side(argument, context):
         return judged, Origin("input", call, judged, 0.0, parameter=parameter, trained=trained)
     optimizer, side = changed_since(argument, context)
@@ -186,6 +192,12 @@ def _judge_given(call: MeasuredCall, argument: MeasuredArgument, context: Contex
         )
     is_trained = context.npu.is_trained(argument.npu) and context.previous == "unjudged"
     return judged, Origin("optimizer" if is_trained else "input", call, judged, 0.0, parameter=parameter)
+
+
+def _carried_over(
+    call: MeasuredCall, judged: Judged, inherited: float, made: MadeAlone, side: Literal["npu", "bench"]
+) -> Origin:
+    return Origin("structure", call, judged, inherited, producer=made.call, lone=side, earlier=made)
 
 
 def _is_written_by_the_bench(call: MeasuredCall, argument: MeasuredArgument, context: Context) -> bool:

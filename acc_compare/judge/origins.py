@@ -74,6 +74,16 @@ class Judged(msgspec.Struct, frozen=True, gc=False):
         return max(ratio(self.argument.relative, self.expected.limit), shift / 5)
 
 
+class MadeAlone(NamedTuple):
+    """A value that a call of one side alone made, with its module and stack; `read` is the largest relative error of
+    what went into it."""
+
+    call: str
+    module: str
+    stack: tuple[str, ...]
+    read: float
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """A call where error begins, at one of its tensors.  `before` names the last call that agreed, for an origin that
@@ -81,7 +91,8 @@ class Origin:
     `reshaped` says that shapes differ and not values, `rewired` names the bench's
     maker of an input that `producer` made on the NPU side, `maker` a call that was not compared and made what is off,
     `first_seen` is the place of the call inside a module that read what was wrong, `lone` the side that alone ran
-    `producer`, or on which alone that gave the gradient `handed`, `since` that where a parameter is not what the
+    `producer`, or on which alone that gave the gradient `handed`, `earlier` what `producer` made in the step before,
+    `since` that where a parameter is not what the
     optimizer `before` left, `trained` the one whose optimizer alone moves a parameter, `summed` the
     backward calls that a gradient is the sum of on either side, `row` the call whose rows show it where its own do
     not."""
@@ -102,6 +113,7 @@ class Origin:
     maker: str = ""
     lone: Literal["", "npu", "bench"] = ""
     handed: str = ""
+    earlier: MadeAlone | None = None
     since: Literal["", "npu", "bench"] = ""
     trained: Literal["", "npu", "bench"] = ""
     summed: tuple[tuple[str, ...], tuple[str, ...]] | None = None
@@ -136,11 +148,13 @@ class Left(NamedTuple):
 
 
 class Leavings(NamedTuple):
-    """What a step leaves to the next: by name the parameters as its optimizers left them, and `held`, a mark of each
-    tensor that differed between the sides (`since.mark_of`)."""
+    """What a step leaves to the next: by name the parameters as its optimizers left them, `held`, a mark of each tensor
+    that differed between the sides (`since.mark_of`), and `alone`, by side and numbers, what calls of that side alone
+    made."""
 
     parameters: Mapping[str, Left] = {}
     held: frozenset[bytes] = frozenset()
+    alone: Mapping[Hashable, MadeAlone] = {}
 
 
 @dataclass(frozen=True, slots=True)

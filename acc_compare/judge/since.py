@@ -5,22 +5,29 @@ itself, and no noise comes into it: parameters that nobody touches are the same 
 between steps, by something that nobody records, is no matter of this.
 
 A step ends with its optimizer, and much is read behind that: outputs for a measure of success, a state for the next
-batch.  What differed in the step before was judged there, and is the same numbers on either side still.
+batch.  What differed in the step before was judged there, and is the same numbers on either side still.  What a call of
+one side alone made there was read by nobody yet.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Literal
+import math
+from collections.abc import Collection, Hashable, Iterator, Sequence
+from itertools import groupby
+from typing import Literal, TypeAlias
 
-from acc_compare.judge.origins import INPUT_NOISE, SIDES, UNSEEN, Context, Leavings, Left
+from acc_compare.judge.origins import INPUT_NOISE, SIDES, UNSEEN, Context, Leavings, Left, MadeAlone
 from acc_compare.measured.calls import MeasuredArgument
 from acc_compare.measured.errors import tensor_error
 from acc_compare.model import Row
+from acc_compare.row_names import split_names
 from dump.format.schema import ScalarRecord, TensorRecord
 
+Side: TypeAlias = Literal["npu", "bench"]
+
 _WROTE, _OWN = ".output.0.", ".input.own."
+_RESULTS = ("output", "written")
 
 _NUMBERS = ("dtype", "shape", "md5", "max", "min", "mean", "norm", "nan", "inf", "sketch")
 
@@ -29,7 +36,8 @@ def left_by(rows: Sequence[Row]) -> Leavings:
     """What the calls of one step left to the next."""
     others = ((row.npu, row.bench) for row in rows if not row.of_optimizer)
     tensors = ((a, b) for a, b in others if isinstance(a, TensorRecord) and isinstance(b, TensorRecord))
-    return Leavings(_parameters(rows), frozenset(mark_of(a, b) for a, b in tensors if _numbers(a) != _numbers(b)))
+    held = frozenset(mark_of(a, b) for a, b in tensors if _numbers(a) != _numbers(b))
+    return Leavings(_parameters(rows), held, {key: made for side in SIDES for key, made in _made_alone(rows, side)})
 
 
 def was_held(argument: MeasuredArgument, context: Context) -> bool:
@@ -60,6 +68,55 @@ def _parameters(rows: Sequence[Row]) -> dict[str, Left]:
         if is_here and isinstance(row.npu, TensorRecord) and isinstance(row.bench, TensorRecord):
             found[name] = Left(call, row.npu, row.bench)
     return found
+
+
+def _made_alone(rows: Sequence[Row], side: Side) -> Iterator[tuple[Hashable, MadeAlone]]:
+    """By side and content what calls made that ran on `side` alone, where it is known how far off what they read was.
+    Optimizers, whose steps part parameters further than that, are judged elsewhere."""
+    ours, theirs = (f"{each}_name" for each in (SIDES if side == "npu" else reversed(SIDES)))
+    lone = [row for row in rows if getattr(row, ours) and not getattr(row, theirs) and not row.of_optimizer]
+    if not lone:
+        return
+    tensors = [
+        (call, argument.startswith(_RESULTS), leaf, row)
+        for (call, argument), row in zip(split_names(getattr(row, ours) for row in lone), lone, strict=True)
+        if isinstance(leaf := getattr(row, side), TensorRecord)
+    ]
+    errors = _errors_of({leaf.value for _, is_result, leaf, _ in tensors if not is_result}, rows, side)
+    for call, group in groupby(tensors, key=lambda each: each[0]):
+        parts = list(group)
+        read = [errors.get(leaf.value, math.inf) for _, is_result, leaf, _ in parts if not is_result]
+        worst = max(read, default=0.0)
+        for _, is_result, leaf, row in parts:
+            if is_result and math.isfinite(worst):
+                errors.setdefault(leaf.value, worst)
+                yield (side, _numbers(leaf)), MadeAlone(call, row.module, tuple(row.stack.splitlines()), worst)
+
+
+def _errors_of(values: Collection[int | None], rows: Sequence[Row], side: Side) -> dict[int | None, float]:
+    """How far these values of one side are from the other's, where it has them."""
+    found: dict[int | None, float] = {}
+    for row in rows:
+        npu, bench = row.npu, row.bench
+        if not (isinstance(npu, TensorRecord) and isinstance(bench, TensorRecord)):
+            continue
+        value = (npu if side == "npu" else bench).value
+        error = tensor_error(npu, bench) if value is not None and value in values else None
+        if error is not None:
+            found[value] = max(found.get(value, 0.0), error.relative)
+    return found
+
+
+def made_before(argument: MeasuredArgument, context: Context) -> tuple[MadeAlone, Side] | None:
+    """The call of one side alone that made this value in the step before, where it differs by more than what went into
+    it; None where there is none."""
+    if not context.left.alone or context.previous not in ("judged", "unjudged") or context.other_world:
+        return None
+    for side, record in zip(SIDES, (argument.npu, argument.bench), strict=True):
+        made = context.left.alone.get((side, _numbers(record)))
+        if made is not None and (argument.error is None or argument.relative > UNSEEN * max(made.read, INPUT_NOISE)):
+            return made, side
+    return None
 
 
 def changed_since(argument: MeasuredArgument, context: Context) -> tuple[str, Literal["", "npu", "bench"]]:

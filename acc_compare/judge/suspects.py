@@ -183,6 +183,8 @@ def _suspect(
     if first.lone:
         name, dump = first.producer, place.sides[SIDES.index(first.lone)]
         module, stack = module_at(name, dump), stack_of_call(name, dump)
+    if first.earlier is not None:
+        module, stack = first.earlier.module, first.earlier.stack
     called = named.get(forward_name(first.call.full_name)) if first.call.is_backward else None
     base = Suspect(
         name=name,

@@ -8,7 +8,14 @@ ENGLISH: Mapping[str, str] = {
     "happened.one_side": (
         "{producer} ran on the {side} side only, and what it made differs by {size} where {call} reads it"
     ),
+    "happened.one_side_before": (
+        "{producer} ran in the step before on the {side} side only, and what it made differs by {size} where {call} "
+        "reads it"
+    ),
     "happened.one_side_reshaped": "{producer} ran on the {side} side only, and {tensor} of {call} has {shapes}",
+    "happened.one_side_reshaped_before": (
+        "{producer} ran in the step before on the {side} side only, and {tensor} of {call} has {shapes}"
+    ),
     "happened.handed": (
         "{producer} gives a gradient as {argument} on the {side} side only, and the one that {call} reads differs by "
         "{size}"
@@ -38,7 +45,9 @@ ENGLISH: Mapping[str, str] = {
 
 CHINESE: Mapping[str, str] = {
     "happened.one_side": "{producer} 只在{side}侧运行，它的结果在被 {call} 读取时相差 {size}",
+    "happened.one_side_before": "{producer} 在上一步只在{side}侧运行，它的结果在被 {call} 读取时相差 {size}",
     "happened.one_side_reshaped": "{producer} 只在{side}侧运行，{call} 的 {tensor} 形状不同：{shapes}",
+    "happened.one_side_reshaped_before": ("{producer} 在上一步只在{side}侧运行，{call} 的 {tensor} 形状不同：{shapes}"),
     "happened.handed": "{producer} 只在{side}侧给出梯度 {argument}，{call} 读取的梯度相差 {size}",
     "happened.rewired": "{tensor} 在 NPU 侧来自 {npu}，在标杆侧来自 {bench}，相差 {size}",
     "happened.trained": "{what} 相差其大小的 {size}：只有{side}侧的优化器更新它",

@@ -35,6 +35,9 @@ def steps(make: Any, *, changed: bool = False, noise: float = 0.0, mode: str = "
     return runs
 
 
+SIDES = ("NPU", "bench")
+
+
 def judged(make: Any, ours: list[Any], theirs: list[Any]) -> Any:
     """The second step, by what the first left."""
     left = left_by(make.judged(ours[0], theirs[0]).rows)
@@ -128,3 +131,73 @@ def test_a_recording_that_begins_late_accuses_nobody_of_what_came_before(make: A
     found = accused(make.judged(*runs, step=step, previous="none"))
     assert found[0] == (("input", "Functional.linear.1.forward") if step else ("operator", "Tensor.argmax.0.forward"))
     assert len(found) == (1 if step else 2)
+
+
+def rolled(
+    make: Any, *, by: tuple[str, ...] = (), seed: int | None = None, off: float = 0.0, mode: str = "statistics"
+) -> list[Any]:
+    """Two steps that read the same data; after the first the calls `by` move it, or what the bench never reads of that
+    `seed`, one after the other; what the second reads is `off` by noise."""
+    x, w = make.normal(16, 8, seed=1), make.normal(8, 8, seed=2)
+    first, second = make.Run(mode=mode), make.Run(mode=mode)
+    first.call("Functional.linear.0.forward", [x, w], [x @ w.T])
+    read = x if seed is None else make.normal(16, 8, seed=seed)
+    for call in by:
+        first.call(call, [read], [read := np.roll(read, 1, axis=0)[: 15 if "getitem" in call else None]])
+    read = make.off(read, off, seed=3)
+    second.call("Functional.linear.0.forward", [read, w], [read @ w.T])
+    second.call("Torch.mean.0.forward", [read], [read.mean(0)])
+    return [first, second]
+
+
+@pytest.mark.parametrize("mode", ["statistics", "md5"])
+@pytest.mark.parametrize("side", ["NPU", "bench"])
+def test_what_a_call_of_one_side_alone_made_in_the_step_before(make: Any, side: str, mode: str) -> None:
+    npu, bench = (rolled(make, by=("Torch.roll.0.forward",) if side == name else (), mode=mode) for name in SIDES)
+    finding = judged(make, npu, bench)
+    assert accused(finding) == [("structure", "Torch.roll.0.forward")]
+    said = text(finding.suspects[0].message)
+    assert said.startswith(f"Torch.roll.0.forward ran in the step before on the {side} side only")
+
+
+def test_of_several_such_calls_the_last_made_it(make: Any) -> None:
+    npu = rolled(make, by=("Torch.roll.0.forward", "Torch.flip.0.forward"))
+    assert accused(judged(make, npu, rolled(make))) == [("structure", "Torch.flip.0.forward")]
+
+
+def test_what_such_a_call_made_may_have_another_shape(make: Any) -> None:
+    finding = judged(make, rolled(make, by=("Tensor.__getitem__.0.forward",)), rolled(make))
+    assert accused(finding) == [("structure", "Tensor.__getitem__.0.forward")]
+    assert "has shape [15, 8] on the NPU side and [16, 8]" in text(finding.suspects[0].message)
+
+
+def test_of_what_such_a_call_read_nobody_knows(make: Any) -> None:
+    npu = rolled(make, by=("Torch.roll.0.forward",), seed=5)
+    assert accused(judged(make, npu, rolled(make))) == [("input", "Functional.linear.0.forward")]
+
+
+def test_what_is_no_longer_what_such_a_call_made(make: Any) -> None:
+    npu = rolled(make, by=("Torch.roll.0.forward",), off=1e-3)
+    assert accused(judged(make, npu, rolled(make))) == [("input", "Functional.linear.0.forward")]
+
+
+def test_the_same_made_by_other_calls_is_no_matter(make: Any) -> None:
+    """One side moves it in one call, the other in another."""
+    npu, bench = (rolled(make, by=(call,)) for call in ("Torch.roll.0.forward", "Torch.cat.0.forward"))
+    assert accused(judged(make, npu, bench)) == []
+
+
+@pytest.mark.parametrize(("beyond", "is_told"), [(10.0, False), (100.0, True)])
+def test_what_such_a_call_made_is_held_against_what_it_read(make: Any, beyond: float, is_told: bool) -> None:
+    """Averages of parameters that noise has parted, by one call here and by another there."""
+    runs = []
+    for call, noise in (("Tensor.lerp_.0.forward", 1e-4), ("Tensor.add_.0.forward", 0.0)):
+        x = make.normal(16, 8, seed=1)
+        w = make.off(x, noise, seed=4)
+        made = make.off(x, beyond * noise, seed=6)
+        first, second = make.Run(), make.Run()
+        first.call("Torch.mean.0.forward", [w], [w.mean(0)])
+        first.call(call, [w], [made])
+        second.call("Torch.mean.0.forward", [made], [made.mean(0)])
+        runs.append([first, second])
+    assert accused(judged(make, *runs)) == ([("structure", "Tensor.lerp_.0.forward")] if is_told else [])
