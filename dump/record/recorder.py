@@ -191,7 +191,7 @@ class StepRecorder:
                 self._identities.touch(local.tensor)
             tensor = _values(local.tensor)
             is_followed = reading.requires_grad(given)
-            entry = Entry(dtype_of(tensor), tuple(_shape(tensor)), is_followed, None, None, layout=local.layout)
+            entry = Entry(dtype_of(tensor), _shape(tensor), is_followed, None, None, layout=local.layout)
             if (reason := _not_recordable(tensor)) is not None:
                 self._skip(reason)
                 entry.unrecorded = reason
@@ -382,11 +382,12 @@ def _not_recordable(tensor: torch.Tensor) -> str | None:
     return None
 
 
-def _shape(tensor: torch.Tensor) -> torch.Size:
+def _shape(tensor: torch.Tensor) -> tuple[int, ...]:
     try:
-        return shape_of(tensor)
+        shape = tuple(shape_of(tensor))
     except RuntimeError:  # nested and uninitialized tensors have none
-        return torch.Size()
+        return ()
+    return shape if all(type(extent) is int for extent in shape) else ()  # jagged and traced ones have symbols
 
 
 def _reason(error: BaseException) -> str:

@@ -233,6 +233,7 @@ def test_what_cannot_be_recorded_is_named(
     assert odd.measured is None
     assert sum(recorder.skipped.values()) == 1
     assert even.unrecorded is None
+    assert all(type(extent) is int for extent in odd.shape)
 
 
 def test_zeros_without_memory_are_zeros() -> None:
