@@ -143,12 +143,13 @@ _DEVICES = ("npu", "cpu", "cuda")
 def _recording(dump: Dump, suspect: Suspect, options: str, folder: str) -> str:
     header = dump.header
     ranks = header.world_size or 1
-    parts = [f"torchrun --nproc-per-node {ranks} -m dump" if ranks > 1 else "acc dump", options]
+    environment = header.environment or {}
+    is_launched = ranks > 1 and environment.get("started_by") != "script"
+    parts = [f"torchrun --nproc-per-node {ranks} -m dump" if is_launched else "acc dump", options]
     if "--level" not in options and header.level not in ("L1", ""):
         parts.append(f"--level {shlex.quote(header.level)}")
     if suspect.step and "--step" not in options:
         parts.append(f"--step {suspect.step}")
-    environment = header.environment or {}
     if str(environment.get("called_as", "")).startswith("msprobe "):  # its script makes a debugger of its own
         parts.append("--as-msprobe")
     asked_for = environment.get("asked_for")

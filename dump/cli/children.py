@@ -29,6 +29,7 @@ from typing import Any, NoReturn
 
 from ..config import DumpConfig
 from ..config_reload import ReloadableConfig
+from ..environment.versions import as_children_say, is_child
 from ..format.errors import AccError
 from ..intercept.patching import Patches
 from ..session import Session
@@ -45,7 +46,8 @@ _NOT_THE_SCRIPTS = ("inductor", "resource_tracker", "forkserver")
 
 @dataclass(frozen=True, slots=True)
 class ChildSettings:
-    """What a new Python needs to record: as its parent does, but for a seed, which belongs to the script's start."""
+    """What a new Python needs to record: as its parent does, but for a seed, which belongs to the script's start.
+    `said` is what its headers say of how the run was started."""
 
     config: DumpConfig
     reloadable: ReloadableConfig | None
@@ -53,6 +55,7 @@ class ChildSettings:
     start: Start
     journal: str
     folder: str
+    said: dict[str, object]
 
 
 def new_session(config: DumpConfig, reloadable: ReloadableConfig | None, *, exit_after: bool) -> Session:
@@ -179,6 +182,7 @@ class Children:
         self._started = self._others = 0
         self.is_forked = self._is_recorded = True
         self._session.on_opened = self._note
+        is_child(self._settings.said)
         try:
             self._session.begin_in_child()
         except AccError as error:
@@ -200,6 +204,7 @@ class Children:
         self._is_recorded = True
         self._note()
         self._close_at_end()
+        is_child(self._settings.said)
         try:
             self._session.begin_in_child()
         except AccError as error:
@@ -245,7 +250,7 @@ def new_settings(
     that has none leaves no file behind, however it ends."""
     journal = os.path.join(tempfile.gettempdir(), f"acc_dump_{secrets.token_hex(16)}.jsonl")
     own = replace(start, seed=None)
-    return ChildSettings(config, reloadable, exit_after, own, journal, folder=os.getcwd())
+    return ChildSettings(config, reloadable, exit_after, own, journal, folder=os.getcwd(), said=as_children_say())
 
 
 class _Prepared(dict[str, Any]):

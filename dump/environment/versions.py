@@ -11,7 +11,7 @@ import functools
 import os
 import platform
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -111,6 +111,18 @@ def running(**facts: object) -> Iterator[None]:
     finally:
         _run.clear()
         _run.update(before)
+
+
+def as_children_say() -> dict[str, object]:
+    """How this run was started, as the headers of processes say that its script starts: these are ranks of the
+    script's own making, unless a launcher has started this one."""
+    is_launched = "TORCHELASTIC_RUN_ID" in os.environ
+    return dict(_run) if is_launched else {**_run, "started_by": "script"}
+
+
+def is_child(said: Mapping[str, object]) -> None:
+    """Headers of this process say from now on what its parent had for them (`as_children_say`)."""
+    _run.update(said)
 
 
 _interface: list[str] = []

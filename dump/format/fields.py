@@ -109,7 +109,8 @@ HEADER_FIELDS: tuple[Field, ...] = (
         "environment",
         "object",
         "what the run had under it: the state of the NPU, versions; `command`, a list of words: what was run with which"
-        " arguments, secrets left out; `seed`, `deterministic`; `simulated_faults`, planted in a simulated NPU; "
+        " arguments, secrets left out; `started_by`, `script` where that started the process itself; `seed`,"
+        " `deterministic`; `simulated_faults`, planted in a simulated NPU; "
         "`remeasured`, with `--remeasure`",
     ),
     _ours("device", "text", "`npu`, `cuda` or `cpu`: where tensors were measured"),

@@ -98,6 +98,9 @@ def test_children_are_recorded_and_run_as_they_would_alone(
     assert all(dump.incomplete is None for dump in trained)
     assert f"in {processes} child processes" in recorded.stderr
     assert "not recorded" not in recorded.stderr
+    said = [dump.header.environment or {} for dump in trained]
+    assert {environment.get("started_by") for environment in said} == {"script"}
+    assert {tuple(environment["command"]) for environment in said} == {(str(tmp_path / "train.py"), method, way)}
 
 
 @pytest.fixture

@@ -100,6 +100,12 @@ def scaled(factor: float) -> Any:
             "torchrun --nproc-per-node 8 -m dump -s -o npu_again 'my train.py'",
         ),
         (
+            {"world_size": 8, "environment": {"command": ["/home/me/train.py"], "started_by": "script"}},
+            {},
+            "-s",
+            "acc dump -s -o npu_again /home/me/train.py",
+        ),
+        (
             {},
             {"stack": ("File /env/x/dump/workload.py, line 9, in train, \n step()",)},
             "-s",
