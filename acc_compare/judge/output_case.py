@@ -156,6 +156,23 @@ def from_a_root(case: OutputCase, argument: MeasuredArgument) -> float:
     return off if least and min(least) < off else 0.0
 
 
+def factors(case: OutputCase) -> list[tuple[MeasuredArgument, MeasuredArgument]]:
+    """Each operand that goes into the output with what multiplies it element by element; none where that is not on
+    record."""
+    given = case.inputs
+    if case.call.is_backward:
+        gradient = max(case.inputs, key=lambda a: a.count, default=None)
+        if gradient is None:
+            return []
+        if operators.has(case.operator, "own_slope"):
+            return [(gradient, made) for made in case.made[:1]]
+        place = place_of_gradient(case.out.name, case.out.npu.shape, [a.npu.shape for a in case.given])
+        given = (gradient, *(a for number, a in enumerate(case.given) if number != place))
+    if not operators.has(case.operator, "product") or len(given) != 2:
+        return []
+    return [(given[0], given[1]), (given[1], given[0])]
+
+
 def product(case: OutputCase, a: MeasuredArgument, b: MeasuredArgument) -> tuple[float, float]:
     """The number of terms that each element sums, and the norm that the result has where they are independent."""
     terms = max(1.0, math.sqrt(a.count * b.count / case.out.count))

@@ -39,7 +39,7 @@ from dataclasses import dataclass, replace
 
 from acc_compare import operators
 from acc_compare.judge.one_way import one_way
-from acc_compare.judge.output_case import ACCUMULATED, OutputCase, carried, is_compound, jump_of, steepest
+from acc_compare.judge.output_case import ACCUMULATED, OutputCase, carried, factors, is_compound, jump_of, steepest
 from acc_compare.judge.predicted_backward import BACKWARD
 from acc_compare.judge.predicted_forward import FORWARD
 from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
@@ -151,11 +151,22 @@ def _assured(case: OutputCase, fresh: float) -> float:
     call = case.call
     is_fast = operators.has(call.operator, "conv") and len(case.out.npu.shape) > 1
     fast = _FAST * fresh if is_fast and case.unit <= ACCUMULATED and not case.operands else 0.0
+    beside = _multiplied(case)
     if call.is_backward:
-        return max(fast, _lost_in_rows(case))
+        return max(fast, beside, _lost_in_rows(case))
     if operators.has(call.operator, "nonexpansive"):
         return math.hypot(*(a.distance for a in case.inputs))
-    return max(fast, carried(case)) if operators.operator_class(call.operator) == "contraction" else 0.0
+    return max(fast, carried(case)) if operators.operator_class(call.operator) == "contraction" else beside
+
+
+def _multiplied(case: OutputCase) -> float:
+    """What errors of independent elements come to where each is multiplied by a number of its own: |d| rms(factor).
+    That is more than their share of the result where this is large in other places than they are, as a gradient is
+    that decay has left nothing of where its factors are large.  0 where the factors are not on record."""
+    found = 0.0
+    for operand, factor in factors(case):
+        found = math.hypot(found, operand.distance * math.sqrt(max(1.0, factor.count / operand.count)) * factor.rms)
+    return found
 
 
 def _lost_in_rows(case: OutputCase) -> float:

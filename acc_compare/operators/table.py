@@ -30,6 +30,8 @@ A row is the operator's plain name (`spelling.plain_name`) with its marks after 
     nonexpansive   results are no further apart than what was read is
     gentle         a function of one number whose slope is nowhere above 2
     phase          the angle of a complex number, whose derivative is one over its modulus
+    product        of its inputs, element by element
+    own_slope      a function that is its own derivative, up to a factor
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ Mark: TypeAlias = Literal[
     "jumps", "kinks", "chooses", "orders", "draws", "source", "source_in_place", "uninitialised", "memory", "layout",
     "converts", "shaped", "overwrites", "additive", "mean", "factors", "runs", "log", "likelihood", "indexed",
     "overlaps", "matmul", "conv", "places", "attends", "vectors", "unordered", "compound", "root", "nonexpansive",
-    "gentle", "phase",
+    "gentle", "phase", "product", "own_slope",
 ]  # fmt: skip
 
 
@@ -108,7 +110,7 @@ _ROWS: Mapping[OperatorClass, str] = {
     """,
     # One rounding or a few for each element (Higham, Accuracy and Stability of Numerical Algorithms, 2002, 2.2).
     "elementwise": """
-        add+additive sub+additive lerp+additive diff+additive mul div remainder+jumps+kinks fmod+jumps+kinks
+        add+additive sub+additive lerp+additive diff+additive mul+product div remainder+jumps+kinks fmod+jumps+kinks
         floor_divide+jumps frac+jumps addcmul addcdiv sqrt+root rsqrt reciprocal square pow float_power ldexp hypot
         nextafter sin+gentle cos+gentle tan asin acos atan+gentle atan2 sinh cosh tanh+gentle asinh+gentle acosh atanh
         sinc angle+phase deg2rad rad2deg sigmoid+gentle logsigmoid+gentle hardsigmoid+kinks+gentle silu+gentle
@@ -179,8 +181,8 @@ _ROWS: Mapping[OperatorClass, str] = {
     """,
     # exp turns the absolute error of its input into the relative error of its output (Higham 2002, 1.6).
     "exponential": """
-        softmax log_softmax+log+likelihood softmin gumbel_softmax+draws exp expm1 exp2 logsumexp+log log+log log2+log
-        log10+log log1p+log cross_entropy+log+likelihood nll_loss+log binary_cross_entropy+log
+        softmax log_softmax+log+likelihood softmin gumbel_softmax+draws exp+own_slope expm1 exp2+own_slope logsumexp+log
+        log+log log2+log log10+log log1p+log cross_entropy+log+likelihood nll_loss+log binary_cross_entropy+log
         binary_cross_entropy_with_logits+log soft_margin_loss+log multilabel_margin_loss+log+kinks
         multilabel_soft_margin_loss+log multi_margin_loss+log poisson_nll_loss+log gaussian_nll_loss+log ctc_loss+log
         linear_cross_entropy+log+matmul scaled_masked_softmax softmax_cross_entropy_with_logits+log+likelihood

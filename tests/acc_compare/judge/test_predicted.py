@@ -757,3 +757,28 @@ def test_near_a_pole_errors_of_one_size_rule_the_gradient(make: Any, name: str, 
     read = forward.read[0].relative
     assert (out.relative > 20 * read) is is_steep
     assert out.relative / 4 < found.relative < 20 * max(out.relative, read)
+
+
+@pytest.mark.parametrize("name", ["Torch.exp.0", "Torch.mul.0", "Torch.mul.0.forward"])
+@pytest.mark.parametrize("apart", [True, False])
+def test_errors_are_multiplied_by_factors_where_what_they_are_of_is_not(make: Any, name: str, apart: bool) -> None:
+    """A gradient that decay has left nothing of where factors are large, with errors of one size everywhere; and one
+    that has nothing to do with them."""
+    factor = np.repeat([[1.0, 2.0, 4.0, 8.0]], 64, axis=0).astype("f4")
+    runs = []
+    for size in (SIZE, 0.0):
+        gradient = make.normal(64, 4, seed=1) / (factor**3 if apart else np.float32(1))
+        gradient = (gradient + size * make.normal(64, 4, seed=2)).astype("f4")
+        run = make.Run()
+        if name.endswith(".forward"):
+            run.call(name, [gradient, factor], [gradient * factor])
+        else:
+            function = np.log(factor) if "exp" in name else make.normal(64, 4, seed=3)
+            run.call(f"{name}.forward", [function] if "exp" in name else [function, factor], [factor])
+            run.call(f"{name}.backward", [gradient], [gradient * factor])
+        runs.append(run)
+    *forward, call = (part.call for part in make.measured(*runs))
+    found = predict(call, call.wrote[0], *forward)
+    assert found is not None
+    assert (call.wrote[0].relative > 2 * found.relative) is apart
+    assert call.wrote[0].relative == pytest.approx(found.assured, rel=0.4)
