@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import Literal
 
 from acc_compare.judge.dataflow import Producer
@@ -170,6 +171,9 @@ def _judge_given(call: MeasuredCall, argument: MeasuredArgument, context: Contex
     if trained := _trained_on_one_side(argument, context):
         return judged, Origin("input", call, judged, 0.0, parameter=parameter, trained=trained)
     optimizer, side = changed_since(argument, context)
+    if side and (alone := _lone_writers(call, argument, side, context)):
+        origin = Origin("structure", call, judged, seen.worst, producer=alone[0], lone=side)
+        return judged, replace(origin, overwritten_by=tuple(alone[:3]) if len(alone) > 1 else ())
     if side:
         name = context.npu.updated(argument.npu)
         return judged, Origin("operator", call, judged, seen.worst, True, optimizer, parameter=name, since=side)
@@ -192,6 +196,18 @@ def _judge_given(call: MeasuredCall, argument: MeasuredArgument, context: Contex
         )
     is_trained = context.npu.is_trained(argument.npu) and context.previous == "unjudged"
     return judged, Origin("optimizer" if is_trained else "input", call, judged, 0.0, parameter=parameter)
+
+
+def _lone_writers(
+    call: MeasuredCall, argument: MeasuredArgument, side: Literal["npu", "bench"], context: Context
+) -> list[str]:
+    """The calls of one side alone that were the last in this step to write to the memory of this input, in order, with
+    nobody of both sides among them."""
+    record, tensor = getattr(call.pair, side), getattr(argument, side)
+    flow, answered = (context.npu, context.partner) if side == "npu" else (context.bench, context.answered)
+    writers = [] if record is None else flow.writers(tensor, record.index)
+    lone = takewhile(lambda writer: writer.call not in answered, writers)
+    return list(dict.fromkeys(writer.call for writer in lone))[::-1]
 
 
 def _carried_over(

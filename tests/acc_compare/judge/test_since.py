@@ -59,6 +59,23 @@ def test_an_update_that_one_side_lost(make: Any, side: str, mode: str) -> None:
     assert f"on the {side} side it is no longer what Optimizer.SGD.0.forward left in the step before" in said
 
 
+@pytest.mark.parametrize("side", ["NPU", "bench"])
+def test_memory_that_calls_of_one_side_alone_wrote_behind_the_parameter(make: Any, side: str) -> None:
+    """Averaging `parameter.data`, which moves no version of the parameter."""
+    runs = {name: steps(make, changed=side == name) for name in SIDES}
+    second = runs[side][1]
+    forward = {name: second.bodies.pop(name) for name in list(second.bodies) if name.startswith("Functional")}
+    weight = next(a for a in second._arrays if np.array_equal(a, make.normal(16, 16, seed=2)))
+    for call in ("Distributed.all_reduce.0.forward", "Tensor.__itruediv__.0.forward"):
+        behind = second.same_memory(make.normal(16, 16, seed=7), weight)
+        second.call(call, [behind], [behind])
+    second.bodies |= forward
+    finding = judged(make, runs["NPU"], runs["bench"])
+    assert accused(finding) == [("structure", "Distributed.all_reduce.0.forward")]
+    (told,) = (part for part in finding.suspects[0].evidence if part.key == "evidence.writers")
+    assert "Tensor.__itruediv__.0.forward" in text(told)
+
+
 def test_a_step_is_told_what_the_one_before_it_left(make: Any, tmp_path: Path) -> None:
     for side, changed in (("npu", True), ("bench", False)):
         for number, run in enumerate(steps(make, changed=changed)):
