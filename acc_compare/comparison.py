@@ -14,7 +14,7 @@ from acc_compare.judge.sensitivity import SEEN, seen
 from acc_compare.judge.suspects import accused, merge_alike
 from acc_compare.load import PlacedPair, PlacedWorlds, pair_locations, pair_worlds
 from acc_compare.many import compare_all
-from acc_compare.messages import Message, count, say
+from acc_compare.messages import Message, count, number_in, say
 from acc_compare.model import ComparedShare, Finding, Sensitivity, Suspect, VerdictName
 from acc_compare.one_pair import Progress, Task
 from acc_compare.other_order import in_order, order_of, told
@@ -40,6 +40,8 @@ _MOST_OF_ALL, _MOST_OF_A_PAIR, _LEAST_OF_A_PAIR = 40_000, 4_000, 20
 
 _FIRST_ALONE = ("note.nan_in_both", "note.near_ties")
 """Notes that every pair may have of its own: the first of them is told."""
+
+_COUNTED = "note.unmeasured"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -282,6 +284,7 @@ def _over_all(findings: Sequence[Finding], notes: Sequence[Message], npu: Path, 
     seen_of_all = _seen_of_all(judged) if verdict != "different" else None
     told = [seen(seen_of_all)] if seen_of_all is not None else []
     told += (note for finding in findings for note in finding.notes if note.key not in SEEN)
+    told = _added_up(told)
     first_of = {note.key: note for note in reversed(told)}
     said = dict.fromkeys((*notes, *(n for n in told if n.key not in _FIRST_ALONE or n is first_of[n.key])))
     return Finding(
@@ -299,6 +302,15 @@ def _over_all(findings: Sequence[Finding], notes: Sequence[Message], npu: Path, 
         settings=tuple(settings),
         sensitivity=seen_of_all,
     )
+
+
+def _added_up(told: Sequence[Message]) -> list[Message]:
+    """`told` with one note on the tensors of all pairs that could not be compared, where the first of them stood."""
+    counted = [note for note in told if note.key == _COUNTED]
+    if not counted:
+        return list(told)
+    every = say(_COUNTED, tensors=count(sum(number_in(part) for note in counted for _, part in note.values), "tensor"))
+    return [every if note is counted[0] else note for note in told if note is counted[0] or note.key != _COUNTED]
 
 
 def _seen_of_all(found: Sequence[Sensitivity]) -> Sensitivity | None:

@@ -38,3 +38,13 @@ def listed(parts: Iterable[Value], *, by: str = "comma") -> Message:
 def count(number: int, noun: str) -> Message:
     """So many of something: `1 call`, `1,243 calls`."""
     return Message(f"{'one' if number == 1 else 'many'}.{noun}", (("number", number),))
+
+
+def number_in(value: Value) -> int:
+    """The number that `count` was given; 0 of any other value.
+
+    >>> number_in(count(1243, "call")), number_in("many")
+    (1243, 0)
+    """
+    numbers = [part for name, part in value.values if name == "number"] if isinstance(value, Message) else []
+    return next((number for number in numbers if isinstance(number, int)), 0)

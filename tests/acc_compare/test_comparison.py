@@ -27,8 +27,9 @@ def record(
     mode: str = "statistics",
     nan: bool = False,
     parameter: float = 0.0,
+    rows: int = 16,
 ) -> Any:
-    """linear, gelu, relu; gelu and the weight are off by `off` and `parameter`."""
+    """linear, gelu, relu; gelu and the weight are off by `off` and `parameter`, relu has so many `rows`."""
     run = make.Run(mode=mode)
     x, w = make.normal(16, 16), run.parameter(make.off(make.normal(16, 16, seed=1), parameter))
     h = x @ w
@@ -37,7 +38,7 @@ def record(
         a[0, 0] = np.nan
     run.call("Functional.linear.0.forward", [x, w], [h])
     run.call("Functional.gelu.0.forward", [h], [a])
-    run.call("Functional.relu.0.forward", [a], [np.maximum(a, 0)])
+    run.call("Functional.relu.0.forward", [a], [np.maximum(a, 0)[:rows]])
     return run
 
 
@@ -151,6 +152,14 @@ def test_what_could_be_seen_is_not_said_where_one_of_many_differs(make: Any, tmp
     found = compare(*pair(make, tmp_path, {"step0/rank0": {}, "step1/rank0": {"off": 1e-2}}))
     assert [part.sensitivity is None for part in found.findings] == [False, True]
     assert found.overall.sensitivity is None
+
+
+def test_what_could_not_be_compared_is_counted_over_all_pairs(make: Any, tmp_path: Path) -> None:
+    rows = {"step0/rank0": {"rows": 15}, "step1/rank0": {"rows": 14}, "step2/rank0": {}}
+    found = compare(*pair(make, tmp_path, rows))
+    counted = [text(note) for note in found.overall.notes if note.key == "note.unmeasured"]
+    assert counted == ["2 tensors could not be compared: of other shapes, or not measured."]
+    assert "note.unmeasured" not in {note.key for note in found.findings[2].notes}
 
 
 def test_a_step_of_one_side_is_noted(make: Any, tmp_path: Path) -> None:

@@ -320,7 +320,8 @@ MESSAGES: Mapping[str, str] = {
         "At {call} these have a gradient on the {side} side only, and are not updated on the other: {names}."
     ),
     "note.models": (
-        "Several models were called: modules named without a prefix are of {first}, those of {others} begin with that."
+        "Several models were called: modules named without a prefix are of the first ({first}); what belongs to "
+        "another begins with its prefix: {others}."
     ),
     "note.left_out": "The {side} side did not record, with its torch {version}: {text}.",
     "note.missed": "The {side} side has tensors or calls {label}: {text}.",
