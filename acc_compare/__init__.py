@@ -13,9 +13,10 @@ The public names are handed out lazily (PEP 562).  Nothing in this package impor
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing imports re, and what runs us as a module has the user's working folder first
 if TYPE_CHECKING:
+    from typing import Any
+
     from acc_compare.comparison import Comparison, compare
     from acc_compare.testing import assert_same
 

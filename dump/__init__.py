@@ -13,9 +13,10 @@ The public names are handed out lazily (PEP 562): `import dump` imports no torch
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing imports re, and what runs us as a module has the user's working folder first
 if TYPE_CHECKING:
+    from typing import Any
+
     from .debugger import PrecisionDebugger, module_dump, module_dump_end
     from .environment.seeding import seed_all
     from .intercept.custom import register_custom_api, register_custom_ops, restore_custom_api, restore_custom_ops
