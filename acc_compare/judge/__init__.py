@@ -3,6 +3,7 @@
 `predicted`           the size of error that an output shows typically, from what its call read
 `noise_prior`         how far operators lie from it, measured beforehand
 `noise`               both corrected by what the run itself shows; what is improbable
+`alike`               settings that show where sides compute alike to the bit
 `systematic`          errors that are alike in many elements: norm, mean, extremes
 `dataflow`            who produced what a call reads
 `origins`             what the walk hands on: verdicts on tensors, origins, what was met so far

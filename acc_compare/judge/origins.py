@@ -166,7 +166,8 @@ class Context:
     found to be computed in on one side in an earlier step, `parted` how far parameters were apart when the recording
     began, in this or an earlier step, 0 where they were not, `references` how far both sides are from a third run,
     `drift` the largest relative error of what calls of the step before wrote beside their results, `unheld` that of
-    parameters which an optimizer updates and no call is known to have read, `left` what the step before left."""
+    parameters which an optimizer updates and no call is known to have read, `left` what the step before left,
+    `told_otherwise` names calls in which a setting shows, on sides that compute alike to the bit."""
 
     npu: Flow
     bench: Flow
@@ -185,6 +186,7 @@ class Context:
     parted: float = 0.0
     references: Mapping[tuple[str, str], ReferenceErrors] = field(default_factory=dict)
     left: Leavings = field(default_factory=Leavings)
+    told_otherwise: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)

@@ -70,6 +70,8 @@ def judge_output(
     if context.noise is not None and (call.full_name, argument.name) in context.noise.shared:
         return Judged(argument, "propagated"), None
     expected = _expected(call, argument, forward, context, seen)
+    if call.full_name in context.told_otherwise and 0 < argument.relative <= expected.limit:
+        expected = Expected(0.0, 0.0, "exact")
     if argument.relative <= expected.limit and expected.shift is None:
         return Judged(argument, _explained(argument, inherited), expected), None
     if argument.relative > _OTHER_DRAW and not call.is_backward and _draws_here(call):
@@ -77,6 +79,8 @@ def judge_output(
         given = operators.is_random_source(call.operator) and call.owner is None
         return judged, Origin("input" if given else "random", call, judged, inherited)
     if _passed_on(call, argument, context) or _was_kept(argument, forward, seen):
+        return Judged(argument, "propagated", expected), None
+    if context.told_otherwise and argument.relative <= inherited:  # what a setting makes need not scatter as noise does
         return Judged(argument, "propagated", expected), None
     if _is_view(call, argument):
         if not _chosen_otherwise(call):

@@ -16,6 +16,7 @@ from dataclasses import replace
 import msgspec
 
 from acc_compare import operators
+from acc_compare.judge.alike import told_otherwise
 from acc_compare.judge.dataflow import Flow
 from acc_compare.judge.inputs import judge_input, parted_before
 from acc_compare.judge.lowered import FEWEST_PRODUCTS, LOWERED, lowered_products
@@ -69,7 +70,8 @@ def walk(calls: Sequence[MeasuredCall], context: Context) -> Walk:
     if found.lowered:
         found.origins = _lowered(cleaned, noise)
         found.noise = Noise(cleaned, lowered=LOWERED[found.lowered], parted=parted)
-    context = replace(context, noise=found.noise)
+    told_apart = frozenset[str]() if context.other_world else told_otherwise(cleaned)
+    context = replace(context, noise=found.noise, told_otherwise=told_apart)
     seen = Seen(nonfinite=context.previous == "poisoned")
     inside, around = _Inside(), _Around(cleaned)
     forwards: dict[str, MeasuredCall] = {}
