@@ -12,8 +12,11 @@ the gradient must have written it alike.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import attrgetter
 
 import numpy as np
 
@@ -55,19 +58,30 @@ class _Gradient:
     theirs: Sequence[Contribution]
 
 
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """Of the calls before an optimizer's: the last, and the largest relative error of all."""
+
+    last: str
+    largest: float
+
+
 def judge_gradients(
     optimizers: Iterable[MeasuredCall], calls: Sequence[MeasuredCall], sides: tuple[Dump, Dump], context: Context
 ) -> list[Origin]:
     """At most one origin for each optimizer step: its gradient that is furthest off what backward calls explain, else a
     parameter that it finds as one side alone has made it."""
     measured: Mapping[tuple[str, str], MeasuredArgument] = {}
+    largest: Sequence[float] = ()
     origins = []
     for call in optimizers:
         if all(a.relative <= INPUT_NOISE for a in call.read if a.name.startswith((_GRADIENT, _PARAMETER))):
             continue
         if not measured:
             measured = {(c.full_name, a.name): a for c in calls if c.is_backward for a in c.wrote}
-        before = [other for other in calls if other.order < call.order]
+            largest = list(accumulate((max(largest_error(c.read), largest_error(c.wrote)) for c in calls), max))
+        count = bisect_left(calls, call.order, key=attrgetter("order"))
+        before = _Before(calls[count - 1].full_name, largest[count - 1]) if count else None
         origin = _judge_step(call, list(_gradients(call, context)), measured, before, sides, context)
         origin = origin or _made_by_one_side(call, before, context)
         origins += [origin] if origin is not None else []
@@ -88,14 +102,14 @@ def _judge_step(
     call: MeasuredCall,
     gradients: Sequence[_Gradient],
     measured: Mapping[tuple[str, str], MeasuredArgument],
-    before: Sequence[MeasuredCall],
+    before: _Before | None,
     sides: tuple[Dump, Dump],
     context: Context,
 ) -> Origin | None:
     contributed = [measured.get((c.call, c.argument)) for g in gradients for c in g.ours]
     inherited = largest_error([a for a in contributed if a is not None])
     overall = _overall(contributed)
-    seen = max((max(largest_error(c.read), largest_error(c.wrote)) for c in before), default=0.0)
+    seen = before.largest if before is not None else 0.0
     reduced = _reduced_unseen(sides)
     worst: Origin | None = None
     for gradient in gradients:
@@ -115,7 +129,7 @@ def _judge_step(
             continue
         lone = lone or _lone_since_backward(call, sides, context)
         judged = Judged(argument, "input", share)
-        last = before[-1].full_name if before else ""
+        last = before.last if before is not None else ""
         kind: Kind = "structure" if lone else "operator"
         producer, side = lone or ("", "")
         parts = None if lone else summed(call, argument, context)
@@ -124,18 +138,17 @@ def _judge_step(
     return worst
 
 
-def _made_by_one_side(call: MeasuredCall, before: Sequence[MeasuredCall], context: Context) -> Origin | None:
+def _made_by_one_side(call: MeasuredCall, before: _Before | None, context: Context) -> Origin | None:
     """A parameter that one side alone has moved since the step began, as what takes a perturbation back does."""
-    if context.other_world or call.pair.npu is None or not before:
+    if context.other_world or call.pair.npu is None or before is None:
         return None
-    seen = max(max(largest_error(c.read), largest_error(c.wrote)) for c in before)
+    seen = before.largest
     found = [a for a in call.read if a.name.startswith(_PARAMETER) and a.relative > UNSEEN * max(seen, INPUT_NOISE)]
     for argument in sorted(found, key=lambda a: a.relative, reverse=True):
         lone = lone_producer(call, argument, context.npu.producer(argument.npu, call.pair.npu.index), context)
         if lone is not None:
             judged = Judged(argument, "input", Expected.at_most(INPUT_NOISE, "before"))
-            name = before[-1].full_name
-            return Origin("structure", call, judged, seen, True, name, producer=lone[0], lone=lone[1])
+            return Origin("structure", call, judged, seen, True, before.last, producer=lone[0], lone=lone[1])
     return None
 
 
