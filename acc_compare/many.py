@@ -102,7 +102,8 @@ def _compare_one_by_one(
         with without_collecting():
             finding = compare_pair(pair, setting, task, jobs=jobs, progress=progress)
         outcomes.append(Outcome.of(finding))
-        left[pair.rank] = left_by(finding.rows)
+        if any(later.rank == pair.rank for later in pairs[number + 1 :]):
+            left[pair.rank] = left_by(finding.rows)
         yield pair, finding if task.keep_rows else replace(finding, rows=())
     if progress is not None and len(pairs) > 1:
         progress("steps", len(pairs), len(pairs))
@@ -135,10 +136,10 @@ def _compare_job(
     outcomes: list[Outcome] = []
     found: dict[PlacedPair, Finding] = {}
     left: dict[int, Leavings] = {}
-    for step in steps.values():
+    for number, step in enumerate(steps.values()):
         gathered = runner.each(_gather, (task, runner.cores), step)
         job = JobStep.of({_rank(pair): given for pair, given in zip(step, gathered, strict=True)})
-        shared = _Shared(task, runner.cores, job, tuple(outcomes))
+        shared = _Shared(task, runner.cores, job, tuple(outcomes), is_last=number + 1 == len(steps))
         told = tuple(job.odd_replicas())
         given = [(pair, left.get(_rank(pair), Leavings())) for pair in step]
         for pair, (finding, outcome, leaves) in zip(step, runner.each(_judge_one, shared, given), strict=True):
@@ -167,6 +168,7 @@ class _Shared:
     jobs: int
     job: JobStep
     outcomes: tuple[Outcome, ...]
+    is_last: bool
 
 
 def _rank(pair: PlacedPair) -> int:
@@ -197,7 +199,7 @@ def _judge_one(shared: _Shared, given: tuple[PlacedPair, Leavings]) -> tuple[Fin
     with without_collecting():
         finding = compare_pair(pair, setting, shared.task, jobs=shared.jobs, progress=None)
     kept = finding if shared.task.keep_rows else replace(finding, rows=())
-    return kept, Outcome.of(finding), left_by(finding.rows)
+    return kept, Outcome.of(finding), Leavings() if shared.is_last else left_by(finding.rows)
 
 
 def _previous(outcomes: Sequence[Outcome], pair: PlacedPair, *, rank: int | None = None) -> Previous:

@@ -163,6 +163,7 @@ class Noise:
         for (_, argument), output in self._outputs.items():
             self._places.setdefault((output.key, argument), []).append(output)
         self._alike: dict[tuple[NoiseKey, str], tuple[float, float]] = {}
+        self._expected: dict[tuple[str, str], Expectation] = {}
 
     def observed(self) -> Mapping[tuple[str, str], Observed]:
         """Every output that was predicted, by the names of its call and argument."""
@@ -170,9 +171,12 @@ class Noise:
 
     def expectation(self, call: str, argument: str) -> Expectation | None:
         """What the output may show, judged by all other calls; None where nothing was predicted."""
-        output = self._outputs.get((call, argument))
-        if output is None:
-            return None
+        name = (call, argument)
+        if name not in self._expected and (output := self._outputs.get(name)) is not None:
+            self._expected[name] = self._expectation(output, argument)
+        return self._expected.get(name)
+
+    def _expectation(self, output: Observed, argument: str) -> Expectation:
         typical, deviation, calls = self._scale(output)
         if output.count == 1:
             # One number is off by a normal variable of that size, which reaches less far than its logarithm's spread.
