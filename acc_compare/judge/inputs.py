@@ -80,7 +80,9 @@ def judge_input(
     if producer is not None or (not context.npu.exact and call.is_backward):
         return Judged(argument, "propagated"), None
     # A view that nobody recorded may be the parameter itself: the part that a DTensor was made from.
-    is_result = context.npu.grad_fn(argument.npu) is not None and context.npu.parameter(argument.npu) is None
+    # What a formula of autograd's reads is a parameter, what forward calls made, or a sum of gradients.
+    is_made = context.npu.grad_fn(argument.npu) is not None or call.is_further_pass
+    is_result = is_made and context.npu.parameter(argument.npu) is None
     if is_result or call.is_backward or context.npu.is_passed_back(argument.npu):
         if context.parted and seen.worst == 0.0:  # what came before the record, or a fault, may have left it
             return Judged(argument, "propagated"), None

@@ -414,6 +414,24 @@ def test_a_gradient_that_a_custom_backward_reads_is_no_data(make: Any) -> None:
     assert suspects(finding) == [("operator", "Torch.abs.0.forward")]
 
 
+@pytest.mark.parametrize(("operator", "found"), [("Autograd.linear_backward", 1), ("Torch.linear_backward", 2)])
+def test_a_gradient_that_autograd_summed_for_a_formula_of_its_own_is_no_data(
+    make: Any, operator: str, found: int
+) -> None:
+    """Of a gradient of a gradient: no backward call reads it, and nobody asks for its own gradient."""
+
+    def side(wrong: float) -> Any:
+        one = make.Run()
+        x, g, w = make.normal(16, 16), make.normal(16, 16, seed=1), one.parameter(make.normal(16, 16, seed=3))
+        one.call("Torch.abs.0.forward", [x], [make.off(np.abs(x), wrong)])
+        given = make.off(g, 2 * wrong, seed=2)
+        one.call(f"{operator}.0.forward", [given, w], [given @ w])
+        return one
+
+    accused = suspects(make.judged(side(1e-2), side(0.0)))
+    assert accused == [("operator", "Torch.abs.0.forward"), ("input", f"{operator}.0.forward")][:found]
+
+
 def test_what_one_side_alone_made_in_a_custom_backward_is_told_where_it_is_read(make: Any) -> None:
     def side(*, wrong: bool) -> Any:
         one = make.Run()
