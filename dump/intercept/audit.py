@@ -16,6 +16,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import CodeType, FrameType
 from typing import Any
 
@@ -28,6 +29,7 @@ from ..record.recorder import StepRecorder
 from ..torch_internals import (
     current_node,
     dispatch_modes,
+    higher_order_operators,
     next_sequence_number,
     pop_dispatch_mode,
     push_dispatch_mode,
@@ -119,6 +121,7 @@ class Audit:
     def install(self) -> None:
         """Put the mode below all others of this thread."""
         self._is_on = True
+        _let_through(True)
         modes = dispatch_modes()
         if self._mode not in modes and not self._aside:
             _rebuild_stack(remove=modes, add=[self._mode, *modes])
@@ -127,6 +130,7 @@ class Audit:
         """Take the mode out from wherever it lies, if it lies on this thread's stack."""
         self._is_on = False
         self._take_out()
+        _let_through(False)
         self._waiting = None
 
     def _take_out(self) -> None:
@@ -287,6 +291,22 @@ def __torch_dispatch__(  # noqa: N807
 
 _Mode.__torch_dispatch__ = __torch_dispatch__
 """Given to the class once it is there: what stands in the class as it is made, torch lets import dynamo."""
+
+
+def _let_through(is_on: bool) -> None:
+    """Before torch 2.8 an operator of higher order (`cond`, `scan`) raises under a mode for which it has no rule."""
+    if hasattr(torch_internals.TorchDispatchMode, "supports_higher_order_operators"):
+        return
+    for operator in higher_order_operators.values():
+        rules = getattr(operator, "python_key_table", None)
+        if rules is not None and is_on:
+            rules.setdefault(_Mode, partial(_hand_on, operator))
+        elif rules is not None:
+            rules.pop(_Mode, None)
+
+
+def _hand_on(operator: Any, mode: _Mode, *args: Any, **kwargs: Any) -> Any:
+    return mode.__torch_dispatch__(operator, (), args, kwargs)
 
 
 def _rebuild_stack(*, remove: list[Any], add: list[Any]) -> None:
