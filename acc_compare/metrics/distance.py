@@ -300,13 +300,17 @@ class _Passes:
         return sums, scale
 
     def _scales_for(self, sums: Sums) -> tuple[float, ...]:
-        """Where squares overflow, one step down before two: the further down, the sooner a small side's vanish."""
+        """Where squares overflow, one step down before two: the further down, the sooner a small side's vanish.  Where
+        those of the smaller side do, up as far as the larger allows."""
         if _LONG.isdisjoint((self.npu.dtype, self.bench.dtype)):
             return (1.0,)  # no shorter dtype holds a value whose square leaves the range
         largest = _largest(sums)
         if not largest <= _HUGE:
             return (1.0 / _STEP, 1.0 / _STEP**2)
-        return (_STEP**2,) if largest < _TINY else (1.0,)
+        if min(sums.npu, sums.bench) >= _TINY:
+            return (1.0,)
+        steps = next((steps for steps in (2, 1) if largest * _STEP**steps * _STEP**steps <= _HUGE), 0)
+        return (_STEP**steps,)
 
 
 def _largest(sums: Sums) -> float:

@@ -137,6 +137,9 @@ def spans_little(npu: np.ndarray, bench: np.ndarray) -> bool:
     (np.array([0.0, 1.0]), np.array([0.0, 1e145])), 1
 )  # a scale for the large side in which the small one vanished
 @example((np.array([3.0, 1e5]), np.array([1e154, 0.0])), 1)
+@example((np.array([1.23387897e-178]), np.array([2.3509887e-38], np.float32)), 1)  # squares of one side vanish
+@example((np.array([1e-200, 0.0]), np.array([1e-100, 1.0]) * 1e-15), 1)
+@example((np.array([1e-100]), np.array([1e43])), 1)
 @example((np.array(1), np.array(0, np.uint64)), 1)
 @settings(deadline=None, max_examples=400)
 def test_every_number_is_what_its_definition_says(pair: tuple[np.ndarray, np.ndarray], block: int) -> None:
