@@ -128,7 +128,18 @@ def _reduction_backward(case: OutputCase) -> Terms:
     fresh = case.unit * case.size
     if operators.has(case.operator, "runs"):
         fresh = case.running(gradient)
-    return fresh, [gradient.relative * case.size, *_errors(case.given, case.size)]
+    weight = _of_a_difference(case, gradient)
+    given = [max(a.relative * case.size, weight * a.distance) for a in case.given]
+    return fresh, [gradient.relative * case.size, *given]
+
+
+def _of_a_difference(case: OutputCase, gradient: MeasuredArgument) -> float:
+    """What multiplies a - b in the gradient of its square, and so the error of either, which does not cancel where the
+    two nearly agree: at most 2 g, over the number of elements for their mean.  0 for other operators."""
+    if not operators.has(case.operator, "squared"):
+        return 0.0
+    is_mean = gradient.count == 1 and (case.options or {}).get("input.reduction") != "sum"
+    return 2.0 * gradient.rms / (case.out.count if is_mean else 1)
 
 
 def _normalisation_backward(case: OutputCase) -> Terms:

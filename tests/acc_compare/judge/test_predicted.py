@@ -782,3 +782,27 @@ def test_errors_are_multiplied_by_factors_where_what_they_are_of_is_not(make: An
     assert found is not None
     assert (call.wrote[0].relative > 2 * found.relative) is apart
     assert call.wrote[0].relative == pytest.approx(found.assured, rel=0.4)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("apart", [1e-3, 1.0])
+def test_what_cancels_in_a_difference_does_not_cancel_in_its_error(make: Any, apart: float, reduction: str) -> None:
+    """A teacher that began as a copy of its pupil: the gradient of their squared distance is what rounding left."""
+    target, moved = make.normal(64, 64, seed=1), np.float32(apart) * make.normal(64, 64, seed=2)
+    runs = []
+    for size in (SIZE, 0.0):
+        given = (target + moved + np.float32(size) * make.normal(64, 64, seed=3)).astype("f4")
+        squares = (given - target) ** 2
+        loss = {"mean": squares.mean(), "sum": squares.sum(), "none": squares}[reduction]
+        gradient = np.ones_like(loss)
+        run = make.Run()
+        run.call("Functional.mse_loss.0.forward", [given, target], [np.asarray(loss)], kwargs={"reduction": reduction})
+        slope = 2 * (given - target) / (given.size if reduction == "mean" else 1)
+        run.call("Functional.mse_loss.0.backward", [np.asarray(gradient)], [slope.astype("f4")])
+        runs.append(run)
+    forward, backward = (part.call for part in make.measured(*runs))
+    (out,) = backward.wrote
+    found = predict(backward, out, forward)
+    assert found is not None
+    assert (out.relative > 100 * forward.read[0].relative) is (apart < 1)
+    assert out.relative / 2 < found.relative < 2 * out.relative
