@@ -129,8 +129,9 @@ def _reduction_backward(case: OutputCase) -> Terms:
     if operators.has(case.operator, "runs"):
         fresh = case.running(gradient)
     weight = _of_a_difference(case, gradient)
-    given = [max(a.relative * case.size, weight * a.distance) for a in case.given]
-    return fresh, [gradient.relative * case.size, *given]
+    size = max(case.size, _of_an_angle(case, gradient))
+    given = [max(a.relative * size, weight * a.distance, _of_a_direction(case, a)) for a in case.given]
+    return max(fresh, case.unit * size), [gradient.relative * size, *given]
 
 
 def _of_a_difference(case: OutputCase, gradient: MeasuredArgument) -> float:
@@ -142,6 +143,22 @@ def _of_a_difference(case: OutputCase, gradient: MeasuredArgument) -> float:
     return 2.0 * gradient.rms / (case.out.count if is_mean else 1)
 
 
+def _of_an_angle(case: OutputCase, gradient: MeasuredArgument) -> float:
+    """The norm that the gradient of an angle's cosine has where two vectors x lie across each other: that of |g| / |x|
+    over all pairs.  Of two that lie along each other next to nothing is left of it, but not of its error."""
+    number = place_of_gradient(case.out.name, case.out.npu.shape, [a.npu.shape for a in case.given])
+    if not operators.has(case.operator, "angle") or number is None or case.given[number].norm <= 0:
+        return 0.0
+    return gradient.norm * math.sqrt(gradient.count) / case.given[number].norm
+
+
+def _of_a_direction(case: OutputCase, argument: MeasuredArgument) -> float:
+    """The gradient of a distance is the direction from one to the other, which turns by the error of either over the
+    distance, at most to any other.  0 for other operators."""
+    apart = max((a.norm for a in case.made), default=0.0) if operators.has(case.operator, "apart") else 0.0
+    return min(_TURNED, argument.distance / apart) * case.size if apart > 0 else 0.0
+
+
 def _normalisation_backward(case: OutputCase) -> Terms:
     gradient = _gradient(case)
     if gradient is None:
@@ -149,10 +166,21 @@ def _normalisation_backward(case: OutputCase) -> Terms:
     source = max(case.given, key=lambda a: a.count, default=None)
     gain = max(normalisation_gain(source), gain_by_rows(case.call, source)) if source is not None else 1.0
     terms, size = _summed(case, gradient)
+    if source is not None:
+        size = max(size, _before_projection(case, source, gradient))
     inherited = [gradient.relative * size, *(a.relative * size for a in case.given if a is not source)]
     if source is not None:
         inherited.append(gain * source.relative * size)
     return math.hypot(case.unit * size, min(case.unit, ACCUMULATED) * gain * math.sqrt(terms) * size), inherited
+
+
+def _before_projection(case: OutputCase, source: MeasuredArgument, gradient: MeasuredArgument) -> float:
+    """The norm that the gradient of what is normalised has before what lies along the result is taken out of it, which
+    may be nearly all: |g| |y| / |x|.  0 for the gradients of weights."""
+    made = max(case.made, key=lambda a: a.count, default=None)
+    if made is None or source.norm <= 0 or not case.out.count == source.count == made.count == gradient.count:
+        return 0.0
+    return gradient.norm * (made.norm / source.norm)
 
 
 def _exponential_backward(case: OutputCase) -> Terms:
@@ -175,6 +203,9 @@ def _exponential_backward(case: OutputCase) -> Terms:
 
 
 _MOST_SQUARES = 2.0
+_TURNED = math.sqrt(2.0)
+"""How far two unit vectors are apart that have nothing to do with each other."""
+
 _SOFT = 1.2
 
 

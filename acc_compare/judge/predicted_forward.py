@@ -70,10 +70,19 @@ def _reduction(case: OutputCase) -> Terms:
         factors = math.sqrt(max(terms, *largest.npu.shape, 1.0))
         return case.unit * factors * case.size, [a.relative * factors * case.size for a in case.inputs]
     share = 1.0 / terms if operators.is_mean(case.operator) else 1.0
-    inherited = [max(a.distance * share, a.relative * case.size) for a in case.inputs]
+    inherited = [max(a.distance * share, a.relative * case.size, _folded(case, a)) for a in case.inputs]
     if operators.has(case.operator, "runs"):
         return case.running(largest), inherited
     return case.growth(terms, largest.norm * share), inherited
+
+
+def _folded(case: OutputCase, argument: MeasuredArgument) -> float:
+    """A mean of |a - b| is the larger for errors d of either, whatever their sign, where the two nearly agree: by d
+    where they do, by d^2 / |a - b| where they do not.  0 for other operators."""
+    if not operators.has(case.operator, "kinks") or not operators.is_mean(case.operator) or case.size <= 0:
+        return 0.0
+    moved = argument.distance * math.sqrt(case.out.count / argument.count)
+    return moved * min(1.0, moved / case.size)
 
 
 def _normalisation(case: OutputCase) -> Terms:

@@ -32,6 +32,8 @@ A row is the operator's plain name (`spelling.plain_name`) with its marks after 
     phase          the angle of a complex number, whose derivative is one over its modulus
     product        of its inputs, element by element
     own_slope      a function that is its own derivative, up to a factor
+    angle          the cosine of the angle between its inputs
+    apart          the distance between its inputs
     squared        the square of the difference of its inputs, or half of it where that is small
 """
 
@@ -48,7 +50,7 @@ Mark: TypeAlias = Literal[
     "jumps", "kinks", "chooses", "orders", "draws", "source", "source_in_place", "uninitialised", "memory", "layout",
     "converts", "shaped", "overwrites", "additive", "mean", "factors", "runs", "log", "likelihood", "indexed",
     "overlaps", "matmul", "conv", "places", "attends", "vectors", "unordered", "compound", "root", "nonexpansive",
-    "gentle", "phase", "product", "own_slope", "squared",
+    "gentle", "phase", "product", "own_slope", "squared", "angle", "apart",
 ]  # fmt: skip
 
 
@@ -170,9 +172,9 @@ _ROWS: Mapping[OperatorClass, str] = {
         embedding_bag+indexed fold grid_sampler moe_token_unpermute+indexed moe_finalize_routing+indexed all_reduce
         reduce reduce_scatter reduce_scatter_tensor fft ifft rfft irfft hfft ihfft fft2 ifft2 rfft2 irfft2 hfft2
         ihfft2 fftn ifftn rfftn irfftn hfftn ihfftn stft istft mse_loss+mean+squared l1_loss+mean+kinks
-        smooth_l1_loss+mean+kinks+squared huber_loss+mean+kinks+squared kl_div cosine_similarity pairwise_distance
-        cosine_embedding_loss+mean+kinks hinge_embedding_loss+mean+kinks margin_ranking_loss+mean+kinks
-        triplet_margin_loss+mean+kinks triplet_margin_with_distance_loss+mean+kinks
+        smooth_l1_loss+mean+kinks+squared huber_loss+mean+kinks+squared kl_div cosine_similarity+angle
+        pairwise_distance+apart cosine_embedding_loss+mean+kinks hinge_embedding_loss+mean+kinks
+        margin_ranking_loss+mean+kinks triplet_margin_loss+mean+kinks triplet_margin_with_distance_loss+mean+kinks
     """,
     # Differences from a mean over a deviation: relative error grows where the mean is large against it.
     "normalisation": """

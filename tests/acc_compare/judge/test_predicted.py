@@ -806,3 +806,70 @@ def test_what_cancels_in_a_difference_does_not_cancel_in_its_error(make: Any, ap
     assert found is not None
     assert (out.relative > 100 * forward.read[0].relative) is (apart < 1)
     assert out.relative / 2 < found.relative < 2 * out.relative
+
+
+@pytest.mark.parametrize("name", ["normalize", "cosine_similarity"])
+@pytest.mark.parametrize("apart", [1e-3, 1.0])
+def test_what_a_projection_takes_out_of_a_gradient_stays_in_its_error(make: Any, apart: float, name: str) -> None:
+    """Of a gradient along the vector whose length or angle it is of, next to nothing is left."""
+    target = make.normal(64, 64, seed=1)
+    source = target + np.float32(apart) * make.normal(64, 64, seed=2)
+    along = target / np.linalg.norm(target, axis=1, keepdims=True)
+    runs = []
+    for size in (SIZE, 0.0):
+        given = (source + np.float32(size) * make.normal(64, 64, seed=3)).astype("f4")
+        length = np.linalg.norm(given.astype("f8"), axis=1, keepdims=True)
+        unit = given / length
+        slope = ((along - unit * (unit * along).sum(1, keepdims=True)) / length).astype("f4")
+        run = make.Run()
+        if name == "normalize":
+            run.call("Functional.normalize.0.forward", [given], [unit.astype("f4")])
+            run.call("Functional.normalize.0.backward", [along.astype("f4")], [slope])
+        else:
+            cosine = (unit * along).sum(1).astype("f4")
+            run.call("Functional.cosine_similarity.0.forward", [given, target], [cosine])
+            run.call("Functional.cosine_similarity.0.backward", [np.ones_like(cosine)], [slope, None])
+        runs.append(run)
+    forward, backward = (part.call for part in make.measured(*runs))
+    out = backward.wrote[0]
+    found = predict(backward, out, forward)
+    assert found is not None
+    assert (out.relative > 50 * forward.read[0].relative) is (apart < 1)
+    assert out.relative / 2 < found.relative < 2.5 * out.relative
+
+
+@pytest.mark.parametrize("apart", [1e-5, 1.0])
+def test_errors_of_what_nearly_agrees_add_up_in_a_mean_of_moduli(make: Any, apart: float) -> None:
+    target = make.normal(64, 64, seed=1)
+    runs = []
+    for size in (1e-4, 0.0):
+        moved = np.float32(apart) * make.normal(64, 64, seed=2) + np.float32(size) * make.normal(64, 64, seed=3)
+        given = (target + moved).astype("f4")
+        run = make.Run()
+        run.call("Functional.l1_loss.0.forward", [given, target], [np.asarray(np.abs(given - target).mean())])
+        runs.append(run)
+    (part,) = make.measured(*runs)
+    out = part.call.wrote[0]
+    found = predict(part.call, out, None)
+    assert found is not None
+    assert (found.relative > 0.5) is (apart < 1)
+    assert found.relative > out.relative / 2
+
+
+@pytest.mark.parametrize("apart", [1e-3, 1.0])
+def test_the_direction_from_one_to_another_turns_by_their_errors_over_the_distance(make: Any, apart: float) -> None:
+    target = make.normal(64, 64, seed=1)
+    runs = []
+    for size in (SIZE, 0.0):
+        moved = np.float32(apart) * make.normal(64, 64, seed=2) + np.float32(size) * make.normal(64, 64, seed=3)
+        length = np.linalg.norm(moved, axis=1)
+        run = make.Run()
+        run.call("Functional.pairwise_distance.0.forward", [(target + moved).astype("f4"), target], [length])
+        run.call("Functional.pairwise_distance.0.backward", [np.ones_like(length)], [moved / length[:, None]])
+        runs.append(run)
+    forward, backward = (part.call for part in make.measured(*runs))
+    (out,) = backward.wrote
+    found = predict(backward, out, forward)
+    assert found is not None
+    assert (out.relative > 100 * forward.read[0].relative) is (apart < 1)
+    assert out.relative / 2 < found.relative < 2 * out.relative
