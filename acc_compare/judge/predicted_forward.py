@@ -77,11 +77,17 @@ def _reduction(case: OutputCase) -> Terms:
 
 
 def _folded(case: OutputCase, argument: MeasuredArgument) -> float:
-    """A mean of |a - b| is the larger for errors d of either, whatever their sign, where the two nearly agree: by d
-    where they do, by d^2 / |a - b| where they do not.  0 for other operators."""
+    """A sum of |a - b| or of its square is the larger for errors d of either, whatever their sign, where the two nearly
+    agree: by |d| where they do, by d^2 / |a - b| where they do not, and by d^2.  0 for other operators."""
+    terms = argument.count / case.out.count
+    if operators.has(case.operator, "squared"):
+        if terms == 1.0:
+            return math.sqrt(3.0 / argument.count) * argument.distance**2
+        is_sum = (case.options or {}).get("input.reduction") == "sum"
+        return argument.distance**2 / (1.0 if is_sum else terms)
     if not operators.has(case.operator, "kinks") or not operators.is_mean(case.operator) or case.size <= 0:
         return 0.0
-    moved = argument.distance * math.sqrt(case.out.count / argument.count)
+    moved = argument.distance / math.sqrt(terms)
     return moved * min(1.0, moved / case.size)
 
 

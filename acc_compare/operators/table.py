@@ -162,8 +162,8 @@ _ROWS: Mapping[OperatorClass, str] = {
     # Sums of K terms.
     "reduction": """
         sum mean+mean nansum nanmean+mean var std var_mean+mean std_mean+mean norm+nonexpansive
-        vector_norm+nonexpansive matrix_norm frobenius_norm+nonexpansive norm_except_dim dist prod+factors cumsum+runs
-        cumprod+factors logcumsumexp+log+runs trace trapezoid
+        vector_norm+nonexpansive matrix_norm frobenius_norm+nonexpansive norm_except_dim dist+apart prod+factors
+        cumsum+runs cumprod+factors logcumsumexp+log+runs trace trapezoid
         cumulative_trapezoid+runs sum_to_size powsum cov corrcoef cross pdist avg_pool1d+mean+overlaps
         avg_pool2d+mean+overlaps avg_pool3d+mean+overlaps adaptive_avg_pool1d+mean+overlaps
         adaptive_avg_pool2d+mean+overlaps adaptive_avg_pool3d+mean+overlaps lp_pool1d+overlaps lp_pool2d+overlaps
