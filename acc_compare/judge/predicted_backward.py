@@ -146,10 +146,16 @@ def _of_a_difference(case: OutputCase, gradient: MeasuredArgument) -> float:
 def _of_an_angle(case: OutputCase, gradient: MeasuredArgument) -> float:
     """The norm that the gradient of an angle's cosine has where two vectors x lie across each other: that of |g| / |x|
     over all pairs.  Of two that lie along each other next to nothing is left of it, but not of its error."""
+    if not operators.has(case.operator, "angle"):
+        return 0.0
     number = place_of_gradient(case.out.name, case.out.npu.shape, [a.npu.shape for a in case.given])
-    if not operators.has(case.operator, "angle") or number is None or case.given[number].norm <= 0:
+    if number is None or case.given[number].norm <= 0:
         return 0.0
     return gradient.norm * math.sqrt(gradient.count) / case.given[number].norm
+
+
+_TURNED = math.sqrt(2.0)
+"""How far two unit vectors are apart that have nothing to do with each other."""
 
 
 def _of_a_direction(case: OutputCase, argument: MeasuredArgument) -> float:
@@ -203,9 +209,6 @@ def _exponential_backward(case: OutputCase) -> Terms:
 
 
 _MOST_SQUARES = 2.0
-_TURNED = math.sqrt(2.0)
-"""How far two unit vectors are apart that have nothing to do with each other."""
-
 _SOFT = 1.2
 
 

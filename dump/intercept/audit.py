@@ -294,7 +294,8 @@ _Mode.__torch_dispatch__ = __torch_dispatch__
 
 
 def _let_through(is_on: bool) -> None:
-    """Before torch 2.8 an operator of higher order (`cond`, `scan`) raises under a mode for which it has no rule."""
+    """In a torch that asks no mode whether it supports them (2.7), an operator of higher order (`cond`, `scan`) raises
+    under one for which it has no rule."""
     if hasattr(torch_internals.TorchDispatchMode, "supports_higher_order_operators"):
         return
     for operator in higher_order_operators.values():

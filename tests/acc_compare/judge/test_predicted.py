@@ -784,6 +784,16 @@ def test_errors_are_multiplied_by_factors_where_what_they_are_of_is_not(make: An
     assert call.wrote[0].relative == pytest.approx(found.assured, rel=0.4)
 
 
+def _assert_much_comes_of_little(make: Any, runs: list[Any], *, is_much: bool) -> None:
+    """A backward is as far off as predicted: a hundred times as far as what its forward call read, or less."""
+    forward, backward = (part.call for part in make.measured(*runs))
+    (out,) = backward.wrote
+    found = predict(backward, out, forward)
+    assert found is not None
+    assert (out.relative > 100 * forward.read[0].relative) is is_much
+    assert out.relative / 2 < found.relative < 2 * out.relative
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("apart", [1e-3, 1.0])
 def test_what_cancels_in_a_difference_does_not_cancel_in_its_error(make: Any, apart: float, reduction: str) -> None:
@@ -800,12 +810,7 @@ def test_what_cancels_in_a_difference_does_not_cancel_in_its_error(make: Any, ap
         slope = 2 * (given - target) / (given.size if reduction == "mean" else 1)
         run.call("Functional.mse_loss.0.backward", [np.asarray(gradient)], [slope.astype("f4")])
         runs.append(run)
-    forward, backward = (part.call for part in make.measured(*runs))
-    (out,) = backward.wrote
-    found = predict(backward, out, forward)
-    assert found is not None
-    assert (out.relative > 100 * forward.read[0].relative) is (apart < 1)
-    assert out.relative / 2 < found.relative < 2 * out.relative
+    _assert_much_comes_of_little(make, runs, is_much=apart < 1)
 
 
 @pytest.mark.parametrize("name", ["normalize", "cosine_similarity"])
@@ -873,9 +878,4 @@ def test_the_direction_from_one_to_another_turns_by_their_errors_over_the_distan
         run.call("Functional.pairwise_distance.0.forward", [(target + moved).astype("f4"), target], [length])
         run.call("Functional.pairwise_distance.0.backward", [np.ones_like(length)], [moved / length[:, None]])
         runs.append(run)
-    forward, backward = (part.call for part in make.measured(*runs))
-    (out,) = backward.wrote
-    found = predict(backward, out, forward)
-    assert found is not None
-    assert (out.relative > 100 * forward.read[0].relative) is (apart < 1)
-    assert out.relative / 2 < found.relative < 2 * out.relative
+    _assert_much_comes_of_little(make, runs, is_much=apart < 1)
