@@ -36,7 +36,7 @@ def told_otherwise(calls: Sequence[MeasuredCall]) -> frozenset[str]:
         if any(argument.error is None or argument.relative > 0 for argument in read):
             continue
         differs = any(argument.relative > 0 for argument in call.wrote)
-        if _has_other_settings(forward or call):
+        if has_other_settings(forward or call):
             found |= {call.full_name} if differs and forward is None else set()
         elif differs:
             return frozenset()
@@ -45,7 +45,7 @@ def told_otherwise(calls: Sequence[MeasuredCall]) -> frozenset[str]:
     return frozenset(found) if agreeing >= _FEWEST else frozenset()
 
 
-def _has_other_settings(call: MeasuredCall) -> bool:
+def has_other_settings(call: MeasuredCall) -> bool:
     """Was anything that is no tensor not the same, or given on one side alone?"""
     leaves = [(pair.npu, pair.bench) for pair in call.pair.arguments]
     return any(a != b and not (isinstance(a, TensorRecord) or isinstance(b, TensorRecord)) for a, b in leaves)

@@ -48,6 +48,10 @@ benchmarks/localisation)."""
 _ONE_WAY = 1.5
 """What errors that go one way come to is known as well as they are, within a third (16 numbers of a sketch)."""
 
+BEHIND = 10.0
+"""Behind a fault an error is another's where it is so many times what is typical of what it read, or what errors that
+go one way come to: nothing says how the error of a fault scatters."""
+
 _ALL_BUT = 0.75
 _MOST_ALIGNED = 4.0
 """Errors of elements that are not independent, as those that a weight passes on, may lie along a channel further than
@@ -123,7 +127,7 @@ class Expectation:
 
 class Noise:
     """The noise of one comparison: `calls` are matched pairs in the order of their execution, `lowered` and `parted` as
-    in `predict`."""
+    in `predict`, `behind` the names of those that read what a fault made."""
 
     def __init__(
         self,
@@ -132,10 +136,14 @@ class Noise:
         *,
         lowered: float = 0.0,
         parted: bool = False,
+        behind: frozenset[str] = frozenset(),
     ) -> None:
         self.prior = measured_prior() if prior is None else prior
         shared = shared_casts(calls)
-        self._outputs = dict(observed_in(calls, self.prior, shared=shared, lowered=lowered, parted=parted))
+        self._behind = behind
+        self._outputs = dict(
+            observed_in(calls, self.prior, shared=shared, lowered=lowered, parted=parted, behind=behind)
+        )
         self.shared = shared.keys() - self._outputs.keys()
         """Outputs that hold the gradients of other calls too, of which nothing can be said."""
         groups: dict[NoiseKey, list[float]] = {}
@@ -173,10 +181,10 @@ class Noise:
         """What the output may show, judged by all other calls; None where nothing was predicted."""
         name = (call, argument)
         if name not in self._expected and (output := self._outputs.get(name)) is not None:
-            self._expected[name] = self._expectation(output, argument)
+            self._expected[name] = self._expectation(output, argument, is_behind=call in self._behind)
         return self._expected.get(name)
 
-    def _expectation(self, output: Observed, argument: str) -> Expectation:
+    def _expectation(self, output: Observed, argument: str, *, is_behind: bool) -> Expectation:
         typical, deviation, calls = self._scale(output)
         if output.count == 1:
             # One number is off by a normal variable of that size, which reaches less far than its logarithm's spread.
@@ -188,10 +196,12 @@ class Noise:
         few = self._few(output)
         resolution = RESOLUTION["exact" if output.buckets is None else "sketch"]
         least = max(WORTH * max(typical, output.predicted, output.assured), _ONE_WAY * output.one_way, few, resolution)
+        if is_behind:
+            least = max(least, BEHIND * max(typical, output.predicted, output.one_way))
         if output.error <= least:  # nothing finer than what was recorded of it resolves is known
             deviations = min(deviations, 0.0)
         counts = not output.one_way and math.hypot(max(0.0, deviations), _MOST_ALIGNED) > self._together
-        shift = self._systematic.largest(output, typical * math.exp(deviation), few)
+        shift = None if is_behind else self._systematic.largest(output, typical * math.exp(deviation), few)
         alike, most = self._alike_at((output.key, argument))
         return Expectation(
             typical=typical,

@@ -73,9 +73,10 @@ def observed_in(
     shared: Mapping[tuple[str, str], Readers],
     lowered: float = 0.0,
     parted: bool = False,
+    behind: frozenset[str] = frozenset(),
 ) -> Iterator[tuple[tuple[str, str], Observed]]:
     """By call and argument, the outputs of which something is predicted; `shared` are the gradients that several calls
-    add to (`shared_casts`), `lowered` and `parted` are as in `predict`."""
+    add to (`shared_casts`), `lowered` and `parted` are as in `predict`, which holds for calls `behind` a fault too."""
     autocast = autocast_roundoff(calls)
     forwards = {call.full_name: call for call in calls if not call.is_backward}
     backwards = {forward_name(call.full_name): call for call in calls if call.is_backward}
@@ -93,8 +94,8 @@ def observed_in(
         for out in call.wrote:
             if not out.is_floating or out.error is None or out.error.source in ("digest", "bound"):
                 continue
-            back = backwards.get(call.full_name)
-            found = predict(call, out, forward, back=back, autocast=autocast, lowered=lowered, parted=parted)
+            back, astray = backwards.get(call.full_name), parted or call.full_name in behind
+            found = predict(call, out, forward, back=back, autocast=autocast, lowered=lowered, parted=astray)
             if found is not None and (readers := shared.get((call.full_name, out.name))) is not None:
                 found = summed(
                     predict(
@@ -104,7 +105,7 @@ def observed_in(
                         autocast=autocast,
                         lowered=lowered,
                         is_part=True,
-                        parted=parted,
+                        parted=astray,
                     )
                     if reader in backwards
                     else None

@@ -11,6 +11,8 @@ batch goes through the same wrong weight.  Then
     sums           over K rows (gradients of biases and of the weights of normalisations, means, losses): sqrt(K) times
                    what independent errors come to, which is the most that errors of that size can
     attention      an average of values that are off alike is off as they are
+    near a pole    an error d that lies in the elements next to zero, as that of another bound does, moves log x by
+                   d / min |x|
 
 and what several inputs bring adds up as it is, not as the root of the squares.
 """
@@ -42,7 +44,22 @@ def one_way(case: OutputCase, inherited: list[float]) -> float:
         terms = max(1.0, case.largest().count / case.out.count)
         share = 1.0 / terms if operators.is_mean(case.operator) else 1.0
         return max(together, math.sqrt(terms) * share * math.fsum(a.distance for a in case.inputs))
-    return 0.0
+    at_the_pole = _at_the_pole(case)
+    return max(together, at_the_pole) if at_the_pole > 0 else 0.0
+
+
+def _at_the_pole(case: OutputCase) -> float:
+    """What the error comes to where all of it lies in the elements that the operator moves most; 0 of one that has no
+    pole at zero."""
+    if not operators.is_steep_at_zero(case.operator):
+        return 0.0
+    found = 0.0
+    for a in case.inputs:
+        nearest = min((end for side in a.extremes for end in side if end != 0.0), key=abs, default=0.0)
+        if nearest != 0.0:
+            moved = operators.most_moved(case.operator, (nearest,), (case.out.largest_of_both,))
+            found += a.distance / abs(nearest) * moved
+    return min(found, case.size)
 
 
 def _rows(case: OutputCase) -> float:

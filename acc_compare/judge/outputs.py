@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from acc_compare import operators
+from acc_compare.judge.alike import has_other_settings
 from acc_compare.judge.origins import (
     INPUT_NOISE,
     SPREAD,
@@ -79,8 +80,6 @@ def judge_output(
         given = operators.is_random_source(call.operator) and call.owner is None
         return judged, Origin("input" if given else "random", call, judged, inherited)
     if _passed_on(call, argument, context) or _was_kept(argument, forward, seen):
-        return Judged(argument, "propagated", expected), None
-    if context.told_otherwise and argument.relative <= inherited:  # what a setting makes need not scatter as noise does
         return Judged(argument, "propagated", expected), None
     if _is_view(call, argument):
         if not _chosen_otherwise(call):
@@ -256,10 +255,11 @@ def _passed_on(call: MeasuredCall, argument: MeasuredArgument, context: Context)
 
 def _was_kept(argument: MeasuredArgument, forward: MeasuredCall | None, seen: Seen) -> bool:
     """Did error begin in its forward call?  What that kept for backward, as the gates of a recurrent net or the
-    probabilities of a loss, is wrong with its result, and is in no record."""
+    probabilities of a loss, is wrong with its result, and is in no record.  Where it was told to do something else, its
+    gradient is that of something else."""
     if forward is None or forward.full_name not in seen.began_in:
         return False
-    return argument.relative <= UNSEEN * largest_error(forward.wrote)
+    return has_other_settings(forward) or argument.relative <= UNSEEN * largest_error(forward.wrote)
 
 
 def _is_view(call: MeasuredCall, argument: MeasuredArgument) -> bool:

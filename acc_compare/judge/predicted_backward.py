@@ -204,8 +204,18 @@ def _exponential_backward(case: OutputCase) -> Terms:
             inherited[0] = max(inherited[0], gradient.distance)
         inherited.append(max(_likelihood_backward(case, source, gradient) * case.size, logits.error * soft))
     elif source is not None:
-        inherited.append(max(max(logit_error(source), source.relative) * case.size, _bent(case, source)))
+        steps = _steps(case, source)
+        error = max(math.sqrt(steps) * logit_error(source), source.relative)
+        inherited.append(max(error * case.size, _bent(case, source)))
+        fresh *= max(1.0, steps * source.rms * math.sqrt(steps / 3.0)) if steps > 1 else 1.0
     return case.unit * fresh, inherited
+
+
+def _steps(case: OutputCase, source: MeasuredArgument) -> int:
+    """How many logarithms a path adds up, 1 where there are none.  Its gradient is exp(before + after - all): it is off
+    by the errors of as many steps, and by the rounding of running sums that grow to the size of all steps together,
+    whose errors add in squares (A. Graves et al., "Connectionist Temporal Classification", ICML 2006, 4.1)."""
+    return max(1, source.npu.shape[0]) if operators.has(case.operator, "paths") and source.npu.shape else 1
 
 
 _MOST_SQUARES = 2.0

@@ -17,6 +17,7 @@ import msgspec
 
 from acc_compare import operators
 from acc_compare.judge.alike import told_otherwise
+from acc_compare.judge.behind import behind
 from acc_compare.judge.dataflow import Flow
 from acc_compare.judge.inputs import judge_input, parted_before
 from acc_compare.judge.lowered import FEWEST_PRODUCTS, LOWERED, lowered_products
@@ -66,16 +67,29 @@ def walk(calls: Sequence[MeasuredCall], context: Context) -> Walk:
     told = lowered_products(cleaned, noise, fewest=fewest) if context.previous != "suspect" else ""
     if context.other_world and any(map(_reads_bounds, cleaned)):
         told = ""  # behind a bound may stand what looks like rounding
-    found = Walk(noise=noise, lowered=told or context.lowered, parted=begun_apart)
-    if found.lowered:
-        found.origins = _lowered(cleaned, noise)
-        found.noise = Noise(cleaned, lowered=LOWERED[found.lowered], parted=parted)
+    lowered = told or context.lowered
+    origins = _lowered(cleaned, noise) if lowered else []
     told_apart = frozenset[str]() if context.other_world else told_otherwise(cleaned)
-    context = replace(context, noise=found.noise, told_otherwise=told_apart)
+    context = replace(context, told_otherwise=told_apart)
+    hidden = frozenset[str]()
+    while True:
+        if lowered or hidden:
+            noise = Noise(cleaned, lowered=LOWERED.get(lowered, 0.0), parted=parted, behind=hidden)
+        found = Walk(noise=noise, lowered=lowered, parted=begun_apart, origins=list(origins))
+        _judge_in_order(cleaned, replace(context, noise=noise), found, garbage)
+        # Another look at what is behind a fault, where something there was called one.
+        more = behind(found.origins, cleaned, context.npu) if not hidden else frozenset[str]()
+        if not any(origin.call.full_name in more for origin in found.origins):
+            return found
+        hidden = more
+
+
+def _judge_in_order(calls: Sequence[MeasuredCall], context: Context, found: Walk, garbage: _Garbage) -> None:
+    """The verdicts on all that `calls` read and write, and the origins of error, into `found`."""
     seen = Seen(nonfinite=context.previous == "poisoned")
-    inside, around = _Inside(), _Around(cleaned)
+    inside, around = _Inside(), _Around(calls)
     forwards: dict[str, MeasuredCall] = {}
-    for call in cleaned:
+    for call in calls:
         forward = forwards.get(forward_name(call.full_name)) if call.is_backward else None
         seen.inside = inside.worst(call)
         seen.around = around.worst(call) if not context.unheld else math.inf
@@ -86,10 +100,9 @@ def walk(calls: Sequence[MeasuredCall], context: Context) -> Walk:
             forwards[call.full_name] = call
     for key, argument in garbage.found.items():
         found.judged[key] = Judged(argument, "")
-    _give_to_late(found, cleaned)
+    _give_to_late(found, calls)
     worse = {origin.call.full_name for origin in found.origins if origin.kind == "operator"}
     found.origins = [o for o in found.origins if o.kind != "dtype" or o.call.full_name not in worse]
-    return found
 
 
 def recorded_late(calls: Sequence[MeasuredCall]) -> dict[str, list[MeasuredCall]]:

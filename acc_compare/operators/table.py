@@ -35,6 +35,7 @@ A row is the operator's plain name (`spelling.plain_name`) with its marks after 
     angle          the cosine of the angle between its inputs
     apart          the distance between its inputs
     squared        the square of the difference of its inputs, or half of it where that is small
+    paths          a logarithm of the likelihood of all paths through its first input, a step for each row
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ Mark: TypeAlias = Literal[
     "jumps", "kinks", "chooses", "orders", "draws", "source", "source_in_place", "uninitialised", "memory", "layout",
     "converts", "shaped", "overwrites", "additive", "mean", "factors", "runs", "log", "likelihood", "indexed",
     "overlaps", "matmul", "conv", "places", "attends", "vectors", "unordered", "compound", "root", "nonexpansive",
-    "gentle", "phase", "product", "own_slope", "squared", "angle", "apart",
+    "gentle", "phase", "product", "own_slope", "squared", "angle", "apart", "paths",
 ]  # fmt: skip
 
 
@@ -187,8 +188,9 @@ _ROWS: Mapping[OperatorClass, str] = {
         softmax log_softmax+log+likelihood softmin gumbel_softmax+draws exp+own_slope expm1 exp2+own_slope logsumexp+log
         log+log log2+log log10+log log1p+log cross_entropy+log+likelihood nll_loss+log binary_cross_entropy+log
         binary_cross_entropy_with_logits+log soft_margin_loss+log multilabel_margin_loss+log+kinks
-        multilabel_soft_margin_loss+log multi_margin_loss+log poisson_nll_loss+log gaussian_nll_loss+log ctc_loss+log
-        linear_cross_entropy+log+matmul scaled_masked_softmax softmax_cross_entropy_with_logits+log+likelihood
+        multilabel_soft_margin_loss+log multi_margin_loss+log poisson_nll_loss+log gaussian_nll_loss+log
+        ctc_loss+log+paths linear_cross_entropy+log+matmul scaled_masked_softmax
+        softmax_cross_entropy_with_logits+log+likelihood
         attn_softmax masked_softmax_with_rel_pos_bias dropout_with_add_softmax+draws moe_gating_top_k_softmax+jumps
     """,
     # Systems and factorisations: error grows with the condition of the matrix (Golub and Van Loan, Matrix Computations,

@@ -645,3 +645,19 @@ def test_what_a_wrong_call_kept_for_its_backward_is_wrong_with_it(
         run.call("Functional.log_softmax.0.backward", [gradient], [make.off(gradient, backward * size)])
         runs.append(run)
     assert len(make.judged(*runs).suspects) == found
+
+
+@pytest.mark.parametrize(("told", "found"), [(0.1, 1), (0.0, 2)])
+def test_the_gradient_of_what_was_told_to_do_something_else_is_that_of_something_else(
+    make: Any, told: float, found: int
+) -> None:
+    """However far it is off, as a loss whose labels are smoothed more."""
+    runs = []
+    for size, smoothing in ((1.0, told), (0.0, 0.0)):
+        run = make.Run()
+        logits, target, gradient = make.normal(16, 8, seed=1), np.arange(16) % 8, make.normal(16, 8, seed=2)
+        loss = np.asarray(2.0 + 0.01 * size, "f4")
+        run.call("Functional.cross_entropy.0.forward", [logits, target], [loss], kwargs={"label_smoothing": smoothing})
+        run.call("Functional.cross_entropy.0.backward", [np.ones((), "f4")], [make.off(gradient, 0.5 * size)])
+        runs.append(run)
+    assert len(make.judged(*runs).suspects) == found

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+import torch
 
 from acc_compare.judge.predicted import is_one_of_several, predict
 from acc_compare.operators import OPERATORS as OPERATORS_KNOWN
@@ -737,6 +738,34 @@ def test_a_running_sum_rounds_as_often_as_it_has_terms(make: Any) -> None:
     assert found is not None
     assert out.relative > 1e-6
     assert 0.1 < out.relative / found.relative < 2.0
+
+
+@pytest.mark.parametrize("steps", [20, 60, 200])
+def test_the_gradient_of_the_likelihood_of_paths_rounds_as_sums_of_all_their_steps(make: Any, steps: int) -> None:
+    """Of alignments (CTC), in float32 and in float64."""
+    logits = torch.from_numpy(make.normal(steps, 4, 11, seed=1)).log_softmax(-1)
+    labels = torch.from_numpy(np.random.default_rng(2).integers(1, 11, (4, 6)))
+    runs = []
+    for dtype in (torch.float32, torch.float64):
+        read = logits.detach().to(dtype).requires_grad_()
+        loss = torch.nn.functional.ctc_loss(read, labels, [steps] * 4, [6] * 4)
+        loss.backward()
+        assert read.grad is not None
+        run = make.Run()
+        run.call(
+            "Functional.ctc_loss.0.forward",
+            [logits.numpy(), labels.numpy()],
+            [np.asarray(loss.item(), "f4")],
+            kwargs={"reduction": "mean"},
+        )
+        run.call("Functional.ctc_loss.0.backward", [np.ones((), "f4")], [read.grad.numpy().astype("f4")])
+        runs.append(run)
+    forward, backward = (part.call for part in make.measured(*runs))
+    (out,) = backward.wrote
+    found = predict(backward, out, forward)
+    assert found is not None
+    assert out.relative > 1e-6
+    assert 0.1 < out.relative / found.relative < 1.0
 
 
 @pytest.mark.parametrize(("name", "is_steep"), [("log", True), ("exp", False)])
