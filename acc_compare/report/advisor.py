@@ -12,6 +12,7 @@ from acc_compare.judge.evidence import some
 from acc_compare.messages import Message, count, listed, say
 from acc_compare.model import ComparedShare, ErrorPattern, Finding, ReferenceErrors, Sensitivity, Suspect
 from acc_compare.report.formatting import (
+    EVIDENCE,
     HAPPENED,
     KIND,
     MEASURED,
@@ -38,6 +39,8 @@ _LISTED = 10
 _GROUPS = 3
 _INDENT = "  "
 _SHORT = (WHERE, SOURCE, HAPPENED, SHAPE)
+_SETTINGS = ("evidence.settings", "evidence.given")
+"""Evidence that is told in short too: what a call was told otherwise is a cause of its own."""
 _COMMAND = re.compile(
     r"(?:\$ )?(?:[A-Z_]+=\S+ )*"
     r"(?:acc (?:dump|compare|replay|repro|report|monitor)\b|(?:python3?|torchrun) (?:-|\S+\.py\b)|export \w+=|grep -)"
@@ -126,7 +129,11 @@ class _Page:
         )
         lines[0] = lines[0].lstrip()
         for label, texts in facts(suspect):
-            if label == KIND or (briefly and label not in _SHORT) or (label == MEASURED and _told(suspect)):
+            if briefly and label == EVIDENCE:
+                texts = tuple(each for each in texts if isinstance(each, Message) and each.key in _SETTINGS)
+            elif label == KIND or (briefly and label not in _SHORT) or (label == MEASURED and _told(suspect)):
+                continue
+            if not texts:
                 continue
             if label == SOURCE:
                 lines.append(self._lead(label) + one_line(self._in(texts[0])))

@@ -82,6 +82,13 @@ def test_one_suspect_in_full_two_in_short_and_the_rest_in_a_line_each(build):
     assert "and 17 more suspects, in the JSON beside this file" in text
 
 
+def test_what_a_later_suspect_was_told_otherwise_is_told_in_short_too(build):
+    told = say("evidence.settings", settings=listed(["eps 1e-05 against 1e-06"]))
+    first, second = build.suspect(), build.suspect(name="Torch.op.0.forward", evidence=(told, "a ground"))
+    text = advisor_text(build.finding(suspects=(first, second)))
+    assert ("eps 1e-05 against 1e-06" in text, "a ground" in text) == (True, False)
+
+
 def test_settings_that_differ_stand_before_any_suspect(build):
     finding = dataclasses.replace(build.gelu(), settings=(listed(["HF32 on the NPU side"]),))
     text = advisor_text(finding)
