@@ -303,10 +303,12 @@ def _optimizer_suspect(fault: OptimizerFault, place: Comparand) -> Suspect:
     return replace(found, advice=for_optimizer(found, place))
 
 
-def mark_accused(rows: Sequence[Row], suspects: Iterable[Suspect]) -> tuple[Row, ...]:
+def mark_accused(rows: Sequence[Row], suspects: Sequence[Suspect]) -> tuple[Row, ...]:
     """`rows`, with a mark on that of each suspect's tensor, or on the first of its call."""
+    if not suspects:
+        return tuple(rows)
     names = [row.npu_name or row.bench_name for row in rows]
-    places = {name: place for place, name in reversed(list(enumerate(names)))}
+    places = dict(zip(reversed(names), reversed(range(len(names))), strict=True))  # the first of equal names stays
     found = list(rows)
     for suspect in suspects:
         call = f"{suspect.row or suspect.name}."

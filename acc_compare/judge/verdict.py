@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from acc_compare.judge.accumulation import judge_accumulated
 from acc_compare.judge.advice import words_of
 from acc_compare.judge.around import in_the_module_around, in_the_modules_backward
-from acc_compare.judge.classic import CallCells, Classic, judge_rows
 from acc_compare.judge.coverage import share_compared
 from acc_compare.judge.dataflow import Flow
 from acc_compare.judge.differing_settings import differing_settings
@@ -21,8 +20,9 @@ from acc_compare.judge.origins import Context, Judged, Leavings, Origin, Previou
 from acc_compare.judge.programs import two_programs
 from acc_compare.judge.ranks import JobStep
 from acc_compare.judge.reference import References, told_of_all
+from acc_compare.judge.rows import rows_of
 from acc_compare.judge.sensitivity import near_ties, seen, sensitivity_of
-from acc_compare.judge.suspects import accused, mark_accused, module_at, stack_of, suspects_of
+from acc_compare.judge.suspects import accused, mark_accused, suspects_of
 from acc_compare.judge.walk import judged_calls, walk
 from acc_compare.judge.worlds import (
     first_of,
@@ -40,13 +40,12 @@ from acc_compare.model import (
     ComparedShare,
     Finding,
     FusedPair,
-    Row,
     Sensitivity,
     Suspect,
     VerdictName,
 )
 from dump.format.names import FORWARD, parse
-from dump.format.schema import Dump, Mode, TensorRecord
+from dump.format.schema import Dump, Mode
 
 _BLIND = 0.5
 """Where every second call could hide an error of this size, a comparison without suspects says too little."""
@@ -83,6 +82,16 @@ class Setting:
 
 def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, setting: Setting) -> Finding:
     """The finding of one pair of dumps."""
+    # Who read what, and the noise, are let go with the frame that judged, before rows take their memory.
+    finding, judged = _without_rows(alignment, measured, mode, setting)
+    rows = rows_of(measured, mode, (alignment.npu, alignment.bench), judged, setting.references or {})
+    return replace(finding, rows=mark_accused(rows, finding.suspects))
+
+
+def _without_rows(
+    alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, setting: Setting
+) -> tuple[Finding, Mapping[tuple[str, str], Judged]]:
+    """The finding, and the verdict on every tensor, by call and argument name."""
     npu, bench = alignment.npu, alignment.bench
     calls = [part.call for part in measured if part.call is not None]
     by_module = not judged_calls(calls, by_module=False)
@@ -129,9 +138,6 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
         npu, setting.step, setting.rank, mode, bench, setting.job, context.references, setting.previous, found.parted
     )
     suspects = suspects_of(found.origins, faults, chosen, place)
-    texts: dict[tuple[str, ...], str] = {}
-    every = [row for part in measured for row in _rows(part, mode, (npu, bench), found, context.references, texts)]
-    rows = mark_accused(every, suspects)
     moving = setting.other_world or setting.shared_otherwise
     shown = (frozenset[str](), frozenset[str]())
     if setting.other_world:
@@ -161,7 +167,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
     if alignment.differs_in_batches and verdict == "same":
         verdict, summary, note = judge_accumulated(calls)
         notes = (*notes, note)
-    return Finding(
+    finding = Finding(
         verdict=verdict,
         lowered=found.lowered,
         drift=max((a.relative for call in calls for a in call.wrote if a.is_running), default=0.0),
@@ -171,7 +177,6 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
         coverage=coverage,
         notes=notes,
         mode=mode,
-        rows=rows,
         npu_path=str(npu.path),
         bench_path=str(bench.path),
         npu_device=device_of(npu),
@@ -181,6 +186,7 @@ def judge(alignment: Alignment, measured: Sequence[MeasuredPair], mode: Mode, se
         settings=differing_settings(npu, bench),
         sensitivity=sensitivity if verdict != "different" else None,  # it would tell of what the fault carries on
     )
+    return finding, found.judged
 
 
 def _answers(alignment: Alignment) -> tuple[dict[str, str], frozenset[str]]:
@@ -210,72 +216,6 @@ def device_of(dump: Dump) -> str:
     """What the dump says of its device: "npu (SimulatedNPU)", "cpu", or "" for a foreign dump."""
     kind, name = dump.header.device or "", dump.header.device_name or ""
     return f"{kind} ({name})" if name and name != kind else kind
-
-
-def _rows(
-    part: MeasuredPair,
-    mode: Mode,
-    sides: tuple[Dump, Dump],
-    found: Walk,
-    references: References,
-    texts: dict[tuple[str, ...], str],
-) -> list[Row]:
-    """The rows of one pair of calls; `texts` are the stacks joined so far, of which many calls have the same."""
-    pair, npu = part.pair, sides[0]
-    bench_module = module_at(pair.bench.name, sides[1]) if pair.bench is not None else ""
-    module = module_at(pair.npu.name, npu) if pair.npu is not None else bench_module
-    operator = part.call.operator if part.call is not None else ""
-    classic = judge_rows(CallCells(operator, mode, pair.arguments, part.cells))
-    ours = pair.npu.name if pair.npu is not None else ""
-    frames = stack_of(part.call, npu) if part.call is not None else tuple(npu.stacks.get(ours, ()))
-    stack = texts.get(frames) or texts.setdefault(frames, "\n".join(frames))
-    theirs = pair.bench.name if pair.bench is not None else ""
-    rows = []
-    for argument, cells, judged in zip(pair.arguments, part.cells, classic, strict=True):
-        located = found.judged.get((ours, argument.name)) if part.call is not None else None
-        messages = (pair.reason,) if pair.reason is not None else (*judged.messages, *_disagreement(judged, located))
-        leaf = argument.npu
-        expected = located.expected if located is not None else None
-        name = _joined(ours, argument.name)
-        alike = theirs == ours and argument.bench_name == argument.name  # then one string serves both sides
-        rows.append(
-            Row(
-                npu_name=argument.npu_full or name,
-                bench_name=argument.bench_full or (name if alike else _joined(theirs, argument.bench_name)),
-                npu=leaf,
-                bench=argument.bench,
-                metrics=cells,
-                result=judged.result,
-                reached=judged.reached,
-                err_message=messages,
-                stack=stack,
-                data_name=(leaf.data_name or "") if isinstance(leaf, TensorRecord) else "",
-                expected=expected.relative if expected is not None else None,
-                expected_from=expected.basis if expected is not None else "",
-                excess=located.excess if located is not None else None,
-                origin=located.role if located is not None else "",
-                of_optimizer=part.call is not None and part.call.is_optimizer,
-                module=module,
-                bench_module=bench_module if pair.bench is not None and bench_module != module else "",
-                reference=references.get((ours, argument.name)),
-            )
-        )
-    return rows
-
-
-def _joined(call: str, argument: str) -> str:
-    return f"{call}.{argument}" if call and argument else ""
-
-
-def _disagreement(classic: Classic, located: Judged | None) -> list[Message]:
-    """Where the constant rules and the localisation part, the row says so."""
-    if located is None:
-        return []
-    if located.role == "introduced" and classic.result == "pass":
-        return [say("row.introduced")]
-    if located.role in ("propagated", "absorbed") and classic.result in ("error", "warning"):
-        return [say("row.explained", role=say(f"role.{located.role}"))]
-    return []
 
 
 def _verdict(
