@@ -161,7 +161,7 @@ def read_owners(folder: Path) -> Mapping[str, str | None]:
     for call, owner in found.items():
         if owner is not None and type(owner) is not str:
             raise wrong_value(source, brief(call), "the name of a module's call, or null", owner)
-    return {call: intern(owner) if owner is not None else None for call, owner in found.items()}
+    return {intern(call): intern(owner) if owner is not None else None for call, owner in found.items()}
 
 
 def read_stacks(folder: Path) -> Mapping[str, tuple[str, ...]]:
@@ -186,9 +186,9 @@ def read_stacks(folder: Path) -> Mapping[str, tuple[str, ...]]:
         raise wrong_value(source, "file", "an object", found)
     for key, entry in found.items():
         if _is_texts(entry):
-            stacks[key] = tuple(entry)
+            stacks[intern(key)] = tuple(entry)
         elif type(entry) is list and len(entry) == 2 and _is_texts(entry[0]) and _is_texts(entry[1]):
-            stacks.update(dict.fromkeys(entry[0], tuple(entry[1])))
+            stacks.update(dict.fromkeys(map(intern, entry[0]), tuple(entry[1])))
         else:
             raise wrong_value(source, brief(key), "[[call names], [frames]]", entry)
     return stacks
@@ -312,7 +312,8 @@ def _entries(line: bytes) -> Mapping[str, object]:
 
 
 def _calls(records: Mapping[str, object], decoder: RecordDecoder) -> Iterator[CallRecord]:
-    for index, (name, body) in enumerate(records.items()):
+    """The names of calls are one object with those in the neighbours of the dump, and with those of the other side."""
+    for index, (name, body) in enumerate(zip(map(intern, records), records.values(), strict=True)):
         if isinstance(body, msgspec.Raw):
             call = call_of(decoder, name, index, body)
             if call is not None:

@@ -1,7 +1,7 @@
 """The records that nearly every dump is made of, decoded in one step to objects of the shape that they have.
 
 msgspec checks types while it reads, which takes a third of the time of looking at dicts one by one.  What does not fit
-exactly (a mapping of arguments, a number that JSON has no word for, a wrong type) is left to `decode`, which knows
+exactly (a number that JSON has no word for, a wrong type) is left to `decode`, which knows
 every form and says what is wrong.
 """
 
@@ -17,6 +17,7 @@ from msgspec import UNSET
 from dump.format.decode import RecordDecoder
 from dump.format.errors import DumpCorrupt
 from dump.format.fields import TENSOR_FIELDS, TENSOR_TYPE, Field, Kind
+from dump.format.json_text import split_object
 from dump.format.names import PARAMETERS_GRAD, parse
 from dump.format.schema import Argument, CallRecord, Leaf, TensorRecord
 
@@ -62,14 +63,15 @@ class _Unusual(Exception):
 
 _decode = msgspec.json.Decoder(_Record).decode
 _decode_leaf = msgspec.json.Decoder(_Leaf).decode
+_decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_other = msgspec.json.Decoder().decode
 
 
 def call_of(decoder: RecordDecoder, name: str, index: int, raw: msgspec.Raw) -> CallRecord | None:
     """What `decoder.call` makes of the record, in half the time; None where it must be asked itself."""
-    if parse(name).direction == PARAMETERS_GRAD:
-        return None
     try:
+        if parse(name).direction == PARAMETERS_GRAD:
+            return CallRecord(name, index, outputs=tuple(_gradients(decoder, split_object(raw))))
         record = _decode(raw)
         inputs = _listed(decoder, "input", record.input_args) + _listed(decoder, "input", record.input)
         return CallRecord(
@@ -101,19 +103,45 @@ def _named(decoder: RecordDecoder, group: str, items: Mapping[str, msgspec.Raw] 
     return found
 
 
-def _add(decoder: RecordDecoder, name: str, item: bytes, into: list[Argument]) -> None:
+def _gradients(decoder: RecordDecoder, items: Mapping[str, msgspec.Raw]) -> list[Argument]:
+    """Each stands in a list of its own."""
+    found: list[Argument] = []
+    for parameter, item in items.items():
+        values = _decode_items(item)
+        if len(values) != 1:
+            raise _Unusual
+        _add(decoder, intern(f"{PARAMETERS_GRAD}.{parameter}"), bytes(values[0]), found)
+    return found
+
+
+def _add(decoder: RecordDecoder, name: str, item: bytes, into: list[Argument], *, depth: int = 1) -> None:
     """One call writes a value and others read it: what has the same text is one object."""
     leaf = decoder.known_leaves.get(item)
     if leaf is not None:
         into.append(Argument(name, leaf))
     elif item.startswith(b"{"):
-        leaf = _leaf(decoder, name, _decode_leaf(item))
+        try:
+            leaf = _leaf(decoder, name, _decode_leaf(item))
+        except msgspec.ValidationError:
+            _add_nested(decoder, name, split_object(item), into, depth=depth)
+            return
         decoder.remember(item, leaf)
         into.append(Argument(name, leaf))
     elif item.startswith((b"[", b"n", b'"')):
-        decoder.walk(name, _decode_other(item), into, depth=1)
+        decoder.walk(name, _decode_other(item), into, depth=depth)
     else:
         raise _Unusual
+
+
+def _add_nested(
+    decoder: RecordDecoder, name: str, items: Mapping[str, msgspec.Raw], into: list[Argument], *, depth: int
+) -> None:
+    """The leaves below a mapping, as the parameters that an optimizer updates."""
+    if "type" in items:
+        raise _Unusual  # it says what it is, and has a field that no such thing has
+    decoder.check_nesting(name, depth)
+    for key, item in items.items():
+        _add(decoder, intern(f"{name}.{key}"), bytes(item), into, depth=depth + 1)
 
 
 def _leaf(decoder: RecordDecoder, name: str, leaf: Any) -> Leaf:

@@ -479,3 +479,10 @@ def test_the_word_nan_is_read_in_a_dump_of_ours(tmp_path: Path, ending: bytes) -
     (argument,) = dump.calls[0].inputs
     assert isinstance(argument.leaf, TensorRecord)
     assert math.isnan(argument.leaf.max or 0.0)
+
+
+def test_names_of_calls_are_one_object_in_a_dump_and_its_neighbours_and_on_both_sides() -> None:
+    one, other = (read_dump(Path(f"sample_dumps/{name}/step0/rank0")) for name in ("healthy", "bench_statistics"))
+    name = one.calls[0].name
+    assert all(any(name is each for each in names) for names in (one.owners, one.stacks, other.owners, other.stacks))
+    assert name is other.calls[0].name

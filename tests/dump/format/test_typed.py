@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dump.format.decode import RecordDecoder
-from dump.format.encode import sketch_text
+from dump.format.encode import DEEPEST, sketch_text
 from dump.format.errors import DumpCorrupt
 from dump.format.schema import CallRecord
 from dump.format.typed import call_of
@@ -85,7 +86,8 @@ def test_a_plain_record_is_read_quickly(change: dict[str, Any]) -> None:
         3,
         True,
         {"type": "nested", "a": 1},
-        {"weight": TENSOR},
+        {"weight": TENSOR, "type": 3},
+        {"weight": {"nested": 1}},
         {**TENSOR, "nan": 2, "Mean": None},
         {**TENSOR, "shape": [-1]},
         {**TENSOR, "shape": [2**40, 2**40]},
@@ -101,9 +103,35 @@ def test_anything_else_is_left_to_the_thorough_way(item: dict[str, Any]) -> None
     assert _quick(json.dumps({"input_args": [item]}))[0] is None
 
 
-def test_gradients_of_parameters_are_left_to_it_too() -> None:
-    raw = msgspec.Raw(json.dumps({"weight": [TENSOR]}).encode())
-    assert call_of(RecordDecoder("dump.json"), "Module.fc.Linear.parameters_grad.0", 0, raw) is None
+def test_what_an_optimizer_is_given_is_read_quickly_and_shared() -> None:
+    nested = {"weight": TENSOR, "groups": {"0": {"bias": TENSOR}}, "states": [TENSOR, {"step": TENSOR}], "none": {}}
+    text = json.dumps({"input_kwargs": {"param": nested, "closure": None}})
+    quick, _ = _quick(text)
+    assert quick is not None
+    assert repr(quick) == repr(_thorough(text)[0])
+    first, second, *_ = (argument for argument in quick.inputs if argument.name.startswith("input.param."))
+    assert (first.name, second.name) == ("input.param.weight", "input.param.groups.0.bias")
+    assert first.leaf is second.leaf
+
+
+def test_mappings_in_mappings_are_read_as_deep_as_the_thorough_way_reads_them() -> None:
+    def text(levels: int) -> str:
+        return json.dumps({"input_args": [functools.reduce(lambda inner, _: {"a": inner}, range(levels), TENSOR)]})
+
+    assert repr(_quick(text(DEEPEST - 1))[0]) == repr(_thorough(text(DEEPEST - 1))[0])
+    assert _quick(text(DEEPEST))[0] is None
+    with pytest.raises(DumpCorrupt, match="nests deeper"):
+        _thorough(text(DEEPEST))
+
+
+@pytest.mark.parametrize(("value", "is_quick"), [([TENSOR], True), (TENSOR, False), ([TENSOR, TENSOR], False)])
+def test_gradients_of_parameters_are_read_quickly_where_each_stands_alone(value: object, is_quick: bool) -> None:
+    name = "Module.fc.Linear.parameters_grad.0"
+    raw = msgspec.Raw(json.dumps({"weight": value}).encode())
+    quick = call_of(RecordDecoder("dump.json"), name, 0, raw)
+    assert (quick is not None) == is_quick
+    if quick is not None:
+        assert repr(quick) == repr(RecordDecoder("dump.json").call(name, 0, {"weight": value}))
 
 
 JSON = st.recursive(
@@ -146,7 +174,7 @@ def test_a_dump_of_a_run_is_read_quickly(source: Path) -> None:
     for name, body in records.items():
         raw = json.dumps(body).encode()
         quick = call_of(RecordDecoder(source), name, 0, msgspec.Raw(raw))
-        unread += quick is None and "parameters_grad" not in name and b'"nan"' not in raw
+        unread += quick is None and b'"nan"' not in raw
         if quick is not None:
             assert repr(quick) == repr(RecordDecoder(source).call(name, 0, body))
     assert unread <= len(records) // 10
