@@ -68,7 +68,7 @@ def covered(recorder: StepRecorder, interceptors: Interceptors, left_out: Mappin
         repeated=recorder.repeated,
         scripted_code=interceptors.scripted_code.take(),
         audit=interceptors.audit.take() if interceptors.audit is not None else None,
-        left_out=dict(left_out),
+        left_out={**left_out, **interceptors.left_out()},
         models=interceptors.modules.models(),
     )
 

@@ -264,6 +264,9 @@ _COMPILERS = {
         older="_C._dynamo.eval_frame.skip_code", otherwise=_nothing),
     "skipping": _row("_C._dynamo.eval_frame._FrameExecStrategy", "2.7", "says how", "the same"),
     "skipping_action": _row("_C._dynamo.eval_frame._FrameAction", "2.7", "says how", "the same"),
+    "set_frame_callback": _row("_C._dynamo.eval_frame.set_eval_frame", "2.1",
+        "tells dynamo on this thread what to do with each call, or to let it be",
+        "before torch 2.10 compiled code is compiled anew under --audit", otherwise=_nothing),
     "script_stand_in": _row("jit.__script_if_tracing_wrapper", "2.1",
         "tells torch.jit that a function stands for another", "torch.jit.script does not compile recorded functions",
         kind="name"),
@@ -431,6 +434,13 @@ def compiled_so_far() -> tuple[int, int]:
     dynamo = sys.modules.get("torch._dynamo.utils")
     stats = getattr(dynamo, "counters", {}).get("stats", {}) if dynamo is not None else {}
     return stats.get("unique_graphs", 0), stats.get("calls_captured", 0)
+
+
+def counts_writes_within() -> bool:
+    """Does a custom operator in Python count what its kernel writes beside its own write?  Until some release before
+    2.13 it does not."""
+    custom_operator = sys.modules.get("torch._library.custom_ops")
+    return hasattr(getattr(custom_operator, "CustomOpDef", None), "_register_mutation_version_bump")
 
 
 pipeline_module = "torch.distributed.pipelining.stage"

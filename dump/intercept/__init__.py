@@ -15,5 +15,6 @@
 `parameters`  gradients of a module's own parameters, by hooks on their accumulators
 `optimizer`   optimizer steps, by torch's global hooks
 `steps`       where an unmodified script's steps begin and end
+`compiled_code` the audit away from compiled code, before torch 2.10
 `scripting`   standing back while torch.jit and torch.compile read the user's source
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 
@@ -11,6 +11,7 @@ from . import dispatcher_ops, hidden_writes, points, told_stacks, under_a_mode, 
 from .apis import ApiCalls
 from .audit import Audit
 from .collectives import Collectives
+from .compiled_code import CompiledCode
 from .custom import CustomApis
 from .modules import ModuleCalls, ModuleTree
 from .optimizer import OptimizerSteps
@@ -52,7 +53,9 @@ class Interceptors:
         self._apis = ApiCalls(self.watch)
         self._warned = Warned()
         self.audit = Audit(self.watch, records=self._records_apis) if audit else None
+        self._compiled = None
         if self.audit is not None:
+            self._compiled = CompiledCode(self.watch, self.audit)
             self.watch.on_new_thread = self.audit.install  # a dispatch mode is its thread's own
         self.finder = StepFinder(self.watch, next_step) if next_step is not None else None
         self.modules = modules
@@ -95,6 +98,18 @@ class Interceptors:
                 lambda patches: under_a_mode.install(watch, audit, patches),
             )
             yield Point("the audit", lambda _: audit.install(), needs=audit.NEEDS, remove=audit.remove)
+        if self._compiled is not None and under_a_mode.MINDS_ANY_MODE:
+            compiled = self._compiled
+            yield Point(
+                "compiled code under the audit",
+                lambda _: compiled.install(),
+                needs=compiled.NEEDS,
+                remove=compiled.remove,
+            )
+
+    def left_out(self) -> Mapping[str, str]:
+        """What this torch did not allow to record of what has run since, with the reason."""
+        return {} if self._compiled is None else self._compiled.left_out()
 
     def remove(self) -> None:
         """Put torch back exactly as it was; where one part of that fails, the others are done before it raises."""
@@ -106,6 +121,8 @@ class Interceptors:
             parts.callback(self._warned.remove)
             parts.callback(self._patches.restore)
             parts.callback(self._custom.remove)
+            if self._compiled is not None:
+                parts.callback(self._compiled.remove)
             if self.audit is not None:
                 parts.callback(self.audit.remove)
 

@@ -30,6 +30,8 @@ from .watch import Watch
 
 _DYNAMO = os.path.join(torch.__path__[0], torch_internals.dynamo_folder, "")
 _HELD_AS = {bool: torch.bool, int: torch.int64, float: torch.float64, complex: torch.complex128}
+MINDS_ANY_MODE = not hasattr(torch_internals.TorchDispatchMode, "ignore_compile_internals")
+"""Is this a torch that asks no mode whether it matters to what torch does beside operators (before 2.10)?"""
 _Run: TypeAlias = "Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]"
 
 
@@ -149,6 +151,20 @@ def _plainly(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return func(*args, **kwargs)
 
 
+def _asked_for(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The answer of the next mode, or of the tensor's class where there is none: whom torch asks alone."""
+    tensor = args[0]
+    answers = torch_internals.keys_of(tensor).has(torch_internals.DispatchKey.Python)
+    types = (type(tensor),) if answers else ()
+    if torch_internals.dispatch_modes():
+        mode = torch_internals.pop_dispatch_mode()
+        try:
+            return mode.__torch_dispatch__(func, types, args, kwargs)
+        finally:
+            torch_internals.push_dispatch_mode(mode)
+    return type(tensor).__torch_dispatch__(func, types, args, kwargs) if answers else func(*args, **kwargs)
+
+
 def _counted(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     with torch_internals.ExcludeKeys(torch_internals.DispatchKey.ADInplaceOrView, False):
         return func(*args, **kwargs)
@@ -163,11 +179,14 @@ def _counted_below(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     for tensor in tensors:
         keys = keys | torch_internals.keys_of(tensor)
     keys = (keys & torch_internals.below_views).remove(torch_internals.DispatchKey.BackendSelect)  # has no kernel
-    with torch_internals.ExcludeKeys(torch_internals.DispatchKey.ADInplaceOrView, False):
+    stand_still = not torch_internals.counts_writes_within()
+    with torch_internals.ExcludeKeys(torch_internals.DispatchKey.ADInplaceOrView, stand_still):
         return torch_internals.handle(func).redispatch_boxed(keys, *args, **kwargs)
 
 
 def _way(func: Any) -> _Run:
+    if MINDS_ANY_MODE and func is torch.ops.aten.detach.default and torch_internals.available("keys_of"):
+        return _asked_for
     needs = ("ExcludeKeys", "DispatchKey", "has_kernel", "schema")
     if not (isinstance(func, torch_internals.OpOverload) and all(map(torch_internals.available, needs))):
         return _plainly

@@ -134,7 +134,6 @@ def test_at_level_l0_modules_stand_for_what_they_run(record: Any) -> None:
     assert not [name for name in dump.names if name.startswith("Aten")]
 
 
-@pytest.mark.skipif(not HAS_KEPT_CODE, reason="before torch 2.10 dynamo compiles anew at each call under --audit")
 def test_compiled_code_stays_compiled(record: Any) -> None:
     runs: list[str] = []
 
@@ -149,6 +148,35 @@ def test_compiled_code_stays_compiled(record: Any) -> None:
     assert runs == ["compiled"]
     assert results[1].tolist() == [2, 2]
     assert dump.dump.header.coverage["compiled"]["graphs"] >= 1
+
+
+@pytest.mark.parametrize("audit", [False, True])
+def test_between_graphs_and_after_them_a_run_is_what_it_is_alone(audit: bool, record: Any) -> None:
+    graphs: list[int] = []
+    outside = torch.compiler.disable(lambda x: relu(x).exp())
+
+    def backend(module: torch.fx.GraphModule, _: Any) -> Any:
+        graphs.append(len(module.graph.nodes))
+        return module.forward
+
+    def act() -> list[Any]:
+        graphs.clear()
+        torch._dynamo.reset()
+        compiled, x = torch.compile(lambda x: outside(x + 1) * 2, backend=backend), torch.ones(2)
+        found = [compiled(x).tolist() for _ in range(3)]
+        relu(x)
+        return [*found, *graphs]
+
+    alone, recorded = act(), []
+    dump = record(lambda: recorded.append(act()), audit=audit)
+    torch._dynamo.reset()
+    assert recorded == [alone]
+    assert "Torch.exp.0.forward" in dump or "Tensor.exp.0.forward" in dump
+    assert dump.dump is not None
+    coverage = dump.dump.header.coverage
+    assert bool(coverage.get("left_out")) is (audit and not HAS_KEPT_CODE)
+    if audit:  # in the function that is kept from dynamo and after it; the mode is there again
+        assert coverage["unseen"]["aten::relu"]["calls"] == 4
 
 
 class Counting(TorchDispatchMode):
