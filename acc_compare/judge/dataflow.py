@@ -7,16 +7,16 @@ value when shape, dtype and statistics agree to the last digit.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
+
+import msgspec
 
 from acc_compare.measured.calls import place_of_gradient
 from dump.format.names import BACKWARD, FORWARD, forward_name, parse
 from dump.format.schema import CallRecord, Dump, TensorRecord, tensor_records
 
 
-@dataclass(frozen=True, slots=True)
-class Producer:
+class Producer(msgspec.Struct, frozen=True, gc=False):
     """The call that wrote a value, and its argument's name there."""
 
     call: str
@@ -24,8 +24,7 @@ class Producer:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class Contribution:
+class Contribution(msgspec.Struct, frozen=True, gc=False):
     """What one backward call added to the gradient of a value."""
 
     call: str
@@ -41,7 +40,6 @@ class Flow:
         self._dump = dump
         self.exact = any(tensor.value is not None for call in dump.calls for _, tensor in call.tensors())
         self._producers: dict[Hashable, Producer] = {}
-        self._writers: dict[int, list[Producer]] = {}
         self._parameters: dict[Hashable, str] = {}
         self._gradients: set[int] = set()
         self._passed_back: set[Hashable] = set()
@@ -53,13 +51,10 @@ class Flow:
             if parse(call.name).direction == BACKWARD:
                 read = [argument.leaf for argument in call.inputs if isinstance(argument.leaf, TensorRecord)]
                 self._passed_back.update(self.key(leaf) for leaf in read)
-            for argument in (*call.outputs, *call.written):
-                leaf = argument.leaf
-                if isinstance(leaf, TensorRecord):
-                    producer = Producer(call.name, argument.name, call.index)
-                    self._producers.setdefault(self.key(leaf), producer)
-                    if leaf.storage is not None:
-                        self._writers.setdefault(leaf.storage, []).append(producer)
+            for argument, leaf in _written_by(call):
+                key = self.key(leaf)
+                if key not in self._producers:
+                    self._producers[key] = Producer(call.name, argument, call.index)
 
     def _note_parameters(self, call: CallRecord) -> None:
         for argument in call.parameters:
@@ -105,6 +100,16 @@ class Flow:
         if tensor.storage is None:
             return []
         return [p for p in reversed(self._writers.get(tensor.storage, [])) if p.index < before]
+
+    @cached_property
+    def _writers(self) -> dict[int, list[Producer]]:
+        """By storage, in order of execution."""
+        found: dict[int, list[Producer]] = {}
+        for call in self._dump.calls:
+            for argument, leaf in _written_by(call):
+                if leaf.storage is not None:
+                    found.setdefault(leaf.storage, []).append(Producer(call.name, argument, call.index))
+        return found
 
     def grad_fn(self, tensor: TensorRecord) -> str | None:
         """The autograd node that made this value, where no recorded call did.  The record of the first call that began
@@ -198,3 +203,9 @@ class Flow:
         """Does a backward call read this value?  Then autograd made it, be it read by calls that a custom backward
         makes."""
         return self.exact and self.key(tensor) in self._passed_back
+
+
+def _written_by(call: CallRecord) -> Iterator[tuple[str, TensorRecord]]:
+    for argument in (*call.outputs, *call.written):
+        if isinstance(argument.leaf, TensorRecord):
+            yield argument.name, argument.leaf

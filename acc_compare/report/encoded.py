@@ -74,7 +74,11 @@ class EncodedTable:
         if column.of not in self._parts:
             self._parts[column.of] = _by_identity(list(map(attrgetter(column.of), self.rows)))
         part = self._parts[column.of]
-        return Encoded(list(map(column.cell, part.cells)), part.codes)
+        values = list(map(column.cell, part.cells))
+        if column.style not in ("text", "flag"):  # hardly two numbers are equal, and -0.0 is not to become 0.0
+            return Encoded(values, part.codes)
+        cells, codes = encode(values)
+        return Encoded(cells, codes[part.codes])
 
 
 def _by_identity(parts: Sequence[object]) -> Encoded:

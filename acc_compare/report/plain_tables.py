@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Collection, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from acc_compare.model import Row
 from acc_compare.report.atomic_write import new_file
-from acc_compare.report.columns import ABSENT, STACK_COLUMN, Cell, Column, as_cell
+from acc_compare.report.columns import ABSENT, NAMES, STACK_COLUMN, Cell, Column, as_cell
 from acc_compare.report.encoded import Encoded, EncodedTable, encode
 from acc_compare.report.safe_text import looks_like_formula, visible
 from acc_compare.row_names import split_names
@@ -68,13 +68,22 @@ def write_parquet(table: EncodedTable, path: Path) -> None:
     kinds = {"text": arrow.string(), "flag": arrow.bool_()}
     schema = arrow.schema([(column.name, kinds.get(column.style, arrow.float64())) for column in table.columns])
     columns = [
-        (arrow.array(_typed(read.cells, column), type=field.type), read.codes)
+        _arrays(read, column, partial(arrow.array, type=field.type))
         for (column, read), field in zip(_first_stacks(table), schema, strict=True)
     ]
     with new_file(path) as draft, parquet.ParquetWriter(str(draft), schema) as writer:
         for start in range(0, len(table.rows), PART):
-            parts = [once.take(arrow.array(codes[start : start + PART])) for once, codes in columns]
+            parts = [array(slice(start, start + PART)) for array in columns]
             writer.write_batch(arrow.record_batch(parts, schema=schema))
+
+
+def _arrays(read: Encoded, column: Column, make: Callable[[object], Any]) -> Callable[[slice], Any]:
+    """What makes the array of some rows of a column: of all its cells at once, or, where hardly two are equal, of those
+    of these rows alone, since all names in one array take as much memory as the rows that have them."""
+    if column.name in NAMES:
+        return lambda part: make(_typed(read.cells[part], column))
+    once = make(_typed(read.cells, column))
+    return lambda part: once.take(read.codes[part])
 
 
 def write_whole_table(table: EncodedTable, path: Path, formats: Collection[str] = ()) -> Path:

@@ -37,6 +37,9 @@ _DECIDING = ("RelL2", "Est. RelL2", "Expected", "Excess", "Origin", "Result", "M
 
 _LONG = ("Expected From", "Data_Name", "Err_Message", "NPU_Stack_Info")
 
+_IN_MEMORY = 8 << 20
+"""Bytes of a sheet's rows, beyond which they wait in a file."""
+
 _WIDEST_TEXT = 60.0
 _WIDEST_NAME = 44.0
 _URGENCY = {"error": 1, "warning": 2, "unmatched": 3, "pass": 4}
@@ -161,7 +164,7 @@ def _write(
     if any(row.stack for row in finding.rows):
         fill_stacks(book.create_sheet("Stacks"), finding.rows)
     fill_columns(book.create_sheet("Columns"), columns)
-    with tempfile.SpooledTemporaryFile(max_size=64 << 20) as body:
+    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as body:
         lines = row_xml(rows, columns, styles=CellStyles(table), mark=mark, first=2)
         body.writelines(line.encode("utf-8") for line in lines)
         body.seek(0)
