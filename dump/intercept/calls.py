@@ -14,7 +14,7 @@ import torch
 
 from ..older_torch import autocast_dtype
 from ..record import stack, tree
-from ..record.entries import Emission
+from ..record.entries import Emission, Entry
 from ..record.identity import version_of
 from ..record.observer import Observer
 from ..record.reading import device_of, gradient_of
@@ -78,24 +78,26 @@ def begin(
     tensors: list[torch.Tensor] = []
     places: list[str] = []
 
-    start = len(name) + 1
-
     def note(tensor: torch.Tensor, place: str) -> None:
         tensors.append(tensor)
-        places.append(place[start:])
+        places.append(place)
+
+    def read(tensor: torch.Tensor, place: str) -> Entry:
+        tensors.append(tensor)
+        places.append(place)
+        return recorder.consumed(tensor, f"{name}.{place}")
 
     if recorder.observer is not None and not _is_looked_at(recorder, recorder.observer, name, args, kwargs):
         return None
     body: dict[str, Any] = {}
-    prefix = f"{name}.input"
     if recorded and recorder.reads_forward:
-        body["input_args"] = recorder.read(args, prefix, also=note)
-        body["input_kwargs"] = recorder.read(kwargs, prefix, also=note) if kwargs else {}
+        body["input_args"] = tree.capture(args, "input", on_tensor=read)
+        body["input_kwargs"] = tree.capture(kwargs, "input", on_tensor=read) if kwargs else {}
         if recorder.keeps_tensors:
             body.update(_beside(args, kwargs, tensors))
     else:
-        tree.capture(args, prefix, on_tensor=note)
-        tree.capture(kwargs, prefix, on_tensor=note)
+        tree.capture(args, "input", on_tensor=note)
+        tree.capture(kwargs, "input", on_tensor=note)
     return OpenCall(
         name=name,
         recorder=recorder,
@@ -161,7 +163,7 @@ def finish(
         body["parameters"] = recorder.read(parameters, f"{call.name}.parameters")
     if keeps_output:
         listed = tree.listed(output)
-        body["output"] = recorder.wrote(listed, f"{call.name}.output")
+        body["output"] = tree.capture(listed, f"{call.name}.output", on_tensor=recorder.produced)
         if changed:
             body["written"] = {
                 place: recorder.wrote(tensor, f"{call.name}.{place}") for place, tensor in changed.items()
@@ -307,7 +309,7 @@ class _GradientsOfCall(autograd.Pending, gc=False, eq=False, kw_only=True):
             self._made = self._made or {}
             self._made[place] = gradient
         keeps = recorder.reads_backward if is_read else recorder.writes_backward
-        return recorder.read(gradient, f"{name}.{place}") if keeps else None
+        return recorder.consumed(gradient, f"{name}.{place}") if keeps else None
 
     def adds_to(self, leaf: torch.Tensor) -> None:
         gradient = gradient_of(leaf)

@@ -67,7 +67,8 @@ def read(
     thing: object, refused: tuple[Callable[[Any], object], ...], readers: tuple[Callable[[Any], object], ...], /
 ) -> tuple[Any, ...] | None:
     """What each of `readers` says of `thing`, or None where one of `refused` says yes.  A reader is a descriptor of a
-    type in C, as classes hold them, or anything that can be called.  Raises what they raise."""
+    type in C, as classes hold them, or anything that can be called; what is a tuple is given as a plain one.  Raises
+    what they raise."""
 
 def redirect(function: BuiltinFunctionType, make: Callable[[BuiltinFunctionType], Callable[..., Any]], /) -> None:
     """Let calls of `function` call `make(twin)`, `twin` being another function that does what it did.

@@ -25,6 +25,16 @@ static int any_says_yes(PyObject *readers, PyObject *thing)
     return yes;
 }
 
+/* Plain where it is a tuple: one of a subclass, as torch.Size is, Python's collector would follow for good. */
+static PyObject *as_plain(PyObject *found)
+{
+    if (!found || !PyTuple_Check(found) || PyTuple_CheckExact(found))
+        return found;
+    PyObject *plain = PyTuple_GetSlice(found, 0, PyTuple_Size(found));
+    Py_DECREF(found);
+    return plain;
+}
+
 PyObject *reading_read(PyObject *module, PyObject *const *given, Py_ssize_t count)
 {
     (void)module;
@@ -38,7 +48,7 @@ PyObject *reading_read(PyObject *module, PyObject *const *given, Py_ssize_t coun
     Py_ssize_t size = PyTuple_Size(given[2]);
     PyObject *all = PyTuple_New(size);
     for (Py_ssize_t i = 0; all && i < size; i++) {
-        PyObject *found = reading(PyTuple_GetItem(given[2], i), given[0]);
+        PyObject *found = as_plain(reading(PyTuple_GetItem(given[2], i), given[0]));
         if (!found)
             Py_CLEAR(all);
         else

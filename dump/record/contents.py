@@ -99,7 +99,7 @@ def as_it_lies(tensor: torch.Tensor, facts: reading.Facts | None = None) -> Cont
     if not (is_dense and is_on_host and count):
         return None
     data = _memory_at(reading.address_of(tensor), count * reading.bytes_of_one(tensor), _WRITABLE)
-    return Contents(data, _name_of(dtype), tuple(shape), False)
+    return Contents(data, _name_of(dtype), shape, False)
 
 
 _name_of: Callable[[torch.dtype], str] = functools.cache(str)

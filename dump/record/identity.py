@@ -19,7 +19,7 @@ import msgspec
 import torch
 
 from ..environment import device
-from ..torch_internals import free_weak_storage, storage_address, version, weak_storage
+from ..torch_internals import free_weak_storage, storage_address, version, weak_storage, without_dispatch
 from . import contents
 from .reading import (
     Facts,
@@ -101,7 +101,7 @@ class Identities:
                 memory.epoch += now < memory.version
             memory.version, memory.highest = now, max(now, memory.highest)
         place = (memory.number, offset, dtype, now, memory.epoch)
-        key: tuple[Any, ...] = (place, tuple(shape))  # which Python's collector drops, as it does not a torch.Size
+        key: tuple[Any, ...] = (place, shape)
         if not is_dense:  # a conjugated or negated view differs from its base by a lazy bit alone
             key = (*key, strides_of(tensor), is_conjugated(tensor), is_negated(tensor))
         value = self._values.get(key)
@@ -187,7 +187,7 @@ class CheckedIdentities(Identities):
         identity = super().identify(tensor, facts)
         if identity is None:
             return None
-        with device.measuring():
+        with device.measuring(), without_dispatch():
             digest = hashlib.md5(contents.borrow(tensor).data, usedforsecurity=False).hexdigest()
         known = self._digests.setdefault(identity.value, digest)
         if known == digest:
@@ -206,7 +206,7 @@ def _facts_of(tensor: torch.Tensor) -> Facts | None:
         return None
     is_dense = is_contiguous(tensor) and not is_lazily_changed(tensor)
     return (
-        *(layout_of(tensor), storage, version_of(tensor), offset_of(tensor), dtype_of(tensor), shape_of(tensor)),
+        *(layout_of(tensor), storage, version_of(tensor), offset_of(tensor), dtype_of(tensor), tuple(shape_of(tensor))),
         *(is_dense, count_of(tensor), requires_grad(tensor), is_on_host(tensor)),
     )
 

@@ -14,9 +14,11 @@ import torch
 
 from .. import native, torch_internals
 
-Facts: TypeAlias = "tuple[torch.layout, torch.UntypedStorage, int, int, torch.dtype, torch.Size, bool, int, bool, bool]"
-"""Layout, storage, version counter, offset in the storage, dtype, shape, do its elements lie in order, how many there
-are, does autograd track it, is it on the host."""
+Facts: TypeAlias = (
+    "tuple[torch.layout, torch.UntypedStorage, int, int, torch.dtype, tuple[int, ...], bool, int, bool, bool]"
+)
+"""Layout, storage, version counter, offset in the storage, dtype, shape (in a plain tuple, which Python's collector
+drops), do its elements lie in order, how many there are, does autograd track it, is it on the host."""
 
 _base: Any = torch_internals.TensorBase
 
@@ -114,7 +116,8 @@ def facts_of(tensor: torch.Tensor) -> Facts | None:
 def _read_in_python(thing: Any, refused: tuple[Any, ...], readers: tuple[Any, ...]) -> Any:
     if any(_asked(reader, thing) for reader in refused):
         return None
-    return tuple(_asked(reader, thing) for reader in readers)
+    found = (_asked(reader, thing) for reader in readers)
+    return tuple(tuple(each) if issubclass(type(each), tuple) else each for each in found)
 
 
 def _asked(reader: Any, thing: Any) -> Any:

@@ -65,13 +65,14 @@ class StepRecorder:
             (direction, side) in kept for direction in ("forward", "backward") for side in ("input", "output")
         )
         self.follows_backward = self.reads_backward or self.writes_backward
-        self._real = config.task == "tensor" or observer is not None
+        # Are whole tensors recorded, so that a call can be made again from its record?
+        self.keeps_tensors = config.task == "tensor" or observer is not None
         native.share(torch.get_num_threads())
         self._measures = config.task != "structure" or observer is not None
-        self._digest = None if self._real else config.digest
+        self._digest = None if self.keeps_tensors else config.digest
         # A file holds one shape, so where files are written what is known is kept for each value, else for
         # each content.
-        self._by_value = self._real or bool(config.tensor_list)
+        self._by_value = self.keeps_tensors or bool(config.tensor_list)
         self.calls = 0
         self.repeated = 0
         self.skipped: dict[str, int] = {}
@@ -85,11 +86,6 @@ class StepRecorder:
         self._numbers[key] = count + 1
         return count
 
-    @property
-    def keeps_tensors(self) -> bool:
-        """Are whole tensors recorded, so that a call can be made again from its record?"""
-        return self._real
-
     def overwrite(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, torch.Tensor]) -> None:
         """Give tensors, by place, the values that an observer has for them, past the version counter: to autograd each
         is the tensor that it was."""
@@ -102,22 +98,15 @@ class StepRecorder:
 
     # ---- values
 
-    def read(self, thing: Any, name: str, *, also: tree.OnTensor | None = None) -> Any:
-        """Capture arguments that a call reads; `name` prefixes the files of tensor mode.  `also` hears of each tensor
-        with its place, before it is measured."""
-
-        def consumed(tensor: torch.Tensor, place: str) -> Entry:
-            assert also is not None
-            also(tensor, place)
-            return self._consumed(tensor, place)
-
+    def read(self, thing: Any, name: str) -> Any:
+        """Capture arguments that a call reads; `name` prefixes the files of tensor mode."""
         with without_overrides(), without_dispatch():
-            return tree.capture(thing, name, on_tensor=self._consumed if also is None else consumed)
+            return tree.capture(thing, name, on_tensor=self.consumed)
 
     def wrote(self, thing: Any, name: str) -> Any:
         """Capture what a call returned or wrote."""
         with without_overrides(), without_dispatch():
-            return tree.capture(thing, name, on_tensor=self._produced)
+            return tree.capture(thing, name, on_tensor=self.produced)
 
     def value_of(self, tensor: torch.Tensor) -> int | None:
         """The number of the tensor's present value, without measuring it."""
@@ -172,9 +161,11 @@ class StepRecorder:
         """The caller's stack, where the configuration asks for stacks."""
         return stack.take() if self._config.extra_info else None
 
-    def _consumed(self, tensor: torch.Tensor, place: str) -> Entry:
-        entry = self._produced(tensor, place)
-        if entry.identity is not None and entry.identity.fresh:
+    def consumed(self, tensor: torch.Tensor, place: str) -> Entry:
+        """One tensor that a call reads; `place` names its file.  Function modes of the user's are off (`Watch.guard`),
+        dispatch modes are switched off where an operator of torch's is called."""
+        entry = self.produced(tensor, place)
+        if entry.requires_grad and entry.identity is not None and entry.identity.fresh:
             entry.grad_fn = _maker(tensor)
         if type(tensor) is torch.nn.Parameter:
             entry.partition = partition_of(tensor)
@@ -182,28 +173,27 @@ class StepRecorder:
             entry.stride = reading.strides_of(tensor)
         return entry
 
-    def _produced(self, given: torch.Tensor, place: str) -> Entry:
-        tensor, facts = given, facts_of(given)
-        if facts is not None:
-            entry = Entry(facts[4], tuple(facts[5]), facts[8], None, None)
+    def produced(self, tensor: torch.Tensor, place: str) -> Entry:
+        """One tensor that a call returned or wrote, likewise."""
+        facts = facts_of(tensor)
+        if facts is None:
+            with without_overrides(), without_dispatch():
+                return self._produced_out_of_the_ordinary(tensor, place)
+        entry = Entry(facts[4], facts[5], facts[8], None, None)
+        self._identify_and_measure(entry, tensor, place, facts)
+        return entry
+
+    def _produced_out_of_the_ordinary(self, given: torch.Tensor, place: str) -> Entry:
+        if (local := local_of(given)).tensor is not given and self._wrappers.is_written(given):
+            self._identities.touch(local.tensor)
+        tensor = _values(local.tensor)
+        is_followed = reading.requires_grad(given)
+        entry = Entry(dtype_of(tensor), _shape(tensor), is_followed, None, None, layout=local.layout)
+        if (reason := _not_recordable(tensor)) is not None:
+            self._skip(reason)
+            entry.unrecorded = reason
         else:
-            if (local := local_of(given)).tensor is not given and self._wrappers.is_written(given):
-                self._identities.touch(local.tensor)
-            tensor = _values(local.tensor)
-            is_followed = reading.requires_grad(given)
-            entry = Entry(dtype_of(tensor), _shape(tensor), is_followed, None, None, layout=local.layout)
-            if (reason := _not_recordable(tensor)) is not None:
-                self._skip(reason)
-                entry.unrecorded = reason
-                return entry
-        if self._expected and self._is_expected(tensor):
-            entry.unrecorded = _STILL_RUNNING
-            expected = self._expected[storage_address(reading.storage_of(tensor))]
-            if not expected.mentions:
-                expected.since = len(self._held)
-            expected.mentions.append((entry, tensor, place))
-        else:
-            self._identify_and_measure(entry, tensor, place, facts)
+            self._identify_and_measure(entry, tensor, place)
         return entry
 
     def _is_expected(self, tensor: torch.Tensor) -> bool:
@@ -213,6 +203,13 @@ class StepRecorder:
             return False
 
     def _identify_and_measure(self, entry: Entry, tensor: torch.Tensor, place: str, facts: Facts | None = None) -> None:
+        if self._expected and self._is_expected(tensor):
+            entry.unrecorded = _STILL_RUNNING
+            expected = self._expected[storage_address(reading.storage_of(tensor))]
+            if not expected.mentions:
+                expected.since = len(self._held)
+            expected.mentions.append((entry, tensor, place))
+            return
         try:
             entry.identity = self._identities.identify(tensor, facts)
             entry.measured = self._measure(tensor, entry.identity, place, facts)
@@ -236,7 +233,7 @@ class StepRecorder:
             self._look_at(tensor, measured, facts)
             if key is not None:
                 self._measured[key] = measured
-        stores = self._real or (self._in_tensor_list is not None and self._in_tensor_list(place))
+        stores = self.keeps_tensors or (self._in_tensor_list is not None and self._in_tensor_list(place))
         if stores and not measured.stored and not contents.is_too_long(tensor):
             measured.stored = True
             self._sink.store(measured, place, _borrow(tensor, facts))
@@ -256,7 +253,7 @@ class StepRecorder:
             else:
                 self._sink.store(measured, None, payload)
         elif is_on_host(tensor) or contents.is_repeated(tensor):
-            measured.statistics = statistics.measure(tensor, facts, waves=self._waves)
+            measured.statistics = self._measure_here(tensor, facts)
         else:
             with _quiet():
                 measured.launched = self._queue.take(tensor, waves=self._waves)
@@ -264,6 +261,12 @@ class StepRecorder:
                 measured.statistics = statistics.EMPTY
             else:
                 self._pending.append(measured)
+
+    def _measure_here(self, tensor: torch.Tensor, facts: Facts | None) -> statistics.Statistics:
+        if facts is not None and (found := statistics.as_it_lies(tensor, facts, waves=self._waves)) is not None:
+            return found
+        with without_dispatch():
+            return statistics.measure(tensor, facts, waves=self._waves)
 
     # ---- records
 
@@ -356,7 +359,8 @@ def _values(tensor: torch.Tensor) -> torch.Tensor:
 def _maker(tensor: torch.Tensor) -> str | None:
     """The name of the autograd node that made a tensor which no recorded call made."""
     try:
-        node = reading.maker_of(tensor)
+        with without_dispatch():  # a view may be made anew for it
+            node = reading.maker_of(tensor)
     except RuntimeError:  # a view that the run may not write to, and has: its own error comes later
         return None
     return None if node is None else node.name()

@@ -103,14 +103,21 @@ class _Survey:
     inf: int = 0
 
 
+def as_it_lies(tensor: torch.Tensor, facts: reading.Facts, *, waves: bool = False) -> Statistics | None:
+    """What `measure` gives, where that takes no operator of torch's; else None."""
+    _, _, _, _, dtype, _, is_dense, count, _, _ = facts
+    if _core is None or waves or not (is_dense and count) or dtype not in _CODES:
+        return None
+    return Statistics(*_core.measure(reading.address_of(tensor), _CODES[dtype], count))
+
+
 def measure(tensor: torch.Tensor, facts: reading.Facts | None = None, *, waves: bool = False) -> Statistics:
     """Statistics of a CPU tensor of any shape, with `waves` but for one that is complex or has no dimension; `facts`
     are its, where they were read.
 
     Takes every dtype that torch converts to `working_dtype`; for others torch raises NotImplementedError.
     """
-    count = reading.count_of(tensor)
-    if not count:
+    if not reading.count_of(tensor):
         return EMPTY
     if is_too_long(tensor):
         return _of_repeated(reading.detached(tensor))
@@ -118,17 +125,12 @@ def measure(tensor: torch.Tensor, facts: reading.Facts | None = None, *, waves: 
     if _core is None or (waves and not hasattr(_core, "measure_waves")):  # as one built before it was written
         return _measured_in_python(real_contiguous(tensor), waves=waves)
     source, code = tensor, _CODES.get(reading.dtype_of(tensor))
-    is_dense = facts[6] if facts is not None else reading.is_contiguous(tensor) and not reading.is_negated(tensor)
-    if is_dense and code is not None and not waves:
-        return Statistics(*_core.measure(reading.address_of(tensor), code, count))
-    has_runs = facts is not None and code is not None and reading.strides_of(tensor)[-1:] == (1,)
-    if not has_runs:  # else a copy would take longer than what follows
+    if facts is None or code is None or reading.strides_of(tensor)[-1:] != (1,):  # else a copy would take longer
         source = real_contiguous(tensor)
         code = _CODES.get(reading.dtype_of(source))
         if code is None:
             return _measured_in_python(source, waves=waves)
-    shape = tuple(reading.shape_of(source))
-    memory = reading.address_of(source), code, reading.count_of(source)
+    shape, memory = tuple(reading.shape_of(source)), (reading.address_of(source), code, reading.count_of(source))
     layout = () if reading.is_contiguous(source) else (shape, reading.strides_of(source))
     return Statistics(*(_core.measure_waves(shape, *memory, *layout) if waves else _core.measure(*memory, *layout)))
 
@@ -317,9 +319,7 @@ def _one_pass(flat: torch.Tensor, working: torch.dtype) -> _Sums | None:
 
 
 def _squares(block: Floats) -> float:
-    if block.shape[0] <= _PRODUCT:
-        return float(block.dot(block))
-    return _sum_of_products(block, block)
+    return float(block.dot(block)) if block.shape[0] <= _PRODUCT else _sum_of_products(block, block)
 
 
 def _plain_sum(block: Floats) -> float:

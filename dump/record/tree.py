@@ -90,9 +90,11 @@ def _find_tuples(thing: Any, path: str, found: list[str], levels: int) -> None:
 
 def _capture(thing: Any, path: str, on_tensor: OnTensor, levels: int) -> Any:
     kind = type(thing)
+    if kind is torch.Tensor:
+        return on_tensor(thing, path)
     if thing is None or kind is int or kind is float or kind is bool or kind is str:  # no `==` of a script's metaclass
         return thing
-    if kind is torch.Tensor or issubclass(kind, torch.Tensor):
+    if issubclass(kind, torch.Tensor):
         return on_tensor(thing, path)
     if issubclass(kind, (list, tuple)):
         if not levels:

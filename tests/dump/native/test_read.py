@@ -19,6 +19,12 @@ def test_descriptors_and_functions_are_asked_in_their_order() -> None:
     assert core.read(tensor, (), ()) == ()
 
 
+def test_a_tuple_of_a_subclass_is_given_as_a_plain_one() -> None:
+    (shape,) = core.read(torch.zeros(2, 3), (), (_SHAPE,))
+    assert (type(shape), shape) == (tuple, (2, 3))
+    assert core.read(torch.zeros(()), (), (_SHAPE,)) == ((),)
+
+
 def test_the_first_yes_ends_it() -> None:
     asked: list[str] = []
     refused = (lambda _: asked.append("first"), lambda _: True, lambda _: asked.append("third"))

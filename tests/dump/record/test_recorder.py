@@ -20,6 +20,7 @@ from dump.record import contents, deferred
 from dump.record.contents import Contents
 from dump.record.entries import Emission, Entry, Measured
 from dump.record.recorder import StepRecorder
+from dump.torch_internals import without_overrides
 
 
 class Kept:
@@ -351,6 +352,18 @@ def _record_all(**settings: Any) -> None:
 def test_no_mode_of_the_users_sees_us(log: Any, settings: dict[str, Any]) -> None:
     with log() as mode:
         _record_all(**settings)
+    assert mode.calls == 0
+
+
+@pytest.mark.parametrize("settings", [{}, {"summary_mode": "md5"}, {"task": "tensor"}, {"remeasure": True}], ids=str)
+def test_no_dispatch_mode_sees_a_tensor_that_is_recorded_by_itself(settings: dict[str, Any]) -> None:
+    recorder, _ = _recorder(**settings)
+    tensors = [*EVERY_KIND, torch.ones(3).as_subclass(Plain), torch.eye(3).to_sparse()]
+    with DispatchLog() as mode, without_overrides():
+        for tensor in tensors:
+            recorder.consumed(tensor, "a.input.0")
+            recorder.produced(tensor, "a.output.0")
+    recorder.close()
     assert mode.calls == 0
 
 
