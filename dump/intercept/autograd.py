@@ -27,6 +27,7 @@ from ..torch_internals import (
     next_sequence_number,
     sequence_number,
 )
+from .watch import P
 
 Edge: TypeAlias = "tuple[Node, int]"
 Gradients: TypeAlias = "Sequence[torch.Tensor | None]"
@@ -137,7 +138,7 @@ class Pending(msgspec.Struct, gc=False, eq=False, kw_only=True):
     `take(place, gradient)` measures a gradient while its hook runs; `done(read, written)` gets the finished
     lists, of `sizes` entries.  It is called once for each backward pass through the graph, which the script may retain.
     Where `asks_again`, `again` is told, with those lists, that this backward can itself be differentiated.  `run`
-    runs a thunk and lets no failure reach autograd.
+    runs what it is given and lets no failure reach autograd.
 
     Those who want gradients extend this class: one object for each call, and no cycle, which only Python's collector
     would free.  Thousands of them wait for backward, each with its `crossing`, and a collection that went through all
@@ -163,7 +164,7 @@ class Pending(msgspec.Struct, gc=False, eq=False, kw_only=True):
         """The gradient of `leaf` is added to next, below all that moves the version counter of what it stands for."""
         raise NotImplementedError
 
-    def run(self, act: Callable[[], None]) -> None:
+    def run(self, act: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         raise NotImplementedError
 
     def saw(self, read: Gradients, read_at: Places, written: Gradients, written_at: Places) -> None:
@@ -188,6 +189,9 @@ class Pending(msgspec.Struct, gc=False, eq=False, kw_only=True):
         now.waiting -= 1
         if not now.waiting:
             self.finish()
+        elif not now.queued:  # the others may not run, as where one output alone was used
+            now.queued = True
+            at_the_end_of_backward(partial(self.run, self.finish, self._passes))
 
     def _wrote(self, now: _Pass, index: int, gradient: torch.Tensor | None) -> None:
         """An input that enters a composite call more than once has the sum as its gradient."""
@@ -209,14 +213,6 @@ class Pending(msgspec.Struct, gc=False, eq=False, kw_only=True):
             wrapped = self.crossing[2]
             if wrapped is not None and index in wrapped:
                 self.adds_to(wrapped[index].variable)
-
-    def finish_with_backward(self) -> None:
-        """Some nodes of the call may not run, as where only one of its outputs was used: then the end of this backward
-        pass ends its record, before anything else reads what it wrote."""
-        now = self._pass
-        if now is not None and not now.queued:
-            now.queued = True
-            at_the_end_of_backward(partial(self.run, partial(self.finish, self._passes)))
 
     def finish(self, number: int | None = None) -> None:
         """Hand the record over with what has come, if anything has; of pass `number` alone, if that is given."""
@@ -265,12 +261,7 @@ class _Hook(msgspec.Struct, gc=False, eq=False):
 
     def __call__(self, written: Gradients, read: Gradients) -> None:
         pending = self.pending
-
-        def note() -> None:
-            pending.saw(read, self.read_at, written, self.written_at)
-            pending.finish_with_backward()
-
-        pending.run(note)
+        pending.run(pending.saw, read, self.read_at, written, self.written_at)
 
 
 def second_border(

@@ -21,7 +21,7 @@ from ..record.reading import device_of, gradient_of
 from ..record.recorder import StepRecorder
 from ..record.sharded import local_of
 from . import autograd
-from .watch import Watch, backward_name, in_backward, recomputing
+from .watch import P, Watch, backward_name, in_backward, recomputing
 
 _About: TypeAlias = "tuple[tuple[Any, ...], dict[str, Any] | None, tuple[Any, ...]]"
 """The arguments, the named ones, and the results of a call, as they were recorded."""
@@ -78,26 +78,22 @@ def begin(
     tensors: list[torch.Tensor] = []
     places: list[str] = []
 
-    def note(tensor: torch.Tensor, place: str) -> None:
-        tensors.append(tensor)
-        places.append(place)
+    reads = recorded and recorder.reads_forward
 
-    def read(tensor: torch.Tensor, place: str) -> Entry:
+    def note(tensor: torch.Tensor, place: str) -> Entry | None:
         tensors.append(tensor)
         places.append(place)
-        return recorder.consumed(tensor, f"{name}.{place}")
+        return recorder.consumed(tensor, f"{name}.{place}") if reads else None
 
     if recorder.observer is not None and not _is_looked_at(recorder, recorder.observer, name, args, kwargs):
         return None
     body: dict[str, Any] = {}
-    if recorded and recorder.reads_forward:
-        body["input_args"] = tree.capture(args, "input", on_tensor=read)
-        body["input_kwargs"] = tree.capture(kwargs, "input", on_tensor=read) if kwargs else {}
+    captured = tree.capture(args, "input", on_tensor=note)
+    named = tree.capture(kwargs, "input", on_tensor=note) if kwargs else {}
+    if reads:
+        body["input_args"], body["input_kwargs"] = captured, named
         if recorder.keeps_tensors:
             body.update(_beside(args, kwargs, tensors))
-    else:
-        tree.capture(args, "input", on_tensor=note)
-        tree.capture(kwargs, "input", on_tensor=note)
     return OpenCall(
         name=name,
         recorder=recorder,
@@ -351,9 +347,9 @@ class _GradientsOfCall(autograd.Pending, gc=False, eq=False, kw_only=True):
         behind = sizes[0] + sizes[1] + sizes[0]
         follow_border(self.watch, second, self.recorder, name=name, owner=self.owner, sizes=(len(written), behind))
 
-    def run(self, act: Callable[[], None]) -> None:
+    def run(self, act: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         if self.watch.open is self.recorder:
-            self.watch.guard(act)
+            self.watch.guard(act, *args, **kwargs)
 
     def _call(self, about: _About) -> _BackwardAsCall:
         if self._as_call is None:

@@ -276,6 +276,7 @@ static PyMethodDef methods[] = {
     {"employ", employ, METH_VARARGS, "See core.pyi."},
     {"redirect", builtins_redirect, METH_VARARGS, "See core.pyi."},
     {"read", (PyCFunction)(void (*)(void))reading_read, METH_FASTCALL, "See core.pyi."},
+    {"read_along", (PyCFunction)(void (*)(void))reading_read_along, METH_FASTCALL, "See core.pyi."},
     {"restore", builtins_restore, METH_O, "See core.pyi."},
     {NULL, NULL, 0, NULL},
 };

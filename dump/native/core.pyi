@@ -70,6 +70,12 @@ def read(
     type in C, as classes hold them, or anything that can be called; what is a tuple is given as a plain one.  Raises
     what they raise."""
 
+def read_along(
+    thing: object, following: Callable[[Any], object], readers: tuple[Callable[[Any], object], ...], /
+) -> tuple[Any, ...]:
+    """What each of `readers` says of `thing`, then of what `following` says of it, and so on until that is None: all in
+    one tuple.  Readers are as those of `read`, or members of a type in C.  Raises what they raise."""
+
 def redirect(function: BuiltinFunctionType, make: Callable[[BuiltinFunctionType], Callable[..., Any]], /) -> None:
     """Let calls of `function` call `make(twin)`, `twin` being another function that does what it did.
 

@@ -4,8 +4,8 @@
 
 static PyObject *reading(PyObject *reader, PyObject *thing)
 {
-    if (Py_IS_TYPE(reader, &PyGetSetDescr_Type)) {
-        descrgetfunc get = (descrgetfunc)PyType_GetSlot(&PyGetSetDescr_Type, Py_tp_descr_get);
+    if (Py_IS_TYPE(reader, &PyGetSetDescr_Type) || Py_IS_TYPE(reader, &PyMemberDescr_Type)) {
+        descrgetfunc get = (descrgetfunc)PyType_GetSlot(Py_TYPE(reader), Py_tp_descr_get);
         return get(reader, thing, (PyObject *)Py_TYPE(thing));
     }
     return PyObject_CallFunctionObjArgs(reader, thing, NULL);
@@ -54,5 +54,38 @@ PyObject *reading_read(PyObject *module, PyObject *const *given, Py_ssize_t coun
         else
             PyTuple_SetItem(all, i, found);
     }
+    return all;
+}
+
+/* Append what each of `readers` says; 0 with an exception. */
+static int read_onto(PyObject *list, PyObject *readers, PyObject *thing)
+{
+    int good = 1;
+    for (Py_ssize_t i = 0, count = PyTuple_Size(readers); good && i < count; i++) {
+        PyObject *found = reading(PyTuple_GetItem(readers, i), thing);
+        good = found && PyList_Append(list, found) == 0;
+        Py_XDECREF(found);
+    }
+    return good;
+}
+
+PyObject *reading_read_along(PyObject *module, PyObject *const *given, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 3 || !PyTuple_Check(given[2])) {
+        PyErr_SetString(PyExc_TypeError, "expected an object, a reader and a tuple of readers");
+        return NULL;
+    }
+    PyObject *list = PyList_New(0), *all = NULL, *thing = given[0];
+    Py_INCREF(thing);
+    while (list && thing && thing != Py_None) {
+        PyObject *next = read_onto(list, given[2], thing) ? reading(given[1], thing) : NULL;
+        Py_DECREF(thing);
+        thing = next;
+    }
+    if (list && thing)
+        all = PyList_AsTuple(list);
+    Py_XDECREF(list);
+    Py_XDECREF(thing);
     return all;
 }

@@ -6,5 +6,6 @@
 #include <Python.h>
 
 PyObject *reading_read(PyObject *module, PyObject *const *given, Py_ssize_t count);
+PyObject *reading_read_along(PyObject *module, PyObject *const *given, Py_ssize_t count);
 
 #endif

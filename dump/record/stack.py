@@ -6,8 +6,11 @@ import functools
 import linecache
 import os
 import sys
+from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any, TypeAlias
+
+from .. import native
 
 RawStack: TypeAlias = "tuple[Any, ...]"
 """Innermost frame first: its code, then the offset of the instruction.  Finding its line takes longer.
@@ -27,12 +30,20 @@ OURS = "acc"
 
 def take() -> RawStack:
     """The stack of the present thread, from the caller outwards."""
+    return _read_along(sys._getframe(1), _CALLER, _PLACE)
+
+
+def _in_python(frame: FrameType | None, *_: object) -> RawStack:
     frames: list[Any] = []
-    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         frames += (frame.f_code, frame.f_lasti)
         frame = frame.f_back
     return tuple(frames)
+
+
+_CALLER: Any = FrameType.f_back
+_PLACE: tuple[Any, ...] = (FrameType.f_code, FrameType.f_lasti)
+_read_along: Callable[..., RawStack] = getattr(native.core, "read_along", _in_python)  # one built before has none
 
 
 def key(stack: RawStack) -> tuple[object, ...]:

@@ -7,13 +7,14 @@ into the graph, as a full backward hook would, so the run stays what it was to t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 
 from ...format.monitor_files import ACTV, ACTV_GRAD
 from ...intercept import autograd
-from ...intercept.watch import recomputing
+from ...intercept.watch import P, recomputing
 from ...older_torch import is_compiling
 from ..config import MonitorConfig
 from ..forward_hooks import ForwardHook
@@ -123,9 +124,9 @@ class _GradientsOfModule(autograd.Pending, gc=False, eq=False, kw_only=True):
     def done(self, read: list[Any], written: list[Any]) -> None:
         """Each was shown when it came."""
 
-    def run(self, act: Callable[[], None]) -> None:
+    def run(self, act: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         if self.site.recording:
-            self.site.guard(act)
+            self.site.guard(partial(act, *args, **kwargs))
 
 
 def _numbered(side: str, index: int, count: int) -> str:

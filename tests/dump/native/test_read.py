@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import operator
+import sys
+from types import FrameType
+
 import pytest
 import torch
 
@@ -40,6 +44,38 @@ def test_what_a_reader_raises_is_raised() -> None:
         core.read(0, (lambda number: 1 / number,), ())
     with pytest.raises(TypeError):
         core.read(1, (), (_SHAPE,))
+
+
+class Link:
+    def __init__(self, number: int, following: Link | None) -> None:
+        self.number, self.following = number, following
+
+
+_FOLLOWING, _NUMBER = operator.attrgetter("following"), operator.attrgetter("number")
+
+
+def test_a_chain_is_read_to_its_end() -> None:
+    chain = Link(1, Link(2, Link(3, None)))
+    assert core.read_along(chain, _FOLLOWING, (_NUMBER, type)) == (1, Link, 2, Link, 3, Link)
+    assert core.read_along(chain, _FOLLOWING, ()) == ()
+    assert core.read_along(None, _FOLLOWING, (_NUMBER,)) == ()
+
+
+def test_members_and_properties_of_frames_are_readers() -> None:
+    frame = sys._getframe()
+    found = core.read_along(frame, FrameType.f_back, (FrameType.f_code, FrameType.f_trace_lines))
+    assert found[:4] == (frame.f_code, True, frame.f_back.f_code, True)
+
+
+def test_what_a_reader_of_a_chain_raises_is_raised() -> None:
+    with pytest.raises(AttributeError):
+        core.read_along(Link(1, Link(2, None)), _FOLLOWING, (_NUMBER, operator.attrgetter("gone")))
+    with pytest.raises(AttributeError):
+        core.read_along(1, _FOLLOWING, ())
+    with pytest.raises(TypeError):
+        core.read_along(1, _FOLLOWING, [])
+    with pytest.raises(TypeError):
+        core.read_along(1, _FOLLOWING)
 
 
 @pytest.mark.parametrize("given", [(), (1,), (1, (), []), (1, [], ())])

@@ -25,6 +25,12 @@ def test_the_innermost_frame_comes_first() -> None:
     assert ", in test_the_innermost_frame_comes_first, \n lines = stack.render(_outer())" in lines[2]
 
 
+def test_the_native_core_takes_what_python_takes() -> None:
+    frame = inspect.currentframe()
+    assert frame is not None
+    assert stack._read_along(frame.f_back, stack._CALLER, stack._PLACE) == stack._in_python(frame.f_back)
+
+
 def test_lines_are_those_that_python_names() -> None:
     here = inspect.currentframe()
     assert here is not None
