@@ -3,7 +3,9 @@ from __future__ import annotations
 import csv
 import importlib.util
 import math
+import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -12,6 +14,8 @@ from acc_compare.report.columns import as_cell, frame
 from acc_compare.report.encoded import EncodedTable
 from acc_compare.report.plain_tables import PART, _number, write_csv, write_parquet, write_whole_table
 from dump.format.errors import ConfigError, OutputError
+
+SAMPLES = Path(__file__).resolve().parents[3] / "sample_dumps"
 
 
 def lines(path):
@@ -137,3 +141,15 @@ def test_parquet_has_numbers_where_the_sheet_has_words(build, tmp_path):
     assert math.isnan(back["Est. RelL2"][0])
     assert back["Bench Requires_grad"] == [True, None]
     assert back["Bench Name"][1] == "N/A"
+
+
+def test_parquet_is_written_without_pandas(tmp_path):
+    """It takes half a second to import, and 50 MB."""
+    pytest.importorskip("pyarrow")
+    code = (
+        "import sys; from acc_compare import compare;"
+        "compare(*sys.argv[1:3]).write(sys.argv[3], formats=('parquet',)); sys.exit('pandas' in sys.modules)"
+    )
+    sides = [SAMPLES / name for name in ("healthy", "bench_statistics")]
+    subprocess.run([sys.executable, "-c", code, *sides, tmp_path], check=True)
+    assert list(tmp_path.rglob("*.parquet"))
