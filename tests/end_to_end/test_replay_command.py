@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+import dump.sim
+
 ROOT = Path(__file__).parents[2]
 ACC = "import sys; from acc_compare.cli import main; sys.exit(main())"
 SCRIPT = """
@@ -41,6 +43,8 @@ def acc(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recording on a simulated NPU whose second gelu is one in a thousand off."""
+    if dump.sim.device_kind() != "npu":
+        pytest.skip("this torch has no device in Python")
     found = tmp_path_factory.mktemp("replay")
     (found / "train.py").write_text(SCRIPT)
     fault = "aten::gelu=scale:1.001@1"

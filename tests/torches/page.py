@@ -26,6 +26,9 @@ the header of the dump (`coverage.left_out`) and by the advisor.
 torch 2.1 to 2.14 and Python 3.10 to 3.13 are meant to work; the table says what of it was run. torch 2.13.0 with
 Python 3.11 is what the project itself is tested with, all of it. What failed in a run is run again once it is mended
 (`--again`), and the table says so.
+
+Before torch 2.10 `--audit` looks away from what torch.compile has made, which under any dispatch mode would be compiled
+anew at each call: an operator that no call stands for is not seen between the graphs, and the closing line says so.
 """
 
 _LEAST = """The lowest release of each dependency that pyproject.toml allows is tested by `make test-lowest`, with torch
