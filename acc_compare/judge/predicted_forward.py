@@ -20,6 +20,7 @@ from acc_compare.judge.output_case import (
     steepest,
 )
 from acc_compare.measured.calls import MeasuredArgument, finite
+from acc_compare.measured.errors import RESOLUTION
 from acc_compare.operators import OperatorClass
 
 _LEAST_ROUNDOFF = 2.0**-53
@@ -33,10 +34,25 @@ def _exact(case: OutputCase) -> Terms:
 
 def _elementwise(case: OutputCase) -> Terms:
     if operators.is_additive(case.operator):
-        return case.unit * case.size, [a.distance * case.spread(a) * case.factor(a) for a in case.inputs]
+        distances = [max(a.distance, _below_a_sketch(case, a)) for a in case.inputs]
+        inherited = [d * case.spread(a) * case.factor(a) for d, a in zip(distances, case.inputs, strict=True)]
+        return case.unit * case.size, inherited
     if operators.has(case.operator, "places") and len(case.inputs) > 1:
         return _interpolated(case)
     return case.unit * case.size, [max(a.relative * case.size, steepest(case, a)) for a in case.inputs]
+
+
+_CANCELLED = 0.1
+"""Of a sum that is less than so much of what it adds up, what no sketch of that shows may be the error."""
+
+
+def _below_a_sketch(case: OutputCase, argument: MeasuredArgument) -> float:
+    """How far an input may be off whose sketches agree, in a difference that next to nothing is left of, as that of the
+    weights of two steps; 0 of others, and of what is known exactly."""
+    error = argument.error
+    if error is None or error.source == "bound" or case.size >= _CANCELLED * argument.norm:
+        return 0.0
+    return RESOLUTION[error.source] * argument.norm
 
 
 def _interpolated(case: OutputCase) -> Terms:

@@ -823,6 +823,26 @@ def _assert_much_comes_of_little(make: Any, runs: list[Any], *, is_much: bool) -
     assert out.relative / 2 < found.relative < 2 * out.relative
 
 
+@pytest.mark.parametrize(("apart", "is_hidden"), [(1e-3, True), (1.0, False)])
+def test_a_difference_may_be_off_by_what_no_sketch_of_its_terms_shows(make: Any, apart: float, is_hidden: bool) -> None:
+    """Weights of two steps of which a few elements are off by one rounding."""
+    weight, step = make.normal(256, 256, seed=1), make.normal(256, 256, seed=2)
+    runs = []
+    for off in (True, False):
+        moved = (weight + np.float32(apart) * step).astype("f4")
+        if off:
+            moved[3, 4:8] = np.nextafter(moved[3, 4:8], np.float32([9, -9, 9, -9]))
+        run = make.Run()
+        run.call("Tensor.__sub__.0.forward", [moved, weight], [moved - weight])
+        runs.append(run)
+    (call,) = (part.call for part in make.measured(*runs))
+    (out,) = call.wrote
+    found = predict(call, out)
+    assert found is not None
+    assert call.read[0].relative <= 2e-7
+    assert (found.inherited > 1e-5) is is_hidden
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("apart", [1e-3, 1.0])
 def test_what_cancels_in_a_difference_does_not_cancel_in_its_error(make: Any, apart: float, reduction: str) -> None:
