@@ -7,11 +7,11 @@ times what it read explains (`noise.BEHIND`); what is less shows once the first 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 from acc_compare.judge.dataflow import Flow
 from acc_compare.judge.origins import Origin
-from acc_compare.measured.calls import MeasuredCall
+from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from dump.format.names import forward_name
 
 _OF_THE_MACHINE = "dtype"
@@ -21,17 +21,55 @@ _OF_THE_MACHINE = "dtype"
 def behind(origins: Sequence[Origin], calls: Sequence[MeasuredCall], flow: Flow) -> frozenset[str]:
     """The names of the calls behind any of `origins`; of `calls`, in the order of execution, of the NPU side whose
     dataflow is `flow`.  A backward call is behind what its forward call is, and behind that call itself."""
-    begun = {origin.call.full_name: origin for origin in origins if origin.kind != _OF_THE_MACHINE}
-    values: set[Hashable] = set()
+    begun: dict[str, list[MeasuredArgument]] = {}
+    for origin in origins:
+        if origin.kind != _OF_THE_MACHINE:
+            begun.setdefault(origin.call.full_name, []).append(origin.judged.argument)
+    wrong = _Values(flow)
+    readers: dict[Hashable, list[str]] = {}
+    made: dict[str, list[Hashable]] = {}
     found: set[str] = set()
     for call in calls:
-        name = forward_name(call.full_name) if call.is_backward else call.full_name
-        reads = any(flow.key(argument.npu) in values for argument in call.read)
-        if reads or (call.is_backward and (name in found or name in begun)):
-            found.add(call.full_name)
-        origin = begun.get(call.full_name)
-        if origin is not None:
-            values.add(flow.key(origin.judged.argument.npu))
-        if origin is not None or call.full_name in found:
-            values.update(flow.key(argument.npu) for argument in call.wrote)
+        name = call.full_name
+        if call.is_backward:
+            forward = forward_name(name)
+            # Autograd sums gradients without a call: they are those of all that read what the forward call made.
+            summed = (reader for key in made.get(forward, ()) for reader in readers.get(key, ()))
+            is_behind = forward in found or forward in begun or any(reader in wrong.passed_back for reader in summed)
+        else:
+            is_behind = False
+            made[name] = [key for argument in call.wrote for key in wrong.keys(argument)]
+            for argument in call.read:
+                for key in wrong.keys(argument):
+                    readers.setdefault(key, []).append(name)
+        for argument in begun.get(name, ()):
+            wrong.add(argument)
+        if is_behind or any(argument in wrong for argument in call.read):
+            found.add(name)
+        if name in begun or name in found:
+            for argument in call.wrote:
+                wrong.add(argument)
+            if call.is_backward:
+                wrong.passed_back.add(forward_name(name))
     return frozenset(found)
+
+
+class _Values:
+    """What is wrong: values, the memory they lie in, which views that no call made share, and in `passed_back` the
+    forward calls whose gradients are."""
+
+    def __init__(self, flow: Flow) -> None:
+        self._flow = flow
+        self._found: set[Hashable] = set()
+        self.passed_back: set[str] = set()
+
+    def keys(self, argument: MeasuredArgument) -> Iterator[Hashable]:
+        yield self._flow.key(argument.npu)
+        if argument.npu.storage is not None:
+            yield "memory", argument.npu.storage
+
+    def add(self, argument: MeasuredArgument) -> None:
+        self._found.update(self.keys(argument))
+
+    def __contains__(self, argument: MeasuredArgument) -> bool:
+        return any(key in self._found for key in self.keys(argument))

@@ -71,7 +71,8 @@ def walk(calls: Sequence[MeasuredCall], context: Context) -> Walk:
     origins = _lowered(cleaned, noise) if lowered else []
     told_apart = frozenset[str]() if context.other_world else told_otherwise(cleaned)
     context = replace(context, told_otherwise=told_apart)
-    hidden = frozenset[str]()
+    is_behind = parted and context.previous == "suspect"
+    hidden = frozenset(call.full_name for call in cleaned) if is_behind else frozenset[str]()
     while True:
         if lowered or hidden:
             noise = Noise(cleaned, lowered=LOWERED.get(lowered, 0.0), parted=parted, behind=hidden)

@@ -43,6 +43,29 @@ def test_behind_a_fault_is_what_reads_it_and_its_own_backward(make: Any) -> None
     }
 
 
+def test_behind_what_a_call_read_is_the_call_itself(make: Any) -> None:
+    flow, calls = two_branches(make)
+    reader = next(call for call in calls if call.full_name == "Torch.tanh.0.forward")
+    found = behind([Origin("structure", reader, Judged(reader.read[0], "introduced"), 0.0)], calls, flow)
+    assert {"Torch.tanh.0.forward", "Tensor.add.0.forward"} <= found
+
+
+def test_views_that_no_call_made_and_sums_that_autograd_made_lead_on(make: Any) -> None:
+    """w -> tanh -> t, of which t.T is read; what tanh made is read twice, and its gradients are summed."""
+    run = make.Run()
+    w, t, other, y, z = (run.parameter(make.normal(8, 8, seed=n)) for n in range(5))
+    turned = run.same_memory(np.ascontiguousarray(t.T), t)
+    run.call("Torch.tanh.0.forward", [w], [t])
+    run.call("Torch.matmul.0.forward", [other, turned], [y])
+    run.call("Functional.relu.0.forward", [t], [z])
+    run.call("Functional.relu.0.backward", [make.normal(8, 8, seed=5)], [make.normal(8, 8, seed=6)])
+    run.call("Torch.matmul.0.backward", [make.normal(8, 8, seed=7)], [None, make.normal(8, 8, seed=8)])
+    run.call("Torch.tanh.0.backward", [make.normal(8, 8, seed=9)], [make.normal(8, 8, seed=10)])
+    flow, calls = Flow(run.dump()), [part.call for part in make.measured(run, run)]
+    assert "Torch.matmul.0.forward" in behind([origin(calls, "Torch.tanh.0.forward")], calls, flow)
+    assert "Torch.tanh.0.backward" in behind([origin(calls, "Functional.relu.0.backward")], calls, flow)
+
+
 def test_a_type_that_products_are_computed_in_has_nothing_behind_it(make: Any) -> None:
     flow, calls = two_branches(make)
     assert behind([origin(calls, "Functional.gelu.0.forward", "dtype")], calls, flow) == frozenset()
@@ -90,3 +113,16 @@ def test_beside_a_fault_another_is_told_however_small(make: Any) -> None:
     assert set(names) == {f"Torch.{name}.{n}.forward" for name in ("tanh", "matmul") for n in (0, 1)} - {
         "Torch.matmul.0.forward"
     }
+
+
+@pytest.mark.parametrize(("previous", "is_told"), [("judged", True), ("suspect", False)])
+def test_a_step_that_starts_from_what_a_fault_left_is_behind_it(make: Any, previous: str, is_told: bool) -> None:
+    runs = []
+    for size in (1.0, 0.0):
+        run = make.Run()
+        x, weight = make.normal(64, 64, seed=1), make.normal(64, 64, seed=2)
+        run.call("Torch.matmul.0.forward", [x, read := make.off(weight, 0.01 * size)], [y := x @ read])
+        run.call("Torch.tanh.0.forward", [y], [make.off(np.tanh(y), 0.04 * size)])
+        runs.append(run)
+    found = make.judged(*runs, step=1, previous=previous, parted=1.0).suspects
+    assert ("Torch.tanh.0.forward" in [suspect.name for suspect in found]) is is_told
