@@ -4,13 +4,15 @@ once for several calls, whose gradient is handed back to all of them as one."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import TypeAlias
 
 from acc_compare import operators
 from acc_compare.judge.predicted import Predicted
-from acc_compare.measured.calls import MeasuredCall
+from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
 from dump.format.names import forward_name
+from dump.format.schema import TensorRecord
 
 Readers: TypeAlias = Sequence[tuple[str, str]]
 """Forward calls by name, with the place of the argument that all of them read."""
@@ -31,30 +33,30 @@ def autocast_roundoff(calls: Iterable[MeasuredCall]) -> float:
 
 def shared_casts(calls: Iterable[MeasuredCall]) -> Mapping[tuple[str, str], Readers]:
     """The gradients, by call and argument, of parameters that autocast has rounded once for several calls, with these:
-    what is handed back from the rounding is the sum over all of them, in which parts may cancel."""
+    what is handed back from the rounding is the sum over all of them, in which parts may cancel.  No calls where that
+    is so on one side alone, whose sum answers to a part."""
     readers: dict[int, list[tuple[str, str]]] = {}
-    places: dict[str, list[tuple[str, int]]] = {}
+    places: dict[str, list[tuple[str, int, bool]]] = {}
     found: dict[tuple[str, str], Readers] = {}
     for call in calls:
         if call.is_backward:
             wrote = {argument.name for argument in call.wrote}
-            for place, value in places.get(forward_name(call.full_name), ()):
+            for place, value, on_both in places.get(forward_name(call.full_name), ()):
                 if len(readers[value]) > 1 and f"output.{place}" in wrote:
-                    found[call.full_name, f"output.{place}"] = readers[value]
+                    found[call.full_name, f"output.{place}"] = readers[value] if on_both else ()
             continue
-        made = operators.roundoff({a.npu.dtype for a in call.wrote})
-        cast = [
-            (argument.name.removeprefix("input."), argument.npu.value)
-            for argument in call.floating_inputs()
-            if argument.npu.requires_grad
-            and argument.npu.value is not None
-            and operators.roundoff({argument.npu.dtype}) < made
-        ]
-        for place, value in cast:
-            readers.setdefault(value, []).append((call.full_name, place))
-        if cast:
-            places[call.full_name] = cast
+        made = [operators.roundoff({side(a).dtype for a in call.wrote}) for side in _SIDES]
+        for argument in call.floating_inputs():
+            cast = [operators.roundoff({side(argument).dtype}) < unit for side, unit in zip(_SIDES, made, strict=True)]
+            given = argument.npu.value
+            if any(cast) and argument.npu.requires_grad and given is not None:
+                place = argument.name.removeprefix("input.")
+                readers.setdefault(given, []).append((call.full_name, place))
+                places.setdefault(call.full_name, []).append((place, given, all(cast)))
     return found
+
+
+_SIDES: Sequence[Callable[[MeasuredArgument], TensorRecord]] = (attrgetter("npu"), attrgetter("bench"))
 
 
 def summed(parts: Iterable[Predicted | None]) -> Predicted | None:

@@ -270,12 +270,7 @@ def _input_name(origin: Origin) -> Value:
 def _other_settings(call: MeasuredCall) -> list[Message]:
     """`called with other settings: input.4 1e-05 against 1e-06`: numbers, flags and words that the two sides do not
     share, but for names of devices; of a collective who takes part too.  Then what one side alone was given."""
-    pairs = [(_named(pair.name, call), _setting(pair.npu), _setting(pair.bench)) for pair in call.pair.arguments]
-    differing = [
-        say("evidence.setting", name=name, npu=str(npu), bench=str(bench))
-        for name, npu, bench in pairs
-        if npu is not None and bench is not None and npu != bench
-    ]
+    differing = [say_setting(*setting) for setting in settings_apart(call)]
     ours, theirs = ([found.ranks for found in of_several(side)] for side in (call.pair.npu, call.pair.bench))
     if ours != theirs:
         named = [listed([ranges(ranks) for ranks in side], by="semicolon") for side in (ours, theirs)]
@@ -299,6 +294,17 @@ def _other_settings(call: MeasuredCall) -> list[Message]:
             settings = listed(alone[:_SETTINGS], by="semicolon")
             found.append(say("evidence.given", side=say(f"name.{side}"), settings=settings))
     return found
+
+
+def settings_apart(call: MeasuredCall) -> list[tuple[str, object, object]]:
+    """The numbers, flags and words that `call` was given on both sides and that are not the same, but for names of
+    devices: by the argument's name, of the NPU side and of the bench's."""
+    pairs = ((_named(pair.name, call), _setting(pair.npu), _setting(pair.bench)) for pair in call.pair.arguments)
+    return [each for each in pairs if each[1] is not None and each[2] is not None and each[1] != each[2]]
+
+
+def say_setting(name: str, npu: object, bench: object) -> Message:
+    return say("evidence.setting", name=name, npu=str(npu), bench=str(bench))
 
 
 def _named(argument: str, call: MeasuredCall) -> str:

@@ -25,8 +25,9 @@ from acc_compare.judge.origins import (
 )
 from acc_compare.judge.since import changed_since, made_before, was_held
 from acc_compare.judge.summed import summed
-from acc_compare.measured.calls import MeasuredArgument, MeasuredCall
+from acc_compare.measured.calls import MeasuredArgument, MeasuredCall, finite
 from acc_compare.model import Kind
+from dump.format.names import BACKWARD, parse
 
 _DRIFT = 1e-3
 _BUFFER_DRIFT = 0.05
@@ -77,6 +78,9 @@ def judge_input(
         return judged, Origin(
             "structure", call, judged, seen.worst, True, seen.last_agreeing, producer=maker, lone=side, handed=part
         )
+    if argument.relative > UNSEEN * noise and (alone := _alone_on_npu(call, argument, producer, context)):
+        judged = Judged(argument, "input", Expected.at_most(noise, "before"))
+        return judged, Origin("operator", call, judged, seen.worst, True, seen.last_agreeing, summed=((alone,), ()))
     if producer is not None or (not context.npu.exact and call.is_backward):
         return Judged(argument, "propagated"), None
     # A view that nobody recorded may be the parameter itself: the part that a DTensor was made from.
@@ -86,7 +90,7 @@ def judge_input(
     if is_result or call.is_backward or context.npu.is_passed_back(argument.npu):
         if context.parted and seen.worst == 0.0:  # what came before the record, or a fault, may have left it
             return Judged(argument, "propagated"), None
-        return _judge_unseen(call, argument, context, seen)
+        return _judge_unseen(call, argument, context, seen, cancelled=_cancelled(argument, forward, context))
     return _judge_given(call, argument, context, seen)
 
 
@@ -117,14 +121,28 @@ def _has_other_elements(call: MeasuredCall, argument: MeasuredArgument) -> bool:
     return argument.npu.numel != argument.bench.numel and bool(others)
 
 
-def _judge_unseen(call: MeasuredCall, argument: MeasuredArgument, context: Context, seen: Seen) -> Verdict:
-    """It was computed by a call that nobody recorded, perhaps from inputs that differ already."""
+def _cancelled(argument: MeasuredArgument, forward: MeasuredCall | None, context: Context) -> float:
+    """How many times as large as a gradient the largest of those is that autograd added up to it; 1 where nobody knows.
+    That of a maximum which is taken away again, as in a stable softmax, cancels to next to nothing."""
+    made = f"output{argument.name.removeprefix('input')}"
+    result = next((a for a in forward.wrote if a.name == made), None) if forward is not None else None
+    if result is None or not context.npu.exact or argument.norm <= 0:
+        return 1.0
+    parts = (finite(part.tensor.norm) or 0.0 for part in context.npu.contributions(result.npu))
+    return max(1.0, max(parts, default=0.0) / argument.norm)
+
+
+def _judge_unseen(
+    call: MeasuredCall, argument: MeasuredArgument, context: Context, seen: Seen, *, cancelled: float = 1.0
+) -> Verdict:
+    """It was computed by a call that nobody recorded, perhaps from inputs that differ already; of a sum in which
+    `cancelled` times as much stands, that is what errors are relative to."""
     assert argument.error is not None
     known, times = min(seen.worst, seen.around), UNSEEN
     if seen.around < seen.worst and argument.error.source == "bound":
         times /= math.sqrt(min(max(1, argument.count), SPREAD))
-    if argument.relative <= times * max(known, INPUT_NOISE):
-        return Judged(argument, "propagated", Expected.at_most(known, "before")), None
+    if argument.relative <= times * max(known, INPUT_NOISE) * cancelled:
+        return Judged(argument, "propagated", Expected.at_most(known * cancelled, "before")), None
     judged = Judged(argument, "input", Expected.at_most(INPUT_NOISE, "before"))
     kind: Kind = "nan_inf" if argument.error.is_nonfinite else "operator"
     node = (context.npu.grad_fn(argument.npu) or "").removesuffix("0")
@@ -318,6 +336,21 @@ def _other_results(producer: Producer | None, theirs: Producer | None, context: 
     if ours[0] == ours[1] or not all(place.startswith("output.") for place in ours):
         return None
     return f"{producer.call}.{ours[0]}", f"{theirs.call}.{ours[1]}"
+
+
+def _alone_on_npu(call: MeasuredCall, argument: MeasuredArgument, producer: Producer | None, context: Context) -> str:
+    """The backward call whose result this gradient is on the NPU side, where on the bench's no call gave all of it,
+    although that call ran there and gave its own: what it is the sum of has more parts there.  "" where that is not
+    so."""
+    if producer is None or call.pair.bench is None or not call.is_backward or not argument.is_floating:
+        return ""
+    if not (context.npu.exact and context.bench.exact and context.one_recorder) or context.other_world:
+        return ""
+    if parse(producer.call).direction != BACKWARD or call.is_further_pass:
+        return ""
+    theirs = context.bench.producer(argument.bench, call.pair.bench.index)
+    answer = context.partner.get(producer.call, "")
+    return producer.call if theirs is None and context.bench.gives(answer, producer.argument) else ""
 
 
 def _given_by_one_side(

@@ -96,20 +96,25 @@ def observed_in(
                 continue
             back, astray = backwards.get(call.full_name), parted or call.full_name in behind
             found = predict(call, out, forward, back=back, autocast=autocast, lowered=lowered, parted=astray)
-            if found is not None and (readers := shared.get((call.full_name, out.name))) is not None:
-                found = summed(
-                    predict(
-                        moved.beside(backwards[reader]),
-                        msgspec.structs.replace(out, name=f"output.{place}"),
-                        forwards[reader],
-                        autocast=autocast,
-                        lowered=lowered,
-                        is_part=True,
-                        parted=astray,
+            readers = shared.get((call.full_name, out.name))
+            if found is not None and readers is not None:
+                found = (
+                    None
+                    if not readers
+                    else summed(
+                        predict(
+                            moved.beside(backwards[reader]),
+                            msgspec.structs.replace(out, name=f"output.{place}"),
+                            forwards[reader],
+                            autocast=autocast,
+                            lowered=lowered,
+                            is_part=True,
+                            parted=astray,
+                        )
+                        if reader in backwards
+                        else None
+                        for reader, place in readers
                     )
-                    if reader in backwards
-                    else None
-                    for reader, place in readers
                 )
             if found is not None:
                 moved.note(call, out, found.relative, reads_moved=call is not recorded)

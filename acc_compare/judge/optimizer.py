@@ -92,7 +92,7 @@ def judge_optimizer(call: MeasuredCall, odd: Collection[tuple[str, str]] = ()) -
     the settings themselves must differ, or one must be odd.  Where settings do, noise in the gradient is no longer
     given the benefit of the doubt: another beta moves a second step by no more than uncertain signs may.
     """
-    settings = _differing_settings(call)
+    settings = differing_settings_of(call)
     linear = bool(settings) or any(name in call.name.api for name in _LINEAR)
     updates = [update for update in _updates(call, linear=linear) if update.gradient_error < _UNCERTAIN]
     if not updates:
@@ -276,7 +276,7 @@ def _factor(ours: SketchVector, theirs: SketchVector, apart: float) -> float | N
     return factor if left < _AGREE * apart else None
 
 
-def _differing_settings(call: MeasuredCall) -> tuple[Message, ...]:
+def differing_settings_of(call: MeasuredCall) -> tuple[Message, ...]:
     """`lr 0.1 against 0.2`, for every setting of a parameter group that the two sides do not share, but for those that
     only say how a step is computed."""
     found = []

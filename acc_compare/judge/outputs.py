@@ -245,12 +245,18 @@ def _from_equality(
 
 
 def _passed_on(call: MeasuredCall, argument: MeasuredArgument, context: Context) -> bool:
-    """Did an earlier call make this very value?  A custom autograd Function returns what the calls in it made."""
+    """Did an earlier call make this very value, and its counterpart the bench's?  A custom autograd Function returns
+    what the calls in it made."""
     if call.name.is_module or not context.npu.exact or call.pair.npu is None:
         return False
     producer = context.npu.producer(argument.npu, call.pair.npu.index)
     # A module around the call may have been recorded before it.
-    return producer is not None and producer.index < call.pair.npu.index and not parse(producer.call).is_module
+    if producer is None or producer.index >= call.pair.npu.index or parse(producer.call).is_module:
+        return False
+    if call.pair.bench is None or not context.bench.exact:
+        return True
+    theirs = context.bench.producer(argument.bench, call.pair.bench.index)
+    return theirs is None or context.partner.get(producer.call, theirs.call) == theirs.call
 
 
 def _was_kept(argument: MeasuredArgument, forward: MeasuredCall | None, seen: Seen) -> bool:

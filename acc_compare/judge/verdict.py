@@ -24,6 +24,7 @@ from acc_compare.judge.rows import rows_of
 from acc_compare.judge.sensitivity import near_ties, seen, sensitivity_of
 from acc_compare.judge.suspects import accused, mark_accused, suspects_of
 from acc_compare.judge.walk import judged_calls, walk
+from acc_compare.judge.without_effect import without_effect
 from acc_compare.judge.worlds import (
     first_of,
     is_of_the_world,
@@ -164,6 +165,9 @@ def _without_rows(
         notes = (ties, *notes)
     if sensitivity is not None and verdict != "different":
         notes = (seen(sensitivity), *notes)
+    if verdict != "different" and not (moving or alignment.differs_in_batches):
+        told = without_effect(calls)
+        notes = (told, *notes) if told is not None else notes
     if alignment.differs_in_batches and verdict == "same":
         verdict, summary, note = judge_accumulated(calls)
         notes = (*notes, note)

@@ -55,8 +55,11 @@ def draws_with(api: str, values: Mapping[str, object]) -> bool:
 
 def is_smooth_with(api: str, values: Mapping[str, object]) -> bool:
     """Has the derivative of an operator that has a kink none with these arguments?  That of elu jumps at 0 from alpha
-    to 1."""
-    return plain_name(api) == "elu" and values.get("input.1", values.get("input.alpha", 1)) == 1
+    to 1; of reductions by index the extremes alone choose."""
+    name = plain_name(api)
+    if name in ("index_reduce", "scatter_reduce"):
+        return not {"amax", "amin"} & {value for value in values.values() if isinstance(value, str)}
+    return name == "elu" and values.get("input.1", values.get("input.alpha", 1)) == 1
 
 
 def has_variants(api: str) -> bool:

@@ -116,7 +116,8 @@ _ROWS: Mapping[OperatorClass, str] = {
     "elementwise": """
         add+additive sub+additive lerp+additive diff+additive mul+product div remainder+jumps+kinks fmod+jumps+kinks
         floor_divide+jumps frac+jumps addcmul addcdiv sqrt+root rsqrt reciprocal square pow float_power ldexp hypot
-        nextafter sin+gentle cos+gentle tan asin acos atan+gentle atan2 sinh cosh tanh+gentle asinh+gentle acosh atanh
+        nextafter sin+gentle+nonexpansive cos+gentle+nonexpansive
+        tan asin acos atan+gentle atan2 sinh cosh tanh+gentle asinh+gentle acosh atanh
         sinc angle+phase deg2rad rad2deg sigmoid+gentle logsigmoid+gentle hardsigmoid+kinks+gentle silu+gentle
         mish+gentle gelu+gentle elu+kinks selu+kinks+gentle celu+gentle leaky_relu+kinks prelu+kinks rrelu+kinks+draws
         softplus+gentle softsign+gentle tanhshrink+gentle hardswish+kinks+gentle hardshrink+jumps+kinks
@@ -168,7 +169,7 @@ _ROWS: Mapping[OperatorClass, str] = {
         cumulative_trapezoid+runs sum_to_size powsum cov corrcoef cross pdist avg_pool1d+mean+overlaps
         avg_pool2d+mean+overlaps avg_pool3d+mean+overlaps adaptive_avg_pool1d+mean+overlaps
         adaptive_avg_pool2d+mean+overlaps adaptive_avg_pool3d+mean+overlaps lp_pool1d+overlaps lp_pool2d+overlaps
-        lp_pool3d+overlaps index_add+indexed scatter_add+indexed scatter_reduce+indexed index_reduce+indexed
+        lp_pool3d+overlaps index_add+indexed scatter_add+indexed scatter_reduce+indexed+kinks index_reduce+indexed+kinks
         index_put+indexed segment_reduce bincount+shaped histc+jumps histogram+jumps histogramdd+jumps
         embedding_bag+indexed fold grid_sampler moe_token_unpermute+indexed moe_finalize_routing+indexed all_reduce
         reduce reduce_scatter reduce_scatter_tensor fft ifft rfft irfft hfft ihfft fft2 ifft2 rfft2 irfft2 hfft2

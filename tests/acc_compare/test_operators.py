@@ -173,6 +173,8 @@ def test_is_floating(dtype: str, expected: bool) -> None:
         (lambda api: jumps(api, {}, backward=True), "relu", "elu_"),
         (lambda api: jumps(api, {"input.alpha": 2.0}, backward=True), "elu", "celu"),
         (lambda api: jumps(api, None, backward=True), "elu", "celu"),
+        (lambda api: jumps(api, {"input.reduce": "amax"}, backward=True), "index_reduce", "index_add"),
+        (lambda api: jumps(api, {"input.3": "mean"}, backward=True), "relu", "scatter_reduce"),
     ],
 )
 def test_tables_say_yes_and_no(ask, yes: str, no: str) -> None:  # type: ignore[no-untyped-def]

@@ -1,4 +1,5 @@
-"""The sentences of `--perturb` and of what a comparison could have seen, in every language over the same keys."""
+"""The sentences of `--perturb`, of what a comparison could have seen and of what it did not show, in every language
+over the same keys."""
 
 from __future__ import annotations
 
@@ -16,6 +17,11 @@ ENGLISH: Mapping[str, str] = {
     "sensitivity.upcast": (
         "{calls} made again in the next wider type. Most sensitive: {name}, whose result differs by {times:times} "
         "roundings of its inputs."
+    ),
+    "told": "{name} with {settings}",
+    "note.without_effect": (
+        "Settings differ that show in nothing that was compared: {calls}. They may in later steps, which "
+        "--step records."
     ),
     "note.sensitivity": (
         "What this comparison could see: an error above {mostly} of a result in nine calls of ten, above {all} "
@@ -46,6 +52,8 @@ CHINESE: Mapping[str, str] = {
         "已给输入加上几个舍入的噪声后重算{calls}。最敏感：{name}，其结果的变化是输入变化的 {times:times} 倍。"
     ),
     "sensitivity.upcast": "已用更宽的类型重算{calls}。最敏感：{name}，其结果相差输入的 {times:times} 个舍入。",
+    "told": "{name}（{settings}）",
+    "note.without_effect": "有些设置不同，但所比较的内容中未见影响：{calls}。后续步骤中可能出现（用 --step 记录）。",
     "note.sensitivity": (
         "本次比较能看到的：十个调用中有九个，超过结果 {mostly} 的误差；每个调用中，超过 {all} 的误差；最弱的是 "
         "{weakest}。"

@@ -72,3 +72,22 @@ def test_gradients_of_a_shared_cast_are_judged_by_all_their_parts(
 def test_gradients_of_a_shared_cast_of_which_a_part_is_not_on_record_are_nobodys_result(make: Any) -> None:
     calls = [call for call in under_autocast(make, 2, 0.3) if call.full_name != "Functional.linear.1.backward"]
     assert Noise(calls).shared == {("Functional.linear.0.backward", "output.1")}
+
+
+@pytest.mark.parametrize("cast", [True, False])
+def test_of_what_one_side_alone_rounds_once_a_sum_answers_to_a_part(make: Any, cast: bool) -> None:
+    """Two calls that share a weight, under autocast on the NPU side, and in full precision on the bench's."""
+    runs = []
+    for narrow in (cast, False):
+        run, dtype = make.Run(), "torch.bfloat16" if narrow else "torch.float32"
+        w = run.parameter(make.normal(8, 16))
+        xs, gradients = ([make.normal(32, size, seed=size + n) for n in range(2)] for size in (16, 8))
+        for n, x in enumerate(xs):
+            run.call(f"Functional.linear.{n}.forward", [x, w], [run.mark(x @ w.T, dtype=dtype)])
+        parts = [back.T @ x for back, x in zip(gradients, xs, strict=True)]
+        handed = [parts[0] + parts[1], None] if narrow or not cast else parts
+        for n in (1, 0):
+            back = run.mark(gradients[n], dtype=dtype)
+            run.call(f"Functional.linear.{n}.backward", [back], [back @ w, handed[n]])
+        runs.append(run)
+    assert make.judged(*runs).suspects == ()

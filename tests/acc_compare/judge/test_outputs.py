@@ -661,3 +661,24 @@ def test_the_gradient_of_what_was_told_to_do_something_else_is_that_of_something
         run.call("Functional.cross_entropy.0.backward", [np.ones((), "f4")], [make.off(gradient, 0.5 * size)])
         runs.append(run)
     assert len(make.judged(*runs).suspects) == found
+
+
+@pytest.mark.parametrize(("npu", "bench", "found"), [(False, True, 1), (True, True, 0), (False, False, 0)])
+def test_a_custom_function_that_hands_on_what_it_read_on_one_side_alone(
+    make: Any, npu: bool, bench: bool, found: int
+) -> None:
+    """A straight-through gradient whose mask was lost: another call made what it gives, and that agrees."""
+    runs = []
+    for masks in (npu, bench):
+        run = make.Run()
+        x = make.normal(64, 8, seed=1)
+        run.call("Torch.tanh.0.forward", [x], [read := np.tanh(x)])
+        given = read
+        if masks:
+            mask = (make.normal(64, 8, seed=2) > 0).astype("f4")
+            run.call("Tensor.__mul__.0.forward", [read, mask], [given := read * mask])
+        run.call("Autograd.Mine.0.forward", [read], [given])
+        run.call("Functional.relu.0.forward", [given], [np.maximum(given, 0)])
+        runs.append(run)
+    accused = [suspect.name for suspect in make.judged(*runs).suspects]
+    assert accused == ["Autograd.Mine.0.forward"] * found

@@ -928,3 +928,22 @@ def test_the_direction_from_one_to_another_turns_by_their_errors_over_the_distan
         run.call("Functional.pairwise_distance.0.backward", [np.ones_like(length)], [moved / length[:, None]])
         runs.append(run)
     _assert_much_comes_of_little(make, runs, is_much=apart < 1)
+
+
+@pytest.mark.parametrize(("name", "is_assured"), [("sin", True), ("tanh", False)])
+def test_a_wave_is_no_further_off_than_what_it_is_of_however_large_that_is(
+    make: Any, name: str, is_assured: bool
+) -> None:
+    """The angles of an encoding of positions."""
+    x = make.normal(64, 16, seed=1) * np.float32(100)
+    moved = x + make.normal(64, 16, seed=2) * np.float32(0.02)
+    runs = []
+    for side in (moved, x):
+        run = make.Run()
+        run.call(f"Torch.{name}.0.forward", [side], [getattr(np, name)(side)])
+        runs.append(run)
+    (call,) = (part.call for part in make.measured(*runs))
+    (out,) = call.wrote
+    found = predict(call, out)
+    assert found is not None
+    assert (found.assured >= out.relative > 0) is is_assured

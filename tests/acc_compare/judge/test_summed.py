@@ -79,3 +79,50 @@ def test_the_error_of_what_backward_gave_is_inherited(make: Any, cleared: bool) 
 def test_what_is_no_sum_is_other_data(make: Any, npu: Any, bench: Any) -> None:
     finding = make.judged(run(make, **npu), run(make, **bench))
     assert suspects(finding) == [("input", NORM)]
+
+
+@pytest.mark.parametrize(("more", "found"), [(1.0, 1), (0.0, 0)])
+def test_a_gradient_that_is_more_than_one_call_gave_on_the_bench_alone_is_told(
+    make: Any, more: float, found: int
+) -> None:
+    """As that of a step which another gradient went through (`create_graph`)."""
+    runs = []
+    for size in (0.0, more):
+        one = make.Run()
+        w, step = one.parameter(make.normal(32, 16, seed=1)), one.parameter(make.normal(32, 16, seed=2))
+        moved, x = one.mark(w - step, requires_grad=True), make.normal(8, 16, seed=3)
+        one.call("Tensor.__sub__.0.forward", [w, step], [moved])
+        one.call("Functional.linear.0.forward", [x, moved], [one.mark(x @ moved.T, requires_grad=True)])
+        gradient = make.normal(32, 16, seed=4)
+        one.call("Functional.linear.0.backward", [make.normal(8, 32, seed=5)], [None, gradient])
+        read = gradient + np.float32(size) * make.normal(32, 16, seed=6) if size else gradient
+        one.call("Tensor.__sub__.0.backward", [read], [read, -read])
+        runs.append(one)
+    finding = make.judged(*runs)
+    assert suspects(finding) == [("operator", "Tensor.__sub__.0.backward")] * found
+    said = "on the NPU side it is what Functional.linear.0.backward gave, on the other there is more in it"
+    assert all(said in text(suspect.message) for suspect in finding.suspects)
+
+
+@pytest.mark.parametrize(("more", "found"), [(0.0, 0), (0.1, 1)])
+def test_a_sum_of_gradients_that_cancels_is_off_by_the_errors_of_what_is_added_up(
+    make: Any, more: float, found: int
+) -> None:
+    """That of a maximum which is taken away again, as in a stable softmax."""
+    runs = []
+    for size in (1e-6, 0.0):
+        one = make.Run()
+        a, b = (one.parameter(make.normal(32, 16, seed=n)) for n in range(2))
+        most = one.mark(np.maximum(a, b), requires_grad=True)
+        one.call("Torch.maximum.0.forward", [a, b], [most])
+        for n, term in enumerate((a, b)):
+            one.call(f"Tensor.__sub__.{n}.forward", [term, most], [one.mark(term - most, requires_grad=True)])
+        gradient = make.normal(32, 16, seed=3)
+        for n, sign in enumerate((1, -1)):
+            back = make.off(np.float32(sign) * gradient, size, seed=4 + n)
+            one.call(f"Tensor.__sub__.{n}.backward", [back], [back, -back])
+        left = make.normal(32, 16, seed=6 + bool(size)) * np.float32(1e-7 if size else 1.1e-7)
+        left = (left + np.float32(more * bool(size)) * gradient).astype("f4")
+        one.call("Torch.maximum.0.backward", [left], [left, None])
+        runs.append(one)
+    assert len(make.judged(*runs).suspects) == found
