@@ -108,7 +108,7 @@ def _updated(origin: Origin, _: Comparand) -> Message:
 def _one_side(origin: Origin, _: Comparand) -> Message:
     if origin.rewired:
         return say(
-            "happened.rewired",
+            "happened.read_another" if origin.unseen else "happened.rewired",
             tensor=origin.judged.argument.name,
             npu=origin.producer,
             bench=origin.rewired,

@@ -47,6 +47,7 @@ def judge_input(
     if argument.error is None:
         return _judge_shape(call, argument, context, seen)
     if argument.relative <= INPUT_NOISE:
+        _note_given(call, argument, context, seen)
         return Judged(argument, "agrees"), None
     floor = context.floor.get((call.full_name, argument.name), 0.0)
     if floor > 0 and argument.relative <= SUSPICIOUS * floor:
@@ -94,6 +95,15 @@ def judge_input(
     return _judge_given(call, argument, context, seen)
 
 
+def _note_given(call: MeasuredCall, argument: MeasuredArgument, context: Context, seen: Seen) -> None:
+    """Where data and parameters were first read, of those that agree."""
+    order = call.pair.npu.index if call.pair.npu is not None else 0
+    if context.npu.exact and context.bench.exact and context.npu.producer(argument.npu, order) is None:
+        place = f"{call.full_name}.{argument.name}"
+        seen.given.setdefault(("npu", context.npu.key(argument.npu)), place)
+        seen.given.setdefault(("bench", context.bench.key(argument.bench)), place)
+
+
 def _judge_shape(call: MeasuredCall, argument: MeasuredArgument, context: Context, seen: Seen) -> Verdict | None:
     """Shapes that differ from the start are other data; later ones follow from it."""
     if argument.npu.shape == argument.bench.shape:
@@ -121,11 +131,16 @@ def _has_other_elements(call: MeasuredCall, argument: MeasuredArgument) -> bool:
     return argument.npu.numel != argument.bench.numel and bool(others)
 
 
+def _result_of(argument: MeasuredArgument, forward: MeasuredCall | None) -> MeasuredArgument | None:
+    """What the forward call made that a gradient which its backward call reads is of."""
+    made = f"output{argument.name.removeprefix('input')}"
+    return next((a for a in forward.wrote if a.name == made), None) if forward is not None else None
+
+
 def _cancelled(argument: MeasuredArgument, forward: MeasuredCall | None, context: Context) -> float:
     """How many times as large as a gradient the largest of those is that autograd added up to it; 1 where nobody knows.
     That of a maximum which is taken away again, as in a stable softmax, cancels to next to nothing."""
-    made = f"output{argument.name.removeprefix('input')}"
-    result = next((a for a in forward.wrote if a.name == made), None) if forward is not None else None
+    result = _result_of(argument, forward)
     if result is None or not context.npu.exact or argument.norm <= 0:
         return 1.0
     parts = (finite(part.tensor.norm) or 0.0 for part in context.npu.contributions(result.npu))
@@ -166,6 +181,10 @@ def _judge_given(call: MeasuredCall, argument: MeasuredArgument, context: Contex
             return Judged(argument, "propagated", Expected.at_most(seen.worst, "before")), None
         if argument.relative > UNSEEN * max(seen.worst, INPUT_NOISE):
             return judged, Origin("operator", call, judged, seen.worst, True, seen.last_agreeing, summed=gradient.calls)
+    ours = seen.given.get(("npu", context.npu.key(argument.npu)))
+    theirs = seen.given.get(("bench", context.bench.key(argument.bench)))
+    if ours is not None and theirs is not None and ours != theirs:  # each agreed where it was read before
+        return judged, Origin("structure", call, judged, seen.worst, True, producer=ours, rewired=theirs)
     writers = context.npu.writers(argument.npu, order)
     # Buffers that a call writes beside its result (running statistics) are not results that somebody relies on.
     results = [writer for writer in writers if not writer.argument.startswith("written.")]
@@ -358,8 +377,7 @@ def _given_by_one_side(
 ) -> tuple[Lone, str] | None:
     """A backward call that gave a part of this gradient on one side alone, with the name of that part where it ran on
     both sides and gave nothing on the other (a `detach`); None where there is none."""
-    made = f"output{argument.name.removeprefix('input')}"
-    result = next((a for a in forward.wrote if a.name == made), None) if forward is not None else None
+    result = _result_of(argument, forward)
     if result is None or not (context.npu.exact and context.bench.exact and context.one_recorder):
         return None
     ours, theirs = context.npu.contributions(result.npu), context.bench.contributions(result.bench)

@@ -86,16 +86,15 @@ class MadeAlone(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A call where error begins, at one of its tensors.  `before` names the last call that agreed, for an origin that
+    """A call where error begins, at one of its tensors. `before` names the last call that agreed, for an origin that
     was not seen itself; `grad_fn` its autograd node where known; `producer` a call whose result was overwritten;
-    `reshaped` says that shapes differ and not values, `rewired` names the bench's
-    maker of an input that `producer` made on the NPU side, `maker` a call that was not compared and made what is off,
-    `first_seen` is the place of the call inside a module that read what was wrong, `lone` the side that alone ran
-    `producer`, or on which alone that gave the gradient `handed`, `earlier` what `producer` made in the step before,
-    `since` that where a parameter is not what the
-    optimizer `before` left, `trained` the one whose optimizer alone moves a parameter, `summed` the
-    backward calls that a gradient is the sum of on either side, `row` the call whose rows show it where its own do
-    not."""
+    `reshaped` says that shapes differ and not values, `rewired` names the bench's maker of an input that `producer`
+    made on the NPU side (`unseen`: the place where each was read before), `maker` a call that was not compared and
+    made what is off, `first_seen` is the place of the call inside a module that read what was wrong, `lone` the
+    side that alone ran `producer`, or on which alone that gave the gradient `handed`, `earlier` what `producer`
+    made in the step before, `since` that where a parameter is not what the optimizer `before` left, `trained` the
+    one whose optimizer alone moves a parameter, `summed` the backward calls that a gradient is the sum of on either
+    side, `row` the call whose rows show it where its own do not."""
 
     kind: Kind
     call: MeasuredCall
@@ -195,7 +194,8 @@ class Seen:
     (they reach where no dataflow shows them: indices, masks), and whether shapes have begun to differ; `inside` is the
     largest error of the modules inside the one at hand, `around` the largest that a function of the module around it
     may have read, Inf where nobody knows, `decided` are the values of indices and masks that were chosen
-    by what differed, `began_in` the calls in whose results error began."""
+    by what differed, `began_in` the calls in whose results error began, `given` where what no call made was first read,
+    by side and value, of what agreed."""
 
     worst: float = 0.0
     last_agreeing: str = ""
@@ -205,6 +205,7 @@ class Seen:
     around: float = math.inf
     decided: set[Hashable] = field(default_factory=set)
     began_in: set[str] = field(default_factory=set)
+    given: dict[tuple[str, Hashable], str] = field(default_factory=dict)
 
 
 def ratio(measured: float, expected: float) -> float:

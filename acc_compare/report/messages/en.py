@@ -320,8 +320,8 @@ MESSAGES: Mapping[str, str] = {
         "At {call} these have a gradient on the {side} side only, and are not updated on the other: {names}."
     ),
     "note.models": (
-        "Several models were called: modules named without a prefix are of the first ({first}); what belongs to "
-        "another begins with its prefix: {others}."
+        "Several models were called. Modules named without a prefix are of the first, of class {first}; prefixes of "
+        "the others: {others}."
     ),
     "note.left_out": "The {side} side did not record, with its torch {version}: {text}.",
     "note.missed": "The {side} side has tensors or calls {label}: {text}.",

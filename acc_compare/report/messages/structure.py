@@ -23,6 +23,10 @@ ENGLISH: Mapping[str, str] = {
     "happened.rewired": (
         "{tensor} comes from {npu} on the NPU side and from {bench} on the bench side, and differs by {size}"
     ),
+    "happened.read_another": (
+        "{tensor} differs by {size}, since it is another tensor: on the NPU side that of {npu}, on the bench side that "
+        "of {bench}, and these agree"
+    ),
     "happened.trained": "{what} differs by {size} of its size: an optimizer moves it on the {side} side only",
     "happened.summed": (
         "{tensor} is a gradient and differs by {size}: on the NPU side it is the sum of what {npu} gave, on the bench "
@@ -49,6 +53,7 @@ CHINESE: Mapping[str, str] = {
     "happened.one_side_reshaped": "{producer} 只在{side}侧运行，{call} 的 {tensor} 形状不同：{shapes}",
     "happened.one_side_reshaped_before": ("{producer} 在上一步只在{side}侧运行，{call} 的 {tensor} 形状不同：{shapes}"),
     "happened.handed": "{producer} 只在{side}侧给出梯度 {argument}，{call} 读取的梯度相差 {size}",
+    "happened.read_another": "{tensor} 是另一个张量：NPU 侧为 {npu}，标杆侧为 {bench}（两者各自一致），相差 {size}",
     "happened.rewired": "{tensor} 在 NPU 侧来自 {npu}，在标杆侧来自 {bench}，相差 {size}",
     "happened.trained": "{what} 相差其大小的 {size}：只有{side}侧的优化器更新它",
     "happened.summed": "{tensor} 是梯度，相差 {size}：NPU 侧为 {npu} 所给之和，标杆侧为 {bench} 所给之和",

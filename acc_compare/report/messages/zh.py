@@ -256,9 +256,7 @@ MESSAGES: Mapping[str, str] = {
     "note.two_programs": ("这可能是两个不同的程序：只有不到一半的调用有对应，NPU 侧的文件是 {npu}，标杆侧是 {bench}。"),
     "note.parted": "记录从第 {step:d} 步开始，此时参数已相差 {size}：使它们不同的原因在此之前，没有记录。",
     "note.updated_alone": "在 {call}，只有{side}侧有这些参数的梯度，另一侧不更新它们：{names}。",
-    "note.models": (
-        "调用了多个模型：名称没有前缀的模块属于第一个模型（类 {first}），其他模型的模块名带有各自的前缀：{others}。"
-    ),
+    "note.models": ("调用了多个模型：名称没有前缀的模块属于第一个模型（类 {first}），其他模型的前缀：{others}。"),
     "note.left_out": "{side}侧的 torch {version} 下未记录：{text}。",
     "note.missed": "{side}侧有{label}的张量或调用：{text}。",
     "note.laid_against_more": "{side}侧{api}的{calls}：{fused} 与 {others} 对照，其余类推。",

@@ -748,3 +748,25 @@ def test_parameters_that_parted_before_the_recording_began_are_told(
     (found,) = [suspect for suspect in finding.suspects if "gelu" in suspect.name]
     assert ("evidence.parted" in [part.key for part in found.evidence]) is is_told
     assert (found.advice[0].key == "advice.earlier") is is_told
+
+
+@pytest.mark.parametrize(("npu", "bench", "accused"), [(1, 0, 1), (0, 0, 0), (1, 1, 0)])
+def test_a_call_that_is_given_another_tensor_than_the_bench_is_no_other_data(
+    make: Any, npu: int, bench: int, accused: int
+) -> None:
+    """Ends of edges that were exchanged: both were read before, and agreed."""
+    runs = []
+    for chosen in (npu, bench):
+        run = make.Run()
+        x, ends = make.normal(8, 4, seed=1), [np.random.default_rng(n).integers(0, 8, 32) for n in range(2)]
+        for n, end in enumerate(ends):
+            run.call(f"Tensor.__getitem__.{n}.forward", [x, end], [x[end]])
+        total = np.zeros((8, 4), "f4")
+        np.add.at(total, ends[chosen], x[ends[0]])
+        run.call("Tensor.index_add.0.forward", [np.zeros((8, 4), "f4"), 0, ends[chosen], x[ends[0]]], [total])
+        runs.append(run)
+    found = make.judged(*runs).suspects
+    assert [(each.kind, each.name) for each in found] == [("structure", "Tensor.index_add.0.forward")] * accused
+    values = [dict(each.message.values) for each in found]
+    ends = {"npu": "Tensor.__getitem__.1.forward.input.1", "bench": "Tensor.__getitem__.0.forward.input.1"}
+    assert all(ends.items() <= each.items() for each in values)

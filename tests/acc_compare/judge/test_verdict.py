@@ -165,8 +165,8 @@ def test_nan_on_both_sides_is_told(make: Any, ours: bool, theirs: bool, told: bo
         (
             {},
             {"coverage": {"models": {"": "Enc", "Linear": "Linear", "Linear2": "Linear"}}},
-            "Several models were called: modules named without a prefix are of the first (Enc); what belongs to"
-            " another begins with its prefix: Linear, Linear2.",
+            "Several models were called. Modules named without a prefix are of the first, of class Enc; prefixes of"
+            " the others: Linear, Linear2.",
         ),
         (
             {},
