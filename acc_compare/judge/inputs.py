@@ -91,6 +91,10 @@ def judge_input(
     if is_result or call.is_backward or context.npu.is_passed_back(argument.npu):
         if context.parted and seen.worst == 0.0:  # what came before the record, or a fault, may have left it
             return Judged(argument, "propagated"), None
+        for side in SIDES if argument.relative > UNSEEN * noise and not context.other_world else ():
+            if writers := _lone_writers(call, argument, side, context):  # what is read is a view that no call made
+                judged = Judged(argument, "input", Expected.at_most(noise, "before"))
+                return judged, Origin("structure", call, judged, seen.worst, True, producer=writers[-1], lone=side)
         return _judge_unseen(call, argument, context, seen, cancelled=_cancelled(argument, forward, context))
     return _judge_given(call, argument, context, seen)
 

@@ -770,3 +770,22 @@ def test_a_call_that_is_given_another_tensor_than_the_bench_is_no_other_data(
     values = [dict(each.message.values) for each in found]
     ends = {"npu": "Tensor.__getitem__.1.forward.input.1", "bench": "Tensor.__getitem__.0.forward.input.1"}
     assert all(ends.items() <= each.items() for each in values)
+
+
+@pytest.mark.parametrize(("npu", "bench", "named"), [(True, False, "npu"), (False, True, "bench"), (True, True, "")])
+def test_what_one_side_alone_made_is_told_behind_a_view_that_no_call_made(
+    make: Any, npu: bool, bench: bool, named: str
+) -> None:
+    """A weight that one side scales, and then reads as w.T."""
+    runs = []
+    for scales in (npu, bench):
+        run = make.Run()
+        x, w = make.normal(8, 4, seed=1), run.parameter(make.normal(16, 4, seed=2))
+        if scales:
+            run.call("Tensor.__mul__.0.forward", [w, 0.7], [made := run.mark(w * np.float32(0.7), requires_grad=True)])
+        turned = run.same_memory(np.ascontiguousarray((made if scales else w).T), made if scales else w)
+        run.mark(turned, requires_grad=True, grad_fn="PermuteBackward0")
+        run.call("Torch.matmul.0.forward", [x, turned], [x @ turned])
+        runs.append(run)
+    found = make.judged(*runs).suspects
+    assert [(each.kind, each.name) for each in found] == [("structure", "Tensor.__mul__.0.forward")] * bool(named)
