@@ -37,9 +37,9 @@ for step in range(10):
     if step == 4 and mishap == "hook":
         from dump.record import recorder
 
-        measure, recorder.StepRecorder.read = recorder.StepRecorder.read, fail
+        measure, recorder.StepRecorder.consumed = recorder.StepRecorder.consumed, fail
         torch.ones(3).neg()
-        recorder.StepRecorder.read = measure
+        recorder.StepRecorder.consumed = measure
     optimizer.zero_grad()
     loss = model(data[step]).square().mean()
     if step == 4 and mishap == "remove":
