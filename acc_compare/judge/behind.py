@@ -2,7 +2,8 @@
 
 How the error of a fault scatters is not known.  It may lie in few elements, along the values or against them, and an
 operator may make more of it than of rounding.  So a call behind one fault is another only where it is off by many
-times what it read explains (`noise.BEHIND`); what is less shows once the first is cured.
+times what it read explains (`noise.BEHIND`); what is less shows once the first is cured.  So is every call
+of a step that starts from what a fault left (`walk`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ def behind(origins: Sequence[Origin], calls: Sequence[MeasuredCall], flow: Flow)
         if origin.kind != _OF_THE_MACHINE:
             begun.setdefault(origin.call.full_name, []).append(origin.judged.argument)
     wrong = _Values(flow)
+    passed_back: set[str] = set()  # forward calls whose gradients are wrong
     readers: dict[Hashable, list[str]] = {}
     made: dict[str, list[Hashable]] = {}
     found: set[str] = set()
@@ -35,7 +37,7 @@ def behind(origins: Sequence[Origin], calls: Sequence[MeasuredCall], flow: Flow)
             forward = forward_name(name)
             # Autograd sums gradients without a call: they are those of all that read what the forward call made.
             summed = (reader for key in made.get(forward, ()) for reader in readers.get(key, ()))
-            is_behind = forward in found or forward in begun or any(reader in wrong.passed_back for reader in summed)
+            is_behind = forward in found or forward in begun or any(reader in passed_back for reader in summed)
         else:
             is_behind = False
             made[name] = [key for argument in call.wrote for key in wrong.keys(argument)]
@@ -50,18 +52,16 @@ def behind(origins: Sequence[Origin], calls: Sequence[MeasuredCall], flow: Flow)
             for argument in call.wrote:
                 wrong.add(argument)
             if call.is_backward:
-                wrong.passed_back.add(forward_name(name))
+                passed_back.add(forward_name(name))
     return frozenset(found)
 
 
 class _Values:
-    """What is wrong: values, the memory they lie in, which views that no call made share, and in `passed_back` the
-    forward calls whose gradients are."""
+    """What is wrong: values, and the memory they lie in, which views that no call made share."""
 
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
         self._found: set[Hashable] = set()
-        self.passed_back: set[str] = set()
 
     def keys(self, argument: MeasuredArgument) -> Iterator[Hashable]:
         yield self._flow.key(argument.npu)

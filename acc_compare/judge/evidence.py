@@ -299,8 +299,9 @@ def _other_settings(call: MeasuredCall) -> list[Message]:
 def settings_apart(call: MeasuredCall) -> list[tuple[str, object, object]]:
     """The numbers, flags and words that `call` was given on both sides and that are not the same, but for names of
     devices: by the argument's name, of the NPU side and of the bench's."""
-    pairs = ((_named(pair.name, call), _setting(pair.npu), _setting(pair.bench)) for pair in call.pair.arguments)
-    return [each for each in pairs if each[1] is not None and each[2] is not None and each[1] != each[2]]
+    pairs = ((pair.name, _setting(pair.npu), _setting(pair.bench)) for pair in call.pair.arguments)
+    differ = ((name, npu, bench) for name, npu, bench in pairs if None not in (npu, bench) and npu != bench)
+    return [(_named(name, call), npu, bench) for name, npu, bench in differ]
 
 
 def say_setting(name: str, npu: object, bench: object) -> Message:
